@@ -2,15 +2,25 @@
 //! The names are those of fields; what stands for nothing (`null`, `${VAR}`, a type in program code) is no value.
 
 use super::{
+    code::{holds, is_code, is_prose, is_typed, plain_path, stands_for_nothing},
+    credentials::{find, user_flag},
     detector::{Kind, Span},
     field::numbers_count,
-    scan::{MAX_BRACKET, Scanner, find},
+    scan::{MAX_BRACKET, Scanner},
 };
 
 /// What a name may be made of in text.
 fn in_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
+
+/// The same with the letters of European languages.
+fn in_word(c: &char) -> bool {
+    u8::try_from(*c).is_ok_and(|b| b.is_ascii() && in_name(b)) || ('\u{c0}'..='\u{24f}').contains(c)
+}
+
+/// How far a tag is read for what its value is called.
+const MAX_TAG: usize = 256;
 
 /// A name is not longer.
 const MAX_NAME: usize = 64;
@@ -30,7 +40,7 @@ impl Scanner {
         let bytes = text.as_bytes();
         let before = |at: usize| at.checked_sub(1).and_then(|at| bytes.get(at)).copied();
         if sign == b'>' {
-            let start = name_start(bytes, at);
+            let start = name_start(text, at);
             if start == at || before(start) != Some(b'<') {
                 return None;
             }
@@ -53,7 +63,10 @@ impl Scanner {
                 let length = inside.iter().rev().take_while(|b| **b != quote && **b != b'\n').count();
                 (self.field(text.get(close - length..close)?)?, true)
             }
-            Some(byte) if in_name(byte) => (self.name_before(text, end)?, false),
+            Some(byte) if in_name(byte) || byte >= 0x80 => match self.name_before(text, end) {
+                Some(kind) => (kind, false),
+                None => return if sign == b'=' { self.attribute(text, end, at) } else { None },
+            },
             Some(_) | None => return None,
         };
         let mut from = at + 1;
@@ -68,13 +81,13 @@ impl Scanner {
     /// What the name that ends here says; prose names things in up to three words.
     fn name_before(&self, text: &str, end: usize) -> Option<Kind> {
         let bytes = text.as_bytes();
-        let mut start = name_start(bytes, end);
+        let mut start = name_start(text, end);
         if let Some(kind) = text.get(start..end).and_then(|name| self.field(name)) {
             return Some(kind);
         }
         for _ in 0..2 {
             let space = start.checked_sub(1).filter(|at| bytes.get(*at) == Some(&b' '))?;
-            let earlier = name_start(bytes, space);
+            let earlier = name_start(text, space);
             if earlier == space {
                 return None;
             }
@@ -99,8 +112,56 @@ impl Scanner {
         if bytes.get(end) != Some(&b' ') || matches!(bytes.get(end + 1), None | Some(b'-' | b' ')) {
             return None;
         }
-        let kind = self.field(text.get(at + 2..end)?)?;
+        let name = text.get(at + 2..end)?;
+        if matches!(name, "user" | "proxy-user") {
+            return user_flag(text, at, end);
+        }
+        let kind = self.field(name)?;
         self.assigned(text, end + 1, kind, Manner { quoted: false, loose: false })
+    }
+
+    /// `put("password", "x")`, at the bracket: the first of two arguments names the second.
+    pub(super) fn argument(&self, text: &str, open: usize) -> Option<Span> {
+        let bytes = text.as_bytes();
+        let quote = *bytes.get(open + 1)?;
+        let name = open + 2;
+        let length = bytes.get(name..)?.iter().take(MAX_NAME).position(|b| *b == quote)?;
+        let comma = name + length + 1;
+        if bytes.get(comma) != Some(&b',') {
+            return None;
+        }
+        let kind = self.field(text.get(name..name + length)?)?;
+        let blanks = bytes.get(comma + 1..)?.iter().take(8).take_while(|b| b.is_ascii_whitespace()).count();
+        let from = comma + 1 + blanks;
+        let quote = bytes.get(from).copied().filter(|b| matches!(b, b'"' | b'\''))?;
+        self.value(text, from + 1, closing(bytes, from + 1, quote, false), kind)
+    }
+
+    /// `<input name="password" value="x">`: what the tag says of its value, before it or behind it.
+    fn attribute(&self, text: &str, end: usize, at: usize) -> Option<Span> {
+        let bytes = text.as_bytes();
+        let name = bytes.get(end.saturating_sub(8)..end)?;
+        let quote = bytes.get(at + 1).copied().filter(|b| matches!(b, b'"' | b'\''))?;
+        if !(name.ends_with(b" value") || name.ends_with(b" content")) {
+            return None;
+        }
+        let stop = closing(bytes, at + 2, quote, false);
+        let from = text.floor_char_boundary(end.saturating_sub(MAX_TAG));
+        let open = text.get(from..end)?.rfind(['<', '>']).map(|open| from + open)?;
+        let after =
+            text.get(stop..text.floor_char_boundary(stop.saturating_add(MAX_TAG).min(bytes.len())))?;
+        let after = after.split('>').next().unwrap_or_default();
+        let attributes =
+            text.get(open..end)?.strip_prefix('<')?.split_whitespace().chain(after.split_whitespace());
+        let kind = attributes.filter_map(|one| one.split_once('=')).find_map(|(name, value)| {
+            let value = value.trim_matches(['"', '\'', '/']);
+            match name {
+                "type" if value.eq_ignore_ascii_case("password") => Some(Kind::FIELD_PASSWORD),
+                "name" | "id" | "property" | "itemprop" => self.field(value),
+                _ => None,
+            }
+        })?;
+        self.value(text, at + 2, stop, kind)
     }
 
     /// The value that begins here.
@@ -125,6 +186,13 @@ impl Scanner {
             }
             _ => {}
         }
+        if kind == Kind::FIELD_PHONE {
+            let in_phone =
+                |b: &&u8| b.is_ascii_digit() || matches!(b, b'+' | b' ' | b'-' | b'.' | b'/' | b'(' | b')');
+            let number = rest.iter().take(32).take_while(in_phone).count();
+            let blanks = rest.get(..number)?.iter().rev().take_while(|b| !b.is_ascii_digit()).count();
+            return self.value(text, from, from + number - blanks, kind);
+        }
         let whole_line = [Kind::FIELD_AUTHORIZATION, Kind::FIELD_COOKIE].contains(&kind);
         let mask = self.mask_at(rest).unwrap_or(0);
         let length = mask
@@ -138,19 +206,15 @@ impl Scanner {
                 })
                 .count();
         let value = rest.get(..length)?;
-        let plain = value.iter().all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'.'));
-        let call = value.iter().position(|b| *b == b'(').is_some_and(|open| {
-            open > 0
-                && value
-                    .iter()
-                    .take(open)
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':'))
-        });
-        let code = manner.loose && (call || (plain && kind != Kind::FIELD_PASSWORD));
-        if length < 3 || code || stands_for_nothing(value) || (value.starts_with(b"/") && plain_path(value)) {
-            return None;
-        }
-        self.value(text, from, from + length, kind)
+        let is_name = |name: &str| self.fields.kind(name).is_some();
+        let after = rest.get(length..).unwrap_or_default();
+        let nothing = length < 3
+            || is_code(value, kind, manner.loose, &is_name)
+            || stands_for_nothing(value)
+            || (whole_line && is_typed(value))
+            || (manner.loose && is_prose(value, after))
+            || (value.starts_with(b"/") && plain_path(value));
+        (!nothing).then(|| self.value(text, from, from + length, kind))?
     }
 
     /// A value to be masked, unless it is empty, masked already, or a number that says nothing.
@@ -159,66 +223,15 @@ impl Scanner {
         let number = value.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         let empty = value.trim().is_empty()
             || self.is_mask(value)
-            || is_placeholder(value)
+            || !holds(kind, value)
             || (number && !numbers_count(kind));
         (!empty).then_some(Span { start, end, kind })
     }
 }
 
-/// What documentation and program code write where a value belongs: `YOUR_API_KEY`, `<token>`, `xxxx`,
-/// `os.environ["KEY"]`, `${KEY}`.
-pub(super) fn is_placeholder(value: &str) -> bool {
-    let value = value.trim();
-    let word = |b: u8| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-' | b' ' | b'.');
-    let starts = |word: &str| value.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
-    let blank = value.len() >= 3 && value.bytes().all(|b| matches!(b, b'x' | b'X' | b'*' | b'-' | b'.'));
-    let named = value.bytes().all(word)
-        && ["your_", "your-", "your ", "my_api_", "insert_", "insert-"].iter().any(|start| starts(start));
-    let slot = value
-        .strip_prefix('<')
-        .and_then(|inside| inside.strip_suffix('>'))
-        .is_some_and(|inside| !inside.is_empty() && inside.bytes().all(word));
-    blank || named || slot || is_reference(value)
-}
-
-/// Whether a value only names where the value is read from. A secret may begin like a reference, so the rest must be a
-/// name; a default behind the name (`${KEY:-secret}`) is a value.
-fn is_reference(value: &str) -> bool {
-    const READS: &[&str] = &[
-        "os.environ.get(",
-        "os.environ",
-        "os.getenv(",
-        "process.env.",
-        "process.env[",
-        "System.getenv(",
-        "env::var(",
-        "ENV[",
-        "getenv(",
-        "${",
-        "{{",
-        "$(",
-        "$env:",
-    ];
-    let Some(rest) = READS.iter().find_map(|read| value.strip_prefix(read)) else { return false };
-    // In a text the value ends before its closing bracket.
-    let closed = rest.ends_with([')', ']', '}']);
-    let name = rest
-        .trim_start_matches(['[', '{', '(', '"', '\'', ' '])
-        .trim_end_matches([')', ']', '}', '"', '\'', ' ']);
-    let program = closed && value.starts_with("$(");
-    let named = name.bytes().all(|b| {
-        b.is_ascii_alphanumeric()
-            || matches!(b, b'_' | b'.' | b':' | b'-')
-            || (program && matches!(b, b' ' | b'/'))
-    });
-    let has = |kind: fn(&u8) -> bool| name.as_bytes().iter().any(kind);
-    let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_lowercase);
-    named && !name.contains(":-") && (closed || !mixed)
-}
-
-fn name_start(bytes: &[u8], end: usize) -> usize {
-    let name = bytes.get(end.saturating_sub(MAX_NAME)..end).unwrap_or_default();
-    end - name.iter().rev().take_while(|b| in_name(**b)).count()
+fn name_start(text: &str, end: usize) -> usize {
+    let name = text.get(..end).unwrap_or_default().chars().rev();
+    end - name.take(MAX_NAME).take_while(in_word).map(char::len_utf8).sum::<usize>()
 }
 
 /// Where a quoted value ends; an open one ends with its line.
@@ -260,87 +273,4 @@ fn bracket_end(rest: &[u8], open: u8) -> Option<usize> {
     }
     let inside = window.get(..end)?;
     (find(inside, b"\"type\"").is_none() && inside.len() > 2).then_some(end)
-}
-
-/// Words and signs that stand where a value would.
-fn stands_for_nothing(value: &[u8]) -> bool {
-    const WORDS: &[&str] = &[
-        "true",
-        "false",
-        "null",
-        "none",
-        "nil",
-        "undefined",
-        "string",
-        "str",
-        "text",
-        "bool",
-        "boolean",
-        "int",
-        "integer",
-        "number",
-        "object",
-        "array",
-        "required",
-        "optional",
-        "yes",
-        "the",
-        "and",
-        "string,",
-        "any",
-        "is",
-    ];
-    let same = value.windows(2).all(|pair| pair.first() == pair.last())
-        && value.first().is_some_and(|b| !b.is_ascii_alphanumeric());
-    let variable = value.strip_prefix(b"$").is_some_and(|name| {
-        name.starts_with(b"{")
-            || name.starts_with(b"(")
-            || name.iter().all(|b| b.is_ascii_uppercase() || *b == b'_')
-    });
-    let slot = value.starts_with(b"{{");
-    same || variable || slot || WORDS.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()))
-}
-
-/// `PWD=/home/user`
-fn plain_path(value: &[u8]) -> bool {
-    value.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'.'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reference_is_no_value_and_a_value_that_begins_like_one_is() {
-        for reference in [
-            "${DB_PASSWORD_2}",
-            "${DB_PASSWORD",
-            "${env:API_KEY}",
-            "${input:api-key}",
-            "{{ secrets.token2 }}",
-            "${{ secrets.API_KEY }}",
-            "${{",
-            "$(cat /run/secrets/db2)",
-            "$(cat",
-            "$env:API_KEY",
-            "os.environ[\"API_KEY\"]",
-            "os.environ[",
-            "os.environ.get('API_KEY')",
-            "os.getenv(",
-            "process.env.API_KEY",
-        ] {
-            assert!(is_placeholder(reference), "{reference}");
-        }
-        for value in [
-            "${Tr0ub4dor&3",
-            "$(Tr0ub4dor",
-            "{{hunter2",
-            "${KEY:-hunter2}",
-            "${KEY} hunter2",
-            "ENV[hunter2!",
-            "os.environ or 'hunter2'",
-        ] {
-            assert!(!is_placeholder(value), "{value}");
-        }
-    }
 }

@@ -11,6 +11,7 @@ use super::{
     escape::{self, as_text},
     runs::runs,
     scan::Scanner,
+    survey::Survey,
 };
 use std::borrow::Cow;
 
@@ -213,13 +214,14 @@ impl<'t> Decoding<'t> {
     }
 
     /// What a layer decodes to.
-    fn decode(&mut self, layer: &Layer<'_>) {
-        if let Some(next) = decoded(layer)
+    fn decode(&mut self, layer: &Layer<'_>, survey: &Survey) {
+        if survey.coded
+            && let Some(next) = decoded(layer)
             && !self.push(next)
         {
             return;
         }
-        runs(&layer.text, &|start, end| layer.stood_before(start, end), &mut |run| {
+        runs(&layer.text, survey, &|start, end| layer.stood_before(start, end), &mut |run| {
             let mut next = layer.child(run.text, None, Some(layer.origin(run.start, run.end)));
             next.binary |= run.binary;
             self.push(next)
@@ -249,7 +251,7 @@ fn decoded<'t>(layer: &Layer<'_>) -> Option<Layer<'t>> {
 }
 
 /// What is still encoded in the last layer.
-fn still_encoded(layer: &Layer<'_>, found: &mut Vec<Span>) {
+fn still_encoded(layer: &Layer<'_>, survey: &Survey, found: &mut Vec<Span>) {
     let text = &*layer.text;
     let mut add = |start: usize, end: usize| {
         let (start, end) = layer.origin(start, end);
@@ -258,7 +260,7 @@ fn still_encoded(layer: &Layer<'_>, found: &mut Vec<Span>) {
     let bytes = text.as_bytes();
     let in_word = |b: &&u8| !(b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'<' | b'>' | b'`'));
     let mut done = 0;
-    while let Some((at, escape)) = escape::next(text, done) {
+    while let Some((at, escape)) = escape::next(text, done).filter(|_| survey.coded) {
         done = at + escape.length;
         if !escape.hides {
             continue;
@@ -269,7 +271,7 @@ fn still_encoded(layer: &Layer<'_>, found: &mut Vec<Span>) {
         add(start, end);
         done = end;
     }
-    runs(text, &|start, end| layer.stood_before(start, end), &mut |run| {
+    runs(text, survey, &|start, end| layer.stood_before(start, end), &mut |run| {
         if !run.binary {
             add(run.start, run.end);
         }
@@ -288,7 +290,7 @@ impl Scanner {
     ) -> Work {
         let is_allowed =
             |text: &str, span: &Span| allowed(span.kind, text.get(span.start..span.end).unwrap_or_default());
-        self.scan(text, found);
+        let survey = self.scan(text, found);
         found.retain(|span| !is_allowed(text, span));
         if text.len() < MIN_ENCODED || self.finds_everything() {
             return Work::default();
@@ -297,20 +299,15 @@ impl Scanner {
             Decoding { left: text.len().saturating_mul(MAX_GROWTH), work: Work::default(), todo: Vec::new() };
         decoding.work.exceeded = text.len() > MAX_TEXT;
         if !decoding.work.exceeded {
-            decoding.decode(&Layer {
-                text: Cow::Borrowed(text),
-                pieces: None,
-                run: None,
-                binary: false,
-                depth: 0,
-            });
+            let layer = Layer { text: Cow::Borrowed(text), pieces: None, run: None, binary: false, depth: 0 };
+            decoding.decode(&layer, &survey);
         }
         let mut inner = Vec::new();
         let known = found.len();
         while !decoding.work.exceeded
             && let Some(layer) = decoding.todo.pop()
         {
-            self.scan(&layer.text, &mut inner);
+            let survey = self.scan(&layer.text, &mut inner);
             for span in &inner {
                 if (layer.binary && !span.kind.is_formed()) || is_allowed(&layer.text, span) {
                     continue;
@@ -319,9 +316,9 @@ impl Scanner {
                 found.push(Span { start, end, kind: span.kind });
             }
             if layer.depth < MAX_LAYERS {
-                decoding.decode(&layer);
+                decoding.decode(&layer, &survey);
             } else {
-                still_encoded(&layer, found);
+                still_encoded(&layer, &survey, found);
             }
         }
         if decoding.work.exceeded {

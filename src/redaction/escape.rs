@@ -1,7 +1,10 @@
 //! Encodings of single characters where they stand: percent, HTML entities, backslash escapes, quoted-printable,
 //! Unicode compatibility forms, and characters that nobody sees.
 
-use super::display::is_hidden;
+use super::{
+    display::is_hidden,
+    survey::{CODED, class},
+};
 use icu_normalizer::DecomposingNormalizerBorrowed;
 use icu_properties::{CodePointMapData, CodePointMapDataBorrowed, props::GeneralCategory};
 
@@ -57,13 +60,38 @@ pub(super) fn next(text: &str, from: usize) -> Option<(usize, Escape)> {
     let bytes = text.as_bytes();
     let mut at = from;
     loop {
-        let begins = |b: &u8| matches!(b, b'%' | b'&' | b'\\' | b'=' | 0xc2..=0xf4) || is_unseen_control(*b);
+        let begins = |b: &u8| *b == b'=' || class(*b) & CODED != 0;
         at += bytes.get(at..)?.iter().position(begins)?;
+        // Letters of the scripts that most texts are in, without a twin in ASCII.
+        if let Some(c) = bytes.get(at).filter(|b| **b >= 0xc3).and_then(|_| text.get(at..)?.chars().next())
+            && is_plain(c)
+            && twin(c).is_none()
+        {
+            at += c.len_utf8();
+            continue;
+        }
         if let Some(escape) = here(text, at) {
             return Some((at, escape));
         }
         at += 1;
     }
+}
+
+/// Letters of the scripts that most texts are in: seen, and no other form of ASCII.
+fn is_plain(c: char) -> bool {
+    matches!(
+        u32::from(c),
+        0xc0..=0x131
+            | 0x134..=0x17e
+            | 0x391..=0x3ff
+            | 0x400..=0x482
+            | 0x48a..=0x52f
+            | 0x3041..=0x3096
+            | 0x30a1..=0x30fa
+            | 0x3400..=0x4dbf
+            | 0x4e00..=0x9fff
+            | 0xac00..=0xd7a3
+    )
 }
 
 /// The one that begins here.
@@ -75,7 +103,10 @@ pub(super) fn here(text: &str, at: usize) -> Option<Escape> {
         b'\\' => backslash(bytes, at),
         b'=' => quoted_printable(bytes, at),
         control if is_unseen_control(*control) => Some(controls(bytes, at)),
-        _ => text.get(at..)?.chars().next().and_then(unseen_or_folded),
+        _ => {
+            let c = text.get(at..)?.chars().next()?;
+            unseen_or_folded(c).or_else(|| look_alike(text, at, c))
+        }
     }
 }
 
@@ -335,6 +366,7 @@ fn unseen_or_folded(c: char) -> Option<Escape> {
     }
     let length = c.len_utf8();
     match u32::from(c) {
+        _ if is_plain(c) => None,
         0x85 | 0x2028 | 0x2029 => Some(Escape::plain(length, b'\n')),
         0x2010..=0x2015 | 0x2212 => Some(Escape::byte(length, b'-')),
         _ if is_unseen(c) => Some(Escape::nothing(length)),
@@ -349,6 +381,66 @@ fn unseen_or_folded(c: char) -> Option<Escape> {
         }
         _ => None,
     }
+}
+
+/// Letters of other scripts that look like ASCII: Cyrillic, Greek, and a few of Latin.
+fn twin(c: char) -> Option<u8> {
+    Some(match c {
+        'А' | 'Α' => b'A',
+        'В' | 'Β' => b'B',
+        'С' => b'C',
+        'Е' | 'Ε' => b'E',
+        'Н' | 'Η' => b'H',
+        'І' | 'Ι' => b'I',
+        'Ј' => b'J',
+        'К' | 'Κ' => b'K',
+        'М' | 'Μ' => b'M',
+        'Ν' => b'N',
+        'О' | 'Ο' => b'O',
+        'Р' | 'Ρ' => b'P',
+        'Ԛ' => b'Q',
+        'Ѕ' => b'S',
+        'Т' | 'Τ' => b'T',
+        'Ԝ' => b'W',
+        'Х' | 'Χ' => b'X',
+        'У' | 'Υ' => b'Y',
+        'Ζ' => b'Z',
+        'а' => b'a',
+        'с' => b'c',
+        'ԁ' => b'd',
+        'е' => b'e',
+        'ɡ' => b'g',
+        'һ' => b'h',
+        'і' | 'ι' | 'ı' => b'i',
+        'ј' => b'j',
+        'κ' => b'k',
+        'ʟ' => b'l',
+        'о' | 'ο' => b'o',
+        'р' | 'ρ' => b'p',
+        'ԛ' => b'q',
+        'ѕ' | 'ꜱ' => b's',
+        'υ' => b'u',
+        'ν' => b'v',
+        'ԝ' => b'w',
+        'х' | 'χ' => b'x',
+        'у' => b'y',
+        _ => return None,
+    })
+}
+
+/// So far a letter or digit of ASCII is looked for among letters that look like one.
+const MAX_TWINS: usize = 8;
+
+/// A letter that looks like one of ASCII, in a word that has some. In words of its own script it is itself.
+fn look_alike(text: &str, at: usize, c: char) -> Option<Escape> {
+    let byte = twin(c)?;
+    let among = |chars: &mut dyn Iterator<Item = char>| {
+        let next = chars.take(MAX_TWINS).find(|c| twin(*c).is_none());
+        next.is_some_and(|c| c.is_ascii_alphanumeric())
+    };
+    let (before, rest) = text.split_at_checked(at)?;
+    let mixed = among(&mut before.chars().rev()) || among(&mut rest.chars().skip(1));
+    mixed.then(|| Escape::byte(c.len_utf8(), byte))
 }
 
 static CATEGORY: CodePointMapDataBorrowed<'static, GeneralCategory> = CodePointMapData::new();
@@ -412,6 +504,7 @@ mod tests {
         check("%00A%00K", "\0A\0K");
         check("\0A\u{1}\u{8}K\u{7f}I\u{b}A\u{1a}\u{1f}\t\r\n", "AKIA\t\r\n");
         check("%08\\u0008&#8;\\b\\f", "\u{8}\u{8}\u{8}\u{8}\u{c}");
+        check("AКIA сосо АKІА Αa", "AKIA сосо AKIA Aa");
         check("A\u{2800}K\u{ffff}I\u{fdd0}A\u{fdef}\u{10fffe}", "AKIA");
         check("A\u{488}K\u{610}I\u{5b0}A\u{e31}\u{93c}", "AKIA");
         for text in [
@@ -424,6 +517,14 @@ mod tests {
             "%zz &; \\",
         ] {
             assert_eq!(decoded_once(text), None, "{text}");
+        }
+    }
+
+    /// The letters that are passed over by their block are seen.
+    #[test]
+    fn no_unseen_character_is_passed_over() {
+        for c in ('\u{80}'..=char::MAX).filter(|c| is_unseen(*c)) {
+            assert!(unseen_or_folded(c).is_some(), "{:x}", u32::from(c));
         }
     }
 

@@ -28,6 +28,15 @@ const NAMES: &[(&str, At, Kind)] = &[
     ("passphrase", At::Any, Kind::FIELD_PASSWORD),
     ("passcode", At::Any, Kind::FIELD_PASSWORD),
     ("passwort", At::Any, Kind::FIELD_PASSWORD),
+    ("kennwort", At::Any, Kind::FIELD_PASSWORD),
+    ("mot de passe", At::End, Kind::FIELD_PASSWORD),
+    ("parola chiave", At::End, Kind::FIELD_PASSWORD),
+    ("motdepasse", At::End, Kind::FIELD_PASSWORD),
+    ("contraseña", At::End, Kind::FIELD_PASSWORD),
+    ("contrasena", At::End, Kind::FIELD_PASSWORD),
+    ("senha", At::End, Kind::FIELD_PASSWORD),
+    ("wachtwoord", At::End, Kind::FIELD_PASSWORD),
+    ("hasło", At::End, Kind::FIELD_PASSWORD),
     ("dbpassword", At::Any, Kind::FIELD_PASSWORD),
     ("userpassword", At::Any, Kind::FIELD_PASSWORD),
     ("pgpassword", At::Any, Kind::FIELD_PASSWORD),
@@ -86,6 +95,8 @@ const NAMES: &[(&str, At, Kind)] = &[
     ("hmac key", At::Any, Kind::FIELD_KEY),
     ("license key", At::Any, Kind::FIELD_KEY),
     ("deploy key", At::Any, Kind::FIELD_KEY),
+    ("app key", At::End, Kind::FIELD_KEY),
+    ("application key", At::End, Kind::FIELD_KEY),
     ("authorization", At::End, Kind::FIELD_AUTHORIZATION),
     ("auth", At::Whole, Kind::FIELD_AUTHORIZATION),
     ("x auth", At::Whole, Kind::FIELD_AUTHORIZATION),
@@ -140,6 +151,28 @@ const NAMES: &[(&str, At, Kind)] = &[
     ("drivers license", At::Any, Kind::FIELD_IDENTITY),
     ("driving licence", At::Any, Kind::FIELD_IDENTITY),
     ("aadhaar", At::End, Kind::FIELD_IDENTITY),
+    ("nino", At::End, Kind::FIELD_IDENTITY),
+    ("insurance number", At::End, Kind::FIELD_IDENTITY),
+    ("pesel", At::End, Kind::FIELD_IDENTITY),
+    ("codice fiscale", At::End, Kind::FIELD_IDENTITY),
+    ("codicefiscale", At::End, Kind::FIELD_IDENTITY),
+    ("bsn", At::End, Kind::FIELD_IDENTITY),
+    ("burgerservicenummer", At::End, Kind::FIELD_IDENTITY),
+    ("dni", At::End, Kind::FIELD_IDENTITY),
+    ("cpf", At::End, Kind::FIELD_IDENTITY),
+    ("steuer id", At::End, Kind::FIELD_IDENTITY),
+    ("steueridentifikationsnummer", At::End, Kind::FIELD_IDENTITY),
+    ("phone", At::End, Kind::FIELD_PHONE),
+    ("phone number", At::End, Kind::FIELD_PHONE),
+    ("phonenumber", At::End, Kind::FIELD_PHONE),
+    ("telephone", At::End, Kind::FIELD_PHONE),
+    ("telefon", At::End, Kind::FIELD_PHONE),
+    ("telefono", At::End, Kind::FIELD_PHONE),
+    ("telefone", At::End, Kind::FIELD_PHONE),
+    ("mobile", At::End, Kind::FIELD_PHONE),
+    ("mobile number", At::End, Kind::FIELD_PHONE),
+    ("msisdn", At::End, Kind::FIELD_PHONE),
+    ("fax", At::End, Kind::FIELD_PHONE),
     ("dob", At::End, Kind::FIELD_BIRTH),
     ("date of birth", At::End, Kind::FIELD_BIRTH),
     ("dateofbirth", At::End, Kind::FIELD_BIRTH),
@@ -287,13 +320,17 @@ pub(super) struct FieldNames {
     /// The bundle's own names, letters and digits only.
     own: BTreeMap<String, Meaning>,
     /// Which word hashes can begin anything: most names are rejected by it alone.
-    bloom: [u64; 16],
+    bloom: Box<[u64; BLOOM]>,
 }
 
 impl FieldNames {
     pub(super) fn new() -> Self {
-        let mut names =
-            Self { by_first: BTreeMap::new(), sequences: Vec::new(), own: BTreeMap::new(), bloom: [0; 16] };
+        let mut names = Self {
+            by_first: BTreeMap::new(),
+            sequences: Vec::new(),
+            own: BTreeMap::new(),
+            bloom: Box::new([0; BLOOM]),
+        };
         for (at, (words, _, _)) in NAMES.iter().enumerate() {
             let words: Vec<&'static str> = words.split(' ').collect();
             if let Some(first) = words.first().copied() {
@@ -485,6 +522,9 @@ pub(super) fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect()
 }
 
+/// So many words of bits that hardly a name that means nothing is read twice.
+const BLOOM: usize = 256;
+
 const FNV_START: u32 = 0x811c_9dc5;
 
 fn fnv(hash: u32, byte: u8) -> u32 {
@@ -492,7 +532,7 @@ fn fnv(hash: u32, byte: u8) -> u32 {
 }
 
 fn bloom_slot(hash: u32) -> usize {
-    (hash >> 6 & 15) as usize
+    (hash >> 6) as usize % BLOOM
 }
 
 fn bloom_bit(hash: u32) -> u64 {

@@ -14,7 +14,7 @@
 //! # Encodings
 //!
 //! A text is read as what it means before detectors look: JSON strings and other backslash escapes, percent, HTML
-//! entities, quoted-printable, base64, hex, compatibility forms and characters that nobody sees, four layers deep, and no
+//! entities, quoted-printable, base64, hex, compatibility forms, look-alikes and characters that nobody sees, four layers deep, and no
 //! more bytes than four times those of the text. What is found in a layer is masked in the text as it stands. What still
 //! is encoded then counts as sensitive (`too_deep`): it is masked in records, and the strictest of the rules that concern
 //! the call holds for it.
@@ -22,26 +22,36 @@
 //! # What is not found
 //!
 //! Hex strings by themselves (commits, digests and UUIDs are hex); secrets that are cut in pieces, spread over several
-//! values, encrypted, compressed, or written in an encoding of other kinds (base32, ROT13, numbers of characters,
-//! letters that look alike); what stands in an image.
+//! values, encrypted, compressed, or written in an encoding of other kinds (base32, ROT13, numbers of characters);
+//! what stands in an image. docs/detectors.md names all, and how well each detector does.
 
+mod address;
 mod assign;
+mod code;
+mod credentials;
 mod cut;
 mod decode;
 mod detector;
+mod digits;
 mod display;
 mod escape;
 mod field;
 mod form;
 mod inspected;
+mod lanes;
 mod mask;
 mod number;
+mod pass;
+mod phone;
 mod random;
 mod rules;
 mod runs;
 mod scan;
 mod schema;
+mod shapes;
 mod spec;
+mod starts;
+mod survey;
 mod walk;
 
 #[cfg(test)]

@@ -1,40 +1,37 @@
 //! Numbers that name a person or an account: cards, IBANs, national ids, phone numbers. Each is
 //! believed only with its check digits or in its written form.
 
-use super::detector::{Kind, Span};
+use super::{
+    detector::{Kind, Span},
+    digits::{Digits, Group, end_of_digits, joined_by, named, read_run, stands_alone},
+    phone,
+};
 
-/// A group of digits in a run: `4111 1111` has two.
-#[derive(Clone, Copy)]
-struct Group {
-    start: usize,
-    end: usize,
-    /// The byte before the group if it joins it to another; 0 at the run's edge.
-    before: u8,
-}
-
-impl Group {
-    fn len(&self) -> usize {
-        self.end - self.start
-    }
-}
-
-/// Finds every such number in a text.
-pub(super) fn scan(text: &str, found: &mut Vec<Span>) {
+/// Finds every such number that begins in a part of a text.
+pub(super) fn scan(text: &str, from: usize, to: usize, found: &mut Vec<Span>) {
     let bytes = text.as_bytes();
     let mut groups: Vec<Group> = Vec::new();
-    let mut at = 0;
-    while let Some(start) = bytes.get(at..).and_then(|rest| rest.iter().position(u8::is_ascii_digit)) {
-        let start = at + start;
+    let mut at = from;
+    while let Some(skipped) = bytes.get(at..to).and_then(|rest| rest.iter().position(u8::is_ascii_digit)) {
+        let start = at + skipped;
         let before = start.checked_sub(1).and_then(|i| bytes.get(i).copied());
         if before.is_some_and(|b| b.is_ascii_alphabetic()) {
+            let known = found.len();
             worded(bytes, start, found);
-            at = end_of_digits(bytes, start);
+            // What stands in an account's number is no other one.
+            let inside = found.get(known..).unwrap_or_default().iter().map(|span| span.end).max();
+            at = end_of_digits(bytes, start).max(inside.unwrap_or(0));
             continue;
         }
         groups.clear();
         at = read_run(bytes, start, &mut groups);
-        bracketed(bytes, start, &groups, found);
-        international(bytes, start, found);
+        let known = found.len();
+        behind_letters(bytes, start, found);
+        phone::bracketed(bytes, start, &groups, found);
+        phone::international(bytes, start, found);
+        if found.len() == known {
+            phone::with_area(bytes, &groups, found);
+        }
         let total: usize = groups.iter().map(Group::len).sum();
         if total < 8 {
             continue;
@@ -51,6 +48,9 @@ pub(super) fn scan(text: &str, found: &mut Vec<Span>) {
                 }
                 None => first += 1,
             }
+        }
+        if found.len() == known {
+            phone::national(bytes, &groups, found);
         }
     }
 }
@@ -69,87 +69,12 @@ fn end_of(bytes: &[u8], kind: Kind, last: &Group) -> usize {
     }
 }
 
-fn end_of_digits(bytes: &[u8], start: usize) -> usize {
-    let more = bytes.get(start..).map_or(0, |rest| rest.iter().take_while(|b| b.is_ascii_digit()).count());
-    start + more.max(1)
-}
-
-/// Reads digits that single spaces, dashes, dots or slashes join.
-fn read_run(bytes: &[u8], start: usize, groups: &mut Vec<Group>) -> usize {
-    let mut at = start;
-    let mut before = 0;
-    loop {
-        let end = end_of_digits(bytes, at);
-        groups.push(Group { start: at, end, before });
-        match (bytes.get(end), bytes.get(end + 1)) {
-            (Some(joint @ (b' ' | b'-' | b'.' | b'/')), Some(next)) if next.is_ascii_digit() => {
-                before = *joint;
-                at = end + 1;
-            }
-            _ => return end,
-        }
-    }
-}
-
 fn lens<const N: usize>(groups: &[Group]) -> Option<[usize; N]> {
     let mut lens = [0; N];
     for (len, group) in lens.iter_mut().zip(groups.get(..N)?) {
         *len = group.len();
     }
     Some(lens)
-}
-
-/// Whether the first `count` groups stand for themselves: not a piece of a longer chain of dashes,
-/// dots or slashes, not a fraction, and no letter behind.
-fn stands_alone(bytes: &[u8], groups: &[Group], count: usize) -> bool {
-    let before = groups.first().is_none_or(|group| matches!(group.before, 0 | b' '));
-    let after = groups.get(count).is_none_or(|next| next.before == b' ');
-    let behind = count.checked_sub(1).and_then(|last| groups.get(last)).and_then(|last| bytes.get(last.end));
-    before && after && behind.is_none_or(|b| !b.is_ascii_alphanumeric())
-}
-
-fn joined_by(groups: &[Group], count: usize, allowed: &[u8]) -> bool {
-    let Some(joints) = groups.get(1..count) else { return true };
-    let Some(first) = joints.first() else { return true };
-    allowed.contains(&first.before) && joints.iter().all(|group| group.before == first.before)
-}
-
-/// The digits of the first `count` groups; at most 20.
-struct Digits {
-    values: [u8; 20],
-    len: usize,
-}
-
-impl Digits {
-    fn of(bytes: &[u8], groups: &[Group], count: usize) -> Self {
-        let mut digits = Self { values: [0; 20], len: 0 };
-        for group in groups.iter().take(count) {
-            for byte in bytes.get(group.start..group.end).unwrap_or_default() {
-                if let Some(slot) = digits.values.get_mut(digits.len) {
-                    *slot = byte.wrapping_sub(b'0');
-                    digits.len += 1;
-                }
-            }
-        }
-        digits
-    }
-
-    fn get(&self) -> &[u8] {
-        self.values.get(..self.len).unwrap_or_default()
-    }
-
-    fn number(&self, from: usize, count: usize) -> u64 {
-        self.get().iter().skip(from).take(count).fold(0, |n, d| n * 10 + u64::from(*d))
-    }
-
-    /// The sum of each digit times its weight.
-    fn weighted(&self, weights: &[u64]) -> u64 {
-        self.get().iter().zip(weights).map(|(digit, weight)| u64::from(*digit) * weight).sum()
-    }
-
-    fn uniform(&self) -> bool {
-        self.get().windows(2).all(|pair| pair.first() == pair.last())
-    }
 }
 
 /// The number that begins with the first group, and of how many groups it is.
@@ -180,6 +105,7 @@ fn number_at(bytes: &[u8], groups: &[Group]) -> Option<(Kind, usize)> {
             [4, 4, 4, 1..=4] => found(Kind::CARD, 4, b" -", card),
             [3, 4, 4, 2] => found(Kind::CH_AHV, 4, b".", ahv),
             [3, 3, 3, 2] if groups.get(1).map(|g| g.before) == Some(b'.') => cpf_written(bytes, groups),
+            [2, 3, 3, 3] => found(Kind::DE_STEUER_ID, 4, b" ", steuer_id),
             [1, 3, 3, 4] => found(Kind::PHONE, 4, b"-.", nanp_with_1),
             _ => None,
         };
@@ -191,8 +117,13 @@ fn number_at(bytes: &[u8], groups: &[Group]) -> Option<(Kind, usize)> {
         let hit = match shape {
             [4, 6, 4 | 5] => found(Kind::CARD, 3, b" -", card),
             [3, 2, 4] => found(Kind::US_SSN, 3, b"-", ssn),
+            [3, 3, 3] if groups.get(1).map(|g| g.before) == Some(b' ') => {
+                found(Kind::PT_NIF, 3, b" ", nif).filter(|_| named(bytes, first.start, NIF))
+            }
             [3, 3, 3] => found(Kind::CA_SIN, 3, b"-", sin),
-            [4, 4, 4] => found(Kind::IN_AADHAAR, 3, b" -", aadhaar),
+            [4, 2, 3] => found(Kind::NL_BSN, 3, b".", bsn),
+            // Longer rows of fours are accounts.
+            [4, 4, 4] if groups.len() == 3 && first.before == 0 => found(Kind::IN_AADHAAR, 3, b" -", aadhaar),
             [3, 3, 4] => found(Kind::PHONE, 3, b"-.", nanp),
             _ => None,
         };
@@ -200,20 +131,163 @@ fn number_at(bytes: &[u8], groups: &[Group]) -> Option<(Kind, usize)> {
             return hit;
         }
     }
+    // Ids and goods have as many digits, and one of ten of them would do.
+    let named_card = || found(Kind::CARD, 1, b"", card).filter(|_| named(bytes, first.start, CARD));
     // Written in one.
     let next = bytes.get(first.end).copied();
     match first.len() {
         8 => dni(bytes, groups),
-        11 => found(Kind::PL_PESEL, 1, b"", pesel).or_else(|| found(Kind::BR_CPF, 1, b"", cpf)),
-        13 if groups.first()?.before == 0 || groups.first()?.before == b' ' => {
-            found(Kind::CH_AHV, 1, b"", ahv).or_else(|| found(Kind::CARD, 1, b"", card))
+        9 => {
+            let bsn = found(Kind::NL_BSN, 1, b"", bsn).filter(|_| named(bytes, first.start, BSN));
+            bsn.or_else(|| found(Kind::PT_NIF, 1, b"", nif).filter(|_| named(bytes, first.start, NIF)))
         }
+        11 => eleven(bytes, groups),
+        13 => found(Kind::CH_AHV, 1, b"", ahv).or_else(|| named_card()),
         15 => found(Kind::CARD, 1, b"", card).or_else(|| found(Kind::FR_NIR, 1, b"", nir)),
         17 if matches!(next, Some(b'X' | b'x')) => resident_with_letter(bytes, groups),
-        18 => found(Kind::CN_RESIDENT_ID, 1, b"", resident).or_else(|| found(Kind::CARD, 1, b"", card)),
-        14 | 16 | 17 | 19 => found(Kind::CARD, 1, b"", card),
+        18 => found(Kind::CN_RESIDENT_ID, 1, b"", resident).or_else(|| named_card()),
+        14 | 16 => found(Kind::CARD, 1, b"", card),
+        17 | 19 => named_card(),
         _ => None,
     }
+}
+
+const CARD: &[&str] = &[
+    "card",
+    "pan",
+    "visa",
+    "maestro",
+    "unionpay",
+    "karte",
+    "kreditkarte",
+    "carte",
+    "tarjeta",
+    "carta",
+    "cartão",
+    "kaart",
+    "karty",
+];
+const BSN: &[&str] = &["bsn", "burgerservice", "sofinummer", "sofi-nummer"];
+const NIF: &[&str] = &["nif", "contribuinte", "nipc", "número fiscal", "numero fiscal"];
+const NINO: &[&str] = &["national insurance", "nino", "ni", "insurance number"];
+
+/// Eleven digits in one may be of three countries: what stands before them decides, where it says something.
+fn eleven(bytes: &[u8], groups: &[Group]) -> Option<(Kind, usize)> {
+    type Of = (Kind, fn(&Digits) -> bool, &'static [&'static str]);
+    const ALL: [Of; 3] = [
+        (Kind::DE_STEUER_ID, steuer_id, &["steuer", "idnr", "id-nr", "tax id", "tin"]),
+        (Kind::PL_PESEL, pesel, &["pesel"]),
+        (Kind::BR_CPF, cpf, &["cpf"]),
+    ];
+    if !stands_alone(bytes, groups, 1) {
+        return None;
+    }
+    let digits = Digits::of(bytes, groups, 1);
+    let start = group_start(groups);
+    let fits = ALL.iter().filter(|(_, holds, _)| holds(&digits));
+    let said = fits.clone().find(|(_, _, words)| named(bytes, start, words));
+    let called = || named(bytes, start, phone::NAMES);
+    said.or_else(|| fits.clone().next().filter(|_| !called())).map(|(kind, _, _)| (*kind, 1))
+}
+
+/// German tax id: one digit of the first ten stands there twice or three times, and a check digit.
+fn steuer_id(digits: &Digits) -> bool {
+    let mut counts = [0_u8; 10];
+    for digit in digits.get().iter().take(10) {
+        if let Some(count) = counts.get_mut(usize::from(*digit)) {
+            *count += 1;
+        }
+    }
+    let more: Vec<u8> = counts.into_iter().filter(|count| *count > 1).collect();
+    let product = digits.get().iter().take(10).fold(10_u64, |product, digit| {
+        let sum = (u64::from(*digit) + product) % 10;
+        (if sum == 0 { 10 } else { sum }) * 2 % 11
+    });
+    digits.len == 11
+        && digits.number(0, 1) != 0
+        && matches!(*more, [2 | 3])
+        && (11 - product) % 10 == digits.number(10, 1)
+}
+
+/// Dutch citizen number: the test by eleven. One number of eleven has it, so that it must be named.
+fn bsn(digits: &Digits) -> bool {
+    let sum = digits.weighted(&[9, 8, 7, 6, 5, 4, 3, 2]);
+    digits.len == 9 && !digits.uniform() && sum % 11 == digits.number(8, 1)
+}
+
+/// Portuguese tax number.
+fn nif(digits: &Digits) -> bool {
+    let rest = digits.weighted(&[9, 8, 7, 6, 5, 4, 3, 2]) % 11;
+    let check = if rest < 2 { 0 } else { 11 - rest };
+    digits.len == 9 && matches!(digits.number(0, 1), 1..=3 | 5 | 6 | 8 | 9) && check == digits.number(8, 1)
+}
+
+/// Numbers whose letters are set apart, at the first digit: `X-1234567-L`, `AB 12 34 56 C`.
+fn behind_letters(bytes: &[u8], digit: usize, found: &mut Vec<Span>) {
+    match digit.checked_sub(1).and_then(|at| bytes.get(at)) {
+        Some(b'-') => found.extend(digit.checked_sub(2).and_then(|start| nie(bytes, start, digit))),
+        Some(b' ') => {
+            let start = digit.checked_sub(3).filter(|start| {
+                let edge = start.checked_sub(1).and_then(|at| bytes.get(at));
+                let letters = bytes.get(*start..*start + 2).unwrap_or_default();
+                letters.iter().all(u8::is_ascii_alphabetic) && edge.is_none_or(|b| !b.is_ascii_alphanumeric())
+            });
+            let span = start.and_then(|start| nino(bytes, start, digit).map(|end| (start, end)));
+            found.extend(span.map(|(start, end)| Span { start, end, kind: Kind::UK_NINO }));
+        }
+        Some(_) | None => {}
+    }
+}
+
+fn nie(bytes: &[u8], letter_at: usize, digit: usize) -> Option<Span> {
+    let first = match bytes.get(letter_at)?.to_ascii_uppercase() {
+        b'X' => 0,
+        b'Y' => 1,
+        b'Z' => 2,
+        _ => return None,
+    };
+    let edge = letter_at.checked_sub(1).and_then(|at| bytes.get(at));
+    let digits = bytes.get(digit..digit + 7)?;
+    if edge.is_some_and(u8::is_ascii_alphanumeric) || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let end = digit + 7 + usize::from(bytes.get(digit + 7) == Some(&b'-'));
+    let number = digits.iter().fold(first, |number, b| number * 10 + usize::from(b - b'0'));
+    let expected = LETTERS.get(number % 23)?;
+    let alone = bytes.get(end + 1).is_none_or(|b| !b.is_ascii_alphanumeric());
+    (alone && bytes.get(end)?.to_ascii_uppercase() == *expected).then_some(Span {
+        start: letter_at,
+        end: end + 1,
+        kind: Kind::ES_NIE,
+    })
+}
+
+/// The check letters of Spanish ids.
+const LETTERS: &[u8; 23] = b"TRWAGMYFPDXBNJZSQVHLCKE";
+
+/// British insurance number: `AB 12 34 56 C`; written in one it must be named, for codes of goods look like it.
+fn nino(bytes: &[u8], start: usize, digit: usize) -> Option<usize> {
+    let prefix = [bytes.get(start)?.to_ascii_uppercase(), bytes.get(start + 1)?.to_ascii_uppercase()];
+    let [one, two] = prefix;
+    let given = !b"DFIQUV".contains(&one)
+        && !b"DFIQUVO".contains(&two)
+        && ![b"BG", b"GB", b"NK", b"KN", b"TN", b"NT", b"ZZ"].contains(&&prefix);
+    if !given {
+        return None;
+    }
+    let (mut at, mut digits, mut spaces) = (digit, 0, 0);
+    while digits < 6 {
+        match bytes.get(at)? {
+            b'0'..=b'9' => digits += 1,
+            b' ' if digits > 0 && digits % 2 == 0 => spaces += 1,
+            _ => return None,
+        }
+        at += 1;
+    }
+    let at = at + usize::from(bytes.get(at) == Some(&b' '));
+    let suffix = matches!(bytes.get(at)?, b'A'..=b'D' | b'a'..=b'd');
+    let alone = bytes.get(at + 1).is_none_or(|b| !b.is_ascii_alphanumeric());
+    (suffix && alone && (spaces == 2 || named(bytes, start, NINO))).then_some(at + 1)
 }
 
 /// A payment card: a known range, its length, and Luhn.
@@ -361,72 +435,29 @@ fn dni(bytes: &[u8], groups: &[Group]) -> Option<(Kind, usize)> {
     let alone = matches!(first.before, 0 | b' ')
         && bytes.get(letter_at + 1).is_none_or(|b| !b.is_ascii_alphanumeric());
     let number = Digits::of(bytes, groups, 1).number(0, 8);
-    let expected = b"TRWAGMYFPDXBNJZSQVHLCKE".get(usize::try_from(number % 23).ok()?)?;
+    let expected = LETTERS.get(usize::try_from(number % 23).ok()?)?;
     (alone && letter == *expected).then_some((Kind::ES_DNI, 1))
-}
-
-/// `+49 (30) 901820`: a plus, and eight to fifteen digits in groups.
-fn international(bytes: &[u8], digit: usize, found: &mut Vec<Span>) {
-    let Some(plus) = digit.checked_sub(1).filter(|at| bytes.get(*at) == Some(&b'+')) else { return };
-    let edge = plus.checked_sub(1).and_then(|at| bytes.get(at));
-    if bytes.get(digit) == Some(&b'0') || edge.is_some_and(|b| b.is_ascii_alphanumeric()) {
-        return;
-    }
-    let (mut digits, mut end, mut joints) = (0, digit, 0);
-    for (at, byte) in bytes.iter().enumerate().skip(digit) {
-        match byte {
-            b'0'..=b'9' => {
-                digits += 1;
-                joints = 0;
-                end = at + 1;
-            }
-            b' ' | b'-' | b'.' | b'(' | b')' | b'/' if joints < 2 => joints += 1,
-            _ => break,
-        }
-        if digits == 15 {
-            break;
-        }
-    }
-    let fits = digits >= 8 && bytes.get(end).is_none_or(|b| !b.is_ascii_alphanumeric());
-    if fits {
-        found.push(Span { start: plus, end, kind: Kind::PHONE });
-    }
-}
-
-/// `(212) 555-0123`
-fn bracketed(bytes: &[u8], digit: usize, groups: &[Group], found: &mut Vec<Span>) {
-    let Some(open) = digit.checked_sub(1).filter(|at| bytes.get(*at) == Some(&b'(')) else { return };
-    let Some(rest) = bytes.get(digit..) else { return };
-    if groups.first().map(Group::len) != Some(3) || rest.get(3) != Some(&b')') {
-        return;
-    }
-    let gap = usize::from(rest.get(4) == Some(&b' '));
-    let form = rest.get(4 + gap..12 + gap).unwrap_or_default();
-    let fits = form.len() == 8
-        && form.iter().enumerate().all(|(at, byte)| match at {
-            3 => matches!(byte, b' ' | b'-' | b'.'),
-            _ => byte.is_ascii_digit(),
-        })
-        && rest.get(12 + gap).is_none_or(|b| !b.is_ascii_alphanumeric());
-    if fits {
-        found.push(Span { start: open, end: digit + 12 + gap, kind: Kind::PHONE });
-    }
 }
 
 /// Numbers that begin with letters, or have them on the way, at the first digit after a letter:
 /// IBAN, Italian tax code.
 fn worded(bytes: &[u8], digit: usize, found: &mut Vec<Span>) {
-    let letters_before = |count: usize| {
-        let start = digit.checked_sub(count)?;
-        let word = bytes.get(start..digit)?;
-        let edge = start.checked_sub(1).and_then(|at| bytes.get(at));
-        (word.iter().all(u8::is_ascii_alphabetic) && edge.is_none_or(|b| !b.is_ascii_alphanumeric()))
-            .then_some(start)
-    };
-    if let Some(start) = letters_before(2)
-        && let Some(end) = iban(bytes, start)
-    {
-        found.push(Span { start, end, kind: Kind::IBAN });
+    let before = bytes.get(digit.saturating_sub(7)..digit).unwrap_or_default();
+    let letters = before.iter().rev().take_while(|b| b.is_ascii_alphabetic()).count();
+    let edge = digit.checked_sub(letters + 1).and_then(|at| bytes.get(at));
+    if edge.is_some_and(u8::is_ascii_digit) {
+        return;
+    }
+    let letters_before = |count: usize| (letters == count).then(|| digit - count);
+    if let Some(start) = letters_before(2) {
+        if let Some(end) = iban(bytes, start) {
+            found.push(Span { start, end, kind: Kind::IBAN });
+        } else if let Some(end) = nino(bytes, start, digit) {
+            found.push(Span { start, end, kind: Kind::UK_NINO });
+        }
+    }
+    if let Some(start) = letters_before(1) {
+        found.extend(nie(bytes, start, digit));
     }
     if let Some(start) = letters_before(6)
         && codice_fiscale(bytes.get(start..start + 16).unwrap_or_default())

@@ -2,36 +2,53 @@
 
 use super::{
     detector::{Kind, Span},
-    scan::{MAX_RANDOM, Scanner},
+    lanes,
+    survey::Dense,
 };
 
-impl Scanner {
-    /// Long strings that look drawn at random. Hex alone never counts: commits, digests, trace ids and
-    /// UUIDs are hex, and a secret in hex is known by its place.
-    pub(super) fn random(&self, text: &str, found: &mut Vec<Span>) {
-        let bytes = text.as_bytes();
-        let in_run = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'_' | b'-');
-        let mut at = 0;
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            let length = rest.iter().take_while(|b| in_run(b)).count();
-            let before = bytes.get(at.saturating_sub(LONGEST_LABEL)..at).unwrap_or_default();
-            if (20..=MAX_RANDOM).contains(&length)
-                && rest.get(..length).is_some_and(|run| {
-                    looks_random(run) && !is_checksum(before, run) && !starts_as_media(run)
-                })
+/// A longer random string is content (a base64 file), not a credential.
+pub(super) const MAX_RANDOM: usize = 512;
+
+/// A shorter one is a name or a number.
+const MIN_RANDOM: usize = 20;
+
+/// Long strings that look drawn at random. Hex alone never counts: commits, digests, trace ids and
+/// UUIDs are hex, and a secret in hex is known by its place.
+pub(super) fn scan(text: &str, dense: &[Dense], found: &mut Vec<Span>) {
+    let bytes = text.as_bytes();
+    for word in dense.iter().filter(|word| word.digits && word.end - word.start >= MIN_RANDOM) {
+        let mut at = word.start;
+        for run in bytes.get(word.start..word.end).unwrap_or_default().split(|b| matches!(b, b'.' | b'~')) {
+            let start = at;
+            let end = start + run.len();
+            at = end + 1;
+            if !(MIN_RANDOM..=MAX_RANDOM).contains(&run.len()) || !looks_random(run) {
+                continue;
+            }
+            let before = bytes.get(start.saturating_sub(LONGEST_LABEL)..start).unwrap_or_default();
+            if !reads_as_text(run)
+                && !is_checksum(before, run)
+                && !starts_as_file(run)
+                && !is_program_name(before, run)
             {
                 let padding =
-                    rest.get(length..).map_or(0, |p| p.iter().take(2).take_while(|b| **b == b'=').count());
-                found.push(Span { start: at, end: at + length + padding, kind: Kind::HIGH_ENTROPY });
+                    bytes.get(end..).map_or(0, |p| p.iter().take(2).take_while(|b| **b == b'=').count());
+                found.push(Span { start, end: end + padding, kind: Kind::HIGH_ENTROPY });
             }
-            at += length;
-            at += bytes.get(at..).map_or(0, |rest| rest.iter().take_while(|b| !in_run(b)).count());
         }
     }
 }
 
+/// Whether it is base64 of a text, which is looked into for what it says.
+fn reads_as_text(run: &[u8]) -> bool {
+    let mut bytes = Vec::with_capacity(run.len());
+    lanes::decode(run, 0, &mut bytes);
+    let is_text = |text: &str| !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
+    std::str::from_utf8(&bytes).is_ok_and(is_text)
+}
+
 /// The longest of what stands before a checksum.
-const LONGEST_LABEL: usize = 7;
+const LONGEST_LABEL: usize = 11;
 
 /// The digests of lock files: `"integrity": "sha512-…"`, `h1:…=`, and of keys: `SHA256:…`. Their lengths must fit.
 fn is_checksum(before: &[u8], run: &[u8]) -> bool {
@@ -39,6 +56,13 @@ fn is_checksum(before: &[u8], run: &[u8]) -> bool {
     const BEFORE: &[&[u8]] = &[b"h1:", b"SHA256:", b"sha256=", b"sha256:"];
     IN_RUN.iter().any(|(label, digits)| run.strip_prefix(*label).is_some_and(|rest| rest.len() == *digits))
         || (run.len() == 43 && BEFORE.iter().any(|label| before.ends_with(label)))
+}
+
+/// Names that compilers and package managers make: mangled symbols, and the store of Nix.
+fn is_program_name(before: &[u8], run: &[u8]) -> bool {
+    const SYMBOLS: &[&[u8]] = &[b"_ZN", b"_ZSt", b"_ZTS", b"_ZTV", b"__ZN", b"_RNv", b"_RIN"];
+    let nix = run.strip_prefix(b"/nix/store/").or_else(|| before.ends_with(b"/nix/store/").then_some(run));
+    SYMBOLS.iter().any(|start| run.starts_with(start)) || nix.is_some_and(|name| name.get(32) == Some(&b'-'))
 }
 
 /// How base64 of images and sounds begins.
@@ -56,13 +80,45 @@ const MEDIA: &[&[u8]] = &[
     b"ZkxhQw",
 ];
 
+/// How base64 of other files begins: fonts, documents, archives, programs.
+const FILES: &[&[u8]] = &[
+    b"d09GMg", b"d09GR", b"AAEAAA", b"T1RUTw", b"JVBERi0", b"UEsDB", b"H4sI", b"AGFzbQ", b"f0VMRg", b"KLUv/",
+];
+
 fn starts_as_media(base64: &[u8]) -> bool {
     base64.len() >= 48 && MEDIA.iter().any(|start| base64.starts_with(start))
+}
+
+fn starts_as_file(base64: &[u8]) -> bool {
+    starts_as_media(base64) || (base64.len() >= 48 && FILES.iter().any(|start| base64.starts_with(start)))
 }
 
 /// Whether base64 is an image or a sound, by its first bytes.
 pub(super) fn is_media(base64: &str) -> bool {
     starts_as_media(base64.as_bytes())
+}
+
+/// Whether what follows a secret's beginning only stands in its place: `xxxx`, `your-token-here`, `...`.
+pub(super) fn is_filler(rest: &[u8]) -> bool {
+    let Some(first) = rest.first().filter(|_| rest.len() >= 6) else { return false };
+    let one = rest.iter().all(|b| b == first || matches!(b, b'-' | b'.' | b'_'));
+    let blank = rest.iter().all(|b| matches!(b, b'x' | b'X' | b'-' | b'_' | b'.'));
+    // Words of one case, joined: nothing that is drawn has only these.
+    let words = |is: fn(&u8) -> bool, joint: u8| {
+        rest.contains(&joint)
+            && rest.split(|b| *b == joint).all(|word| (2..=14).contains(&word.len()) && word.iter().all(is))
+    };
+    one || blank
+        || [b'-', b'_']
+            .iter()
+            .any(|joint| words(u8::is_ascii_lowercase, *joint) || words(u8::is_ascii_uppercase, *joint))
+}
+
+/// Whether letters of both cases and digits stand mixed in it, or letters as no words have them.
+pub(super) fn is_drawn(rest: &[u8]) -> bool {
+    let has = |is: fn(&u8) -> bool| rest.iter().any(is);
+    let mixed = has(u8::is_ascii_digit) || Look::of(rest).is_mixed();
+    mixed && has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase)
 }
 
 /// Whether a run has the look of a random credential: at least 20 characters in pieces that change

@@ -1,7 +1,11 @@
 //! Encodings of whole texts: base64, hex, hex in pairs, and characters that carry bytes and are not seen. What a run
 //! decodes to is looked at where it holds text.
 
-use super::escape::{self, NO_CHARACTER, as_text, hex_digit, is_unseen, is_unseen_control};
+use super::{
+    escape::{self, as_text, hex_digit, is_unseen, is_unseen_control},
+    lanes::{self, Lanes, digit},
+    survey::Survey,
+};
 
 /// A run in a text, and the text that it decodes to.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,15 +29,19 @@ const MIN_STRETCH: usize = 12;
 /// The same where it is most of what was decoded.
 const MIN_WHOLE: usize = 6;
 
-/// Finds the runs that hold text. `take` says whether to go on; `passed` whether a run is to be left out.
+/// Finds the runs that hold text, where the survey saw that there may be some. `take` says whether to go on; `passed`
+/// whether a run is to be left out.
 pub(super) fn runs(
     text: &str,
+    survey: &Survey,
     passed: &dyn Fn(usize, usize) -> bool,
     take: &mut dyn FnMut(Run) -> bool,
 ) -> bool {
     let mut find = Find { bytes: text.as_bytes(), buffer: Vec::new(), passed, take };
     // Each of the two may stand between the characters of the other, as any unseen character may.
-    find.words() && find.pairs() && find.unseen(text, tag) && find.unseen(text, selector)
+    find.words(&survey.seeds)
+        && (!survey.pairs || find.pairs())
+        && (!survey.wide || (find.unseen(text, tag) && find.unseen(text, selector)))
 }
 
 /// The ASCII character that a tag repeats.
@@ -60,37 +68,29 @@ struct Find<'f> {
     take: &'f mut dyn FnMut(Run) -> bool,
 }
 
-/// The value of a base64 digit, of both alphabets.
-fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' | b'-' => Some(62),
-        b'/' | b'_' => Some(63),
-        _ => None,
-    }
-}
-
 fn is_space(byte: u8) -> bool {
     matches!(byte, b'\n' | b'\r' | b' ' | b'\t')
 }
 
 impl Find<'_> {
     /// Base64 and hex, over the ends of lines too.
-    fn words(&mut self) -> bool {
+    fn words(&mut self, seeds: &[usize]) -> bool {
         let mut at = 0;
-        while let Some(skipped) =
-            self.bytes.get(at..).and_then(|rest| rest.iter().position(|b| digit(*b).is_some()))
-        {
-            let start = at + skipped;
-            let (end, digits) = self.word(start);
-            at = end;
-            if digits < MIN_BASE64 || (self.passed)(start, end) {
+        for seed in seeds {
+            if *seed < at {
                 continue;
             }
-            if !self.base64(start, end) || !self.hex(start, end) {
-                return false;
+            at = *seed;
+            // The runs of one word.
+            while self.bytes.get(at).is_some_and(|b| digit(*b).is_some() || matches!(b, b'.' | b'~')) {
+                let (end, digits) = self.word(at);
+                if digits >= MIN_BASE64 && !(self.passed)(at, end) {
+                    let lanes = lanes::read(self.bytes.get(at..end).unwrap_or_default(), digits);
+                    if !self.base64(at, end, &lanes) || (lanes.hex >= MIN_HEX && !self.hex(at, end)) {
+                        return false;
+                    }
+                }
+                at = end.max(at + 1);
             }
         }
         true
@@ -117,19 +117,22 @@ impl Find<'_> {
     }
 
     /// From each of four places: what stands before may be no part of it.
-    fn base64(&mut self, start: usize, end: usize) -> bool {
-        for skip in 0..4 {
-            self.buffer.clear();
-            let digits = self.bytes.get(start..end).unwrap_or_default().iter().filter_map(|b| digit(*b));
-            let (mut bits, mut held) = (0_u32, 0_u32);
-            for value in digits.skip(skip) {
-                bits = (bits << 6) | u32::from(value);
-                held += 6;
-                if held >= 8 {
-                    held -= 8;
-                    self.buffer.push(u8::try_from((bits >> held) & 0xff).unwrap_or(NO_CHARACTER));
+    fn base64(&mut self, start: usize, end: usize, lanes: &Lanes) -> bool {
+        let run = self.bytes.get(start..end).unwrap_or_default();
+        // What completes it is a part of it.
+        let end = end
+            + self.bytes.get(end..).map_or(0, |rest| rest.iter().take(2).take_while(|b| **b == b'=').count());
+        for skip in (0..4).filter(|skip| lanes.may_hold(*skip)) {
+            if lanes.is_content(run, skip) {
+                // Of a long run that is mostly no text, only what is text is decoded.
+                let text = lanes::stretches(run, skip);
+                if !text.is_empty() && !(self.take)(Run { start, end, text, binary: true }) {
+                    return false;
                 }
+                continue;
             }
+            self.buffer.clear();
+            lanes::decode(run, skip, &mut self.buffer);
             match self.hand_over(start, end) {
                 HandedOver::Whole => break,
                 HandedOver::Part => {}
@@ -153,7 +156,7 @@ impl Find<'_> {
             if digits.len() < MIN_HEX {
                 continue;
             }
-            for skip in 0..2 {
+            for skip in (0..2).filter(|skip| lanes::hex_may_hold(digits.get(*skip..).unwrap_or_default())) {
                 self.buffer.clear();
                 let (pairs, _) = digits.get(skip..).unwrap_or_default().as_chunks::<2>();
                 self.buffer.extend(pairs.iter().map(|[high, low]| (high << 4) | low));
@@ -322,7 +325,10 @@ mod tests {
 
     fn all(text: &str) -> Vec<(String, String)> {
         let mut found = Vec::new();
-        runs(text, &|_, _| false, &mut |run| {
+        // Of every place, whatever was seen.
+        let seeds = (0..text.len()).filter(|at| digit(text.as_bytes()[*at]).is_some()).collect();
+        let survey = Survey { seeds, pairs: true, wide: true, ..Survey::default() };
+        runs(text, &survey, &|_, _| false, &mut |run| {
             found.push((text.get(run.start..run.end).unwrap().to_owned(), run.text));
             true
         });
@@ -335,7 +341,7 @@ mod tests {
             let found = all(text);
             assert!(found.contains(&(run.to_owned(), expect.to_owned())), "{text}: {found:?}");
         };
-        check("x: Ym9iQGNvcnAuZXhhbXBsZQ==.", "Ym9iQGNvcnAuZXhhbXBsZQ", "bob@corp.example");
+        check("x: Ym9iQGNvcnAuZXhhbXBsZQ==.", "Ym9iQGNvcnAuZXhhbXBsZQ==", "bob@corp.example");
         check("xYm9iQGNvcnAuZXhhbXBsZQ", "xYm9iQGNvcnAuZXhhbXBsZQ", "bob@corp.example");
         check("Ym9iQGNvcnAu\r\n  ZXhhbXBsZQ", "Ym9iQGNvcnAu\r\n  ZXhhbXBsZQ", "bob@corp.example");
         let mail = "626f6240636f72702e6578616d706c65";
@@ -346,7 +352,7 @@ mod tests {
         let array = "0x62, 0x6f, 0x62, 0x40, 0x63, 0x6f, 0x72, 0x70, 0x2e, 0x64, 0x65";
         check(&format!("b = {{{array}}}"), array, "bob@corp.de");
         // UTF-16
-        check("YgBvAGIAQABjAG8AcgBwAC4AZABlAA==", "YgBvAGIAQABjAG8AcgBwAC4AZABlAA", "bob@corp.de");
+        check("YgBvAGIAQABjAG8AcgBwAC4AZABlAA==", "YgBvAGIAQABjAG8AcgBwAC4AZABlAA==", "bob@corp.de");
         let tags: String =
             "bob@corp.de".chars().map(|c| char::from_u32(0xe0000 + u32::from(c)).unwrap()).collect();
         check(&format!("🏴{tags}."), &tags, "bob@corp.de");

@@ -1,42 +1,43 @@
-//! Finds sensitive values in one text: secrets by their beginnings in one pass over all patterns,
-//! then addresses, assignments (`password: x`), numbers and random-looking strings. Every step is
-//! linear in the text, whatever it holds.
+//! Finds sensitive values in one text: one pass over its bytes finds what stands at signs (addresses, assignments), and
+//! says where to look for secrets by their beginnings, for numbers, and for strings that look random. Every step is linear
+//! in the text, whatever it holds.
 
 use super::{
-    detector::{BUILT_IN, Charset, Extra, Kind, SHAPES, Shape, Span},
+    credentials::{WORDS, putty_end},
+    detector::{BUILT_IN, Kind, Span},
     field::FieldNames,
     mask::starts_with_mask,
     number,
+    random::{is_drawn, is_filler},
+    shapes::{Charset, Extra, SHAPES, Shape},
+    starts::Starts,
+    survey::{Dense, Survey},
 };
 use base64::Engine as _;
-use regex_automata::{Input, MatchKind, meta, util::syntax};
+use regex_automata::{
+    Input, MatchKind, meta,
+    util::{prefilter::Prefilter, syntax},
+};
 use std::collections::BTreeSet;
 
 /// No detector finds anything in a shorter text.
 const MIN_TEXT: usize = 6;
 
-/// A user's name or password in a URL is not longer.
-const MAX_USERINFO: usize = 512;
-
-/// A longer random string is content (a base64 file), not a credential.
-pub(super) const MAX_RANDOM: usize = 512;
-
 /// What a bracket may hold behind a sensitive name; beyond it all is masked.
 pub(super) const MAX_BRACKET: usize = 4096;
 
-/// A pattern of the one expression.
-#[derive(Clone, Copy, Debug)]
-enum Pattern {
-    Built(Shape),
-    Own(Kind),
-}
+/// So many bytes of a beginning may stand before the run of word bytes: `?sig=`.
+const BEFORE: usize = 5;
 
 /// The compiled detectors.
 #[derive(Clone, Debug)]
 pub(super) struct Scanner {
-    regex: Option<meta::Regex>,
-    patterns: Vec<Pattern>,
-    /// The shortest text the expression can find anything in.
+    starts: Starts,
+    /// Finds [`WORDS`].
+    words: Option<Prefilter>,
+    /// The bundle's own patterns, the detector of each, and the shortest text they can find anything in.
+    own: Option<meta::Regex>,
+    own_kinds: Vec<Kind>,
     shortest: usize,
     enabled: Vec<bool>,
     names: BTreeSet<Box<str>>,
@@ -69,32 +70,28 @@ impl Scanner {
         fields: FieldNames,
     ) -> Result<Self, String> {
         let on = |kind: Kind| enabled.get(usize::from(kind.0)).copied().unwrap_or(false);
-        let mut expressions = Vec::new();
-        let mut patterns = Vec::new();
-        let mut shortest = 12;
-        for shape in SHAPES.iter().filter(|shape| on(shape.kind)) {
-            expressions.push(shape.start);
-            patterns.push(Pattern::Built(*shape));
-        }
-        for (kind, expression, min) in own.iter().filter(|(kind, _, _)| on(*kind)) {
-            expressions.push(expression);
-            patterns.push(Pattern::Own(*kind));
-            shortest = shortest.min(*min);
-        }
+        let starts = Starts::compile(SHAPES.iter().copied().filter(|shape| on(shape.kind)))?;
+        let own: Vec<_> = own.iter().filter(|(kind, _, _)| on(*kind)).collect();
+        let expressions: Vec<&str> = own.iter().map(|(_, expression, _)| *expression).collect();
         let regex = if expressions.is_empty() {
             None
         } else {
             let built = meta::Regex::builder().syntax(syntax()).configure(config()).build_many(&expressions);
             Some(built.map_err(|error| error.to_string())?)
         };
-        Ok(Self { regex, patterns, shortest, enabled, names, fields, everything: false })
+        let shortest = own.iter().map(|(_, _, min)| *min).min().unwrap_or(0);
+        let own_kinds = own.iter().map(|(kind, _, _)| *kind).collect();
+        let words = Prefilter::new(MatchKind::LeftmostFirst, WORDS);
+        Ok(Self { starts, words, own: regex, own_kinds, shortest, enabled, names, fields, everything: false })
     }
 
     /// Finds everything.
     pub(super) fn of_everything(fields: FieldNames) -> Self {
         Self {
-            regex: None,
-            patterns: Vec::new(),
+            starts: Starts::none(),
+            words: None,
+            own: None,
+            own_kinds: Vec::new(),
             shortest: 0,
             enabled: vec![true; BUILT_IN.len()],
             names: BUILT_IN.iter().map(|(name, _)| Box::from(*name)).collect(),
@@ -114,7 +111,7 @@ impl Scanner {
 
     /// The detector that says so, by a field's name. A mask in a name says nothing: it is a word without meaning.
     pub(super) fn field(&self, name: &str) -> Option<Kind> {
-        let kind = match name.contains("[redacted:") || name.contains("[hash:") {
+        let kind = match name.as_bytes().contains(&b'[') {
             false => self.fields.kind(name),
             true => self.fields.kind(&self.without_masks(name)),
         };
@@ -148,67 +145,91 @@ impl Scanner {
         text.starts_with('[') && self.mask_at(text.as_bytes()) == Some(text.len())
     }
 
-    /// Every finding, by start; they may overlap.
-    pub(super) fn scan(&self, text: &str, found: &mut Vec<Span>) {
+    /// Every finding, by start; they may overlap. What was seen of the text comes back.
+    pub(super) fn scan(&self, text: &str, found: &mut Vec<Span>) -> Survey {
         found.clear();
         if self.everything && !text.is_empty() && !self.is_mask(text) {
             found.push(Span { start: 0, end: text.len(), kind: Kind::SENSITIVE });
-            return;
+            return Survey::default();
         }
         if text.len() < MIN_TEXT {
-            return;
+            return Survey::default();
         }
-        self.secrets(text, found);
-        let marks = self.punctuation(text, found);
-        if marks.digits >= 6 {
-            number::scan(text, found);
+        let survey = self.survey(text, found);
+        self.own_patterns(text, found);
+        self.secrets(text.as_bytes(), &survey.dense, found);
+        for numbers in &survey.numbers {
+            number::scan(text, numbers.start, numbers.end, found);
         }
-        if marks.longest_word >= 20 && self.on(Kind::HIGH_ENTROPY) {
-            self.random(text, found);
+        if self.on(Kind::HIGH_ENTROPY) {
+            super::random::scan(text, &survey.dense, found);
         }
-        if found.is_empty() {
-            return;
+        if !found.is_empty() {
+            for span in found.iter_mut() {
+                span.start = text.floor_char_boundary(span.start);
+                span.end = text.ceil_char_boundary(span.end);
+            }
+            found.retain(|span| {
+                self.on(span.kind) && text.get(span.start..span.end).is_some_and(|value| !self.is_mask(value))
+            });
+            found.sort_unstable_by_key(|span| (span.start, span.end, span.kind));
         }
-        for span in found.iter_mut() {
-            span.start = text.floor_char_boundary(span.start);
-            span.end = text.ceil_char_boundary(span.end);
-        }
-        found.retain(|span| {
-            self.on(span.kind) && text.get(span.start..span.end).is_some_and(|value| !self.is_mask(value))
-        });
-        found.sort_unstable_by_key(|span| (span.start, span.end, span.kind));
+        survey
     }
 
-    fn secrets(&self, text: &str, found: &mut Vec<Span>) {
-        let Some(regex) = self.regex.as_ref().filter(|_| text.len() >= self.shortest) else { return };
-        let bytes = text.as_bytes();
+    /// Where one of [`WORDS`] stands.
+    pub(super) fn keywords<'t>(&self, bytes: &'t [u8]) -> impl Iterator<Item = usize> + use<'_, 't> {
         let mut at = 0;
-        // No token begins before this place: a run of `eyJ` is measured once.
-        let mut no_jwt_before = 0;
-        while at < bytes.len()
-            && let Some(hit) = regex.search(&Input::new(bytes).span(at..bytes.len()))
-        {
-            let pattern = self.patterns.get(hit.pattern().as_usize()).copied();
-            let span = match pattern {
-                Some(Pattern::Own(kind)) => Some(Span { start: hit.start(), end: hit.end(), kind }),
-                Some(Pattern::Built(shape)) if shape.extra == Extra::Jwt => {
-                    let (end, dots) =
-                        if hit.start() < no_jwt_before { (0, 0) } else { jwt(bytes, hit.end()) };
-                    no_jwt_before = no_jwt_before.max(end);
-                    (dots >= 2).then_some(Span { start: hit.start(), end, kind: shape.kind })
-                }
-                Some(Pattern::Built(shape)) => measure(bytes, &shape, hit.start(), hit.end()),
-                None => None,
-            };
-            at = match span {
-                Some(span) => {
-                    found.push(span);
-                    span.end.max(hit.start() + 1)
-                }
-                None => hit.start() + 1,
-            };
+        std::iter::from_fn(move || {
+            let span = regex_automata::Span { start: at, end: bytes.len() };
+            let hit = self.words.as_ref()?.find(bytes, span)?;
+            at = hit.end;
+            Some(hit.start)
+        })
+    }
+
+    fn own_patterns(&self, text: &str, found: &mut Vec<Span>) {
+        let Some(regex) = self.own.as_ref().filter(|_| text.len() >= self.shortest) else { return };
+        for hit in regex.find_iter(Input::new(text.as_bytes())) {
+            if let Some(kind) = self.own_kinds.get(hit.pattern().as_usize()) {
+                found.push(Span { start: hit.start(), end: hit.end(), kind: *kind });
+            }
         }
     }
+
+    /// Secrets by their beginnings, in the runs that are long enough.
+    fn secrets(&self, bytes: &[u8], dense: &[Dense], found: &mut Vec<Span>) {
+        let mut at = 0;
+        let mut seen = Seen::default();
+        for run in dense {
+            at = at.max(run.start.saturating_sub(BEFORE));
+            while at < run.end
+                && let Some(start) = self.starts.next(bytes, at, run.end)
+            {
+                let hit = self
+                    .starts
+                    .here(bytes, start)
+                    .find_map(|(shape, end)| measure(bytes, shape, start, end, &mut seen));
+                at = match hit {
+                    Some(span) => {
+                        found.push(span);
+                        span.end.max(start + 1)
+                    }
+                    None => start + 1,
+                };
+            }
+            if let Some(span) = discord(bytes, run) {
+                found.push(span);
+            }
+        }
+    }
+}
+
+/// What was measured already: what begins like a secret again and again is measured once.
+#[derive(Default)]
+struct Seen {
+    no_jwt_before: usize,
+    no_putty_before: usize,
 }
 
 fn run(bytes: &[u8], from: usize, set: Charset, max: usize) -> usize {
@@ -216,7 +237,7 @@ fn run(bytes: &[u8], from: usize, set: Charset, max: usize) -> usize {
 }
 
 /// The secret whose beginning stands at `start..end`.
-fn measure(bytes: &[u8], shape: &Shape, start: usize, end: usize) -> Option<Span> {
+fn measure(bytes: &[u8], shape: &Shape, start: usize, end: usize, seen: &mut Seen) -> Option<Span> {
     let kind = shape.kind;
     let before = start.checked_sub(1).and_then(|at| bytes.get(at));
     if shape.boundary && before.is_some_and(|b| b.is_ascii_alphanumeric()) {
@@ -226,55 +247,37 @@ fn measure(bytes: &[u8], shape: &Shape, start: usize, end: usize) -> Option<Span
     if !bytes.get(begin..start)?.iter().all(|b| shape.rest.has(*b)) {
         return None;
     }
-    if shape.extra == Extra::Pem {
-        return Some(Span { start, end: pem_end(bytes, end), kind });
-    }
-    // Several spaces may stand between `Bearer` and the token.
-    let spaces = match shape.extra {
-        Extra::AfterStartWithDigit | Extra::BasicCredentials => {
-            bytes.get(end..).map_or(0, |rest| rest.iter().take(8).take_while(|b| **b == b' ').count())
+    match shape.extra {
+        Extra::Jwt => {
+            let (end, dots) = if start < seen.no_jwt_before { (0, 0) } else { jwt(bytes, end) };
+            seen.no_jwt_before = seen.no_jwt_before.max(end);
+            return (dots >= 2).then_some(Span { start, end, kind });
         }
-        Extra::None | Extra::AfterStart | Extra::Jwt | Extra::Pem => 0,
-    };
-    let from = end + spaces;
-    let length = run(bytes, from, shape.rest, shape.max);
+        Extra::Putty => {
+            if start < seen.no_putty_before {
+                return None;
+            }
+            let end = putty_end(bytes, end);
+            seen.no_putty_before = end.unwrap_or(bytes.len());
+            return end.map(|end| Span { start, end, kind });
+        }
+        Extra::None | Extra::AfterStart | Extra::Mixed => {}
+    }
+    let length = run(bytes, end, shape.rest, shape.max);
     if length < shape.min {
         return None;
     }
-    let rest = bytes.get(from..from + length)?;
-    let (start, fits) = match shape.extra {
-        Extra::AfterStart => (from, true),
-        Extra::AfterStartWithDigit => (from, rest.iter().any(u8::is_ascii_digit)),
-        Extra::BasicCredentials => (from, is_basic(rest)),
-        // `xxxx` stands in a secret's place.
-        Extra::None | Extra::Jwt | Extra::Pem => {
-            (begin, !rest.iter().all(|b| matches!(b, b'x' | b'X')) || rest.is_empty())
+    let rest = bytes.get(end..end + length)?;
+    let (begin, fits) = match shape.extra {
+        Extra::AfterStart => (end, !is_filler(rest)),
+        Extra::Mixed => {
+            let more = bytes.get(end + length).is_some_and(|b| shape.rest.has(*b));
+            (begin, !more && is_drawn(rest))
         }
+        // `xxxx` and `your-token-here` stand in a secret's place.
+        Extra::None | Extra::Jwt | Extra::Putty => (begin, !is_filler(rest)),
     };
-    fits.then_some(Span { start, end: from + length, kind })
-}
-
-/// To the end of the end line; where there is none, everything that follows may be the key.
-fn pem_end(bytes: &[u8], from: usize) -> usize {
-    const END: &[u8] = b"-----END";
-    let Some(rest) = bytes.get(from..) else { return bytes.len() };
-    let Some(at) = find(rest, END) else { return bytes.len() };
-    let after = from + at + END.len();
-    let tail = bytes.get(after..).unwrap_or_default();
-    let tail = tail.get(..tail.len().min(64)).unwrap_or_default();
-    after + find(tail, b"-----").map_or(tail.len(), |at| at + 5)
-}
-
-pub(super) fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
-    let first = needle.first()?;
-    let mut at = 0;
-    loop {
-        let next = text.get(at..)?.iter().position(|b| b == first)?;
-        if text.get(at + next..)?.starts_with(needle) {
-            return Some(at + next);
-        }
-        at += next + 1;
-    }
+    fits.then_some(Span { start: begin, end: end + length, kind })
 }
 
 /// Segments of base64url behind `eyJ`, which begins a JSON object: where they end, and how many dots
@@ -296,141 +299,29 @@ fn jwt(bytes: &[u8], from: usize) -> (usize, usize) {
     (at, dots)
 }
 
-fn is_basic(rest: &[u8]) -> bool {
-    let padded: Vec<u8> = rest.iter().copied().take(1024).take_while(|b| *b != b'=').collect();
-    let whole = padded.get(..padded.len() / 4 * 4).unwrap_or_default();
-    let decoded = base64::engine::general_purpose::STANDARD_NO_PAD
-        .decode(&padded)
-        .or_else(|_| base64::engine::general_purpose::STANDARD_NO_PAD.decode(whole));
-    decoded.is_ok_and(|plain| plain.contains(&b':') && plain.iter().all(|b| *b >= 0x20))
-}
-
-/// What the pass over the bytes saw, so that later passes run only where they can find something.
-struct Marks {
-    digits: usize,
-    longest_word: usize,
-}
-
-impl Scanner {
-    /// One pass over the bytes: stops at `@`, `:`, `=`, `>` and `--`, counts digits and long words.
-    fn punctuation(&self, text: &str, found: &mut Vec<Span>) -> Marks {
-        let bytes = text.as_bytes();
-        let mut marks = Marks { digits: 0, longest_word: 0 };
-        let mut word = 0;
-        let mut at = 0;
-        // A value is measured once, whatever looks like a name in it.
-        let mut assigned = 0;
-        while let Some(byte) = bytes.get(at).copied() {
-            let mut next = at + 1;
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'/' | b'_' => word += 1,
-                b'0'..=b'9' => {
-                    marks.digits += 1;
-                    word += 1;
-                }
-                b'-' => {
-                    word += 1;
-                    if at >= assigned
-                        && bytes.get(next) == Some(&b'-')
-                        && let Some(span) = self.flag(text, at)
-                    {
-                        assigned = span.end;
-                        found.push(span);
-                    }
-                }
-                _ => {
-                    marks.longest_word = marks.longest_word.max(word);
-                    word = 0;
-                    match byte {
-                        b'@' => found.extend(email(bytes, at)),
-                        b'[' => {
-                            if let Some(length) = self.mask_at(bytes.get(at..).unwrap_or_default()) {
-                                next = at + length;
-                            }
-                        }
-                        b':' | b'=' | b'>' => {
-                            if byte == b':' && bytes.get(at + 1..at + 3) == Some(b"//") {
-                                found.extend(userinfo(bytes, at + 3));
-                            } else if at >= assigned
-                                && let Some(span) = self.assignment(text, at, byte)
-                            {
-                                // The value is still looked into: what it is counts besides where it stands.
-                                assigned = span.end;
-                                found.push(span);
-                            }
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            at = next;
+/// A bot's token of Discord: the base64 of its number, a time, and a signature.
+fn discord(bytes: &[u8], run: &Dense) -> Option<Span> {
+    let text = bytes.get(run.start..run.end)?;
+    let mut from = 0;
+    while let Some(dot) = text.get(from..)?.iter().position(|b| *b == b'.') {
+        let dot = from + dot;
+        from = dot + 1;
+        let segment = |from: usize| {
+            text.get(from..)
+                .map_or(0, |rest| rest.iter().take(64).take_while(|b| Charset::Url.has(**b)).count())
+        };
+        let (second, id) = (segment(dot + 1), text.get(..dot)?);
+        if second != 6 || text.get(dot + 7) != Some(&b'.') {
+            continue;
         }
-        marks.longest_word = marks.longest_word.max(word);
-        marks
+        let third = segment(dot + 8);
+        let length = id.iter().rev().take(40).take_while(|b| Charset::Url.has(**b)).count();
+        let id = id.get(dot - length..)?;
+        let number = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(id).unwrap_or_default();
+        if (27..=45).contains(&third) && number.len() >= 17 && number.iter().all(u8::is_ascii_digit) {
+            let start = run.start + dot - length;
+            return Some(Span { start, end: run.start + dot + 8 + third, kind: Kind::DISCORD_TOKEN });
+        }
     }
-}
-
-/// Around an `@`: a mail address.
-fn email(bytes: &[u8], at: usize) -> Option<Span> {
-    let local =
-        bytes.get(..at)?.iter().rev().take(64).take_while(|b| {
-            b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'%' | b'+' | b'-' | b'\'')
-        });
-    let start = at - local.count();
-    let start = start + bytes.get(start..at)?.iter().take_while(|b| matches!(b, b'.' | b'\'' | b'-')).count();
-    let domain = bytes.get(at + 1..)?;
-    let length =
-        domain.iter().take(255).take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-')).count();
-    let domain = domain.get(..length)?;
-    let trimmed = domain.len() - domain.iter().rev().take_while(|b| matches!(b, b'.' | b'-')).count();
-    let domain = domain.get(..trimmed)?;
-    let dot = domain.iter().rposition(|b| *b == b'.')?;
-    let (host, top) = (domain.get(..dot)?, domain.get(dot + 1..)?);
-    let fits = start < at
-        && !host.is_empty()
-        && !host.starts_with(b".")
-        && top.len() >= 2
-        && top.iter().all(u8::is_ascii_alphabetic)
-        && !FILE_ENDINGS.iter().any(|ending| top.eq_ignore_ascii_case(ending.as_bytes()));
-    // `git@host.example:path` is a place, not a person.
-    let repository = bytes.get(start..at) == Some(b"git") && bytes.get(at + 1 + trimmed) == Some(&b':');
-    (fits && !repository).then_some(Span { start, end: at + 1 + trimmed, kind: Kind::EMAIL })
-}
-
-/// `icon@2x.png` is a file.
-const FILE_ENDINGS: &[&str] = &[
-    "png", "jpg", "jpeg", "gif", "svg", "webp", "ico", "js", "ts", "css", "json", "html", "md", "txt", "pdf",
-    "map",
-];
-
-/// Behind `://`: the password of `user:password@host`, or a long name that is a token.
-fn userinfo(bytes: &[u8], from: usize) -> Option<Span> {
-    let rest = bytes.get(from..)?;
-    let rest = rest.get(..rest.len().min(MAX_USERINFO))?;
-    let text = rest.get(
-        ..rest
-            .iter()
-            .position(|b| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'<' | b'>' | b'`'))
-            .unwrap_or(rest.len()),
-    )?;
-    let authority = text.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(text.len());
-    let in_authority = text.get(..authority)?.iter().rposition(|b| *b == b'@');
-    let at = match in_authority {
-        Some(at) => at,
-        // A password that holds a slash: what follows the colon is no port.
-        None => {
-            let colon = text.get(..authority)?.iter().position(|b| *b == b':')?;
-            let port = text.get(colon + 1..authority)?.iter().all(u8::is_ascii_digit);
-            if port || text.starts_with(b"[") {
-                return None;
-            }
-            text.iter().rposition(|b| *b == b'@')?
-        }
-    };
-    let start = match text.get(..at)?.iter().position(|b| *b == b':') {
-        Some(colon) => colon + 1,
-        None if at >= 20 && text.get(..at)?.iter().any(u8::is_ascii_digit) => 0,
-        None => return None,
-    };
-    (start < at).then_some(Span { start: from + start, end: from + at, kind: Kind::URL_PASSWORD })
+    None
 }

@@ -2,7 +2,7 @@
 //! records, and what goes on its way.
 
 use super::{
-    assign::is_placeholder,
+    code::holds,
     decode::MAX_LAYERS,
     detector::{Kind, Span},
     escape::decoded_once,
@@ -391,7 +391,7 @@ impl<'r> Walk<'r> {
         for one in active.iter().filter(|one| one.tokens.is_empty()) {
             let Some(kind) = one.mark.kind() else { continue };
             let counts = match (one.mark, value) {
-                (Mark::Field(_), Value::String(text)) => !is_placeholder(text),
+                (Mark::Field(kind), Value::String(text)) => holds(kind, text),
                 (Mark::Field(_), Value::Number(_)) => numbers_count(kind),
                 (Mark::Field(_), _) => false,
                 (Mark::Place(_) | Mark::Rule(_), _) => true,
