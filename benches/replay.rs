@@ -208,6 +208,7 @@ async fn call(store: &EmbeddedStore, set: &PolicySet, tools: &[(ToolFacts, Arc<R
         cost: facts.cost.estimate,
         approval: None,
         grant: None,
+        subject: None,
         unrecorded: Unrecorded::None,
     };
     assert_eq!(store.admit(request).await.unwrap(), Admission::Granted);

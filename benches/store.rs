@@ -80,6 +80,7 @@ fn request(clock: &System) -> AdmitRequest {
         cost: MicroUsd(1_250),
         approval: None,
         grant: None,
+        subject: None,
         unrecorded: Unrecorded::None,
     }
 }

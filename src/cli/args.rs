@@ -1,12 +1,14 @@
 //! What can be typed: the commands, their flags, and the help that teaches them.
 
 mod audit;
+mod freezes;
 mod grants;
 mod policy;
 mod report;
 mod store;
 
 pub(crate) use audit::*;
+pub(crate) use freezes::*;
 pub(crate) use grants::*;
 pub(crate) use policy::*;
 pub(crate) use report::*;
@@ -125,6 +127,29 @@ Examples:
 A grant is made by answering an approval: `tollgate approvals approve ID --grant 1h --uses 10`."
     )]
     Grants(GrantsCommand),
+    /// Stop an agent, a person, a tool, a server, a capability or everything, at once
+    #[command(
+        long_about = "\
+Stops all calls of an agent, for a person, of a tool, to a server, under a capability, or of everything: in force for the \
+next message in every process, and over every restart, until somebody lifts it. Calls in flight are answered and \
+cancelled at their server; approvals and grants count for nothing meanwhile. The agent is told that it is frozen, not \
+why. Without TOLLGATE_KEY this is done as the local admin; lifting it (`tollgate unfreeze`) takes the key of a person with \
+the role `admin`.",
+        after_help = "\
+Examples:
+  tollgate freeze --agent planner-01 --reason 'it mails customers'
+  tollgate freeze --tool files__write_file --reason 'incident 4711'
+  tollgate freeze --all --reason 'nobody knows yet'
+  tollgate freeze list
+  TOLLGATE_KEY=… tollgate unfreeze --agent planner-01 --reason 'fixed'"
+    )]
+    Freeze(FreezeArgs),
+    /// Let go on what was frozen; needs TOLLGATE_KEY of a person with the role `admin`
+    #[command(after_help = "\
+Examples:
+  TOLLGATE_KEY=… tollgate unfreeze --all --reason 'it was a false alarm'
+  TOLLGATE_KEY=… tollgate unfreeze freeze-0199a3f2c4d5e6f7")]
+    Unfreeze(UnfreezeArgs),
     /// Ask, verify and export the record of what happened
     #[command(
         subcommand,

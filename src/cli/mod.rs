@@ -14,6 +14,7 @@ mod exposure;
 mod failure;
 mod folder;
 mod follow;
+mod freezes;
 mod grants;
 mod init;
 mod keys;
@@ -72,6 +73,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Check(args) => block(check::check(&path, &args)),
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
         Command::Grants(command) => block(grants::grants(Setup::load(&path)?, command)),
+        Command::Freeze(args) => block(freezes::freeze(Setup::load(&path)?, args)),
+        Command::Unfreeze(args) => block(freezes::unfreeze(Setup::load(&path)?, args)),
         Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),
         Command::Audit(AuditCommand::Verify(args)) => match audit::verify_at_rest(&path, &args)? {
             Some(()) => Ok(()),

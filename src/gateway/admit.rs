@@ -149,6 +149,7 @@ impl Admission {
             cost: prepared.estimate.cost,
             approval,
             grant,
+            subject: Some(Arc::new(prepared.freeze_subject())),
             unrecorded: unrecorded.clone(),
         };
         let admission = match self.references.keep_tools(prepared).await {

@@ -9,6 +9,7 @@ use super::{
     digest::DigestKey,
     dispatch::Dispatcher,
     evaluate::Evaluator,
+    freezes::Freezes,
     keep::References,
     measures::Measures,
     orders::Orders,
@@ -108,6 +109,7 @@ impl Outside {
         let (stop, log) = (CancellationToken::new(), Arc::new(CallLog::default()));
         let references = Arc::new(References::new(store.clone()));
         let refusals = Arc::new(Refusals::new(&store, &clock, &references, &log));
+        let freezes = Arc::new(Freezes::new(&store, &clock));
         let held = Arc::new(HeldCalls::new(&clock, &ids, &seal, &stop));
         let preparation = Preparation::new(measures.clone(), clock.clone());
         Inner {
@@ -148,6 +150,7 @@ impl Outside {
                 measures: measures.clone(),
                 promised: Arc::new(Promised::new(store.clone(), clock.clone(), measures.clone())),
                 log: log.clone(),
+                freezes: freezes.clone(),
             },
             parking: Arc::new(Parking::new(&store, &clock, &ids, &seal, &stop)),
             tasks: Tasks {
@@ -157,6 +160,7 @@ impl Outside {
                 store: store.clone(),
                 clock: clock.clone(),
                 seal: seal.clone(),
+                freezes: freezes.clone(),
             },
             doorkeeper: Doorkeeper::new(clock.clone()),
             builder: Mutex::new(CatalogBuilder::default()),
@@ -177,6 +181,7 @@ impl Outside {
             large,
             log,
             stop,
+            freezes,
         }
     }
 }
@@ -203,6 +208,8 @@ impl Gateway {
         let current = Arc::new(Current::new(in_force, clock.clone()));
         let outside = Outside { store, clock, ids, seal, large };
         let gateway = Self(Arc::new(outside.joined(current, Arc::new(measures), hash_key)));
+        // Before the first message: what was frozen stays so over every restart.
+        gateway.0.freezes.look().await?;
         gateway.activated(None, &gateway.in_force(), origin).await?;
         gateway.spawn_tasks();
         Ok(gateway)
@@ -231,6 +238,7 @@ impl Gateway {
         });
         self.spawn_until_stop(self.clone().notify());
         self.spawn_until_stop(self.clone().follow_orders());
+        self.spawn_until_stop(self.0.freezes.clone().follow());
         let logger = self.clone();
         self.spawn_until_stop(async move { logger.0.log.run().await });
         let keeper = self.clone();

@@ -19,6 +19,7 @@ mod evaluate;
 mod explain;
 mod extras;
 mod fit;
+mod freezes;
 mod in_force;
 mod keep;
 mod labelled;
@@ -77,6 +78,7 @@ use checks::Checks;
 use current::Current;
 use dispatch::Dispatcher;
 use evaluate::Evaluator;
+use freezes::Freezes;
 use keep::References;
 use orders::Orders;
 use parking_lot::Mutex;
@@ -133,6 +135,7 @@ pub(crate) struct Inner {
     people: People,
     admission: Admission,
     dispatcher: Dispatcher,
+    freezes: Arc<Freezes>,
     parking: Arc<Parking>,
     held: Arc<HeldCalls>,
     tasks: Tasks,
@@ -226,6 +229,10 @@ impl Gateway {
                 "a rollout of snapshot {candidate} goes on, stage {}",
                 trial.on.rollout.stage()
             ));
+        }
+        match self.0.freezes.count() {
+            0 => {}
+            count => details.push(format!("frozen: {count} (`tollgate freeze list` shows what and why)")),
         }
         details.extend(self.folder().map(|(folder, held)| folder.sentence(&held)));
         let rejected_reload = self.0.rejected_reload.lock().clone();
@@ -326,6 +333,11 @@ impl Gateway {
     /// The approvals.
     pub fn approvals(&self) -> &Approvals {
         &self.0.people.approvals
+    }
+
+    /// What people freeze.
+    pub fn freezes(&self) -> &crate::approval::Freezes {
+        self.0.freezes.on_store()
     }
 
     /// The store.

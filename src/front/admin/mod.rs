@@ -4,6 +4,7 @@ mod body;
 mod decide;
 mod error;
 mod explain;
+mod freezes;
 mod grants;
 mod guard;
 mod page;
@@ -17,7 +18,7 @@ pub mod view;
 
 use crate::{
     activation::{FolderState, Held, OrderError, Outcome, Standing},
-    approval::Approvals,
+    approval::{Approvals, Freezes},
     catalog::Catalog,
     clock::Clock,
     evidence::{Bounds, Rollout, Stage},
@@ -54,6 +55,8 @@ pub trait AdminPort: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
     /// The approvals.
     fn approvals(&self) -> &Approvals;
+    /// What people freeze.
+    fn freezes(&self) -> &Freezes;
     /// The store.
     fn store(&self) -> &Arc<dyn Store>;
     /// Every upstream's state.
@@ -117,6 +120,9 @@ impl AdminPort for Desk {
     }
     fn approvals(&self) -> &Approvals {
         self.gateway.approvals()
+    }
+    fn freezes(&self) -> &Freezes {
+        self.gateway.freezes()
     }
     fn store(&self) -> &Arc<dyn Store> {
         self.gateway.store()
@@ -184,6 +190,9 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("get", "/api/v1/grants", get(grants::grants)),
         ("get", "/api/v1/grants/{id}", get(grants::grant)),
         ("delete", "/api/v1/grants/{id}", delete(grants::revoke)),
+        ("get", "/api/v1/freeze", get(freezes::freezes)),
+        ("post", "/api/v1/freeze", post(freezes::freeze)),
+        ("delete", "/api/v1/freeze/{id}", delete(freezes::unfreeze)),
         ("get", "/api/v1/events", get(read::events)),
         ("get", "/api/v1/traces/{trace_id}", get(read::trace)),
         ("get", "/api/v1/agents", get(read::agents)),

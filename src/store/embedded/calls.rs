@@ -3,8 +3,8 @@
 use super::{book, grants, notes::Note, records, rows::Row, tx::Tx};
 use crate::{
     admission::{
-        self, Alert, ApprovalRecord, Effect, End, Named, NamedGrant, Outcome, RepeatLimit, Request,
-        StandingGrant, Usage, amount, money, repeat_key,
+        self, Alert, ApprovalRecord, Effect, End, LimitRefusal, Named, NamedGrant, Outcome, RepeatLimit,
+        Request, StandingGrant, Usage, amount, money, repeat_key,
     },
     evidence,
     journal::{JournalError, Place},
@@ -56,19 +56,20 @@ pub(super) fn admit(
         approval: request.approval.as_ref().map(|(id, binding)| Named { id, binding, found: found.as_ref() }),
         grant: request.grant.as_ref().map(|(id, terms)| NamedGrant { id, terms, found: granted.as_ref() }),
     };
+    if let Some(frozen) = request.subject.as_ref().and_then(|subject| tx.registers().frozen(subject)) {
+        return refuse(tx, request, frozen.refusal(), None).map(Some);
+    }
     let ruling = tx.judge(&asked);
     if !last && matches!(ruling.outcome, Outcome::Refused { held_by_others: true, .. }) {
         return Ok(None);
     }
-    if let Outcome::Refused { refusal, .. } = &ruling.outcome
-        && request.unrecorded.covers(refusal)
-    {
-        return Ok(Some(Admission::Refused(refusal.clone())));
+    let recorded = ruling.record(request.event.limits.as_ref());
+    if let Outcome::Refused { refusal, .. } = ruling.outcome {
+        return refuse(tx, request, refusal, recorded.as_deref()).map(Some);
     }
     if let Some(start) = &request.start {
         tx.append(start)?;
     }
-    let recorded = ruling.record(request.event.limits.as_ref());
     Ok(Some(match ruling.outcome {
         Outcome::Granted(effects) => {
             let (seq, _) = grant(tx, request, recorded.as_deref(), &effects)?;
@@ -81,15 +82,7 @@ pub(super) fn admit(
             tx.open().insert(call_id, seq);
             Admission::Granted
         }
-        Outcome::Refused { refusal, .. } => {
-            let mut event = request.event.clone();
-            event.decision = Some(refusal.decision);
-            event.policy_id = Some(refusal.policy_id.clone());
-            event.rule_id = None;
-            event.reason = Some(refusal.reason.as_str().into());
-            tx.append_with_limits(&event, recorded.as_deref())?;
-            Admission::Refused(refusal)
-        }
+        Outcome::Refused { refusal, .. } => Admission::Refused(refusal),
         Outcome::Unusable(reason) => {
             let mut event = request.event.clone();
             event.decision = Some(EventDecision::Deny);
@@ -100,6 +93,31 @@ pub(super) fn admit(
             Admission::ApprovalUnusable(reason)
         }
     }))
+}
+
+/// Refuses a call, and records that unless the caller does.
+fn refuse(
+    tx: &mut Tx<'_>,
+    request: &AdmitRequest,
+    refusal: LimitRefusal,
+    limits: Option<&str>,
+) -> Result<Admission, StoreError> {
+    if request.unrecorded.covers(&refusal) {
+        return Ok(Admission::Refused(refusal));
+    }
+    if let Some(start) = &request.start {
+        tx.append(start)?;
+    }
+    let mut event = request.event.clone();
+    event.decision = Some(refusal.decision);
+    event.policy_id = Some(refusal.policy_id.clone());
+    event.rule_id = None;
+    event.reason = Some(refusal.reason.as_str().into());
+    match limits {
+        Some(limits) => tx.append_with_limits(&event, Some(limits))?,
+        None => tx.append(&event)?,
+    };
+    Ok(Admission::Refused(refusal))
 }
 
 /// Writes the decision of a granted call, which says so where the call uses an approval or a standing grant.

@@ -1,0 +1,53 @@
+//! The records of what is frozen, and let go on again.
+
+use crate::model::{Actor, EventDraft, EventType, PersonId};
+use jiff::Timestamp;
+use serde_json::json;
+
+/// What is frozen, and who acts.
+#[derive(Clone, Copy, Debug)]
+pub struct FreezeRecord<'f> {
+    /// The freeze's id.
+    pub id: &'f str,
+    /// `agent`, `user`, `tool`, `upstream`, `capability` or `all`.
+    pub kind: &'f str,
+    /// The name of what is frozen; empty for everything.
+    pub name: &'f str,
+    /// Who acts; none: the local admin, without a key.
+    pub by: Option<&'f PersonId>,
+    /// Why.
+    pub reason: &'f str,
+}
+
+impl FreezeRecord<'_> {
+    /// `frozen`
+    pub fn frozen(&self, now: Timestamp) -> EventDraft {
+        self.event(EventType::Frozen, now)
+    }
+
+    /// `unfrozen`
+    pub fn unfrozen(&self, now: Timestamp) -> EventDraft {
+        self.event(EventType::Unfrozen, now)
+    }
+
+    fn event(&self, kind: EventType, now: Timestamp) -> EventDraft {
+        let Self { id, kind: of, name, by, reason } = *self;
+        let mut event = EventDraft::system(kind, now);
+        if by.is_some() {
+            event.actor = Actor { kind: "person".into(), role: Some("admin".into()) };
+        }
+        match of {
+            "agent" => event.agent_id = Some(name.into()),
+            "user" => event.user = Some(name.into()),
+            "tool" => event.tool = Some(name.into()),
+            "upstream" => event.upstream = Some(name.into()),
+            "capability" => event.capability_id = Some(name.into()),
+            _ => {}
+        }
+        event.action = Some("freeze".into());
+        event.reason = Some(reason.into());
+        let name = (!name.is_empty()).then_some(name);
+        event.detail = Some(json!({"freeze": id, "kind": of, "name": name, "person": by}));
+        event
+    }
+}
