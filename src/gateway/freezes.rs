@@ -1,12 +1,12 @@
 //! What is frozen, as this process knows it: calls are held against it before anything of them is done, while people are
 //! asked about them, and while their upstreams work. Admission looks at the store's own, in its transaction.
 
-use super::{api::CallReply, ending::Ending, prepared::Prepared, refusal::Refusal, target::Target};
+use super::{ending::Ending, prepared::Prepared, refusal::Refusal, target::Target};
 use crate::{
     admission::{FreezeKind, FreezeSubject, FrozenTarget},
     approval::Freezes as OnStore,
     clock::Clock,
-    model::{AgentId, CapabilityId, Outcome, PersonId},
+    model::{AgentId, CapabilityId, Outcome, PersonId, RpcError, code},
     store::{Register, Store, StoreError},
 };
 use arc_swap::ArcSwap;
@@ -140,12 +140,13 @@ pub(crate) fn refusal(frozen: FreezeKind) -> Refusal {
     refusal
 }
 
-/// How a call ends that was frozen while its upstream had it.
-pub(super) fn ended(frozen: FreezeKind, sent: bool, reply: CallReply) -> Ending {
+/// How a call ends that was frozen while its upstream had it; its agent is answered with [`refusal`].
+pub(super) fn ended(frozen: FreezeKind, sent: bool) -> Ending {
     let word = frozen.as_str();
     let (outcome, reason) = match sent {
         true => (Outcome::Unknown, format!("frozen ({word}) under way; the upstream was told to cancel")),
         false => (Outcome::Failed, format!("frozen ({word}) before anything was sent")),
     };
+    let reply = Err(RpcError::new(code::INTERNAL_ERROR, "frozen"));
     Ending { reply, outcome, sent, reason: Some(reason), ours: None }
 }

@@ -340,6 +340,14 @@ impl Gateway {
         self.0.freezes.on_store()
     }
 
+    /// Takes what is frozen by now for the next message.
+    pub async fn look_at_freezes(&self) {
+        // What cannot be read is followed later, and admission looks at the store's own.
+        if let Err(error) = self.0.freezes.look().await {
+            tracing::error!(%error, "freeze.not_read");
+        }
+    }
+
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0.store

@@ -17,6 +17,7 @@ mod crash;
 mod decisions;
 mod faults;
 mod forged;
+mod freeze;
 mod gates;
 mod grants;
 mod interleaving;

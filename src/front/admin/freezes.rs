@@ -55,6 +55,7 @@ pub(super) async fn freeze(
     let reason = members.text("reason")?.ok_or(FreezeError::NoReason)?;
     let person = admin.person(&*port)?;
     let Froze { frozen, already } = port.freezes().freeze(target, Some(&person), &reason).await?;
+    port.look_at_freezes().await;
     let words = frozen.target.words();
     if !already {
         tracing::warn!(freeze.id = %frozen.freeze.id, what = words, person = %person, "freeze.frozen");
@@ -104,6 +105,7 @@ pub(super) async fn unfreeze(
     let reason = params::reason(query.as_deref())?.unwrap_or_default();
     let person = admin.person(&*port)?;
     let lifted = port.freezes().unfreeze(|frozen| frozen.freeze.id == id, &person, &reason).await?;
+    port.look_at_freezes().await;
     let words = lifted.target.words();
     tracing::warn!(freeze.id = %id, what = words, person = %person, "freeze.lifted");
     Ok(Json(lifted.form()))

@@ -57,6 +57,8 @@ pub trait AdminPort: Send + Sync + 'static {
     fn approvals(&self) -> &Approvals;
     /// What people freeze.
     fn freezes(&self) -> &Freezes;
+    /// Takes what is frozen by now for the next message here; other processes follow by themselves.
+    fn look_at_freezes(&self) -> BoxFuture<'_, ()>;
     /// The store.
     fn store(&self) -> &Arc<dyn Store>;
     /// Every upstream's state.
@@ -123,6 +125,9 @@ impl AdminPort for Desk {
     }
     fn freezes(&self) -> &Freezes {
         self.gateway.freezes()
+    }
+    fn look_at_freezes(&self) -> BoxFuture<'_, ()> {
+        self.gateway.look_at_freezes().boxed()
     }
     fn store(&self) -> &Arc<dyn Store> {
         self.gateway.store()

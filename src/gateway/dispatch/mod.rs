@@ -100,12 +100,12 @@ impl Dispatcher {
             frozen = self.freezes.until_frozen(&frozen) => Err(frozen),
             ending = talk => Ok(ending),
         };
-        let ending = match ended {
-            Ok(ending) => ending,
+        let (ending, refused) = match ended {
+            Ok(ending) => (ending, None),
             Err(frozen) => {
                 let name = target.listed();
                 let reply = freezes::refusal(frozen).reply(kind, name, outgoing.trace_id, &in_force.policies);
-                freezes::ended(frozen, relay.was_sent(), reply)
+                (freezes::ended(frozen, relay.was_sent()), Some(reply))
             }
         };
         let completing = completing.map(|(argument, known)| {
@@ -142,7 +142,8 @@ impl Dispatcher {
         };
         let looked = look_through((&self.measures, &self.large), &agent, answered).await;
         let asked = std::mem::take(&mut *relay.asked().lock());
-        self.settle(settling, outgoing, looked, asked)
+        let reply = self.settle(settling, outgoing, looked, asked);
+        refused.unwrap_or(reply)
     }
 
     /// How the call ends: what its upstream answers, or that nobody waits for that any more.

@@ -2,7 +2,7 @@
 
 use super::super::AdminPort;
 use crate::{
-    approval::Approvals,
+    approval::{Approvals, Freezes},
     catalog::{Catalog, CatalogBuilder},
     clock::Clock as _,
     clock::{Fake, System},
@@ -430,6 +430,7 @@ pub(in crate::front::admin) struct Scripted {
     door: Doorkeeper,
     in_force: Mutex<Arc<InForce>>,
     approvals: Approvals,
+    freezes: Freezes,
     pub(super) memory: Arc<Memory>,
     store: Arc<dyn Store>,
     pub(super) ready: bool,
@@ -472,6 +473,12 @@ impl AdminPort for Scripted {
     }
     fn approvals(&self) -> &Approvals {
         &self.approvals
+    }
+    fn freezes(&self) -> &Freezes {
+        &self.freezes
+    }
+    fn look_at_freezes(&self) -> BoxFuture<'_, ()> {
+        async {}.boxed()
     }
     fn store(&self) -> &Arc<dyn Store> {
         &self.store
@@ -555,6 +562,7 @@ pub(in crate::front::admin) fn scripted() -> Arc<Scripted> {
         door: Doorkeeper::new(clock.clone()),
         in_force: Mutex::new(Arc::new(in_force(files()))),
         approvals: Approvals::new(Arc::clone(&store), clock.clone()),
+        freezes: Freezes::new(Arc::clone(&store), clock.clone()),
         clock,
         memory,
         store,
