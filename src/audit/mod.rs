@@ -2,6 +2,7 @@
 //! offline verification, and sinks for committed events.
 
 mod advice;
+mod dead_letters;
 mod export;
 mod questions;
 mod recorded;
@@ -12,6 +13,9 @@ mod verify;
 
 pub use advice::advice_on_recorded;
 
+pub use dead_letters::{
+    DeadLetter, DeadLetterError, Handled, dead_letter, dead_letters, dismiss, handle, was_let_through,
+};
 pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl};
 pub use questions::{
     ApprovalCall, ApprovalEnd, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport,

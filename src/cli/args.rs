@@ -1,6 +1,7 @@
 //! What can be typed: the commands, their flags, and the help that teaches them.
 
 mod audit;
+mod dead_letters;
 mod freezes;
 mod grants;
 mod policy;
@@ -8,6 +9,7 @@ mod report;
 mod store;
 
 pub(crate) use audit::*;
+pub(crate) use dead_letters::*;
 pub(crate) use freezes::*;
 pub(crate) use grants::*;
 pub(crate) use policy::*;
@@ -144,6 +146,21 @@ Examples:
   TOLLGATE_KEY=… tollgate unfreeze --agent planner-01 --reason 'fixed'"
     )]
     Freeze(FreezeArgs),
+    /// Side effects that failed, or of which nobody knows whether they happened: look, make again, dismiss
+    #[command(
+        subcommand,
+        name = "deadletters",
+        after_help = "\
+Examples:
+  tollgate deadletters list
+  tollgate deadletters show call-0199a3f2-…
+  TOLLGATE_KEY=… tollgate deadletters replay call-0199a3f2-…      the whole path, as a new call of the same agent
+  TOLLGATE_KEY=… tollgate deadletters dismiss call-0199a3f2-… --reason 'done by hand'
+
+Nothing is ever made again by itself. A call whose arguments are masked on record cannot be made again from it. \
+`replay` asks the running `tollgate serve`; the others work on the store itself."
+    )]
+    DeadLetters(DeadLettersCommand),
     /// Let go on what was frozen; needs TOLLGATE_KEY of a person with the role `admin`
     #[command(after_help = "\
 Examples:

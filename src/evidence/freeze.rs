@@ -1,6 +1,6 @@
-//! The records of what is frozen, and let go on again.
+//! The records of what people do beside policies: what is frozen and let go on again, and what is done about dead letters.
 
-use crate::model::{Actor, EventDraft, EventType, PersonId};
+use crate::model::{Actor, CallId, EventDraft, EventType, PersonId, TraceId};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -50,4 +50,20 @@ impl FreezeRecord<'_> {
         event.detail = Some(json!({"freeze": id, "kind": of, "name": name, "person": by}));
         event
     }
+}
+
+/// That somebody did something about a dead letter: `status` is `replaying`, `replayed`, `open` or `dismissed`.
+pub fn dead_letter_handled(
+    now: Timestamp,
+    (call, trace): (&CallId, Option<TraceId>),
+    (status, by, reason): (&str, &PersonId, Option<&str>),
+    replay: Option<&CallId>,
+) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AdminAction, now);
+    event.actor = Actor { kind: "person".into(), role: Some("admin".into()) };
+    event.trace_id = trace;
+    event.action = Some("dead_letter".into());
+    event.reason = reason.map(Into::into);
+    event.detail = Some(json!({"person": by, "status": status, "of": call, "replay": replay}));
+    event
 }

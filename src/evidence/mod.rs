@@ -24,7 +24,7 @@ pub use call::{CallSubject, EVALUATOR, Ruling, Settled, TargetSubject};
 pub use cut::{CUT_ARGUMENTS, LONGEST_REFUSED};
 pub use detail::{Explained, limits, settled_detail, steps};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
-pub use freeze::FreezeRecord;
+pub use freeze::{FreezeRecord, dead_letter_handled};
 pub use grant::{GrantEnded, GrantSubject, grant_of, put_grant};
 pub use masked::masked_places;
 pub use other::{

@@ -5,6 +5,7 @@ use super::{
     admit::Drafted,
     api::{CallReply, IncomingCall},
     checks::TooMany,
+    dead_letters::Replay,
     decided::{AdmitError, Decided, Warrant},
     dispatch::params::Outgoing,
     evaluate::{is_large, refusal_of},
@@ -63,7 +64,7 @@ enum Halt {
 impl CallPath for Gateway {
     fn go(&self, call: IncomingCall, waiter: Option<Waiter>) -> BoxFuture<'static, CallReply> {
         let gateway = self.clone();
-        Box::pin(async move { gateway.call_through(call, waiter).await })
+        Box::pin(async move { gateway.call_through(call, waiter, None).await })
     }
 }
 
@@ -75,16 +76,24 @@ impl Gateway {
         if may_hold(&call) {
             return Box::pin(self.0.held.call_or_hold(call, self.clone())).await;
         }
-        self.call_through(call, None).await
+        self.call_through(call, None, None).await
     }
 
     /// The path itself; `waiter` is told where the call begins to wait for a person elsewhere.
-    async fn call_through(&self, call: IncomingCall, waiter: Option<Waiter>) -> CallReply {
+    pub(super) async fn call_through(
+        &self,
+        call: IncomingCall,
+        waiter: Option<Waiter>,
+        replay: Option<Replay>,
+    ) -> CallReply {
         let Principal::Agent(agent) = &call.principal else {
             return Box::pin(self.0.people.call_of_person(call)).await;
         };
         let agent = agent.id.clone();
         let (mut request, mut given, mut asking) = self.received(agent, call, waiter);
+        if let Some(Replay { call_id, of }) = replay {
+            (request.call_id, request.replay_of) = (call_id, Some(of));
+        }
         if request.kind == CallKind::Tool
             && [tool_search::FIND, tool_search::CALL].contains(&request.name.as_str())
         {
@@ -146,6 +155,7 @@ impl Gateway {
             trace_id,
             traced: traced.is_some(),
             call_id: self.0.ids.call_id(),
+            replay_of: None,
             began: self.0.clock.monotonic(),
             name: call.name,
             share: SharePlace::default(),

@@ -9,6 +9,7 @@ mod call_log;
 mod checks;
 mod counted;
 mod current;
+mod dead_letters;
 mod decided;
 mod declared;
 mod digest;

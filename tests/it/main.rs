@@ -14,6 +14,7 @@ mod approvals;
 mod budgets;
 mod checks;
 mod crash;
+mod dead_letters;
 mod decisions;
 mod faults;
 mod forged;

@@ -1,6 +1,7 @@
 //! The admin listener: probes for machines, and the API for people. It is never on the agents' port.
 
 mod body;
+mod dead_letters;
 mod decide;
 mod error;
 mod explain;
@@ -19,12 +20,13 @@ pub mod view;
 use crate::{
     activation::{FolderState, Held, OrderError, Outcome, Standing},
     approval::{Approvals, Freezes},
+    audit::DeadLetterError,
     catalog::Catalog,
     clock::Clock,
     evidence::{Bounds, Rollout, Stage},
     gateway::{ExplainError, Explanation, Gateway, InForce, Question, Readiness, RolloutWish, Wish},
     identity::{AuthError, Principal},
-    model::{PersonId, SnapshotId},
+    model::{CallId, PersonId, SnapshotId},
     store::Store,
     upstream::UpstreamState,
 };
@@ -57,6 +59,12 @@ pub trait AdminPort: Send + Sync + 'static {
     fn approvals(&self) -> &Approvals;
     /// What people freeze.
     fn freezes(&self) -> &Freezes;
+    /// Makes the call of a dead letter again.
+    fn replay_dead_letter(
+        &self,
+        person: PersonId,
+        call: CallId,
+    ) -> BoxFuture<'_, Result<serde_json::Value, DeadLetterError>>;
     /// Takes what is frozen by now for the next message here; other processes follow by themselves.
     fn look_at_freezes(&self) -> BoxFuture<'_, ()>;
     /// The store.
@@ -125,6 +133,13 @@ impl AdminPort for Desk {
     }
     fn freezes(&self) -> &Freezes {
         self.gateway.freezes()
+    }
+    fn replay_dead_letter(
+        &self,
+        person: PersonId,
+        call: CallId,
+    ) -> BoxFuture<'_, Result<serde_json::Value, DeadLetterError>> {
+        async move { self.gateway.replay_dead_letter(&person, &call).await }.boxed()
     }
     fn look_at_freezes(&self) -> BoxFuture<'_, ()> {
         self.gateway.look_at_freezes().boxed()
@@ -198,6 +213,9 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("get", "/api/v1/freeze", get(freezes::freezes)),
         ("post", "/api/v1/freeze", post(freezes::freeze)),
         ("delete", "/api/v1/freeze/{id}", delete(freezes::unfreeze)),
+        ("get", "/api/v1/deadletters", get(dead_letters::list)),
+        ("get", "/api/v1/deadletters/{id}", get(dead_letters::show)),
+        ("post", "/api/v1/deadletters/{id}", post(dead_letters::act)),
         ("get", "/api/v1/events", get(read::events)),
         ("get", "/api/v1/traces/{trace_id}", get(read::trace)),
         ("get", "/api/v1/agents", get(read::agents)),

@@ -17,6 +17,7 @@ use crate::{
     model::{EventDecision, MicroUsd, Outcome, RpcError, UpstreamName, code},
     store::Settlement,
 };
+use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
 /// What is known before the call is made, and counts when it ends.
@@ -85,6 +86,9 @@ impl Dispatcher {
         let mut told = questions_detail(&questions, sampled_price.0);
         if became_task {
             told.push_str(r#","task":"made""#);
+        }
+        if let Some(of) = &outgoing.replay_of {
+            told.push_str(&format!(r#","replay_of":{}"#, json!(of)));
         }
         let settled = Settled {
             outcome: ending.outcome,

@@ -477,6 +477,13 @@ impl AdminPort for Scripted {
     fn freezes(&self) -> &Freezes {
         &self.freezes
     }
+    fn replay_dead_letter(
+        &self,
+        _: PersonId,
+        _: crate::model::CallId,
+    ) -> BoxFuture<'_, Result<serde_json::Value, crate::audit::DeadLetterError>> {
+        async { Err(crate::audit::DeadLetterError::NotFound) }.boxed()
+    }
     fn look_at_freezes(&self) -> BoxFuture<'_, ()> {
         async {}.boxed()
     }
