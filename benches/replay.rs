@@ -155,6 +155,7 @@ async fn call(store: &EmbeddedStore, set: &PolicySet, tools: &[(ToolFacts, Arc<R
     let call_id = CallId::from(format!("01900000-0000-7000-8000-{n:012x}"));
     let (action, environment) = (tool.action.clone(), set.environment.clone());
     let subject = CallSubject {
+        replay_of: None,
         trace_id: TraceId::from_bytes((u128::from(n) << 64 | 1).to_be_bytes()),
         call_id: &call_id,
         agent: &agent.id,
@@ -210,6 +211,7 @@ async fn call(store: &EmbeddedStore, set: &PolicySet, tools: &[(ToolFacts, Arc<R
         cost: facts.cost.estimate,
         approval: None,
         grant: None,
+        subject: None,
         unrecorded: Unrecorded::None,
     };
     assert_eq!(store.admit(request).await.unwrap(), Admission::Granted);

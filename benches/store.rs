@@ -82,6 +82,7 @@ fn request(clock: &System) -> AdmitRequest {
         cost: MicroUsd(1_250),
         approval: None,
         grant: None,
+        subject: None,
         unrecorded: Unrecorded::None,
     }
 }

@@ -9,6 +9,7 @@ mod admit;
 mod approval;
 mod asks;
 mod effect;
+mod freeze;
 mod grant;
 mod limit;
 mod limits;
@@ -29,6 +30,7 @@ pub use admit::{Outcome, Ruling, admit};
 pub use approval::{ApprovalAnswer, ApprovalBinding, ApprovalContext, ApprovalRecord, Named, Requirement};
 pub use asks::{AskHistory, AskLimits};
 pub use effect::{Alert, Effect, Grant, LoopMark, Reset, Window};
+pub use freeze::{FREEZE, Freeze, FreezeKind, FreezeSubject, FreezeTarget, FrozenTarget};
 pub use grant::{
     AskingRule, Bound, CallShape, CoveredCall, GrantAnswer, GrantEnd, GrantEndReason, GrantTerms, NamedGrant,
     StandingGrant,

@@ -1,8 +1,10 @@
 //! Approvals: the state machine over the durable record, who may decide, and the channels that write to it.
 
+mod freezes;
 mod grants;
 mod rules;
 
+pub use freezes::{FreezeError, Freezes, Froze, Frozen, freeze_doubt};
 pub use grants::{GrantProposal, RevokeError, answer_form, bounds_form, read_answer as read_grant};
 pub use rules::{DecideError, QuorumProgress, apply, deciders, eligible, standing};
 

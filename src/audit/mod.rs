@@ -3,6 +3,7 @@
 
 mod advice;
 mod checkpoints;
+mod dead_letters;
 mod export;
 mod log_keys;
 mod maturity;
@@ -20,6 +21,9 @@ pub use advice::advice_on_recorded;
 
 pub use checkpoints::{
     CheckpointError, KeptCheckpoint, Trees, hold, keep, kept_checkpoints, make, read_checkpoint,
+};
+pub use dead_letters::{
+    DeadLetter, DeadLetterError, Handled, dead_letter, dead_letters, dismiss, handle, was_let_through,
 };
 pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl, export_ocsf};
 pub use log_keys::{KeysError, LogKeys};

@@ -1,6 +1,8 @@
 //! What can be typed: the commands, their flags, and the help that teaches them.
 
 mod audit;
+mod dead_letters;
+mod freezes;
 mod grants;
 mod manual;
 mod policy;
@@ -8,6 +10,8 @@ mod report;
 mod store;
 
 pub(crate) use audit::*;
+pub(crate) use dead_letters::*;
+pub(crate) use freezes::*;
 pub(crate) use grants::*;
 pub(crate) use manual::*;
 pub(crate) use policy::*;
@@ -127,6 +131,44 @@ Examples:
 A grant is made by answering an approval: `tollgate approvals approve ID --grant 1h --uses 10`."
     )]
     Grants(GrantsCommand),
+    /// Stop an agent, a person, a tool, a server, a capability or everything, at once
+    #[command(
+        long_about = "\
+Stops all calls of an agent, for a person, of a tool, to a server, under a capability, or of everything: in force for the \
+next message in every process, and over every restart, until somebody lifts it. Calls in flight are answered and \
+cancelled at their server; approvals and grants count for nothing meanwhile. The agent is told that it is frozen, not \
+why. Without TOLLGATE_KEY this is done as the local admin; lifting it (`tollgate unfreeze`) takes the key of a person with \
+the role `admin`.",
+        after_help = "\
+Examples:
+  tollgate freeze --agent planner-01 --reason 'it mails customers'
+  tollgate freeze --tool files__write_file --reason 'incident 4711'
+  tollgate freeze --all --reason 'nobody knows yet'
+  tollgate freeze list
+  TOLLGATE_KEY=… tollgate unfreeze --agent planner-01 --reason 'fixed'"
+    )]
+    Freeze(FreezeArgs),
+    /// Side effects that failed, or of which nobody knows whether they happened: look, make again, dismiss
+    #[command(
+        subcommand,
+        name = "deadletters",
+        after_help = "\
+Examples:
+  tollgate deadletters list
+  tollgate deadletters show call-0199a3f2-…
+  TOLLGATE_KEY=… tollgate deadletters replay call-0199a3f2-…      the whole path, as a new call of the same agent
+  TOLLGATE_KEY=… tollgate deadletters dismiss call-0199a3f2-… --reason 'done by hand'
+
+Nothing is ever made again by itself. A call whose arguments are masked on record cannot be made again from it. \
+`replay` asks the running `tollgate serve`; the others work on the store itself."
+    )]
+    DeadLetters(DeadLettersCommand),
+    /// Let go on what was frozen; needs TOLLGATE_KEY of a person with the role `admin`
+    #[command(after_help = "\
+Examples:
+  TOLLGATE_KEY=… tollgate unfreeze --all --reason 'it was a false alarm'
+  TOLLGATE_KEY=… tollgate unfreeze freeze-0199a3f2c4d5e6f7")]
+    Unfreeze(UnfreezeArgs),
     /// Ask, verify and export the record of what happened
     #[command(
         subcommand,

@@ -9,12 +9,14 @@ mod audit;
 mod budget;
 mod check;
 mod client_config;
+mod dead_letters;
 pub mod demo_upstream;
 mod exposure;
 mod failure;
 mod figures;
 mod folder;
 mod follow;
+mod freezes;
 mod grants;
 mod init;
 mod keys;
@@ -77,6 +79,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Check(args) => block(check::check(&path, &args)),
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
         Command::Grants(command) => block(grants::grants(Setup::load(&path)?, command)),
+        Command::DeadLetters(command) => block(dead_letters::run(Setup::load(&path)?, command)),
+        Command::Freeze(args) => block(freezes::freeze(Setup::load(&path)?, args)),
+        Command::Unfreeze(args) => block(freezes::unfreeze(Setup::load(&path)?, args)),
         Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),
         Command::Audit(AuditCommand::Verify(args)) if args.proof.is_some() => proof::verify_proof(&args),
         Command::Audit(AuditCommand::Verify(args)) => block(audit::verify(path, args)),

@@ -104,6 +104,11 @@ impl Setup {
         self.person.as_ref().ok_or(CliError::KeyNeeded)
     }
 
+    /// The person whose key was given; none: the local admin.
+    pub(super) fn person_given(&self) -> Option<&PersonId> {
+        self.person.as_ref()
+    }
+
     /// The bundle that is tried beside the one in force.
     pub(super) fn candidate(&self) -> Option<PolicySet> {
         let trial = self.standing.trial.as_ref()?;

@@ -6,7 +6,7 @@ use crate::model::{
     Outcome, PersonId, PolicyId, RuleId, Sensitivity, SnapshotId, TraceId, UpstreamName, WorkflowId,
 };
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The program that decides, as decisions name it.
@@ -35,6 +35,8 @@ pub struct CallSubject<'c> {
     pub snapshot: &'c SnapshotId,
     /// What was named, masked and of bounded length.
     pub tool: Arc<str>,
+    /// The call that it makes again, because a person said so.
+    pub replay_of: Option<&'c CallId>,
     /// What is known of the target where one was found.
     pub target: Option<TargetSubject<'c>>,
 }
@@ -122,7 +124,9 @@ impl CallSubject<'_> {
 
     /// `agent_start`
     pub fn start(&self, now: Timestamp) -> EventDraft {
-        self.event(EventType::AgentStart, now)
+        let mut event = self.event(EventType::AgentStart, now);
+        event.detail = self.replay_of.map(|of| json!({"replay_of": of}));
+        event
     }
 
     /// `agent_decision`, with what explains it as a value.
@@ -136,7 +140,8 @@ impl CallSubject<'_> {
     pub fn explained(&self, now: Timestamp, ruling: &Ruling<'_>, explained: &Explained<'_>) -> EventDraft {
         let mut event = self.decided(now, ruling);
         event.texts.facts = explained.facts();
-        event.texts.detail = Some(explained.text());
+        let of = self.replay_of.map(|of| of.as_str());
+        event.texts.detail = Some(Explained { replay_of: of, ..explained.clone() }.text());
         event
     }
 

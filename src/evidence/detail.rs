@@ -34,6 +34,8 @@ pub struct Explained<'e> {
     pub unchecked: bool,
     /// What is sent beside the arguments: an object with `meta` and `params`.
     pub extras: Option<&'e Value>,
+    /// The call that it makes again, because a person said so.
+    pub replay_of: Option<&'e str>,
     /// Nothing is dispatched: what the call brought is recorded up to [`LONGEST_REFUSED`].
     pub refused: bool,
 }
@@ -95,6 +97,9 @@ impl<'e> Explained<'e> {
         }
         if let Some(method) = self.method {
             detail.text("method", Some(method));
+        }
+        if let Some(of) = self.replay_of {
+            detail.text("replay_of", Some(of));
         }
         for name in ["meta", "params"] {
             if let Some(value) = self.extras.and_then(|extras| extras.get(name)) {

@@ -9,6 +9,7 @@ mod call;
 mod cut;
 mod detail;
 mod facts;
+mod freeze;
 mod grant;
 mod masked;
 mod other;
@@ -25,6 +26,7 @@ pub use call::{CallSubject, EVALUATOR, Ruling, Settled, TargetSubject};
 pub use cut::{CUT_ARGUMENTS, LONGEST_REFUSED};
 pub use detail::{Explained, limits, settled_detail, steps, token_detail};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
+pub use freeze::{FreezeRecord, dead_letter_handled};
 pub use grant::{GrantEnded, GrantSubject, grant_of, put_grant};
 pub use masked::masked_places;
 pub use other::{

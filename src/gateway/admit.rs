@@ -62,6 +62,8 @@ pub(super) struct Drafted {
     word: &'static str,
     start: Option<EventDraft>,
     event: EventDraft,
+    /// Its refusal is recorded whatever was refused before.
+    recorded: bool,
 }
 
 impl Drafted {
@@ -95,7 +97,7 @@ impl Drafted {
         let explained = Explained { method: request.method(), ..decided.explained() };
         let mut event = subject.explained(clock.now(), &ruling, &explained);
         event.grant_id = grant_id;
-        Self { word: request.word(), start, event }
+        Self { word: request.word(), start, event, recorded: request.replay_of.is_some() }
     }
 }
 
@@ -118,7 +120,7 @@ impl Admission {
         warrant: Warrant,
         drafted: Drafted,
     ) -> Result<Permit, AdmitError> {
-        let Drafted { word, start, event } = drafted;
+        let Drafted { word, start, event, recorded } = drafted;
         let mut limits = std::mem::take(&mut decided.verdict.limits);
         for budget in &mut limits.budgets {
             // What is counted per tool is counted under a name that may be kept.
@@ -129,7 +131,7 @@ impl Admission {
         let strict = limits.budgets.iter().any(|budget| budget.strict);
         let prepared = &decided.prepared;
         let caps = Cap::of(&limits, &prepared.facts.agent.id);
-        let unrecorded = self.refusals.unrecorded(word, prepared, start.is_none());
+        let unrecorded = self.refusals.unrecorded(word, prepared, recorded || start.is_none());
         let (mut approval, mut grant) = (None, None);
         match warrant {
             Warrant::Rules => {}
@@ -151,6 +153,7 @@ impl Admission {
             cost: prepared.estimate.cost,
             approval,
             grant,
+            subject: Some(Arc::new(prepared.freeze_subject())),
             unrecorded: unrecorded.clone(),
         };
         let admission = match self.references.keep_tools(prepared).await {

@@ -5,10 +5,12 @@ use super::{
     admit::Drafted,
     api::{CallReply, IncomingCall},
     checks::TooMany,
+    dead_letters::Replay,
     decided::{AdmitError, Decided, Warrant},
     dispatch::params::Outgoing,
     evaluate::{is_large, refusal_of},
     fit::{self, Looks},
+    freezes,
     people::{PendingCall, approve::Step, client_questions::ClientQuestions, waiter::Waiter},
     prepare::Stop,
     prepared::Prepared,
@@ -62,7 +64,7 @@ enum Halt {
 impl CallPath for Gateway {
     fn go(&self, call: IncomingCall, waiter: Option<Waiter>) -> BoxFuture<'static, CallReply> {
         let gateway = self.clone();
-        Box::pin(async move { gateway.call_through(call, waiter).await })
+        Box::pin(async move { gateway.call_through(call, waiter, None).await })
     }
 }
 
@@ -74,21 +76,33 @@ impl Gateway {
         if may_hold(&call) {
             return Box::pin(self.0.held.call_or_hold(call, self.clone())).await;
         }
-        self.call_through(call, None).await
+        self.call_through(call, None, None).await
     }
 
     /// The path itself; `waiter` is told where the call begins to wait for a person elsewhere.
-    async fn call_through(&self, call: IncomingCall, waiter: Option<Waiter>) -> CallReply {
+    pub(super) async fn call_through(
+        &self,
+        call: IncomingCall,
+        waiter: Option<Waiter>,
+        replay: Option<Replay>,
+    ) -> CallReply {
         let Principal::Agent(agent) = &call.principal else {
             return Box::pin(self.0.people.call_of_person(call)).await;
         };
         let agent = agent.id.clone();
         let (mut request, mut given, mut asking) = self.received(agent, call, waiter);
+        if let Some(Replay { call_id, of }) = replay {
+            (request.call_id, request.replay_of) = (call_id, Some(of));
+        }
         if request.kind == CallKind::Tool
             && [tool_search::FIND, tool_search::CALL].contains(&request.name.as_str())
         {
             let in_force = self.in_force();
-            if tool_search::is_on(&in_force) && self.still_valid(&request.principal) {
+            let user = in_force.policies.authority.agents.get(&request.agent);
+            let user = user.and_then(|agent| agent.operator.as_ref());
+            let frozen = self.0.freezes.frozen_agent(&request.agent, user).is_some();
+            // Of a frozen agent the round below says so.
+            if tool_search::is_on(&in_force) && self.still_valid(&request.principal) && !frozen {
                 if request.name == tool_search::FIND {
                     return Box::pin(self.0.search.find_tools(&in_force, &request, given, &mut asking)).await;
                 }
@@ -141,6 +155,7 @@ impl Gateway {
             trace_id,
             traced: traced.is_some(),
             call_id: self.0.ids.call_id(),
+            replay_of: None,
             began: self.0.clock.monotonic(),
             name: call.name,
             share: SharePlace::default(),
@@ -168,13 +183,30 @@ impl Gateway {
         let in_force = &chosen.in_force;
         let mut decided = self.decide(chosen, underway).await?;
         let is_first = !underway.counted;
+        let frozen = decided.prepared.freeze_subject();
+        if let Some(frozen) = self.0.freezes.frozen(&frozen) {
+            let refusal = freezes::refusal(frozen);
+            return Err(self.refuse(in_force, underway, Some(&decided.prepared), refusal).await);
+        }
         self.take_up(in_force, underway, &decided).await?;
         if chosen.compares() {
             let Underway { request, arguments, looks, .. } = underway;
             Box::pin(self.compare(chosen, request, arguments, looks, &mut decided, is_first)).await;
         }
         ask_for_budgets(&underway.asking, &mut decided);
-        let warrant = self.warrant_of(in_force, underway, &decided).await?;
+        // Whoever is asked meanwhile need not answer any more: it could not be done.
+        let warrant = tokio::select! {
+            biased;
+            frozen = self.0.freezes.until_frozen(&frozen) => Err(frozen),
+            warrant = self.warrant_of(in_force, underway, &decided) => Ok(warrant?),
+        };
+        let warrant = match warrant {
+            Ok(warrant) => warrant,
+            Err(frozen) => {
+                let refusal = freezes::refusal(frozen);
+                return Err(self.refuse(in_force, underway, Some(&decided.prepared), refusal).await);
+            }
+        };
         // Nothing is made for a client that has gone away. Where it can come back, the call is decided again then.
         if let Some(back) = underway.asking.client.until_present() {
             back.await;
@@ -189,6 +221,11 @@ impl Gateway {
         if !self.still_valid(&underway.request.principal) {
             let refusal = Refusal::deny("identity", "this credential is no longer valid");
             return Err(self.refuse(in_force, underway, None, refusal).await);
+        }
+        let operator = in_force.policies.authority.agents.get(&underway.request.agent);
+        let user = operator.and_then(|agent| agent.operator.as_ref());
+        if let Some(frozen) = self.0.freezes.frozen_agent(&underway.request.agent, user) {
+            return Err(self.refuse(in_force, underway, None, freezes::refusal(frozen)).await);
         }
         if let Some(why) = &in_force.blocked {
             return Err(self.refuse(in_force, underway, None, Refusal::deny("activation", &**why)).await);
@@ -216,6 +253,11 @@ impl Gateway {
                 Err(Busy) => self.refuse(in_force, underway, None, fit::too_many()).await,
             },
             Stop::Unasked(checks, prepared) => {
+                // Nothing leaves for a call that is frozen, not even a question about it.
+                if let Some(frozen) = self.0.freezes.frozen(&prepared.freeze_subject()) {
+                    let refusal = freezes::refusal(frozen);
+                    return Err(self.refuse(in_force, underway, Some(&prepared), refusal).await);
+                }
                 let asked = self.0.checks.ask(in_force, request, &checks, &prepared, &mut looks.answers);
                 match Box::pin(asked).await {
                     Ok(()) => Halt::Again,

@@ -10,6 +10,7 @@ use super::{
     digest::DigestKey,
     dispatch::Dispatcher,
     evaluate::Evaluator,
+    freezes::Freezes,
     keep::References,
     measures::Measures,
     orders::Orders,
@@ -109,6 +110,7 @@ impl Outside {
         let (stop, log) = (CancellationToken::new(), Arc::new(CallLog::default()));
         let references = Arc::new(References::new(store.clone()));
         let refusals = Arc::new(Refusals::new(&store, &clock, &references, &log));
+        let freezes = Arc::new(Freezes::new(&store, &clock));
         let held = Arc::new(HeldCalls::new(&clock, &ids, &seal, &stop));
         let preparation = Preparation::new(measures.clone(), clock.clone());
         Inner {
@@ -149,6 +151,7 @@ impl Outside {
                 measures: measures.clone(),
                 promised: Arc::new(Promised::new(store.clone(), clock.clone(), measures.clone())),
                 log: log.clone(),
+                freezes: freezes.clone(),
             },
             parking: Arc::new(Parking::new(&store, &clock, &ids, &seal, &stop)),
             tasks: Tasks {
@@ -158,6 +161,7 @@ impl Outside {
                 store: store.clone(),
                 clock: clock.clone(),
                 seal: seal.clone(),
+                freezes: freezes.clone(),
             },
             doorkeeper: Doorkeeper::new(clock.clone()),
             builder: Mutex::new(CatalogBuilder::default()),
@@ -179,6 +183,7 @@ impl Outside {
             log,
             deliveries: Deliveries::default(),
             stop,
+            freezes,
         }
     }
 }
@@ -206,6 +211,8 @@ impl Gateway {
         let current = Arc::new(Current::new(in_force, clock.clone()));
         let outside = Outside { store, clock, ids, seal, large };
         let gateway = Self(Arc::new(outside.joined(current, Arc::new(measures), hash_key)));
+        // Before the first message: what was frozen stays so over every restart.
+        gateway.0.freezes.look().await?;
         gateway.activated(None, &gateway.in_force(), origin).await?;
         gateway.spawn_tasks();
         Ok(gateway)
@@ -235,6 +242,7 @@ impl Gateway {
         self.spawn_until_stop(self.clone().notify());
         self.spawn_until_stop(self.clone().deliver_records());
         self.spawn_until_stop(self.clone().follow_orders());
+        self.spawn_until_stop(self.0.freezes.clone().follow());
         let logger = self.clone();
         self.spawn_until_stop(async move { logger.0.log.run().await });
         let keeper = self.clone();

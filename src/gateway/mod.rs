@@ -11,6 +11,7 @@ mod checkpoints;
 mod checks;
 mod counted;
 mod current;
+mod dead_letters;
 mod decided;
 mod declared;
 mod delivery;
@@ -22,6 +23,7 @@ mod evaluate;
 mod explain;
 mod extras;
 mod fit;
+mod freezes;
 mod in_force;
 mod keep;
 mod labelled;
@@ -82,6 +84,7 @@ use current::Current;
 use delivery::Deliveries;
 use dispatch::Dispatcher;
 use evaluate::Evaluator;
+use freezes::Freezes;
 use keep::References;
 use orders::Orders;
 use parking_lot::Mutex;
@@ -138,6 +141,7 @@ pub(crate) struct Inner {
     people: People,
     admission: Admission,
     dispatcher: Dispatcher,
+    freezes: Arc<Freezes>,
     parking: Arc<Parking>,
     held: Arc<HeldCalls>,
     tasks: Tasks,
@@ -234,6 +238,10 @@ impl Gateway {
             ));
         }
         details.extend(self.0.deliveries.troubles());
+        match self.0.freezes.count() {
+            0 => {}
+            count => details.push(format!("frozen: {count} (`tollgate freeze list` shows what and why)")),
+        }
         details.extend(self.folder().map(|(folder, held)| folder.sentence(&held)));
         let rejected_reload = self.0.rejected_reload.lock().clone();
         if let Some(rejected) = &rejected_reload {
@@ -346,6 +354,19 @@ impl Gateway {
     /// The approvals.
     pub fn approvals(&self) -> &Approvals {
         &self.0.people.approvals
+    }
+
+    /// What people freeze.
+    pub fn freezes(&self) -> &crate::approval::Freezes {
+        self.0.freezes.on_store()
+    }
+
+    /// Takes what is frozen by now for the next message.
+    pub async fn look_at_freezes(&self) {
+        // What cannot be read is followed later, and admission looks at the store's own.
+        if let Err(error) = self.0.freezes.look().await {
+            tracing::error!(%error, "freeze.not_read");
+        }
     }
 
     /// The store.

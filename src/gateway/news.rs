@@ -3,8 +3,10 @@
 use super::{
     Gateway,
     api::{IncomingCall, ListKind, Listed, Purpose, ResourceNews, WatchSlot},
+    freezes::subject_of,
     request::named_workflow,
     resource_watch::Changed,
+    target::Target,
     tool_search,
 };
 use crate::{
@@ -74,9 +76,15 @@ impl Gateway {
 
     fn sees_resource(&self, principal: &Principal, workflow: Option<&str>, uri: &str) -> bool {
         let in_force = self.in_force();
-        self.still_valid(principal)
-            && in_force
-                .view_in(principal, workflow)
-                .is_some_and(|view| view.resource(uri, None).is_ok_and(|found| found.is_some()))
+        if !self.still_valid(principal) {
+            return false;
+        }
+        let Some(view) = in_force.view_in(principal, workflow) else { return false };
+        let Ok(Some((covered, uri))) = view.resource(uri, None) else { return false };
+        let Some(agent) = principal.agent() else { return true };
+        let user = in_force.policies.authority.agents.get(agent).and_then(|agent| agent.operator.as_ref());
+        let target = Target::Item(covered.entry, uri.into());
+        let subject = subject_of(agent, user, &target, &covered.capabilities);
+        self.0.freezes.frozen(&subject).is_none()
     }
 }

@@ -202,6 +202,7 @@ impl Refusal {
                 "uri" => "Correct the URI and ask again.".to_owned(),
                 "store" | "internal" => "Try again later.".to_owned(),
                 "identity" => "Ask for a new key.".to_owned(),
+                "freeze" => "Stop here: only an admin can lift it.".to_owned(),
                 _ => ask("Repeating it unchanged does not help."),
             },
         }

@@ -80,7 +80,8 @@ impl Refusals {
         self.log_call(request, &refused);
         let mut events = Vec::new();
         // What has begun on record ends there.
-        let key = (!asking.started()).then(|| key(request, prepared, in_force, refusal, &refused));
+        let key = (!asking.started() && request.replay_of.is_none())
+            .then(|| key(request, prepared, in_force, refusal, &refused));
         if let Some(key) = &key {
             let now = self.clock.monotonic();
             let noted = self.counted.note(&request.agent, key, &refused, false, now, &mut events);

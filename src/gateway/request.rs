@@ -32,6 +32,8 @@ pub(crate) struct Request {
     pub(crate) call_id: CallId,
     /// Where it falls among all calls, for what counts for a share of them.
     pub(crate) share: SharePlace,
+    /// The dead letter that it makes again.
+    pub(crate) replay_of: Option<CallId>,
     /// When it came, on the clock that never goes back.
     pub(crate) began: Duration,
 }

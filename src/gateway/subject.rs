@@ -41,6 +41,7 @@ pub(crate) fn subject<'c>(
         environment: &in_force.policies.environment,
         snapshot: &in_force.policies.snapshot,
         tool,
+        replay_of: request.replay_of.as_ref(),
         target: prepared.map(|prepared| TargetSubject {
             workflow: prepared.workflow.as_ref(),
             action: &prepared.shown_action,

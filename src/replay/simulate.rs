@@ -6,6 +6,7 @@ use super::{
     rebase::{Rebased, rebase},
 };
 use crate::{
+    admission::FREEZE,
     decision::{Facts, Limits, Verdict, edited, stricter},
     evidence::{Counted, Recalled, recall},
     model::{
@@ -331,6 +332,8 @@ fn recorded(event: &EventDraft) -> Result<RecordedCall, Why> {
     };
     let stopped = matches!(decision, EventDecision::Deny | EventDecision::Throttle);
     let might = passed || said == Some(EventDecision::PendingApproval);
+    // Whatever policies said: what people freeze is no rule's.
+    let is_frozen = event.policy_id.as_deref() == Some(FREEZE);
     let facts = event.facts.as_ref();
     let number = |name: &str| facts.and_then(|facts| facts.get(name)?.as_u64()).unwrap_or(0);
     let counters = event.limits.as_ref().and_then(|limits| limits.get("counters"));
@@ -353,7 +356,7 @@ fn recorded(event: &EventDraft) -> Result<RecordedCall, Why> {
         decision,
         policy_id: event.policy_id.clone(),
         let_through,
-        aside: said.filter(|_| stopped && might && !by_limit(event, verdict)),
+        aside: said.filter(|_| stopped && (is_frozen || might && !by_limit(event, verdict))),
         cost: event.cost_estimate_usd.unwrap_or(MicroUsd::ZERO),
         tokens: number("tokens"),
         repeats,

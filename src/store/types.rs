@@ -2,7 +2,8 @@
 
 pub use crate::admission::{
     ApprovalAnswer, ApprovalBinding, ApprovalContext, ApprovalRecord, AskLimits, Bound, CallShape,
-    GrantAnswer, GrantEnd, GrantEndReason, GrantTerms, LimitRefusal, LoopWatch, Requirement, StandingGrant,
+    FreezeSubject, GrantAnswer, GrantEnd, GrantEndReason, GrantTerms, LimitRefusal, LoopWatch, Requirement,
+    StandingGrant,
 };
 pub use crate::journal::index::Pattern;
 use crate::{
@@ -110,6 +111,8 @@ pub struct AdmitRequest {
     pub approval: Option<(ApprovalId, ApprovalBinding)>,
     /// The standing grant that is used once, with the terms that the call was held against.
     pub grant: Option<(GrantId, Arc<GrantTerms>)>,
+    /// What of the call can be frozen: it is refused where that stands in the register. None: nothing of it can be.
+    pub subject: Option<Arc<FreezeSubject>>,
     /// Refusals that are answered and not recorded, neither the call's start nor its decision.
     pub unrecorded: Unrecorded,
 }

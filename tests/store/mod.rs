@@ -163,6 +163,7 @@ pub(crate) fn request(agent: &str, now: Timestamp) -> AdmitRequest {
         tokens: 0,
         cost: MicroUsd(0),
         approval: None,
+        subject: None,
         unrecorded: Unrecorded::None,
         grant: None,
     }

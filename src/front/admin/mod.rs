@@ -2,9 +2,11 @@
 
 mod body;
 pub mod budgets;
+mod dead_letters;
 mod decide;
 mod error;
 mod explain;
+mod freezes;
 mod grants;
 mod guard;
 mod page;
@@ -19,7 +21,8 @@ pub mod view;
 
 use crate::{
     activation::{FolderState, Held, OrderError, Outcome, Standing},
-    approval::Approvals,
+    approval::{Approvals, Freezes},
+    audit::DeadLetterError,
     catalog::Catalog,
     clock::Clock,
     evidence::{Bounds, Rollout, Stage},
@@ -27,7 +30,7 @@ use crate::{
         CatalogCost, ExplainError, Explanation, Gateway, InForce, Question, Readiness, RolloutWish, Wish,
     },
     identity::{AuthError, Principal},
-    model::{PersonId, SnapshotId},
+    model::{CallId, PersonId, SnapshotId},
     store::Store,
     upstream::UpstreamState,
 };
@@ -58,6 +61,16 @@ pub trait AdminPort: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
     /// The approvals.
     fn approvals(&self) -> &Approvals;
+    /// What people freeze.
+    fn freezes(&self) -> &Freezes;
+    /// Makes the call of a dead letter again.
+    fn replay_dead_letter(
+        &self,
+        person: PersonId,
+        call: CallId,
+    ) -> BoxFuture<'_, Result<serde_json::Value, DeadLetterError>>;
+    /// Takes what is frozen by now for the next message here; other processes follow by themselves.
+    fn look_at_freezes(&self) -> BoxFuture<'_, ()>;
     /// The store.
     fn store(&self) -> &Arc<dyn Store>;
     /// Every upstream's state.
@@ -125,6 +138,19 @@ impl AdminPort for Desk {
     }
     fn approvals(&self) -> &Approvals {
         self.gateway.approvals()
+    }
+    fn freezes(&self) -> &Freezes {
+        self.gateway.freezes()
+    }
+    fn replay_dead_letter(
+        &self,
+        person: PersonId,
+        call: CallId,
+    ) -> BoxFuture<'_, Result<serde_json::Value, DeadLetterError>> {
+        async move { self.gateway.replay_dead_letter(&person, &call).await }.boxed()
+    }
+    fn look_at_freezes(&self) -> BoxFuture<'_, ()> {
+        self.gateway.look_at_freezes().boxed()
     }
     fn store(&self) -> &Arc<dyn Store> {
         self.gateway.store()
@@ -199,6 +225,12 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("get", "/api/v1/grants", get(grants::grants)),
         ("get", "/api/v1/grants/{id}", get(grants::grant)),
         ("delete", "/api/v1/grants/{id}", delete(grants::revoke)),
+        ("get", "/api/v1/freeze", get(freezes::freezes)),
+        ("post", "/api/v1/freeze", post(freezes::freeze)),
+        ("delete", "/api/v1/freeze/{id}", delete(freezes::unfreeze)),
+        ("get", "/api/v1/deadletters", get(dead_letters::list)),
+        ("get", "/api/v1/deadletters/{id}", get(dead_letters::show)),
+        ("post", "/api/v1/deadletters/{id}", post(dead_letters::act)),
         ("get", "/api/v1/events", get(read::events)),
         ("get", "/api/v1/traces/{trace_id}", get(read::trace)),
         ("get", "/api/v1/agents", get(read::agents)),

@@ -44,6 +44,7 @@ pub(super) const APPROVAL_PARAMS: &[&str] = &["status", "agent_id", "before", "l
 pub(super) const GRANT_PARAMS: &[&str] = &["status", "agent_id", "tool", "before", "limit"];
 /// The parameters of `DELETE grants/{id}`.
 pub(super) const REVOKE_PARAMS: &[&str] = &["reason"];
+const ALL_PARAMS: &[&str] = &["status"];
 
 fn pairs(query: Option<&str>, known: &[&str]) -> Result<Vec<(String, String)>, ApiError> {
     let mut seen: Vec<(String, String)> = Vec::new();
@@ -223,6 +224,16 @@ pub(super) fn grants(query: Option<&str>) -> Result<(GrantFilter, bool), ApiErro
         }
     }
     Ok((wanted, all))
+}
+
+/// Whether all are wanted, or those that are open.
+pub(super) fn all(query: Option<&str>) -> Result<bool, ApiError> {
+    match pairs(query, ALL_PARAMS)?.pop() {
+        None => Ok(false),
+        Some((_, value)) if value == "open" => Ok(false),
+        Some((_, value)) if value == "all" => Ok(true),
+        Some((name, _)) => Err(bad(&name, "is not a word it takes", "open or all")),
+    }
 }
 
 /// Why something is done.

@@ -113,10 +113,10 @@ fn without_digests(text: &str) -> String {
 }
 
 /// A request's body, read strictly: the members that it may have.
-struct Members(Map<String, Value>);
+pub(super) struct Members(Map<String, Value>);
 
 impl Members {
-    fn read(bytes: &[u8], known: &[&str]) -> Result<Self, ApiError> {
+    pub(super) fn read(bytes: &[u8], known: &[&str]) -> Result<Self, ApiError> {
         let members = body::members(bytes).map_err(ApiError::BadRequest)?;
         match members.keys().find(|name| !known.contains(&name.as_str())) {
             None => Ok(Self(members)),
@@ -131,7 +131,12 @@ impl Members {
         }
     }
 
-    fn text(&self, name: &str) -> Result<Option<String>, ApiError> {
+    /// One of them as it was given.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>, ApiError> {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),

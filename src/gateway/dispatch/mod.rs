@@ -13,6 +13,7 @@ use super::{
     call_log::{CallLog, granted},
     decided::Decided,
     ending::{Ending, given_up},
+    freezes::{self, Freezes},
     looking::{Answered, look_through},
     measures::Measures,
     prepared::Prepared,
@@ -45,6 +46,7 @@ pub(crate) struct Dispatcher {
     pub(super) measures: Arc<Measures>,
     pub(super) promised: Arc<Promised>,
     pub(super) log: Arc<CallLog>,
+    pub(super) freezes: Arc<Freezes>,
 }
 
 impl Dispatcher {
@@ -60,6 +62,7 @@ impl Dispatcher {
         let changed =
             decided.original.is_some().then(|| change_notice(&decided, outgoing.trace_id, &in_force));
         let Decided { prepared, verdict, applied, .. } = *decided;
+        let frozen = prepared.freeze_subject();
         let approved = verdict.decision == Decision::RequireApproval;
         let word = granted(&verdict, approved, applied.is_some());
         let constraints = verdict.constraints;
@@ -91,8 +94,20 @@ impl Dispatcher {
             timeout,
             sampling: sampling_of(strict, &spending),
         }));
-        let ending =
-            self.talk(&upstream, call, &mut outgoing, (&target, &uri), (&*client, &relay), gone).await;
+        let talk = self.talk(&upstream, call, &mut outgoing, (&target, &uri), (&*client, &relay), gone);
+        let ended = tokio::select! {
+            biased;
+            frozen = self.freezes.until_frozen(&frozen) => Err(frozen),
+            ending = talk => Ok(ending),
+        };
+        let (ending, refused) = match ended {
+            Ok(ending) => (ending, None),
+            Err(frozen) => {
+                let name = target.listed();
+                let reply = freezes::refusal(frozen).reply(kind, name, outgoing.trace_id, &in_force.policies);
+                (freezes::ended(frozen, relay.was_sent()), Some(reply))
+            }
+        };
         let completing = completing.map(|(argument, known)| {
             (argument, known, outgoing.view_of_templates(&in_force, workflow.as_ref()))
         });
@@ -127,7 +142,8 @@ impl Dispatcher {
         };
         let looked = look_through((&self.measures, &self.large), &agent, answered).await;
         let asked = std::mem::take(&mut *relay.asked().lock());
-        self.settle(settling, outgoing, looked, asked)
+        let reply = self.settle(settling, outgoing, looked, asked);
+        refused.unwrap_or(reply)
     }
 
     /// How the call ends: what its upstream answers, or that nobody waits for that any more.

@@ -18,7 +18,7 @@ use crate::{
     catalog::View,
     config::Asks,
     identity::Principal,
-    model::{CallKind, Decision, EventDraft, RetryPlan, TraceId, WorkflowId},
+    model::{CallId, CallKind, Decision, EventDraft, RetryPlan, TraceId, WorkflowId},
     upstream::{CallerKey, Era},
 };
 use jiff::Timestamp;
@@ -41,6 +41,8 @@ pub(crate) struct Outgoing {
     pub(super) unasked: Option<Map<String, Value>>,
     pub(crate) bound: Arc<[u8]>,
     pub(super) began: Duration,
+    /// See [`Request::replay_of`].
+    pub(super) replay_of: Option<CallId>,
 }
 
 /// An upstream's own state, and the answers to what it asked.
@@ -80,6 +82,7 @@ impl Outgoing {
             unasked: asking.unasked(approved),
             bound: bound_to(request, decided),
             began: request.began,
+            replay_of: request.replay_of.clone(),
         })
     }
 

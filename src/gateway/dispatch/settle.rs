@@ -17,6 +17,7 @@ use crate::{
     model::{EventDecision, MicroUsd, Outcome, RpcError, UpstreamName, code},
     store::Settlement,
 };
+use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
 /// What is known before the call is made, and counts when it ends.
@@ -89,6 +90,9 @@ impl Dispatcher {
         }
         let expected = learns.then_some(settling.estimate.result_tokens);
         told.push_str(&token_detail(settling.estimate.argument_tokens, expected));
+        if let Some(of) = &outgoing.replay_of {
+            told.push_str(&format!(r#","replay_of":{}"#, json!(of)));
+        }
         let settled = Settled {
             outcome: ending.outcome,
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

@@ -87,6 +87,7 @@ impl Question {
             trace_id: TraceId::from_bytes([0; 16]),
             traced: true,
             call_id: CallId::from(""),
+            replay_of: None,
             began: Duration::ZERO,
             // In every share: what a policy says is to be seen.
             share: SharePlace::default(),

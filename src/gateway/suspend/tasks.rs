@@ -12,6 +12,7 @@ use crate::gateway::{
     current::Current,
     dispatch::converse::ask_task,
     edits,
+    freezes::{self, Freezes, subject_of},
     labelled::AllPassed,
     measures::Measures,
     relay::{Relay, Relaying, Sampling},
@@ -46,6 +47,7 @@ pub(crate) struct Tasks {
     pub(in crate::gateway) store: Arc<dyn Store>,
     pub(in crate::gateway) clock: Arc<dyn Clock>,
     pub(in crate::gateway) seal: Arc<dyn StateSeal>,
+    pub(in crate::gateway) freezes: Arc<Freezes>,
 }
 
 impl Tasks {
@@ -93,7 +95,16 @@ impl Tasks {
     ) -> CallReply {
         let view = in_force.view(&request.principal).ok_or_else(not_found)?;
         let covered = view.tool(&made.tool, None).filter(|covered| covered.entry.upstream == made.upstream);
-        let target = Target::Tool(covered.ok_or_else(not_found)?.entry);
+        let covered = covered.ok_or_else(not_found)?;
+        let target = Target::Tool(covered.entry);
+        let agent = request.principal.agent().ok_or_else(not_found)?;
+        let user = in_force.policies.authority.agents.get(agent).and_then(|agent| agent.operator.as_ref());
+        let subject = subject_of(agent, user, &target, &covered.capabilities);
+        // What stops the work may still go out.
+        if let Some(frozen) = self.freezes.frozen(&subject).filter(|_| request.verb != TaskVerb::Cancel) {
+            let refusal = freezes::refusal(frozen);
+            return refusal.reply(CallKind::Resource, target.listed(), made.trace, &in_force.policies);
+        }
         let redact: Vec<Pointer> = made.redact.iter().filter_map(|text| Pointer::parse(text).ok()).collect();
         let (client_handle, _asked) = ClientHandle::new(request.client.clone());
         let settings = in_force.config.upstreams.get(&made.upstream).ok_or_else(not_found)?;

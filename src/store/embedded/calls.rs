@@ -59,22 +59,20 @@ pub(super) fn admit(
         approval: request.approval.as_ref().map(|(id, binding)| Named { id, binding, found: found.as_ref() }),
         grant: request.grant.as_ref().map(|(id, terms)| NamedGrant { id, terms, found: granted.as_ref() }),
     };
+    if let Some(frozen) = request.subject.as_ref().and_then(|subject| tx.registers().frozen(subject)) {
+        return refuse(tx, request, (frozen.refusal(), Vec::new()), None, now).map(Some);
+    }
     let ruling = tx.judge(&asked);
     if !last && matches!(ruling.outcome, Outcome::Refused { held_by_others: true, .. }) {
         return Ok(None);
     }
-    if let Outcome::Refused { refusal, alerts, .. } = &ruling.outcome
-        && request.unrecorded.covers(refusal)
-    {
-        let (refusal, alerts) = (refusal.clone(), alerts.clone());
-        tell_loop(tx, request, &refusal, now)?;
-        alert(tx, &request.event, alerts, request.now)?;
-        return Ok(Some(Admission::Refused(refusal)));
+    let recorded = ruling.record(request.event.limits.as_ref());
+    if let Outcome::Refused { refusal, alerts, .. } = ruling.outcome {
+        return refuse(tx, request, (refusal, alerts), recorded.as_deref(), now).map(Some);
     }
     if let Some(start) = &request.start {
         tx.append(start)?;
     }
-    let recorded = ruling.record(request.event.limits.as_ref());
     Ok(Some(match ruling.outcome {
         Outcome::Granted(effects) => {
             let (seq, _) = grant(tx, request, recorded.as_deref(), &effects)?;
@@ -87,13 +85,7 @@ pub(super) fn admit(
             tx.open().insert(call_id, seq);
             Admission::Granted
         }
-        Outcome::Refused { refusal, alerts, .. } => {
-            let event = refused(&request.event, &refusal);
-            tx.append_with_limits(&event, recorded.as_deref())?;
-            tell_loop(tx, request, &refusal, now)?;
-            alert(tx, &request.event, alerts, request.now)?;
-            Admission::Refused(refusal)
-        }
+        Outcome::Refused { refusal, .. } => Admission::Refused(refusal),
         Outcome::Unusable(reason) => {
             let mut event = request.event.clone();
             event.decision = Some(EventDecision::Deny);
@@ -110,6 +102,29 @@ pub(super) fn admit(
 fn loops(request: &AdmitRequest, agent: &str) -> Vec<LoopCheck> {
     let EventDraft { workflow_id, tool, .. } = &request.event;
     request.loops.checks(agent, workflow_id.as_deref(), tool.as_deref().unwrap_or_default(), &request.digest)
+}
+
+/// Refuses a call, and records that unless the caller does.
+fn refuse(
+    tx: &mut Tx<'_>,
+    request: &AdmitRequest,
+    (refusal, alerts): (LimitRefusal, Vec<Effect>),
+    limits: Option<&str>,
+    now: i64,
+) -> Result<Admission, StoreError> {
+    if !request.unrecorded.covers(&refusal) {
+        if let Some(start) = &request.start {
+            tx.append(start)?;
+        }
+        let event = refused(&request.event, &refusal);
+        match limits {
+            Some(limits) => tx.append_with_limits(&event, Some(limits))?,
+            None => tx.append(&event)?,
+        };
+    }
+    tell_loop(tx, request, &refusal, now)?;
+    alert(tx, &request.event, alerts, request.now)?;
+    Ok(Admission::Refused(refusal))
 }
 
 /// The decision where a limit is full.

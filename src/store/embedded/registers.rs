@@ -6,6 +6,7 @@ use super::{
     notes::{self, Note},
 };
 use crate::{
+    admission::{FreezeKind, FreezeSubject},
     journal::{Frame, JournalError, Place, Reader},
     store::{Register, RegisterBounds, RegisterChange, RegisterEntry, StoreError},
 };
@@ -133,6 +134,15 @@ impl Registers {
     /// One entry.
     pub(super) fn get(&self, register: Register, key: &str) -> Option<&RegisterEntry> {
         self.of.get(&register)?.by_key.get(key).map(|(entry, _)| entry)
+    }
+
+    /// By what a call is frozen, if it is.
+    pub(super) fn frozen(&self, subject: &FreezeSubject) -> Option<FreezeKind> {
+        let frozen = &self.of.get(&Register::Freeze)?.by_key;
+        if frozen.is_empty() {
+            return None;
+        }
+        subject.frozen(|key| frozen.contains_key(key))
     }
 
     /// The version of the next change.

@@ -170,6 +170,7 @@ mod tests {
                 approval: None,
                 grant: None,
                 unrecorded: Unrecorded::None,
+                subject: None,
             };
             let mut notes = Vec::new();
             self.seq += 1;

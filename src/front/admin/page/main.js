@@ -6,6 +6,7 @@ import { formInFront } from "./detail.js";
 import { $, announce, FIELDS, notice, typing } from "./dom.js";
 import { parse } from "./exact.js";
 import * as explain from "./explain.js";
+import * as freeze from "./freeze.js";
 import * as grants from "./grants.js";
 import { choose, chosen, done, forgetAll, inbox, loadHistory, loadPending, quiet, render, step, take, tellNews } from "./inbox.js";
 import * as policies from "./policies.js";
@@ -26,6 +27,7 @@ const VIEWS = {
   explain: { title: "Explain a decision", roles: explain.ROLES, section: "explain", open: explain.open },
   policies: { title: "Policies", roles: READERS, section: "policies", open: policies.open },
   spend: { title: "Spend", roles: READERS, section: "spend", open: spend.open },
+  freeze: { title: "Freeze", roles: READERS, section: "freeze", open: freeze.open },
 };
 
 const maySee = (view) => Object.hasOwn(VIEWS, view) && hasRole(...VIEWS[view].roles);
@@ -133,6 +135,7 @@ async function enter() {
   draw();
   await loadBundle();
   await loadPending();
+  await freeze.changed();
   quiet();
   await follow();
   listen();
@@ -145,7 +148,7 @@ function leave(why) {
   Object.assign(state, { key: null, me: null, view: "pending", agents: new Map(), policies: new Map() });
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   forgetAll();
-  for (const view of [budgets, explain, grants, policies, spend]) view.clear();
+  for (const view of [budgets, explain, freeze, grants, policies, spend]) view.clear();
   for (const { section } of Object.values(VIEWS)) $(section).hidden = true;
   for (const id of ["environment", "nav", "who"]) $(id).hidden = true;
   $("login").hidden = false;
@@ -217,6 +220,7 @@ async function listen() {
       if (!answer.ok) throw new Error(`HTTP status ${answer.status}`);
       // What changed while nobody listened.
       await loadPending();
+      await freeze.changed();
       tellNews();
       live("live", "good");
       pause = 500;
@@ -255,7 +259,7 @@ async function read(reader) {
 }
 
 // Events of calls come by the thousand: only those that a view shows are read.
-const OF_VIEWS = /"event_type":"(policy_activated|policy_rejected|grant_made|grant_ended)"/;
+const OF_VIEWS = /"event_type":"(policy_activated|policy_rejected|grant_made|grant_ended|frozen|unfrozen)"/;
 
 async function happened(data) {
   const kind = OF_VIEWS.exec(data);
@@ -266,12 +270,16 @@ async function happened(data) {
       announce("Other policies have come into force.");
       await loadPending();
     }
-    if (kind[1].startsWith("policy_")) await policies.changed();
+    if (kind[1].endsWith("frozen")) await freeze.changed();
+    else if (kind[1].startsWith("policy_")) await policies.changed();
     else await grants.changed();
   } catch {
     // The next look at the view reads it again.
   }
 }
+
+// What other processes freeze is on no stream of this one.
+setInterval(() => state.me && freeze.changed().catch(() => {}), 5000);
 
 // --- keys ------------------------------------------------------------------------------------------------------------
 
@@ -321,6 +329,7 @@ document.addEventListener("keydown", (event) => {
     e: () => show("explain"),
     o: () => show("policies"),
     s: () => show("spend"),
+    f: () => show("freeze"),
     "?": () => $("help").showModal(),
     ...(isInbox ? ofInbox : {}),
   }[event.key];

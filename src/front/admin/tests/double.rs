@@ -2,7 +2,7 @@
 
 use super::super::AdminPort;
 use crate::{
-    approval::Approvals,
+    approval::{Approvals, Freezes},
     catalog::{Catalog, CatalogBuilder},
     clock::Clock as _,
     clock::{Fake, System},
@@ -447,6 +447,7 @@ pub(in crate::front::admin) struct Scripted {
     door: Doorkeeper,
     in_force: Mutex<Arc<InForce>>,
     approvals: Approvals,
+    freezes: Freezes,
     pub(super) memory: Arc<Memory>,
     store: Arc<dyn Store>,
     pub(super) ready: bool,
@@ -489,6 +490,19 @@ impl AdminPort for Scripted {
     }
     fn approvals(&self) -> &Approvals {
         &self.approvals
+    }
+    fn freezes(&self) -> &Freezes {
+        &self.freezes
+    }
+    fn replay_dead_letter(
+        &self,
+        _: PersonId,
+        _: crate::model::CallId,
+    ) -> BoxFuture<'_, Result<serde_json::Value, crate::audit::DeadLetterError>> {
+        async { Err(crate::audit::DeadLetterError::NotFound) }.boxed()
+    }
+    fn look_at_freezes(&self) -> BoxFuture<'_, ()> {
+        async {}.boxed()
     }
     fn store(&self) -> &Arc<dyn Store> {
         &self.store
@@ -578,6 +592,7 @@ pub(in crate::front::admin) fn scripted() -> Arc<Scripted> {
         door: Doorkeeper::new(clock.clone()),
         in_force: Mutex::new(Arc::new(in_force(files()))),
         approvals: Approvals::new(Arc::clone(&store), clock.clone()),
+        freezes: Freezes::new(Arc::clone(&store), clock.clone()),
         clock,
         memory,
         store,

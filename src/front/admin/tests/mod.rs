@@ -87,6 +87,20 @@ async fn only_people_with_a_role_get_in() {
         };
         let path = path.replace("{id}", "a1").replace("{trace_id}", "0af7651916cd43dd8448eb211c80319c");
         let path = path.replace("{snapshot}", "feedface");
+        // Admins' alone.
+        if path.contains("/deadletters") {
+            for (key, status) in [
+                (None, 401),
+                (Some("key-of-planner"), 403),
+                (Some("key-of-alice"), 403),
+                (Some("key-of-carol"), 403),
+                (Some("key-of-dave"), if path.ends_with("/a1") { 404 } else { 200 }),
+            ] {
+                let got = send(&port, request(Method::GET, &path, key, "")).await;
+                assert_eq!(got.status, status, "{path} {key:?}: {}", got.text);
+            }
+            continue;
+        }
         let check = async |key: Option<&str>, expect: u16| {
             let got = send(&port, request(method.clone(), &path, key, body)).await;
             assert_eq!(got.status, expect, "{path} {key:?}: {}", got.text);
@@ -135,6 +149,64 @@ async fn only_an_admin_says_what_is_in_force() {
             }
         }
     }
+}
+
+/// Whoever may read sees what is frozen; admins alone freeze and lift, and each is told.
+#[tokio::test]
+async fn only_an_admin_freezes() {
+    let port = scripted();
+    let body = r#"{"agent": "planner-01", "reason": "incident 4711"}"#;
+    let as_one = async |method: Method, path: &str, key: Option<&str>, body: &str| {
+        send(&port, request(method, &format!("/api/v1/{path}"), key, body)).await
+    };
+    for (key, status) in [
+        (None, 401),
+        (Some("wrong"), 401),
+        (Some("key-of-planner"), 403),
+        (Some("key-of-erin"), 403),
+        (Some("key-of-alice"), 403),
+        (Some("key-of-carol"), 403),
+    ] {
+        assert_eq!(as_one(Method::POST, "freeze", key, body).await.status, status, "{key:?}");
+        assert_eq!(as_one(Method::DELETE, "freeze/x", key, "").await.status, status, "{key:?}");
+    }
+    let dave = Some("key-of-dave");
+    let wrong = [
+        "{}",
+        r#"{"agent": "a"}"#,
+        r#"{"agent": "a", "reason": " "}"#,
+        r#"{"agent": "a", "all": true, "reason": "r"}"#,
+        r#"{"all": false, "reason": "r"}"#,
+        r#"{"all": "yes", "reason": "r"}"#,
+        r#"{"tool": "", "reason": "r"}"#,
+        r#"{"tool": "a\nb", "reason": "r"}"#,
+        r#"{"tools": "a", "reason": "r"}"#,
+    ];
+    for body in wrong {
+        let got = as_one(Method::POST, "freeze", dave, body).await;
+        assert_eq!((got.status.as_u16(), error_code(&got)), (400, "bad_request"), "{body}: {}", got.text);
+    }
+    assert!(port.memory.events.lock().is_empty());
+    let made = as_one(Method::POST, "freeze", dave, body).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let id = made.body["id"].as_str().unwrap().to_owned();
+    assert_eq!((&made.body["agent"], &made.body["by"]), (&json!("planner-01"), &json!("dave")));
+    let again = as_one(Method::POST, "freeze", dave, r#"{"agent": "planner-01", "reason": "again"}"#).await;
+    assert_eq!((again.status.as_u16(), &again.body["id"]), (200, &json!(id)));
+    assert_eq!((&again.body["already"], &again.body["reason"]), (&json!(true), &json!("incident 4711")));
+    let near = as_one(Method::POST, "freeze", dave, r#"{"agent": "planner-1", "reason": "r"}"#).await;
+    assert_eq!(near.status, 201);
+    assert!(near.body["warning"].as_str().unwrap().contains("did you mean `planner-01`"), "{}", near.text);
+    let listed = get_as(&port, "/api/v1/freeze", Some("key-of-carol")).await.body;
+    assert_eq!(listed["freezes"].as_array().unwrap().len(), 2, "{listed:#}");
+    let lifted = as_one(Method::DELETE, &format!("freeze/{id}?reason=over"), dave, "").await;
+    assert_eq!((lifted.status.as_u16(), &lifted.body["agent"]), (200, &json!("planner-01")));
+    assert_eq!(as_one(Method::DELETE, &format!("freeze/{id}"), dave, "").await.status, 404);
+    let events = port.memory.events.lock();
+    let told: Vec<_> =
+        events.iter().map(|e| (e.draft.event_type.as_str(), e.draft.reason.as_deref())).collect();
+    assert_eq!(told, [("frozen", Some("incident 4711")), ("frozen", Some("r")), ("unfrozen", Some("over"))]);
+    assert_eq!(events[2].draft.detail.as_ref().unwrap()["person"], "dave");
 }
 
 #[tokio::test]

@@ -1,0 +1,159 @@
+//! `tollgate deadletters …`: on the store itself; only making a call again asks the running gateway, which has its servers.
+
+use super::{
+    args::DeadLettersCommand,
+    failure::CliError,
+    screen::{Screen, note, or_dash, time},
+    setup::Setup,
+};
+use crate::{
+    audit::{DeadLetter, DeadLetterError, dead_letter, dead_letters, dismiss},
+    model::CallId,
+    outbound::Outbound,
+    policy::Role,
+    redaction::display_text,
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// So many are listed.
+const MOST: usize = 1_000;
+/// A call may wait for a person first.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+const MOST_BYTES: usize = 1 << 20;
+
+impl From<DeadLetterError> for CliError {
+    fn from(error: DeadLetterError) -> Self {
+        match error {
+            DeadLetterError::Store(store) => store.into(),
+            other => Self::Told(other.to_string()),
+        }
+    }
+}
+
+/// Runs one of them.
+pub(super) async fn run(setup: Setup, command: DeadLettersCommand) -> Result<(), CliError> {
+    let setup = &setup;
+    let mut screen = Screen::new();
+    if let DeadLettersCommand::Replay { id, json } = &command {
+        admin_key(setup)?;
+        let done = replay(setup, id).await?;
+        if json.json {
+            return screen.json(&done);
+        }
+        let word = |name: &str| done.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+        let why =
+            done.pointer("/decision/reason").and_then(Value::as_str).unwrap_or("it was not let through");
+        return screen.line(&match word("status").as_str() {
+            "replayed" => format!("made again as call {}", word("call_id")),
+            _ => format!("not made: {}  (call {})", display_text(why, 400), word("call_id")),
+        });
+    }
+    let store = setup.store()?;
+    let done = async {
+        match command {
+            DeadLettersCommand::List { all, json } => {
+                let (found, truncated) = dead_letters(&*store, all, MOST, setup.now()).await?;
+                if json.json {
+                    let forms: Vec<Value> = found.iter().map(DeadLetter::form).collect();
+                    return screen.json(&json!({"deadletters": forms, "truncated": truncated}));
+                }
+                if truncated {
+                    note("there are more, further back in the record");
+                }
+                let rows: Vec<Vec<String>> = found.iter().map(row).collect();
+                let header = ["call", "tool", "agent", "outcome", "reason", "at", "status"];
+                screen.table(
+                    &header,
+                    &rows,
+                    "no dead letters: every side effect is known to have happened, or was handled",
+                )
+            }
+            DeadLettersCommand::Show { id, json } => {
+                let found = dead_letter(&*store, &CallId::from(id), setup.now()).await?;
+                let form = found.ok_or(DeadLetterError::NotFound)?.whole_form();
+                if json.json {
+                    return screen.json(&form);
+                }
+                for (name, value) in
+                    form.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null())
+                {
+                    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    screen.field(name, &display_text(&text, 2_000))?;
+                }
+                Ok(())
+            }
+            DeadLettersCommand::Dismiss { id, reason, json } => {
+                let person = admin_key(setup)?;
+                let done = dismiss(&*store, &CallId::from(id), &person, &reason, setup.now()).await?;
+                match json.json {
+                    true => screen.json(&done.form()),
+                    false => screen.line("dismissed"),
+                }
+            }
+            DeadLettersCommand::Replay { .. } => Ok(()),
+        }
+    }
+    .await;
+    store.close().await;
+    done
+}
+
+/// The person whose key was given, where they have the role.
+fn admin_key(setup: &Setup) -> Result<crate::model::PersonId, CliError> {
+    let person = setup.person()?.clone();
+    let known = setup.loaded.policies.authority.people.get(&person);
+    match known.is_some_and(|person| person.roles.contains(&Role::Admin)) {
+        true => Ok(person),
+        false => Err(CliError::NotEntitled { person: person.to_string(), needs: "`admin`" }),
+    }
+}
+
+fn row(one: &DeadLetter) -> Vec<String> {
+    let draft = &one.side_effect;
+    let shown = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), |text| display_text(text, 200));
+    vec![
+        or_dash(draft.call_id.as_ref()),
+        shown(draft.tool.as_deref()),
+        or_dash(draft.agent_id.as_ref()),
+        draft.outcome.map_or("-", |outcome| outcome.as_str()).to_owned(),
+        shown(draft.reason.as_deref()),
+        time(draft.timestamp),
+        one.status().to_owned(),
+    ]
+}
+
+/// Asks the running gateway.
+async fn replay(setup: &Setup, id: &str) -> Result<Value, CliError> {
+    let config = &setup.loaded.config;
+    let scheme = if config.gateway.tls.is_some() { "https" } else { "http" };
+    let id: String = url_escaped(id);
+    let url = format!("{scheme}://{}/api/v1/deadletters/{id}", config.admin.listen);
+    let key = std::env::var("TOLLGATE_KEY").unwrap_or_default();
+    let body = http_body_util::Full::new(bytes::Bytes::from_static(b"{\"action\":\"replay\"}"));
+    let request = http::Request::post(url)
+        .header(http::header::AUTHORIZATION, format!("Bearer {}", key.trim()))
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(body)
+        .map_err(|error| CliError::Told(format!("the admin listener cannot be asked: {error}")))?;
+    let reply = Outbound::default().send(request, MOST_BYTES, PATIENCE).await.map_err(|error| {
+        CliError::Told(format!(
+            "the gateway's admin listener at {} cannot be asked: {error}. Making a call again needs a running \
+             `tollgate serve`",
+            config.admin.listen
+        ))
+    })?;
+    let read: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    if reply.status.is_success() {
+        return Ok(read);
+    }
+    let why = read.pointer("/error/message").and_then(Value::as_str).unwrap_or("it did not say why");
+    Err(CliError::Told(format!("not made: {}", display_text(why, 400))))
+}
+
+fn url_escaped(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
+    text.bytes()
+        .map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}

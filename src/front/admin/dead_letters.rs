@@ -1,0 +1,79 @@
+//! `GET deadletters`, `GET deadletters/{id}` and `POST deadletters/{id}`: side effects that failed or whose outcome is unknown.
+
+use super::{
+    State,
+    error::ApiError,
+    params::{self, Segment},
+    person::Admin,
+    policies::{Bytes, Members},
+    view,
+};
+use crate::{
+    audit::{DeadLetter, DeadLetterError, dead_letter, dead_letters, dismiss},
+    model::CallId,
+};
+use axum::{
+    Json,
+    extract::{RawQuery, State as Given},
+};
+use serde_json::Value;
+
+/// So many are listed.
+const MOST: usize = 200;
+
+type Reply = Result<Json<Value>, ApiError>;
+
+impl From<DeadLetterError> for ApiError {
+    fn from(error: DeadLetterError) -> Self {
+        match error {
+            DeadLetterError::NotFound => Self::NotFound(error.to_string()),
+            DeadLetterError::Handled(_) => Self::Conflict(error.to_string()),
+            DeadLetterError::NotReplayable(_) => Self::Conflict(error.to_string()),
+            DeadLetterError::NoReason => Self::BadRequest(error.to_string()),
+            DeadLetterError::Store(store) => store.into(),
+        }
+    }
+}
+
+/// Those that are open, or all, the newest first.
+pub(super) async fn list(Given(port): State, admin: Admin, RawQuery(query): RawQuery) -> Reply {
+    let all = params::all(query.as_deref())?;
+    admin.person(&*port)?;
+    let (found, truncated) = dead_letters(&**port.store(), all, MOST, port.now()).await?;
+    let mut listing = view::listing("deadletters", found.iter().map(DeadLetter::form).collect());
+    if let Some(members) = listing.as_object_mut() {
+        members.insert("truncated".to_owned(), truncated.into());
+    }
+    Ok(Json(listing))
+}
+
+/// One, with its arguments.
+pub(super) async fn show(Given(port): State, admin: Admin, Segment(id): Segment) -> Reply {
+    admin.person(&*port)?;
+    let found = dead_letter(&**port.store(), &CallId::from(id), port.now()).await?;
+    Ok(Json(found.ok_or(DeadLetterError::NotFound)?.whole_form()))
+}
+
+/// Replays or dismisses one.
+pub(super) async fn act(
+    Given(port): State,
+    admin: Admin,
+    Segment(id): Segment,
+    RawQuery(query): RawQuery,
+    Bytes(bytes): Bytes,
+) -> Reply {
+    params::none(query.as_deref())?;
+    let members = Members::read(&bytes, &["action", "reason"])?;
+    let reason = members.text("reason")?.unwrap_or_default();
+    let action = members.text("action")?;
+    let person = admin.person(&*port)?;
+    let id = CallId::from(id);
+    match action.as_deref() {
+        Some("dismiss") => {
+            let done = dismiss(&**port.store(), &id, &person, &reason, port.now()).await?;
+            Ok(Json(done.form()))
+        }
+        Some("replay") => Ok(Json(port.replay_dead_letter(person, id).await?)),
+        Some(_) | None => Err(ApiError::BadRequest("`action` must be `replay` or `dismiss`".to_owned())),
+    }
+}

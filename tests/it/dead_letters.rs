@@ -1,0 +1,109 @@
+//! Dead letters end to end (R44): what failed on the way is listed, made again as a new call, once, or dismissed.
+
+use crate::harness::*;
+use serde_json::{Value, json};
+use tollgate::model::{EventType, Outcome};
+
+async fn listed(world: &World, all: bool) -> Vec<Value> {
+    let path = if all { "deadletters?status=all" } else { "deadletters" };
+    let (status, body) = world.api("dan", path, None).await;
+    assert_eq!(status, 200, "{body:#}");
+    body["deadletters"].as_array().unwrap().clone()
+}
+
+async fn act(world: &World, id: &str, body: Value) -> (u16, Value) {
+    world.api("dan", &format!("deadletters/{id}"), Some(body)).await
+}
+
+/// A write whose answer never comes: nobody knows whether it happened.
+async fn lost(world: &World, arguments: Value) -> String {
+    let before = world.gate.until_settled(0).await.len();
+    world.up.script(|seen| {
+        (seen.method() == "tools/call").then(|| {
+            let page = axum::response::Response::builder().status(502).body("gone".into()).unwrap();
+            answer(page)
+        })
+    });
+    world.modern("ada").call("up__write", arguments).await;
+    let settled = world.until_settled(before + 1).await.pop().unwrap().draft;
+    assert_eq!(settled.outcome, Some(Outcome::Unknown), "{settled:?}");
+    world.up.behaves();
+    settled.call_id.unwrap().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_failed_is_listed_and_made_again_once() {
+    let world = World::of("").await;
+    let ada = world.modern("ada");
+    ada.call("up__write", json!({"n": 0})).await.ok();
+    assert!(listed(&world, true).await.is_empty(), "what went well is none");
+    let id = lost(&world, json!({"n": 1})).await;
+    let one = listed(&world, false).await.remove(0);
+    assert_eq!(
+        (&one["call_id"], &one["tool"], &one["outcome"], &one["status"]),
+        (&json!(id), &json!("up__write"), &json!("unknown"), &json!("open"))
+    );
+    assert!(one["reason"].as_str().unwrap().contains("502"), "{one:#}");
+    let before = world.up.count();
+    let replay = json!({"action": "replay"});
+    let (first, second) = tokio::join!(act(&world, &id, replay.clone()), act(&world, &id, replay.clone()));
+    let mut statuses = [first.0, second.0];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409], "{first:?} {second:?}");
+    assert_eq!(world.up.count(), before + 1, "one call, however many ask");
+    assert_eq!(world.up.calls().pop().unwrap().arguments(), &json!({"n": 1}));
+    let done = if first.0 == 200 { first.1 } else { second.1 };
+    assert_eq!(done["status"], "replayed", "{done:#}");
+    let events = world.events().await;
+    let new: Vec<_> =
+        events.iter().filter(|e| e.draft.call_id.as_deref() == done["call_id"].as_str()).collect();
+    let types: Vec<EventType> = new.iter().map(|event| event.draft.event_type).collect();
+    assert_eq!(types, [EventType::AgentStart, EventType::AgentDecision, EventType::AgentSideEffect]);
+    for event in &new {
+        assert_eq!(event.draft.detail.as_ref().unwrap()["replay_of"], json!(id), "{event:?}");
+        assert_eq!(event.draft.agent_id.as_deref(), Some("ada"));
+    }
+    assert!(listed(&world, false).await.is_empty());
+    assert_eq!(listed(&world, true).await[0]["status"], "replayed");
+    assert_eq!(act(&world, &id, replay).await.0, 409);
+    assert_eq!(world.gate.store.verify().await.unwrap().bad, None);
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_made_again_says_so_and_is_dismissed() {
+    let world = World::of("").await;
+    // `/content` is masked on record.
+    let id = lost(&world, json!({"n": 2, "content": "a secret of ours"})).await;
+    let (status, body) = act(&world, &id, json!({"action": "replay"})).await;
+    assert_eq!(status, 409);
+    assert!(body["error"]["message"].as_str().unwrap().contains("masked on record"), "{body:#}");
+    assert_eq!(act(&world, &id, json!({"action": "dismiss"})).await.0, 400, "why?");
+    assert_eq!(act(&world, "nobody", json!({"action": "dismiss", "reason": "x"})).await.0, 404);
+    let (status, body) = act(&world, &id, json!({"action": "dismiss", "reason": "done by hand"})).await;
+    assert_eq!((status, &body["status"]), (200, &json!("dismissed")), "{body:#}");
+    assert!(listed(&world, false).await.is_empty());
+    // What a tool answers itself, what only reads, and what was refused is none.
+    world.up.results(json!({"content": [{"type": "text", "text": "no"}], "isError": true}));
+    world.modern("ada").call("up__write", json!({"n": 3})).await;
+    world.up.script(|seen| (seen.method() == "tools/call").then(|| answer(error(seen, -32000, "no"))));
+    world.modern("ada").call("up__read", json!({"path": "/a"})).await;
+    assert!(listed(&world, false).await.is_empty());
+}
+
+/// A refused replay is told as one, and leaves the dead letter open.
+#[tokio::test]
+async fn a_replay_goes_the_whole_path() {
+    let world = World::of("").await;
+    let id = lost(&world, json!({"n": 4})).await;
+    let (status, frozen) =
+        world.api("dan", "freeze", Some(json!({"tool": "up__write", "reason": "r"}))).await;
+    assert_eq!(status, 201, "{frozen:#}");
+    let before = world.up.count();
+    let (status, body) = act(&world, &id, json!({"action": "replay"})).await;
+    assert_eq!((status, &body["status"]), (200, &json!("open")), "{body:#}");
+    assert_eq!(body["decision"]["policy_id"], "freeze");
+    assert_eq!(world.up.count(), before);
+    let refused = world.last_decision().await.draft;
+    assert_eq!(refused.detail.as_ref().unwrap()["replay_of"], json!(id));
+    assert_eq!(listed(&world, false).await.len(), 1);
+}
