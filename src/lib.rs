@@ -6,6 +6,7 @@ pub mod model;
 pub mod cost;
 pub mod redaction;
 
+pub mod pinning;
 pub mod policy;
 
 pub mod decision;
