@@ -1,7 +1,10 @@
 //! The resolved servers.toml. No secret shows in `Debug`.
 
 use super::signed::VerifyKey;
-use crate::model::{AgentId, ApprovalId, CapabilityId, MicroUsd, UpstreamName, pointer::Pointer};
+use crate::{
+    model::{AgentId, ApprovalId, CapabilityId, MicroUsd, UpstreamName, pointer::Pointer},
+    pinning::PinSettings,
+};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -307,6 +310,8 @@ pub struct UpstreamConfig {
     pub trust_annotations: bool,
     /// Whether cost that it reports counts.
     pub trust_cost: bool,
+    /// What becomes of items that appear later, and of what the scan finds.
+    pub pins: PinSettings,
     /// `[upstreams.NAME.tools.*]`, by the upstream's own tool name.
     pub tools: BTreeMap<String, ToolConfig>,
 }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     model::{MicroUsd, UpstreamName},
+    pinning::{NewItems, OnFindings, PinSettings},
     policy::{
         read::{
             Fields, boolean, bytes, count, duration, entries, fields, mismatch, money, pointers, short, text,
@@ -41,6 +42,8 @@ const KEYS: &[&str] = &[
     "asks",
     "trust_annotations",
     "trust_cost",
+    "new_tools",
+    "findings",
     "tools",
 ];
 const TOOL_KEYS: &[&str] = &[
@@ -56,6 +59,10 @@ const TOOL_KEYS: &[&str] = &[
 ];
 const ISOLATION: &[(&str, Isolation)] =
     &[("shared", Isolation::Shared), ("agent", Isolation::Agent), ("session", Isolation::Session)];
+const NEW_ITEMS: &[(&str, NewItems)] =
+    &[("hidden", NewItems::Hidden), ("ask", NewItems::Ask), ("listed", NewItems::Listed)];
+const FINDINGS: &[(&str, OnFindings)] =
+    &[("tell", OnFindings::Tell), ("alert", OnFindings::Alert), ("quarantine", OnFindings::Quarantine)];
 const WIRES: &[(&str, HttpWire)] =
     &[("auto", HttpWire::Auto), ("streamable-http", HttpWire::Streamable), ("sse", HttpWire::Sse)];
 /// Tollgate's own tools begin so; no upstream may.
@@ -185,6 +192,10 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
     let asks = map.read("asks", report, asks).unwrap_or(Asks::ALL);
     let trust_annotations = map.read("trust_annotations", report, boolean).unwrap_or(false);
     let trust_cost = map.read("trust_cost", report, boolean).unwrap_or(false);
+    let pins = PinSettings {
+        new_items: map.read("new_tools", report, word(NEW_ITEMS)).unwrap_or_default(),
+        findings: map.read("findings", report, word(FINDINGS)).unwrap_or_default(),
+    };
     named?;
     let reason = match reasons.into_inner().into_iter().next() {
         _ if !enabled => "`enabled = false` in servers.toml".to_owned(),
@@ -204,6 +215,7 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
                 asks,
                 trust_annotations,
                 trust_cost,
+                pins,
                 tools,
             })));
         }
