@@ -5,7 +5,9 @@ mod entry;
 mod links;
 pub mod naming;
 mod pages;
+mod pinned;
 mod resolved;
+mod review;
 mod schema;
 pub mod search;
 mod template;
@@ -13,7 +15,8 @@ mod tool;
 mod view;
 
 pub use build::CatalogBuilder;
-pub use entry::{Catalog, ItemEntry, ToolEntry};
+pub use entry::{Catalog, HeldItems, HeldReason, ItemEntry, Seen, ToolEntry};
+pub use review::{AcceptError, Accepted, PinChange, Review, Wanted};
 pub use schema::{
     ArgumentSchema, Budget, Misfit, SchemaCache, SchemaError, ToolSchema, UncheckedKeyword, Violation,
     param_headers,

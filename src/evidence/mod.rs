@@ -11,6 +11,7 @@ mod facts;
 mod grant;
 mod masked;
 mod other;
+mod pins;
 mod refused;
 mod rollout;
 mod tool;
@@ -30,6 +31,7 @@ pub use other::{
     journal_damaged, lost, orphaned, records_lost, records_retired, retired, session_started,
     store_taken_over, task_ended, torn_tail,
 };
+pub use pins::{PIN_POLICY, PinContext};
 pub use refused::Counted;
 pub use rollout::{
     Bounds, Compared, OBSERVED, ROLLOUT, Rollout, RolloutEvent, RolloutRecord, RolloutState, RolloutStep,

@@ -24,6 +24,7 @@ mod kills;
 mod large;
 mod news;
 mod pages;
+mod pins;
 mod policy_matrix;
 mod questions;
 mod records;

@@ -91,8 +91,9 @@ impl Tasks {
         shown: &str,
     ) -> CallReply {
         let view = in_force.view(&request.principal).ok_or_else(not_found)?;
-        let covered = view.tool(&made.tool, None).filter(|covered| covered.entry.upstream == made.upstream);
-        let target = Target::Tool(covered.ok_or_else(not_found)?.entry);
+        // The call was made: what its tool is now does not end it.
+        let tool = view.tool_in_flight(&made.tool).filter(|tool| tool.upstream == made.upstream);
+        let target = Target::Tool(tool.ok_or_else(not_found)?);
         let redact: Vec<Pointer> = made.redact.iter().filter_map(|text| Pointer::parse(text).ok()).collect();
         let (client_handle, _asked) = ClientHandle::new(request.client.clone());
         let settings = in_force.config.upstreams.get(&made.upstream).ok_or_else(not_found)?;
@@ -289,7 +290,7 @@ impl Tasks {
 
     async fn held_task(&self, in_force: &Arc<InForce>, request: TaskRequest, held: &Arc<Held>) -> CallReply {
         let view = in_force.view(&request.principal).ok_or_else(not_found)?;
-        if request.principal.agent() != Some(&held.agent) || view.tool(&held.tool, None).is_none() {
+        if request.principal.agent() != Some(&held.agent) || view.tool_in_flight(&held.tool).is_none() {
             return Err(not_found());
         }
         if let Some(inner) = held.became() {
