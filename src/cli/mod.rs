@@ -22,6 +22,7 @@ mod log;
 mod names;
 mod origin;
 mod people;
+mod pins;
 mod policy;
 mod reload;
 mod report;
@@ -32,7 +33,7 @@ mod setup;
 mod store;
 mod wiring;
 
-use args::{AuditCommand, Cli, Command};
+use args::{AuditCommand, Cli, Command, ServersCommand};
 use clap::Parser as _;
 use failure::CliError;
 use setup::{Setup, record};
@@ -91,6 +92,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         }
         Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
         Command::People(command) => people::people(Setup::load(&path)?, command),
+        // Who may accept what is listed is for what is in force to say.
+        Command::Servers(command @ (ServersCommand::Accept { .. } | ServersCommand::Pin { .. })) => {
+            block(servers::servers(Setup::load_recorded(&path)?, command))
+        }
         Command::Servers(command) => block(servers::servers(Setup::load(&path)?, command)),
         Command::Store(command) => block(store::store(Setup::load(&path)?, command)),
         Command::Budget(command) => block(budget::budget(Setup::load(&path)?, command)),

@@ -155,7 +155,7 @@ impl Members {
 }
 
 /// The body of a request as bytes.
-pub(super) struct Bytes(axum::body::Bytes);
+pub(super) struct Bytes(pub(super) axum::body::Bytes);
 
 impl FromRequest<Arc<dyn super::AdminPort>> for Bytes {
     type Rejection = ApiError;

@@ -7,6 +7,7 @@ import { parse } from "./exact.js";
 import * as explain from "./explain.js";
 import * as grants from "./grants.js";
 import { choose, chosen, done, forgetAll, inbox, loadHistory, loadPending, quiet, render, step, take, tellNews } from "./inbox.js";
+import * as pins from "./pins.js";
 import * as policies from "./policies.js";
 import { openNext } from "./sent.js";
 import { hasRole, KEY, state } from "./state.js";
@@ -22,6 +23,7 @@ const VIEWS = {
   grants: { title: "Standing grants", roles: READERS, section: "grants", open: grants.open },
   explain: { title: "Explain a decision", roles: explain.ROLES, section: "explain", open: explain.open },
   policies: { title: "Policies", roles: READERS, section: "policies", open: policies.open },
+  quarantine: { title: "Quarantine", roles: READERS, section: "quarantine", open: pins.open },
 };
 
 const maySee = (view) => Object.hasOwn(VIEWS, view) && hasRole(...VIEWS[view].roles);
@@ -141,7 +143,7 @@ function leave(why) {
   Object.assign(state, { key: null, me: null, view: "pending", agents: new Map(), policies: new Map() });
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   forgetAll();
-  for (const view of [explain, grants, policies]) view.clear();
+  for (const view of [explain, grants, policies, pins]) view.clear();
   for (const { section } of Object.values(VIEWS)) $(section).hidden = true;
   for (const id of ["environment", "nav", "who"]) $(id).hidden = true;
   $("login").hidden = false;
@@ -251,7 +253,7 @@ async function read(reader) {
 }
 
 // Events of calls come by the thousand: only those that a view shows are read.
-const OF_VIEWS = /"event_type":"(policy_activated|policy_rejected|grant_made|grant_ended)"/;
+const OF_VIEWS = /"event_type":"(policy_activated|policy_rejected|grant_made|grant_ended|tool_quarantined|tool_accepted)"/;
 
 async function happened(data) {
   const kind = OF_VIEWS.exec(data);
@@ -263,6 +265,7 @@ async function happened(data) {
       await loadPending();
     }
     if (kind[1].startsWith("policy_")) await policies.changed();
+    else if (kind[1].startsWith("tool_")) await pins.changed();
     else await grants.changed();
   } catch {
     // The next look at the view reads it again.
@@ -315,6 +318,7 @@ document.addEventListener("keydown", (event) => {
     g: () => show("grants"),
     e: () => show("explain"),
     o: () => show("policies"),
+    q: () => show("quarantine"),
     "?": () => $("help").showModal(),
     ...(isInbox ? ofInbox : {}),
   }[event.key];
