@@ -146,7 +146,6 @@ pub struct ToolFacts {
     pub unaccepted: bool,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_false(flag: &bool) -> bool {
     !flag
 }
