@@ -53,22 +53,18 @@ pub(super) fn scan(text: &str, found: &mut Vec<Found>) {
                 }
                 at += more;
             }
-            '\u{200c}' | '\u{200d}' => {
-                if !joins(before, after) {
-                    tell(place, "zero-width characters", None);
-                }
+            '\u{200c}' | '\u{200d}' if !joins(before, after) => tell(place, "zero-width characters", None),
+            '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{2066}'..='\u{2069}' | '\u{202a}'..='\u{202c}'
+                if !right_to_left =>
+            {
+                tell(place, "marks that turn the reading direction", None);
             }
-            '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{2066}'..='\u{2069}' | '\u{202a}'..='\u{202c}' => {
-                if !right_to_left {
-                    tell(place, "marks that turn the reading direction", None);
-                }
-            }
+            // Where scripts and emoji need them; and a mark at the very beginning, which says how the text was stored.
+            '\u{200c}'..='\u{200f}' | '\u{61c}' | '\u{2066}'..='\u{2069}' | '\u{202a}'..='\u{202c}' => {}
+            '\u{feff}' if place == 0 => {}
             '\u{202d}' | '\u{202e}' => tell(place, "characters that reverse the reading direction", None),
             '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{feff}' | '\u{180e}' | '\u{ad}' | '\u{34f}' => {
-                // A mark at the very beginning says how the text was stored.
-                if !(c == '\u{feff}' && place == 0) {
-                    tell(place, "zero-width characters", None);
-                }
+                tell(place, "zero-width characters", None);
             }
             c if c.is_control() => tell(place, "control characters", None),
             // Mongolian has selectors of its own.

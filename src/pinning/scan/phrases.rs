@@ -4,11 +4,7 @@
 //! about other instructions, about the person, or about what it should read and carry away.
 
 use super::{FindingKind, Found, plain::plain};
-use regex_automata::{
-    Input,
-    meta::{BuildError, Regex},
-    util::syntax,
-};
+use regex_automata::{Input, meta::Regex, util::syntax};
 use std::sync::OnceLock;
 
 /// One pattern: what it finds, and what it is told as.
@@ -239,16 +235,16 @@ const PARAMETERS: &[&str] = &[
     "ssh_key_content",
 ];
 
-fn build() -> Result<Regex, BuildError> {
+fn build() -> Option<Regex> {
     let patterns: Vec<&str> = RULES.iter().map(|rule| rule.pattern).collect();
     let syntax = syntax::Config::new().unicode(false).utf8(false).case_insensitive(false);
-    Regex::builder().syntax(syntax).build_many(&patterns)
+    Regex::builder().syntax(syntax).build_many(&patterns).ok()
 }
 
 /// All patterns as one; none only where the table itself is wrong, which a test would tell.
 fn patterns() -> Option<&'static Regex> {
     static PATTERNS: OnceLock<Option<Regex>> = OnceLock::new();
-    PATTERNS.get_or_init(|| build().ok()).as_ref()
+    PATTERNS.get_or_init(build).as_ref()
 }
 
 /// Matches of a text that are looked at.
