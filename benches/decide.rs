@@ -120,6 +120,7 @@ fn facts() -> Facts {
             traits: ToolTraits::UNTRUSTED,
             fingerprint: "f".into(),
             pinned: true,
+            unaccepted: false,
         },
         args: Arc::new(serde_json::json!({"path": "/srv/docs/a.md", "content": "x".repeat(2000)})),
         call: CallFacts { kind: CallKind::Tool, repeats: 0, size: 2040 },

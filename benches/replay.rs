@@ -96,6 +96,7 @@ fn tools() -> Vec<(ToolFacts, Arc<ResolvedTool>)> {
                 traits: ToolTraits::UNTRUSTED,
                 fingerprint: "f".into(),
                 pinned: false,
+                unaccepted: false,
             };
             let resolved = Arc::new(ResolvedTool::of(&facts));
             (facts, resolved)

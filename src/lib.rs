@@ -7,6 +7,7 @@ pub mod cost;
 pub mod proof;
 pub mod redaction;
 
+pub mod pinning;
 pub mod policy;
 
 pub mod decision;

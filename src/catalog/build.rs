@@ -4,6 +4,7 @@ use super::{
     SchemaCache, ToolSchema,
     entry::{Catalog, Claim, ItemEntry, MOST_SENTENCES, ToolEntry},
     naming,
+    pinned::{Judge, Scans},
     resolved::resolved,
     schema::param_headers,
     template::UriTemplate,
@@ -12,6 +13,7 @@ use super::{
 use crate::{
     config::{Config, Formats, GatewayConfig, ToolConfig, UpstreamConfig},
     model::{Fingerprint, UpstreamName, Uri, pointer::Pointer},
+    pinning::{Book, NamedItem},
     redaction::{DataRules, SchemaMarks, display_text},
     upstream::{Health, UpstreamState},
 };
@@ -43,6 +45,11 @@ pub struct CatalogBuilder {
     pub(super) schemas: HashMap<Fingerprint, Arc<ToolSchema>>,
     outputs: HashMap<Fingerprint, Arc<ToolSchema>>,
     compiled: SchemaCache,
+    /// By what is listed is judged; none: whoever asks starts nothing, and everything is taken as pinned.
+    pub pins: Option<Arc<Book>>,
+    /// Items of upstreams that are not asked, by which names and texts are judged.
+    pub others: Vec<NamedItem>,
+    pub(super) scans: Scans,
 }
 
 /// Who has a name.
@@ -109,6 +116,9 @@ impl CatalogBuilder {
             catalog = self.merge(config, &states);
         }
         catalog.claims = self.claims.clone().into();
+        let pins = self.pins.as_deref();
+        let mut judge = Judge { data: &self.data, pins, others: &self.others, scans: &mut self.scans };
+        judge.settle(&mut catalog, config, &states);
         catalog.tell_lost_pages(|text, most| self.told(text, most));
         catalog
     }
@@ -292,7 +302,8 @@ impl CatalogBuilder {
         let traits = traits(upstream, table, item);
         let action = table.action.clone().unwrap_or_else(|| format!("{}:{own}", upstream.name).into());
         let labels: Arc<[_]> = upstream.labels.iter().chain(&table.labels).cloned().collect();
-        let resolved = resolved(&self.data, upstream, (&full, &action), &labels, traits, &fingerprint);
+        let resolved =
+            resolved(&self.data, upstream, (&full, &action), &labels, traits, (&fingerprint, false));
         let entry = ToolEntry {
             full: full.into(),
             upstream: upstream.name.clone(),
@@ -312,6 +323,7 @@ impl CatalogBuilder {
             item: shown_tool(item, &exposed, output.is_some()),
             output,
             fingerprint,
+            unaccepted: false,
             exposed: exposed.clone(),
         };
         catalog.tools.insert(exposed, Arc::new(entry));
@@ -454,6 +466,7 @@ impl CatalogBuilder {
             listed: listed.into(),
             alias,
             item,
+            unaccepted: false,
             action: format!("{}:{own}", upstream.name).into(),
             labels: upstream.labels.iter().cloned().collect(),
         };

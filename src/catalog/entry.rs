@@ -4,9 +4,11 @@ use super::{ToolSchema, naming, template::UriTemplate};
 use crate::{
     cost::ToolPrice,
     evidence::ResolvedTool,
-    model::{Fingerprint, ToolTraits, UpstreamName, pointer::Pointer},
+    model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, pointer::Pointer},
+    pinning::{HeldWhy, Observed, Standing, form},
+    upstream::Listing,
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
@@ -32,8 +34,10 @@ pub struct ToolEntry {
     pub action: Arc<str>,
     /// Its own and its upstream's.
     pub labels: Arc<[Arc<str>]>,
-    /// What an approval is bound to.
+    /// What it is pinned by, and what an approval is bound to.
     pub fingerprint: Fingerprint,
+    /// It appeared after its server was pinned, and nobody has accepted it: each call of it asks.
+    pub unaccepted: bool,
     /// What decisions read of it, as it is kept.
     pub resolved: Arc<ResolvedTool>,
     /// Places in the arguments that are sensitive: from its table and from marks in its schema.
@@ -70,6 +74,8 @@ pub struct ItemEntry {
     pub action: Arc<str>,
     /// Its upstream's.
     pub labels: Arc<[Arc<str>]>,
+    /// It appeared after its server was pinned, and nobody has accepted it: each use of it asks.
+    pub unaccepted: bool,
     pub(super) template: Option<UriTemplate>,
 }
 
@@ -118,8 +124,78 @@ pub struct Catalog {
     pub(super) aliases: HashMap<UpstreamName, HashMap<String, Arc<str>>>,
     /// Who had which template first, in that order: what it matches is theirs, also while they are away.
     pub(super) claims: Arc<[Claim]>,
+    /// What is not served until a person accepts it, or the store has its pin.
+    pub held: HeldItems,
+    /// Everything that is listed and named, as it stands by the pins.
+    pub seen: Vec<Seen>,
+    /// The lists that it was made of.
+    pub(super) made_of: HashMap<UpstreamName, Arc<Listing>>,
     /// What was withheld, and why: one plain sentence each.
     pub withheld: Vec<String>,
+}
+
+impl Catalog {
+    /// Whether it was made of this list of an upstream.
+    pub fn is_made_of(&self, upstream: &UpstreamName, listing: &Arc<Listing>) -> bool {
+        self.made_of.get(upstream).is_some_and(|known| Arc::ptr_eq(known, listing))
+    }
+}
+
+/// Why an item is not served: it waits for a person, or (none) for the store to have its pin.
+pub type HeldReason = Option<HeldWhy>;
+
+/// Items that are not served, each where it would be.
+#[derive(Debug, Default)]
+pub struct HeldItems {
+    /// Tools, by exposed name.
+    pub tools: BTreeMap<Arc<str>, (Arc<ToolEntry>, HeldReason)>,
+    /// Prompts, by exposed name.
+    pub prompts: BTreeMap<Arc<str>, (Arc<ItemEntry>, HeldReason)>,
+    /// Resources, by canonical URI.
+    pub resources: BTreeMap<Arc<str>, (Arc<ItemEntry>, HeldReason)>,
+    /// Templates, by their text.
+    pub templates: BTreeMap<Arc<str>, (Arc<ItemEntry>, HeldReason)>,
+}
+
+/// An item as it is listed.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its names, its fingerprint, and what the scan found.
+    pub item: Observed,
+    /// How it stands by its pin.
+    pub standing: Standing,
+    pub(super) source: Source,
+}
+
+/// Where an item stands in what its upstream lists.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    Tool(Arc<Listing>, usize),
+    Prompt(Arc<Listing>, usize),
+    Resource(Arc<Listing>, usize),
+    Template(Arc<Listing>, usize),
+    Instructions(Arc<str>),
+}
+
+impl Source {
+    /// The item as its upstream wrote it.
+    pub(super) fn raw(&self) -> Cow<'_, Value> {
+        let (items, at) = match self {
+            Self::Tool(listing, at) => (&listing.tools, at),
+            Self::Prompt(listing, at) => (&listing.prompts, at),
+            Self::Resource(listing, at) => (&listing.resources, at),
+            Self::Template(listing, at) => (&listing.templates, at),
+            Self::Instructions(text) => return Cow::Owned(json!({"instructions": text})),
+        };
+        items.get(*at).map_or(Cow::Owned(Value::Null), Cow::Borrowed)
+    }
+}
+
+impl Seen {
+    /// What of it is pinned: bounded, as its upstream wrote it.
+    pub fn form(&self) -> Value {
+        form(self.item.kind, &self.source.raw())
+    }
 }
 
 /// A template that an upstream has, or had when it was last up.

@@ -6,7 +6,9 @@ mod entry;
 mod links;
 pub mod naming;
 mod pages;
+mod pinned;
 mod resolved;
+mod review;
 mod schema;
 pub mod search;
 mod template;
@@ -15,7 +17,8 @@ mod view;
 
 pub use build::CatalogBuilder;
 pub use capped::CappedTools;
-pub use entry::{Catalog, ItemEntry, ToolEntry};
+pub use entry::{Catalog, HeldItems, HeldReason, ItemEntry, Seen, ToolEntry};
+pub use review::{AcceptError, Accepted, PinChange, Review, Wanted};
 pub use schema::{
     ArgumentSchema, Budget, Misfit, SchemaCache, SchemaError, ToolSchema, UncheckedKeyword, Violation,
     param_headers,

@@ -16,7 +16,7 @@ pub(super) fn resolved(
     names: (&str, &str),
     labels: &Arc<[Arc<str>]>,
     traits: ToolTraits,
-    fingerprint: &Fingerprint,
+    (fingerprint, unaccepted): (&Fingerprint, bool),
 ) -> ResolvedTool {
     let (name, action) = names;
     ResolvedTool::of(&ToolFacts {
@@ -26,6 +26,7 @@ pub(super) fn resolved(
         labels: labels.clone(),
         traits,
         fingerprint: fingerprint.clone(),
-        pinned: false,
+        pinned: !unaccepted,
+        unaccepted,
     })
 }

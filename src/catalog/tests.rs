@@ -27,6 +27,7 @@ fn upstream(name: &str, prefix: &str) -> UpstreamConfig {
         asks: crate::config::Asks::ALL,
         trust_annotations: false,
         trust_cost: false,
+        pins: Default::default(),
         tools: BTreeMap::new(),
     }
 }
@@ -379,11 +380,15 @@ fn annotations_count_only_where_they_are_trusted() {
 #[test]
 fn the_fingerprint_sees_what_a_model_reads() {
     let base = json!({"name": "t", "description": "d", "inputSchema": {"type": "object"}, "title": "x"});
-    let same = json!({"title": "y", "inputSchema": {"type": "object"}, "description": "d", "name": "t"});
+    let same = json!({"title": "x", "inputSchema": {"type": "object"}, "description": "d", "name": "t"});
     let name = UpstreamName::from("a");
     assert_eq!(fingerprint(&name, &base), fingerprint(&name, &same));
-    for (key, value) in [("description", json!("e")), ("inputSchema", json!({})), ("annotations", json!({}))]
-    {
+    for (key, value) in [
+        ("title", json!("y")),
+        ("description", json!("e")),
+        ("inputSchema", json!({})),
+        ("annotations", json!({})),
+    ] {
         let mut changed = base.clone();
         changed[key] = value;
         assert_ne!(fingerprint(&name, &base), fingerprint(&name, &changed), "{key}");
@@ -592,4 +597,85 @@ fn a_page_is_its_own_upstreams() {
     let mut of_c = result();
     catalog.alias_links(&"c".into(), &mut of_c);
     assert_eq!(of_c["_meta"]["ui"], json!({}), "another's page is no page of this one");
+}
+
+/// What is pinned of the items that a catalog has seen.
+fn pinned(catalog: &Catalog) -> Arc<crate::pinning::Book> {
+    let now = "2026-01-01T00:00:00Z".parse().unwrap();
+    let observed: Vec<_> = catalog.seen.iter().map(|seen| seen.item.clone()).collect();
+    let form = |item: &crate::pinning::Observed| {
+        let seen = catalog.seen.iter().find(|seen| seen.item == *item).unwrap();
+        seen.form()
+    };
+    let settings = |_: &UpstreamName| crate::pinning::PinSettings::default();
+    let empty = crate::pinning::Book::default();
+    let writes = crate::pinning::reconcile(&empty, &settings, &observed, &form, &str::to_owned, now);
+    let entries: Vec<(String, Value)> =
+        writes.into_iter().flat_map(|writes| writes.entries).map(|write| (write.key, write.value)).collect();
+    Arc::new(crate::pinning::Book::read(entries.iter().map(|(key, value)| (key.as_str(), 1, value))))
+}
+
+/// What is not as it was pinned is no part of what agents see, and is told apart from what is not there only in their scope.
+#[test]
+fn what_is_held_is_not_served_and_known_in_scope_alone() {
+    use crate::{model::CallKind, pinning::HeldWhy};
+    let config = config(vec![upstream("u", "u")]);
+    let listing = |text: &str| Listing {
+        tools: vec![json!({"name": "a", "description": text}), json!({"name": "b"})],
+        prompts: vec![json!({"name": "p", "description": text})],
+        templates: vec![json!({"uriTemplate": "doc:///{id}", "name": "d", "description": text})],
+        resources: vec![json!({"uri": "file:///r", "name": "r", "description": text})],
+    };
+    let mut builder = CatalogBuilder::default();
+    builder.pins = Some(Arc::default());
+    let first = builder.build(&config, &[state("u", Health::Up, listing("A"))]);
+    assert!(first.tools.is_empty() && first.held.tools["u__a"].1.is_none(), "not before the store has it");
+    assert_eq!(first.resources.len(), 1, "resources are not pinned");
+    builder.pins = Some(pinned(&first));
+    let known = builder.build(&config, &[state("u", Health::Up, listing("A"))]);
+    assert_eq!((names(&known), known.prompts.len(), known.templates.len()), (vec!["u__a", "u__b"], 1, 1));
+    let changed = builder.build(&config, &[state("u", Health::Up, listing("B"))]);
+    assert_eq!((names(&changed), changed.prompts.len(), changed.templates.len()), (vec!["u__b"], 0, 0));
+    assert!(changed.withheld.iter().any(|told| told.contains("tool `u__a` of upstream `u` is quarantined")));
+
+    let mut map = Authority::default();
+    map.capabilities.extend([
+        capability("all", &["u__*"], &["**"], &["*"]),
+        capability("b", &["u__b"], &["file:///**"], &[]),
+    ]);
+    let wide = View::new(&changed, &map, &agent(&["all"]));
+    let narrow = View::new(&changed, &map, &agent(&["b"]));
+    for (kind, name) in
+        [(CallKind::Tool, "u__a"), (CallKind::Prompt, "u__p"), (CallKind::Resource, "doc:///7")]
+    {
+        assert_eq!(wide.held(kind, name, None), Some(Some(HeldWhy::Changed)), "{name}");
+        assert_eq!(wide.held(kind, name, Some(&[])), None, "a workflow without it");
+        assert_eq!(narrow.held(kind, name, None), None, "{name}");
+    }
+    assert_eq!((wide.tool_list.len(), wide.prompt_list.len(), wide.template_list.len()), (1, 0, 0));
+    assert_eq!(wide.resource("doc:///7", None).unwrap().map(|found| found.1), None);
+    assert_eq!(wide.held(CallKind::Tool, "u__b", None), None);
+    // A call under way goes on with its tool; nobody else's does.
+    assert!(wide.tool_in_flight("u__a").is_some() && narrow.tool_in_flight("u__a").is_none());
+    // Who starts nothing takes everything as pinned.
+    let plain = CatalogBuilder::default().build(&config, &[state("u", Health::Up, listing("B"))]);
+    assert_eq!(names(&plain), ["u__a", "u__b"]);
+}
+
+/// A newcomer that asks is kept as what it is, so that its decisions can be replayed.
+#[test]
+fn a_newcomer_that_asks_is_kept_so() {
+    let mut asking = upstream("u", "u");
+    asking.pins.new_items = crate::pinning::NewItems::Ask;
+    let config = config(vec![asking]);
+    let mut builder = CatalogBuilder::default();
+    builder.pins = Some(Arc::default());
+    let first = builder.build(&config, &[state("u", Health::Up, tools(&["a"]))]);
+    builder.pins = Some(pinned(&first));
+    let catalog = builder.build(&config, &[state("u", Health::Up, tools(&["a", "late"]))]);
+    let facts = |name: &str| crate::evidence::ResolvedTool::read(&catalog.tools[name].resolved.body).unwrap();
+    assert_eq!((facts("u__a").pinned, facts("u__a").unaccepted), (true, false));
+    assert_eq!((facts("u__late").pinned, facts("u__late").unaccepted), (false, true));
+    assert!(catalog.tools["u__late"].unaccepted);
+    assert!(!catalog.tools["u__a"].resolved.body.contains("unaccepted"), "the others are written as before");
 }

@@ -3,11 +3,11 @@
 use super::{ArgumentSchema, ToolSchema};
 use crate::{
     config::{ToolConfig, UpstreamConfig},
-    model::{Fingerprint, ToolTraits, UpstreamName, json},
+    model::{Fingerprint, ToolTraits, UpstreamName},
+    pinning::{self, ItemKind},
     policy::ToolFacts,
 };
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use std::{collections::HashMap, sync::Arc};
 
 /// New schemas of one upstream that are compiled with its list, by their price or a sixteenth of the room they take, so that
@@ -34,20 +34,9 @@ impl Kept {
     }
 }
 
-/// SHA-256 over upstream, name, description, schemas and annotations.
+/// SHA-256 over upstream, name, title, description, schemas and annotations.
 pub fn fingerprint(upstream: &UpstreamName, item: &Value) -> Fingerprint {
-    let pick = |name: &str| item.get(name).cloned().unwrap_or(Value::Null);
-    let material = json!({
-        "upstream": upstream,
-        "name": pick("name"),
-        "description": pick("description"),
-        "inputSchema": pick("inputSchema"),
-        "outputSchema": pick("outputSchema"),
-        "annotations": pick("annotations"),
-    });
-    let mut bytes = Vec::new();
-    json::canonical(&material, &mut bytes);
-    Fingerprint::from(hex::encode(Sha256::digest(&bytes)))
+    pinning::fingerprint(ItemKind::Tool, upstream, item)
 }
 
 /// The table's word first, then the annotation where the upstream's are trusted, then the cautious value.
@@ -81,7 +70,9 @@ pub fn by_tables(upstream: &UpstreamConfig, separator: &str, own: &str) -> ToolF
         labels: upstream.labels.iter().chain(&table.labels).cloned().collect(),
         traits: traits(upstream, table, &Value::Null),
         fingerprint: Fingerprint::from(""),
-        pinned: false,
+        // What is served is as it was pinned.
+        pinned: true,
+        unaccepted: false,
     }
 }
 

@@ -2,12 +2,12 @@
 
 use super::{
     capped::CappedTools,
-    entry::{Catalog, Claim, ItemEntry, ToolEntry},
+    entry::{Catalog, Claim, HeldReason, ItemEntry, ToolEntry},
     pages,
     search::Index,
 };
 use crate::{
-    model::{CapabilityId, Glob, UpstreamName, Uri, UriError, UriPattern, spell_around},
+    model::{CallKind, CapabilityId, Glob, UpstreamName, Uri, UriError, UriPattern, spell_around},
     policy::{Agent, Authority, Capability},
 };
 use serde_json::{Map, Value};
@@ -35,6 +35,7 @@ pub struct View {
     templates: Vec<Arc<ItemEntry>>,
     capabilities: Vec<Capability>,
     claims: Arc<[Claim]>,
+    held: Held,
     /// `tools/list`, in the order of names.
     pub tool_list: Arc<Vec<Value>>,
     /// `prompts/list`
@@ -48,6 +49,16 @@ pub struct View {
     tokens: OnceLock<Vec<u64>>,
     capped: OnceLock<Arc<CappedTools>>,
     digests: OnceLock<Digests>,
+}
+
+/// What is in scope and not served, each with the capabilities that would cover it.
+#[derive(Debug, Default)]
+struct Held {
+    tools: HashMap<Arc<str>, (HeldReason, Arc<[CapabilityId]>)>,
+    entries: HashMap<Arc<str>, Arc<ToolEntry>>,
+    prompts: HashMap<Arc<str>, (HeldReason, Arc<[CapabilityId]>)>,
+    resources: HashMap<Arc<str>, (HeldReason, Arc<[CapabilityId]>)>,
+    templates: Vec<(Arc<ItemEntry>, HeldReason)>,
 }
 
 /// The SHA-256 of each of a view's lists.
@@ -122,7 +133,69 @@ impl View {
             pages::relink(tool, |page| view.page(&entry.upstream, page));
         }
         view.tool_list = Arc::new(tools);
+        view.hold(catalog);
         view
+    }
+
+    /// Takes in what of the scope is not served.
+    fn hold(&mut self, catalog: &Catalog) {
+        let capabilities = &self.capabilities;
+        let covering = |covers: &dyn Fn(&Capability) -> bool| -> Option<Arc<[CapabilityId]>> {
+            let ids = ids(capabilities, covers);
+            (!ids.is_empty()).then(|| ids.into())
+        };
+        let mut held = Held::default();
+        for (name, (entry, why)) in &catalog.held.tools {
+            let covers = |c: &Capability| c.tools.iter().any(|glob| glob.matches(&entry.full));
+            if let Some(ids) = covering(&covers) {
+                held.tools.insert(name.clone(), (*why, ids));
+                held.entries.insert(name.clone(), entry.clone());
+            }
+        }
+        for (name, (_, why)) in &catalog.held.prompts {
+            let covers = |c: &Capability| c.prompts.iter().any(|glob| glob.matches(name));
+            held.prompts.extend(covering(&covers).map(|ids| (name.clone(), (*why, ids))));
+        }
+        for (name, (_, why)) in &catalog.held.resources {
+            let covers = |c: &Capability| c.resources.iter().any(|pattern| pattern.grants(name, true));
+            held.resources.extend(covering(&covers).map(|ids| (name.clone(), (*why, ids))));
+        }
+        held.templates.extend(catalog.held.templates.values().cloned());
+        self.held = held;
+    }
+
+    /// Why something in scope is not served; none: it is, or is not in scope. `name` is as the agent wrote it.
+    pub fn held(&self, kind: CallKind, name: &str, narrow: Option<&[CapabilityId]>) -> Option<HeldReason> {
+        let of = |held: &HashMap<Arc<str>, (HeldReason, Arc<[CapabilityId]>)>, name: &str| {
+            let (why, ids) = held.get(name)?;
+            narrow.is_none_or(|narrow| ids.iter().any(|id| narrow.contains(id))).then_some(*why)
+        };
+        match kind {
+            CallKind::Tool => of(&self.held.tools, name),
+            CallKind::Prompt => of(&self.held.prompts, name),
+            CallKind::Resource => {
+                let uri = Uri::parse(name).ok()?;
+                of(&self.held.resources, uri.as_str()).or_else(|| self.held_template(&uri, narrow))
+            }
+        }
+    }
+
+    /// A tool in scope, served or not: what goes on with a call that was made while it was.
+    pub fn tool_in_flight(&self, name: &str) -> Option<Arc<ToolEntry>> {
+        let served = self.tools.get(name).map(|covered| &covered.entry);
+        served.or_else(|| self.held.entries.get(name)).cloned()
+    }
+
+    /// The same of what a template that is not served stands for.
+    fn held_template(&self, uri: &Uri, narrow: Option<&[CapabilityId]>) -> Option<HeldReason> {
+        let first = self.claims.iter().find(|claim| claim.template.matches(uri.as_str()))?;
+        let held = self.held.templates.iter();
+        let (_, why) = held.clone().find(|(e, _)| e.name == first.name && e.upstream == first.upstream)?;
+        let granted = ids(&self.capabilities, |c| {
+            c.resources.iter().any(|pattern| pattern.grants(uri.as_str(), false))
+        });
+        let in_scope = granted.iter().any(|id| narrow.is_none_or(|narrow| narrow.contains(id)));
+        in_scope.then_some(*why)
     }
 
     /// What a tool's link to its page is for this agent: to its own upstream's resource, and none where that is out of scope.

@@ -27,6 +27,7 @@ mod names;
 mod note;
 mod origin;
 mod people;
+mod pins;
 mod policy;
 mod proof;
 mod reload;
@@ -39,7 +40,7 @@ mod spend;
 mod store;
 mod wiring;
 
-use args::{AuditCommand, Cli, Command};
+use args::{AuditCommand, Cli, Command, ServersCommand};
 use clap::Parser as _;
 use failure::CliError;
 use setup::{Setup, record};
@@ -99,6 +100,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         }
         Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
         Command::People(command) => people::people(Setup::load(&path)?, command),
+        // Who may accept what is listed is for what is in force to say.
+        Command::Servers(command @ (ServersCommand::Accept { .. } | ServersCommand::Pin { .. })) => {
+            block(servers::servers(Setup::load_recorded(&path)?, command))
+        }
         Command::Servers(command) => block(servers::servers(Setup::load(&path)?, command)),
         Command::Store(command) => block(store::store(Setup::load(&path)?, command)),
         Command::Budget(command) => block(budget::budget(Setup::load(&path)?, command)),

@@ -4,12 +4,13 @@ use super::{
     args::ServersCommand,
     failure::CliError,
     known,
+    pins::{self, PATIENCE, only},
     screen::{Screen, note, or_dash},
     setup::{Setup, load_knowing},
     wiring,
 };
 use crate::{
-    catalog::{Catalog, CatalogBuilder, UncheckedKeyword},
+    catalog::{Catalog, UncheckedKeyword},
     config::Config,
     front::admin::view,
     model::UpstreamName,
@@ -17,10 +18,7 @@ use crate::{
     upstream::{Health, UpstreamState},
 };
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
-
-/// How long an upstream may take to connect and list.
-const PATIENCE: Duration = Duration::from_secs(10);
+use std::sync::Arc;
 
 /// What is said of one that takes longer.
 const SILENT: &str =
@@ -31,6 +29,12 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
     match command {
         ServersCommand::List(flag) => list(&setup, flag.json).await,
         ServersCommand::Inspect { name, json } => inspect(&setup, name.into(), json.json).await,
+        ServersCommand::Diff { name, json } => pins::diff(&setup, name.map(Into::into), json.json).await,
+        ServersCommand::Accept { name, item, fingerprint, json } => {
+            let wanted = pins::Accept { upstream: name.into(), name: item, fingerprint };
+            pins::accept(&setup, &wanted, json.json).await
+        }
+        ServersCommand::Pin { name, json } => pins::pin(&setup, name.map(Into::into), json.json).await,
     }
 }
 
@@ -73,19 +77,10 @@ fn row(server: &Value) -> Vec<String> {
 
 /// `servers inspect NAME`: what one of them is and lists.
 async fn inspect(setup: &Setup, name: UpstreamName, json: bool) -> Result<(), CliError> {
-    let mut config = setup.loaded.config.clone();
-    if let Some(disabled) = config.disabled.get(&name) {
-        return Err(CliError::Told(format!("`{name}` is disabled: {}", disabled.reason)));
-    }
-    if !config.upstreams.contains_key(&name) {
-        let known: Vec<&str> = config.upstreams.keys().map(|name| name.as_str()).collect();
-        let hint = format!("servers.toml has {}", known.join(", "));
-        return Err(CliError::Unknown { kind: "server", name: name.to_string(), hint });
-    }
-    config.upstreams.retain(|other, _| *other == name);
+    let config = only(setup, &name)?;
     let states = wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
     let data = &setup.loaded.policies.data;
-    let catalog = CatalogBuilder::default().build(&config, &states);
+    let catalog = pins::catalog_of(setup, &config, &states).await?;
     let warnings = warnings(&catalog, data);
     let tools = view::tools(&catalog, &setup.loaded.policies);
     let doubts = doubts(setup, &config, &states, Some(&name));
@@ -99,6 +94,7 @@ async fn inspect(setup: &Setup, name: UpstreamName, json: bool) -> Result<(), Cl
             "server": form,
             "tools": tools,
             "capabilities": capabilities,
+            "findings": pins::findings(&catalog),
             "lints": doubts,
             "warnings": warnings,
         }));
@@ -126,6 +122,7 @@ async fn inspect(setup: &Setup, name: UpstreamName, json: bool) -> Result<(), Cl
         .collect();
     screen.table(&["tool", "action", "taken as", "description"], &rows, "it lists no tools")?;
     warnings.iter().try_for_each(|warning| screen.field("warning", warning))?;
+    pins::show_findings(&mut screen, &catalog)?;
     doubts.iter().for_each(|doubt| note(doubt));
     Ok(())
 }

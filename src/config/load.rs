@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     model::{Problem, Problems, Severity},
+    pinning::PinSettings,
     policy::{self, CompileInput, KnownNames, PolicySet, SourceFile, Zones, source::Report},
 };
 use serde_json::{Map, Value, json};
@@ -260,15 +261,20 @@ pub fn digest_material(config: &Config) -> Vec<u8> {
                     Value::Array(said)
                 })
                 .collect();
-            json!([
-                upstream.name,
+            let mut parts = vec![
+                json!(upstream.name),
                 reached,
-                upstream.prefix,
-                upstream.labels,
-                upstream.trust_annotations,
-                upstream.trust_cost,
-                tools,
-            ])
+                json!(upstream.prefix),
+                json!(upstream.labels),
+                json!(upstream.trust_annotations),
+                json!(upstream.trust_cost),
+                json!(tools),
+            ];
+            // Snapshots of before there were these settings stay what they are.
+            if upstream.pins != PinSettings::default() {
+                parts.push(json!([upstream.pins.new_items, upstream.pins.findings]));
+            }
+            Value::Array(parts)
         })
         .collect();
     let mut material = json!([config.gateway.environment, config.gateway.separator, upstreams]);
@@ -299,6 +305,8 @@ pub fn without_secrets(config: &Config) -> Value {
                 "labels": upstream.labels,
                 "trust_annotations": upstream.trust_annotations,
                 "trust_cost": upstream.trust_cost,
+                "new_tools": upstream.pins.new_items,
+                "findings": upstream.pins.findings,
                 "tools": tools,
             });
             (upstream.name.to_string(), told)

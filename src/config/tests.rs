@@ -438,6 +438,8 @@ fn a_wrong_upstream_says_where() {
     child("prefix = ‸\"Tollgate\"", "`Tollgate` is reserved", "another prefix");
     child("prefix = ‸\"a/b\"", "`a/b` cannot be the prefix", "tool names");
     child("isolation = ‸\"user\"", "`user`", "shared, agent, session");
+    child("new_tools = ‸\"quarantine\"", "`quarantine`", "hidden, ask, listed");
+    child("findings = ‸\"block\"", "`block`", "tell, alert, quarantine");
     child("timeout = ‸\"0s\"", "`0s`", "from 1ms");
     child("max_concurrency = ‸0", "`0`", "from 1");
     child("retry = { attempts = ‸0 }", "`0`", "from 1 to 10");
@@ -572,6 +574,9 @@ fn the_digest_follows_what_bears_on_decisions() {
         ("crm.example", "crm2.example", false),
         ("\"internal\"", "\"external\"", false),
         ("trust_cost = true", "trust_cost = false", false),
+        ("trust_cost = true", "trust_cost = true\nnew_tools = \"hidden\"", false),
+        ("trust_cost = true", "trust_cost = true\nfindings = \"tell\"", false),
+        ("trust_cost = true", "trust_cost = true\nfindings = \"alert\"", true),
         ("cost_usd = 0.25", "cost_usd = 0.26", false),
         ("\"files:write\"", "\"files:put\"", false),
     ] {

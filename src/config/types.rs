@@ -8,6 +8,7 @@ use super::{
 use crate::{
     cost::ToolPrice,
     model::{AgentId, ApprovalId, CapabilityId, UpstreamName, pointer::Pointer},
+    pinning::PinSettings,
 };
 use secrecy::SecretString;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -301,6 +302,8 @@ pub struct UpstreamConfig {
     pub trust_annotations: bool,
     /// Whether cost that it reports counts.
     pub trust_cost: bool,
+    /// What becomes of items that appear later, and of what the scan finds.
+    pub pins: PinSettings,
     /// `[upstreams.NAME.tools.*]`, by the upstream's own tool name.
     pub tools: BTreeMap<String, ToolConfig>,
 }

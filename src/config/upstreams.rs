@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     cost::ToolPrice,
-    model::UpstreamName,
+    model::{MicroUsd, UpstreamName},
+    pinning::{NewItems, OnFindings, PinSettings},
     policy::{
         read::{
             Fields, boolean, bytes, count, duration, entries, fields, mismatch, money, pointers, short, text,
@@ -43,6 +44,8 @@ const KEYS: &[&str] = &[
     "asks",
     "trust_annotations",
     "trust_cost",
+    "new_tools",
+    "findings",
     "tools",
 ];
 const TOOL_KEYS: &[&str] = &[
@@ -59,6 +62,10 @@ const TOOL_KEYS: &[&str] = &[
 ];
 const ISOLATION: &[(&str, Isolation)] =
     &[("shared", Isolation::Shared), ("agent", Isolation::Agent), ("session", Isolation::Session)];
+const NEW_ITEMS: &[(&str, NewItems)] =
+    &[("hidden", NewItems::Hidden), ("ask", NewItems::Ask), ("listed", NewItems::Listed)];
+const FINDINGS: &[(&str, OnFindings)] =
+    &[("tell", OnFindings::Tell), ("alert", OnFindings::Alert), ("quarantine", OnFindings::Quarantine)];
 const WIRES: &[(&str, HttpWire)] =
     &[("auto", HttpWire::Auto), ("streamable-http", HttpWire::Streamable), ("sse", HttpWire::Sse)];
 /// Tollgate's own tools begin so; no upstream may.
@@ -188,6 +195,10 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
     let asks = map.read("asks", report, asks).unwrap_or(Asks::ALL);
     let trust_annotations = map.read("trust_annotations", report, boolean).unwrap_or(false);
     let trust_cost = map.read("trust_cost", report, boolean).unwrap_or(false);
+    let pins = PinSettings {
+        new_items: map.read("new_tools", report, word(NEW_ITEMS)).unwrap_or_default(),
+        findings: map.read("findings", report, word(FINDINGS)).unwrap_or_default(),
+    };
     named?;
     let reason = match reasons.into_inner().into_iter().next() {
         _ if !enabled => "`enabled = false` in servers.toml".to_owned(),
@@ -207,6 +218,7 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
                 asks,
                 trust_annotations,
                 trust_cost,
+                pins,
                 tools,
             })));
         }

@@ -1,13 +1,17 @@
 //! From facts to verdict: authority first, then every policy that concerns the call; the strictest
 //! outcome wins and constraints intersect.
 
-use super::{ApprovalRequirement, BudgetLimit, Limits, RateLimit, Step, Trace, Verdict, constrain, sentence};
+use super::{
+    ApprovalRequirement, BudgetLimit, Limits, RateLimit, Step, Trace, Verdict, constrain,
+    plain_ask::{newcomer, plain_ask},
+    sentence,
+};
 use crate::{
     cost::BudgetScope,
     model::{Autonomy, CallKind, CapabilityId, Decision, PolicyId, RuleId, Selected},
     policy::{
-        ApprovalRule, ChannelKind, CheckDecision, CheckRule, Constraints, Facts, Policy, PolicyBody,
-        PolicySet, Remediation, Rule, RuleOutcome, Rulebook,
+        ApprovalRule, CheckDecision, CheckRule, Constraints, Facts, Policy, PolicyBody, PolicySet,
+        Remediation, Rule, RuleOutcome, Rulebook,
         condition::{Condition, EvalError, Surroundings},
     },
 };
@@ -15,8 +19,6 @@ use std::{sync::Arc, time::Duration};
 
 /// How long a call stopped by a `THROTTLE` that names no time should wait.
 const DEFAULT_RETRY: Duration = Duration::from_secs(60);
-/// How long an approval that no rule describes can be answered.
-const DEFAULT_EXPIRY: Duration = Duration::from_secs(15 * 60);
 
 /// The answer to a condition of a call, of which this capability is known to let it through.
 type Ask<'q> = &'q dyn Fn(&Condition, Option<&CapabilityId>) -> Result<bool, EvalError>;
@@ -152,6 +154,10 @@ impl<'s> Said<'s> {
             self.step("workflow", Decision::Deny, reason, false);
         }
         self.capability(set, facts, ask);
+        if let Some(ask) = newcomer(set, facts) {
+            self.step(ask.policy_id.clone(), Decision::RequireApproval, ask.reason.clone(), false);
+            self.approvals.push(ask);
+        }
         if facts.agent.autonomy == Autonomy::SuggestOnly {
             self.suggest_only = Some(format!("{} may only suggest", facts.agent.id));
         }
@@ -343,22 +349,7 @@ impl<'s> Said<'s> {
         };
         self.step("default", decision, reason, false);
         if decision == Decision::RequireApproval {
-            let rule = ApprovalRule {
-                approvers: None,
-                quorum: 1,
-                expires_in: DEFAULT_EXPIRY,
-                escalate: None,
-                evidence_required: false,
-                channels: ChannelKind::ALL.to_vec(),
-                separate: false,
-                grants: None,
-            };
-            self.approvals.push(ApprovalRequirement {
-                policy_id: PolicyId::from("default"),
-                rule_id: None,
-                rule,
-                reason: reason.into(),
-            });
+            self.approvals.push(plain_ask("default", &reason.into()));
         }
     }
 }

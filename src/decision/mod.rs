@@ -4,6 +4,7 @@
 mod constrain;
 mod decide;
 mod edits;
+mod plain_ask;
 mod sentence;
 mod stricter;
 mod tree;

@@ -150,6 +150,7 @@ fn facts() -> Facts {
             traits: ToolTraits::UNTRUSTED,
             fingerprint: "f".into(),
             pinned: true,
+            unaccepted: false,
         },
         args: Arc::new(json!({"n": 5})),
         call: CallFacts { kind: CallKind::Tool, repeats: 0, size: 7 },
@@ -765,4 +766,25 @@ fn a_denial_says_what_for_and_what_instead() {
     check(Some("Nobody deletes"), vec![told], "denied: ask the owner");
     // What is not stopped needs no purpose.
     check(Some("Reading is free"), vec![rule("read", None, RuleOutcome::Allow)], "allowed");
+}
+
+/// A tool that appeared after its server was pinned asks, unless something denies it.
+#[test]
+fn a_newcomer_asks_until_it_is_accepted() {
+    let allow = policy("all", Vec::new(), PolicyBody::Gate(vec![rule("1", None, RuleOutcome::Allow)]));
+    let deny = policy("none", Vec::new(), PolicyBody::Gate(vec![rule("1", None, RuleOutcome::Deny)]));
+    let mut facts = facts();
+    let check = |facts: &Facts, policies: Vec<Policy>, expect: Decision, by: &str| {
+        let verdict = decide(&set(policies), facts);
+        assert_eq!((verdict.decision, verdict.policy_id.as_str()), (expect, by), "{verdict:?}");
+        verdict
+    };
+    check(&facts, vec![allow.clone()], Decision::Allow, "all");
+    (facts.tool.unaccepted, facts.tool.pinned) = (true, false);
+    let asked = check(&facts, vec![allow.clone()], Decision::RequireApproval, "pin");
+    assert_eq!(asked.approvals.len(), 1);
+    assert!(asked.reason.contains("nobody has accepted it yet"), "{}", asked.reason);
+    check(&facts, vec![allow, deny], Decision::Deny, "none");
+    // Where no policy speaks, the default does.
+    check(&facts, Vec::new(), Decision::Deny, "default");
 }

@@ -91,7 +91,12 @@ impl Evaluated<'_> {
         told.text("kind", Some(facts.call.kind.as_str()));
         match self.tool {
             Some(hash) => told.text("tool", Some(hash)),
-            None => told.strings("item_labels", &facts.tool.labels),
+            None => {
+                told.strings("item_labels", &facts.tool.labels);
+                if facts.tool.unaccepted {
+                    told.flag("unaccepted", true);
+                }
+            }
         }
         told.strings("capabilities", &facts.capabilities);
         told.shown("now", Some(&facts.now));
@@ -187,6 +192,9 @@ struct Recorded {
     kind: CallKind,
     tool: Option<String>,
     item_labels: Option<Vec<Arc<str>>>,
+    /// Of resources and prompts: a tool's own record has it.
+    #[serde(default)]
+    unaccepted: bool,
     capabilities: Vec<CapabilityId>,
     now: jiff::Timestamp,
     repeats: u64,
@@ -317,6 +325,7 @@ impl Recall<'_> {
                 traits: ITEM_TRAITS,
                 fingerprint: Fingerprint::from(""),
                 pinned: false,
+                unaccepted: recorded.unaccepted,
             },
         };
         let item = |kind| if recorded.kind == kind { tool.name.clone() } else { Arc::default() };

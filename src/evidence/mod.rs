@@ -13,6 +13,7 @@ mod freeze;
 mod grant;
 mod masked;
 mod other;
+mod pins;
 mod refused;
 mod rollout;
 mod tool;
@@ -34,6 +35,7 @@ pub use other::{
     index_set_aside, is_journal_damaged, journal_damaged, loop_alert, lost, note, orphaned, records_lost,
     records_retired, retired, retired_tree, session_started, store_taken_over, task_ended, torn_tail,
 };
+pub use pins::{PIN_POLICY, PinContext};
 pub use refused::Counted;
 pub use rollout::{
     Bounds, Compared, OBSERVED, ROLLOUT, Rollout, RolloutEvent, RolloutRecord, RolloutState, RolloutStep,

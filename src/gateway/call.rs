@@ -406,6 +406,11 @@ impl Gateway {
         if !self.0.current.peek().is_or_tries(in_force) {
             return Err(AdmitError::Replaced(decided.prepared.arguments));
         }
+        if self.is_outdated(in_force, decided.prepared.target.upstream()) {
+            // What it was decided by is not what its upstream lists now.
+            Box::pin(self.catch_up(in_force)).await;
+            return Err(AdmitError::Replaced(decided.prepared.arguments));
+        }
         let Some(upstream) = in_force.upstreams.get(decided.prepared.target.upstream()) else {
             return Err(AdmitError::Unrecorded(Box::new(Refusal::deny("scope", "its upstream is gone"))));
         };

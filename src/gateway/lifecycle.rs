@@ -15,6 +15,7 @@ use super::{
     measures::Measures,
     orders::Orders,
     people::{People, prompts::Prompts, store_error},
+    pin_book::Pins,
     prepare::Preparation,
     refused::Refusals,
     spending::Promised,
@@ -42,6 +43,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How often records that are too old are looked for.
 const RETIRE: Duration = Duration::from_secs(600);
+
+/// How soon a store that did not take pins is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How often approvals are looked over for expiry, and dead processes for open calls.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -169,6 +173,7 @@ impl Outside {
             rejected_reload: Mutex::new(None),
             lints: Mutex::default(),
             orders: Orders::new(ids.uuid()),
+            pins: Pins::new(),
             in_flight: TaskTracker::new(),
             current,
             store,
@@ -214,6 +219,7 @@ impl Gateway {
         // Before the first message: what was frozen stays so over every restart.
         gateway.0.freezes.look().await?;
         gateway.activated(None, &gateway.in_force(), origin).await?;
+        gateway.read_pins().await?;
         gateway.spawn_tasks();
         Ok(gateway)
     }
@@ -223,10 +229,11 @@ impl Gateway {
         self.spawn_until_stop(async move {
             let mut changes = watcher.in_force().upstreams.changes();
             loop {
-                if let Some(replaced) = watcher.replace_aside(Next::Lists).await
-                    && let Err(error) = watcher.0.people.end_outdated_grants(&replaced.new, false).await
-                {
-                    tracing::error!(%error, "grants for tools that have changed could not be ended");
+                if let Err(error) = watcher.relist().await {
+                    // What is not pinned is not served: it is tried again.
+                    tracing::error!(%error, "lists.not_pinned");
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
                 }
                 if changes.changed().await.is_err() {
                     return;
@@ -236,13 +243,16 @@ impl Gateway {
         let first = self.clone();
         self.spawn_until_stop(async move {
             drop(tokio::time::timeout(super::FIRST_LISTS, first.in_force().upstreams.settled()).await);
-            drop(first.replace_aside(Next::Lists).await);
+            if let Err(error) = first.relist().await {
+                tracing::error!(%error, "lists.not_pinned");
+            }
             first.0.ready.send_replace(true);
         });
         self.spawn_until_stop(self.clone().notify());
         self.spawn_until_stop(self.clone().deliver_records());
         self.spawn_until_stop(self.clone().follow_orders());
         self.spawn_until_stop(self.0.freezes.clone().follow());
+        self.spawn_until_stop(self.clone().follow_pins());
         let logger = self.clone();
         self.spawn_until_stop(async move { logger.0.log.run().await });
         let keeper = self.clone();
@@ -302,7 +312,7 @@ impl Gateway {
     }
 
     /// Builds the next snapshot on a thread of its own: long lists take their time, in which calls go on.
-    async fn replace_aside(&self, next: Next) -> Option<Replaced> {
+    pub(super) async fn replace_aside(&self, next: Next) -> Option<Replaced> {
         let gateway = self.clone();
         let replaced = tokio::task::spawn_blocking(move || gateway.replace(next)).await;
         replaced
@@ -350,6 +360,7 @@ impl Gateway {
             (upstreams, replaced) = (next, Some(retired));
         }
         builder.data = policies.data.clone();
+        builder.pins = Some(self.0.pins.book());
         let states: Vec<_> = upstreams.states().iter().map(|state| state.borrow().clone()).collect();
         let catalog = builder.build(&config, &states);
         for why in catalog.withheld.iter().filter(|why| !old.catalog.withheld.contains(why)) {
@@ -366,6 +377,8 @@ impl Gateway {
             retired.end_after(drain);
         }
         if is_reload {
+            // The settings of pins may be others.
+            self.0.pins.poke();
             *self.0.rejected_reload.lock() = None;
         }
         if is_reload || changed.any() {
@@ -466,9 +479,9 @@ pub(super) enum Next {
 }
 
 /// What was in force, and what is now.
-struct Replaced {
+pub(super) struct Replaced {
     old: Arc<InForce>,
-    new: Arc<InForce>,
+    pub(super) new: Arc<InForce>,
 }
 
 /// Which lists differ between two catalogs.

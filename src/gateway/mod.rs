@@ -34,6 +34,8 @@ mod news;
 mod notify;
 mod orders;
 mod people;
+mod pin_book;
+mod pins;
 mod prepare;
 mod prepared;
 mod refusal;
@@ -89,6 +91,7 @@ use keep::References;
 use orders::Orders;
 use parking_lot::Mutex;
 use people::People;
+use pin_book::Pins;
 use refused::Refusals;
 use serde_json::{Value, json};
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -152,6 +155,7 @@ pub(crate) struct Inner {
     rejected_reload: Mutex<Option<String>>,
     lints: Mutex<Vec<String>>,
     orders: Orders,
+    pins: Pins,
     in_flight: TaskTracker,
     stop: CancellationToken,
 }

@@ -196,7 +196,10 @@ impl Preparation {
         let narrow = workflow.and_then(|w| w.capabilities.as_deref());
         let (target, capabilities) = find(view, request, version.name, narrow)
             .map_err(|wrong| Stop::Refused(Box::new(unclear(policies, &wrong)), None))?
-            .ok_or(Stop::Unknown)?;
+            .ok_or_else(|| match view.held(request.kind, version.name, narrow) {
+                Some(why) => Stop::Refused(Box::new(Refusal::held(why)), None),
+                None => Stop::Unknown,
+            })?;
         let arguments = as_matched(&target, version.arguments);
         let tokenizer = policies.prices.tokenizer(agent.model.as_deref());
         let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
@@ -249,7 +252,8 @@ impl Preparation {
                 labels: target.labels().clone(),
                 traits: target.traits(),
                 fingerprint: target.fingerprint(),
-                pinned: false,
+                pinned: target.is_pinned(),
+                unaccepted: target.is_unaccepted(),
             },
             args: found.arguments.clone(),
             call: CallFacts { kind: request.kind, repeats: repeats.unwrap_or_else(known), size: found.size },

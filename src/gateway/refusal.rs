@@ -3,8 +3,9 @@
 
 use super::api::CallReply;
 use crate::{
+    catalog::HeldReason,
     decision::Trace,
-    evidence::Ruling,
+    evidence::{PIN_POLICY, Ruling},
     model::{
         ApprovalId, CallKind, EventDecision, MicroUsd, PolicyId, RpcError, RuleId, SnapshotId, TraceId, code,
     },
@@ -58,6 +59,18 @@ impl Refusal {
             trace: None,
             is_limit: false,
         }
+    }
+
+    /// What is called waits for a person, or for the store to have its pin.
+    pub(crate) fn held(why: HeldReason) -> Self {
+        let (reason, advice) = match why {
+            Some(why) => (
+                format!("it is quarantined: {}", why.phrase()),
+                "It can be used again once an admin has accepted it (`tollgate servers accept`).",
+            ),
+            None => ("the store has not said yet what is pinned of it".to_owned(), "Try again later."),
+        };
+        Self { advice: Some(advice), ..Self::deny(PIN_POLICY, reason) }
     }
 
     /// A limit is full.

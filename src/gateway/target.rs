@@ -127,6 +127,20 @@ impl Target {
             Self::Item(..) => Fingerprint::from(""),
         }
     }
+    /// Whether it is a tool as it was pinned.
+    pub(crate) fn is_pinned(&self) -> bool {
+        match self {
+            Self::Tool(tool) => !tool.unaccepted,
+            Self::Item(..) => false,
+        }
+    }
+    /// Whether it is a newcomer that nobody has accepted yet.
+    pub(crate) fn is_unaccepted(&self) -> bool {
+        match self {
+            Self::Tool(tool) => tool.unaccepted,
+            Self::Item(item, _) => item.unaccepted,
+        }
+    }
     pub(crate) fn traits(&self) -> ToolTraits {
         match self {
             Self::Tool(tool) => tool.traits,

@@ -141,6 +141,13 @@ pub struct ToolFacts {
     pub fingerprint: Fingerprint,
     /// `tool.pinned`
     pub pinned: bool,
+    /// It appeared after its server was pinned, and nobody has accepted it: each call of it asks.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unaccepted: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// `call`

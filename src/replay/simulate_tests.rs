@@ -41,6 +41,7 @@ fn tool(hash: &str) -> Option<ToolFacts> {
         traits: ToolTraits::UNTRUSTED,
         fingerprint: "f".into(),
         pinned: false,
+        unaccepted: false,
     })
 }
 

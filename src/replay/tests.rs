@@ -55,6 +55,7 @@ fn tool(hash: &str) -> Option<ToolFacts> {
         traits: crate::model::ToolTraits::UNTRUSTED,
         fingerprint: "f".into(),
         pinned: false,
+        unaccepted: false,
     })
 }
 

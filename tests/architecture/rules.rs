@@ -6,7 +6,7 @@ use crate::scan::{Kind, Path, Token, paths, tokens, without_tests};
 const FLOORS: &[&[&str]] = &[
     &["model"],
     &["redaction", "cost", "proof"],
-    &["policy"],
+    &["policy", "pinning"],
     &["decision"],
     &["admission", "evidence"],
     &["replay", "clock", "config", "journal", "offload", "outbound"],

@@ -60,6 +60,7 @@ fn config(transport: UpstreamTransport) -> UpstreamConfig {
         asks: Asks::ALL,
         trust_annotations: false,
         trust_cost: false,
+        pins: Default::default(),
         tools: BTreeMap::new(),
     }
 }

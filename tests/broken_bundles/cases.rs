@@ -505,6 +505,12 @@ pub(crate) const ERRORS: &[Case] = &[
     ),
     case("a backslash in servers.toml", SERVERS, &[("environment", "data_dir = \"C:\\Users\"\nenvironment")]),
     case("true in quotes in servers.toml", SERVERS, &[("timeout = \"30s\"", "trust_annotations = \"true\"")]),
+    case(
+        "a word that `new_tools` does not know",
+        SERVERS,
+        &[("timeout = \"30s\"", "new_tools = \"quarantine\"")],
+    ),
+    case("a word that `findings` does not know", SERVERS, &[("timeout = \"30s\"", "findings = \"block\"")]),
     case("a command as one text", SERVERS, &[("[\"files-mcp\", \"/srv\"]", "\"files-mcp /srv\"")]),
     case("`args` beside `command`", SERVERS, &[("timeout = \"30s\"", "args = [\"/srv\"]")]),
     case("a key of servers.toml that is a slip", SERVERS, &[("timeout", "time_out")]),

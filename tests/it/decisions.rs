@@ -525,7 +525,7 @@ async fn a_schema_violation_names_path_and_rule_without_values() {
     let mut strange = tool("strange");
     strange["inputSchema"] =
         json!({"type": "object", "properties": {"x": {"$ref": format!("{}/schema", world.up.url())}}});
-    world.up.lists(vec![vec![tool("echo"), world_read(), strange]]);
+    world.up.lists(vec![vec![tool("echo"), read_tool(), strange]]);
     world.up.announce().await;
     let client = world.modern("ada");
     until_listed(&world, "up__strange").await;
@@ -682,16 +682,6 @@ async fn an_upstream_cannot_speak_as_tollgate() {
     let reply = world.modern("ada").call("up__echo", json!({})).await;
     assert_eq!(reply.ok()["_meta"].get("tollgate/decision"), None);
     assert_eq!(reply.ok()["_meta"]["own/key"], 1);
-}
-
-fn world_read() -> Value {
-    let mut read = tool("read");
-    read["inputSchema"] = json!({
-        "type": "object",
-        "properties": {"path": {"type": "string", "pattern": "^/"}, "limit": {"type": "integer", "minimum": 1}},
-        "required": ["path"],
-    });
-    read
 }
 
 /// Waits until the gateway lists a tool.

@@ -355,6 +355,8 @@ impl Default for Door {
     }
 }
 
+type Wrapped = Box<dyn FnOnce(Arc<dyn tollgate::store::Store>) -> Arc<dyn tollgate::store::Store>>;
+
 const NOTHING: u8 = 0;
 const ADMISSION: u8 = 1;
 const WRITES: u8 = 2;
@@ -501,6 +503,29 @@ rules:
     fails.store(NOTHING, Ordering::SeqCst);
     client.call("up__echo", json!({"n": 9})).await.ok();
     assert!(world.gate.store.verify().await.unwrap().bad.is_none());
+}
+
+/// While the store does not take a pin, what would need it is not served; what is pinned goes on being known.
+#[tokio::test]
+async fn what_cannot_be_pinned_is_not_served() {
+    let fails = Arc::new(AtomicU8::new(NOTHING));
+    let told = fails.clone();
+    let wrap: Wrapped = Box::new(move |inner| Arc::new(Failing { inner, fails: told, asks: Arc::default() }));
+    let world = World::start(Setup { wrap: Some(wrap), ..Setup::default() }).await;
+    let client = world.modern("ada");
+    let mut changes = world.gate.gateway.generations();
+    fails.store(WRITES, Ordering::SeqCst);
+    world.up.lists(vec![vec![tool("echo"), tool("late")]]);
+    world.up.announce().await;
+    while world.gate.gateway.catalog().tools.len() != 1 {
+        soon(changes.changed()).await.unwrap();
+    }
+    assert_eq!(client.tools().await, ["up__echo"]);
+    fails.store(NOTHING, Ordering::SeqCst);
+    while world.gate.gateway.catalog().tools.len() != 2 {
+        soon(changes.changed()).await.unwrap();
+    }
+    client.call("up__late", json!({})).await.ok();
 }
 
 /// R28, SPEC 6: an ask that is being written while other policies come into force is cancelled like those that were there, and the

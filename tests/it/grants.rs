@@ -305,6 +305,8 @@ async fn what_ends_a_grant_is_told() {
     world.up.lists(vec![vec![tool("echo"), other]]);
     world.up.announce().await;
     is_ended(&second, "fingerprint").await;
+    let accepted = json!({"upstream": "up", "name": "write"});
+    assert_eq!(world.api("dan", "pins/accept", Some(accepted)).await.0, 200);
     assert!(!goes_through(&world, asked(5)).await);
 
     let third = granted(&world, asked(6), scratch(5)).await;

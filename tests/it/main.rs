@@ -28,6 +28,7 @@ mod loops;
 mod money;
 mod news;
 mod pages;
+mod pins;
 mod policy_matrix;
 mod questions;
 mod records;

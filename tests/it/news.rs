@@ -56,7 +56,7 @@ async fn lists(world: &World, tools: Vec<Value>) {
 #[tokio::test]
 async fn a_tool_out_of_scope_comes_and_goes_unseen() {
     let world = World::of("").await;
-    let read = tool("read");
+    let read = read_tool();
     lists(&world, vec![read.clone()]).await;
     let (ada, narrow) = (world.modern("ada"), world.modern("narrow"));
     let (mut wide, unseen) = (subscribe(&ada).await, subscribe(&narrow).await);
@@ -64,19 +64,23 @@ async fn a_tool_out_of_scope_comes_and_goes_unseen() {
     let mut stream = session.listen().await;
     let before = narrow.tools().await;
     let change = async |tools: Vec<Value>| lists(&world, tools).await;
-    // Outside of what `narrow` may see: added, changed, removed.
-    let mut hidden = tool("drop_database");
+    // Outside of what `narrow` may see: added, another one added, removed.
+    let hidden = tool("drop_database");
     change(vec![read.clone(), hidden.clone()]).await;
     assert_eq!(told(&mut wide).await, TOOLS);
-    hidden["description"] = json!("drops it for good");
-    change(vec![read.clone(), hidden]).await;
+    change(vec![read.clone(), hidden, tool("drop_tables")]).await;
     assert_eq!(told(&mut wide).await, TOOLS);
     change(vec![read.clone()]).await;
     assert_eq!(told(&mut wide).await, TOOLS);
-    // What it may see.
+    // What it may see: changed, so that it waits for a person, and as it was again.
     let mut other = read.clone();
     other["description"] = json!("reads another way");
-    change(vec![other]).await;
+    world.up.lists(vec![vec![other]]);
+    world.up.announce().await;
+    assert_eq!(told(&mut wide).await, TOOLS);
+    assert_eq!(told(&mut stream).await, TOOLS);
+    assert!(narrow.tools().await.is_empty());
+    change(vec![read]).await;
     assert_eq!(told(&mut wide).await, TOOLS);
     assert_eq!(told(&mut stream).await, TOOLS);
     assert_eq!(narrow.tools().await, before);
@@ -91,7 +95,7 @@ async fn a_tool_out_of_scope_comes_and_goes_unseen() {
     assert!(narrow.tools().await.is_empty());
     world.gate.stop.cancel();
     assert_eq!(rest(stream).await, Vec::<String>::new());
-    assert_eq!(rest(unseen).await, [TOOLS, TOOLS, "notifications/cancelled"]);
+    assert_eq!(rest(unseen).await, [TOOLS, TOOLS, TOOLS, "notifications/cancelled"]);
     // All of it was told to whom it concerned, and the reloads did not concern them.
     assert_eq!(rest(wide).await, ["notifications/cancelled"]);
 }
@@ -104,16 +108,14 @@ async fn a_tool_that_no_workflow_of_an_agent_has_is_out_of_its_scope() {
     let both = "workflows: [wf-1, wf-2], model: gpt-4o, capabilities: [all";
     let text = text.replace(both, &format!("{both}, reading"));
     let world = World::of(&format!("=== authority.yaml\n{text}")).await;
-    lists(&world, vec![tool("read")]).await;
+    lists(&world, vec![read_tool()]).await;
     let ada = world.modern("ada");
     let mut both = subscribe(&ada).await;
     let none = subscribe(&ada.header("x-workflow-id", "wf-2")).await;
     let nothing = subscribe(&world.modern("bot")).await;
-    lists(&world, vec![tool("read"), tool("hidden")]).await;
-    lists(&world, vec![tool("read")]).await;
-    let mut other = tool("read");
-    other["description"] = json!("reads another way");
-    lists(&world, vec![other]).await;
+    lists(&world, vec![read_tool(), tool("hidden")]).await;
+    lists(&world, vec![read_tool()]).await;
+    lists(&world, vec![tool("hidden")]).await;
     assert_eq!(told(&mut both).await, TOOLS);
     world.gate.stop.cancel();
     for stream in [both, none, nothing] {

@@ -517,6 +517,7 @@ pub(crate) fn facts_with(args: Value) -> Facts {
             traits: ToolTraits::UNTRUSTED,
             fingerprint: "f".into(),
             pinned: true,
+            unaccepted: false,
         },
         args: Arc::new(args),
         call: CallFacts { kind: CallKind::Tool, repeats: 0, size: 7 },

@@ -259,7 +259,8 @@ fn known_tool(resolver: &Resolver, name: &str) -> Option<ToolFacts> {
         labels: entry.labels.clone(),
         traits: entry.traits,
         fingerprint: entry.fingerprint.clone(),
-        pinned: false,
+        pinned: true,
+        unaccepted: false,
     })
 }
 

@@ -12,6 +12,7 @@ mod guard;
 mod page;
 mod params;
 mod person;
+mod pins;
 mod policies;
 mod read;
 mod simulate;
@@ -23,14 +24,15 @@ use crate::{
     activation::{FolderState, Held, OrderError, Outcome, Standing},
     approval::{Approvals, Freezes},
     audit::DeadLetterError,
-    catalog::Catalog,
+    catalog::{AcceptError, Accepted, Catalog, PinChange, Wanted},
     clock::Clock,
     evidence::{Bounds, Rollout, Stage},
     gateway::{
         CatalogCost, ExplainError, Explanation, Gateway, InForce, Question, Readiness, RolloutWish, Wish,
     },
     identity::{AuthError, Principal},
-    model::{CallId, PersonId, SnapshotId},
+    model::{CallId, PersonId, SnapshotId, UpstreamName},
+    pinning::ItemKind,
     store::Store,
     upstream::UpstreamState,
 };
@@ -46,7 +48,7 @@ pub use read::{approval_use, named_approvals, trace_report};
 use error::ApiError;
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// What the admin listener needs of the gateway.
@@ -105,10 +107,28 @@ pub trait AdminPort: Send + Sync + 'static {
     ) -> Ordering<'_, Rollout>;
     /// Takes the rollout to its next stage, or ends it.
     fn order_rollout(&self, person: PersonId, wish: RolloutWish, reason: String) -> Ordering<'_, Rollout>;
+    /// What is not as it was pinned, of one upstream or of all.
+    fn pin_changes(&self, of: Option<UpstreamName>) -> Vec<PinChange>;
+    /// Accepts an item of an upstream by its name, or everything of it that waits; a fingerprint says what was seen.
+    fn accept_pins(
+        &self,
+        person: PersonId,
+        upstream: UpstreamName,
+        name: Option<String>,
+        fingerprint: Option<String>,
+    ) -> Accepting<'_, Vec<Accepted>>;
+    /// Pins everything that upstreams list as it is now.
+    fn pin_all(&self, person: PersonId, of: Option<UpstreamName>) -> Accepting<'_, PinCounts>;
 }
 
 /// An order under way.
 pub type Ordering<'a, T> = BoxFuture<'a, Result<T, OrderError>>;
+
+/// An acceptance under way.
+pub type Accepting<'a, T> = BoxFuture<'a, Result<T, AcceptError>>;
+
+/// How many items were pinned, by upstream and kind.
+pub type PinCounts = BTreeMap<UpstreamName, BTreeMap<ItemKind, usize>>;
 
 /// The port over a running gateway.
 pub struct Desk {
@@ -198,6 +218,26 @@ impl AdminPort for Desk {
     fn order_rollout(&self, person: PersonId, wish: RolloutWish, reason: String) -> Ordering<'_, Rollout> {
         async move { self.gateway.order_rollout(&person, wish, &reason).await }.boxed()
     }
+    fn pin_changes(&self, of: Option<UpstreamName>) -> Vec<PinChange> {
+        self.gateway.pin_changes(of.as_ref())
+    }
+    fn accept_pins(
+        &self,
+        person: PersonId,
+        upstream: UpstreamName,
+        name: Option<String>,
+        fingerprint: Option<String>,
+    ) -> Accepting<'_, Vec<Accepted>> {
+        async move {
+            let (name, fingerprint) = (name.as_deref(), fingerprint.as_deref());
+            let wanted = Wanted { upstream: &upstream, name, fingerprint, channel: "api" };
+            self.gateway.accept_pins(&person, wanted).await
+        }
+        .boxed()
+    }
+    fn pin_all(&self, person: PersonId, of: Option<UpstreamName>) -> Accepting<'_, PinCounts> {
+        async move { self.gateway.pin_all(&person, of.as_ref()).await }.boxed()
+    }
 }
 
 /// The OpenAPI document, served as it stands.
@@ -248,6 +288,9 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("get", "/api/v1/report/spend", spend::route()),
         ("get", "/api/v1/budgets", get(budgets::budgets)),
         ("post", "/api/v1/budgets/{id}/reset", post(budgets::reset)),
+        ("get", "/api/v1/pins", get(pins::changes)),
+        ("post", "/api/v1/pins/accept", post(pins::accept)),
+        ("post", "/api/v1/pins/pin", post(pins::pin)),
         ("post", "/api/v1/explain", post(explain::explain)),
         ("post", "/api/v1/simulate", simulate::route()),
         ("get", "/api/v1/openapi.json", get(read::openapi)),

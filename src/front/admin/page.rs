@@ -41,6 +41,7 @@ const MODULES: &[(&str, &str)] = &[
     ("headline.js", include_str!("page/headline.js")),
     ("inbox.js", include_str!("page/inbox.js")),
     ("main.js", include_str!("page/main.js")),
+    ("pins.js", include_str!("page/pins.js")),
     ("policies.js", include_str!("page/policies.js")),
     ("sent.js", include_str!("page/sent.js")),
     ("spend.js", include_str!("page/spend.js")),

@@ -46,6 +46,14 @@ pub(super) const GRANT_PARAMS: &[&str] = &["status", "agent_id", "tool", "before
 pub(super) const REVOKE_PARAMS: &[&str] = &["reason"];
 const ALL_PARAMS: &[&str] = &["status"];
 
+/// The parameters of `GET pins`.
+pub(super) const PIN_PARAMS: &[&str] = &["upstream"];
+
+/// Of which upstream the changes are asked for.
+pub(super) fn pins(query: Option<&str>) -> Result<Option<String>, ApiError> {
+    Ok(pairs(query, PIN_PARAMS)?.pop().map(|(_, value)| value))
+}
+
 fn pairs(query: Option<&str>, known: &[&str]) -> Result<Vec<(String, String)>, ApiError> {
     let mut seen: Vec<(String, String)> = Vec::new();
     for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {

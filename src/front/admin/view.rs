@@ -4,16 +4,18 @@
 use crate::{
     approval::{DecideError, answer_form, bounds_form, eligible, standing},
     audit::ApprovalReport,
-    catalog::{Catalog, ToolEntry},
+    catalog::{Catalog, Seen, ToolEntry},
     config::{Config, DisabledUpstream, Isolation, UpstreamConfig, UpstreamTransport},
-    model::{ApprovalStatus, Glob, PersonId, UriPattern},
+    cost::{BudgetAction, BudgetScope, BudgetWindow},
+    model::{ApprovalStatus, Glob, PersonId, UpstreamName, UriPattern},
+    pinning::{ItemKind, Standing},
     policy::{Agent, Approver, Authority, Capability, ChannelKind, Person, Policy, PolicyBody, PolicySet},
     redaction::DataRules,
     store::{ApprovalAnswer, ApprovalRecord, Requirement, StandingGrant},
     upstream::{Era, Health, UpstreamState},
 };
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 fn approvers(list: &[Approver]) -> Vec<&str> {
     list.iter().map(Approver::name).collect()
@@ -396,10 +398,31 @@ pub fn upstream(config: Option<&UpstreamConfig>, state: &UpstreamState, data: &D
 
 /// Every tool of the catalog, with what Tollgate takes it to be and whose capabilities cover it.
 pub fn tools(catalog: &Catalog, policies: &PolicySet) -> Vec<Value> {
-    catalog.tools.values().map(|tool| tool_form(tool, policies)).collect()
+    let seen: HashMap<(&UpstreamName, &str), &Seen> = catalog
+        .seen
+        .iter()
+        .filter(|seen| seen.item.kind == ItemKind::Tool)
+        .map(|seen| ((&seen.item.upstream, &*seen.item.name), seen))
+        .collect();
+    let held = catalog.held.tools.values().map(|(tool, _)| tool);
+    let mut all: Vec<&Arc<ToolEntry>> = catalog.tools.values().chain(held).collect();
+    all.sort_by(|one, other| one.exposed.cmp(&other.exposed));
+    all.into_iter()
+        .map(|tool| tool_form(tool, policies, seen.get(&(&tool.upstream, &*tool.own_name)).copied()))
+        .collect()
 }
 
-fn tool_form(tool: &ToolEntry, policies: &PolicySet) -> Value {
+/// How an item stands by its pin, as a word.
+fn pin_state(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Pinned => "pinned",
+        Standing::Unpinned => "unpinned",
+        Standing::Asks => "asks",
+        Standing::Held(why) => why.as_str(),
+    }
+}
+
+fn tool_form(tool: &ToolEntry, policies: &PolicySet, seen: Option<&Seen>) -> Value {
     let map = &policies.authority;
     let covers = |agent: &&Agent| {
         let own = agent.capabilities.iter().filter_map(|id| map.capabilities.get(id));
@@ -438,6 +461,8 @@ fn tool_form(tool: &ToolEntry, policies: &PolicySet) -> Value {
         "cost_usd": tool.price.base,
         "cost": tool.price.form(),
         "fingerprint": tool.fingerprint,
+        "state": seen.map(|seen| pin_state(seen.standing)),
+        "findings": seen.map(|seen| &seen.item.findings),
         "usable": tool.schema.is_usable(),
         "unchecked": unchecked,
         "agents": agents,

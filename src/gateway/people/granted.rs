@@ -106,7 +106,8 @@ impl People {
         let listed = OnceLock::new();
         let fingerprint = |tool: &str| {
             let all: &BTreeMap<Arc<str>, Fingerprint> = listed.get_or_init(|| {
-                let tools = in_force.catalog.tools.values();
+                let held = in_force.catalog.held.tools.values().map(|(tool, _)| tool);
+                let tools = in_force.catalog.tools.values().chain(held);
                 let shown = |tool: &Arc<ToolEntry>| Target::Tool(tool.clone()).shown(&in_force.policies.data);
                 tools.map(|tool| (shown(tool), tool.fingerprint.clone())).collect()
             });

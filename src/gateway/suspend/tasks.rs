@@ -94,12 +94,14 @@ impl Tasks {
         shown: &str,
     ) -> CallReply {
         let view = in_force.view(&request.principal).ok_or_else(not_found)?;
-        let covered = view.tool(&made.tool, None).filter(|covered| covered.entry.upstream == made.upstream);
-        let covered = covered.ok_or_else(not_found)?;
-        let target = Target::Tool(covered.entry);
+        // The call was made: what its tool is now does not end it.
+        let tool = view.tool_in_flight(&made.tool).filter(|tool| tool.upstream == made.upstream);
+        let target = Target::Tool(tool.ok_or_else(not_found)?);
+        let capabilities =
+            view.tool(&made.tool, None).map(|covered| covered.capabilities).unwrap_or_default();
         let agent = request.principal.agent().ok_or_else(not_found)?;
         let user = in_force.policies.authority.agents.get(agent).and_then(|agent| agent.operator.as_ref());
-        let subject = subject_of(agent, user, &target, &covered.capabilities);
+        let subject = subject_of(agent, user, &target, &capabilities);
         // What stops the work may still go out.
         if let Some(frozen) = self.freezes.frozen(&subject).filter(|_| request.verb != TaskVerb::Cancel) {
             let refusal = freezes::refusal(frozen);
@@ -303,7 +305,7 @@ impl Tasks {
 
     async fn held_task(&self, in_force: &Arc<InForce>, request: TaskRequest, held: &Arc<Held>) -> CallReply {
         let view = in_force.view(&request.principal).ok_or_else(not_found)?;
-        if request.principal.agent() != Some(&held.agent) || view.tool(&held.tool, None).is_none() {
+        if request.principal.agent() != Some(&held.agent) || view.tool_in_flight(&held.tool).is_none() {
             return Err(not_found());
         }
         if let Some(inner) = held.became() {

@@ -27,6 +27,7 @@ fn facts(args: Value) -> Facts {
             traits: ToolTraits::UNTRUSTED,
             fingerprint: "ab".into(),
             pinned: true,
+            unaccepted: false,
         },
         args: Arc::new(args),
         call: CallFacts { kind: CallKind::Tool, repeats: 2, size: 100 },

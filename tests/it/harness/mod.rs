@@ -10,7 +10,7 @@ pub(crate) use bundle::{authority, digest, rewrite};
 pub(crate) use client::{Client, Reply, Stream, form, pending};
 pub(crate) use issuer::{Issuer, SigningKey, set};
 pub(crate) use process::{Files, Process};
-pub(crate) use upstream::{Scripted, Seen, answer, error, json_reply, text_result, tool};
+pub(crate) use upstream::{Scripted, Seen, answer, error, json_reply, read_tool, text_result, tool};
 
 use serde_json::{Value, json};
 use std::{

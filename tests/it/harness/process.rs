@@ -155,6 +155,11 @@ impl Lines {
         self.all.lock().join("\n")
     }
 
+    /// Waits until the stream has ended.
+    pub(crate) async fn until_end(&self) {
+        assert!(self.until_or_end(|_| false).await.is_none());
+    }
+
     pub(crate) async fn until(&self, what: impl Fn(&str) -> bool) -> String {
         let found = self.until_or_end(what).await;
         found.unwrap_or_else(|| panic!("the process ended:\n{}", self.text()))

@@ -76,7 +76,8 @@ pub(crate) fn tool(name: &str) -> Value {
     json!({"name": name, "description": format!("The tool {name}"), "inputSchema": {"type": "object"}})
 }
 
-fn default_tools() -> Vec<Value> {
+/// The tool `read` of the default upstream.
+pub(crate) fn read_tool() -> Value {
     let mut read = tool("read");
     read["inputSchema"] = json!({
         "type": "object",
@@ -87,7 +88,11 @@ fn default_tools() -> Vec<Value> {
         "required": ["path"],
         "additionalProperties": true,
     });
-    let mut tools = vec![read];
+    read
+}
+
+fn default_tools() -> Vec<Value> {
+    let mut tools = vec![read_tool()];
     tools.extend(["write", "delete", "pay", "echo", "hidden"].map(tool));
     tools
 }
@@ -158,6 +163,11 @@ impl Scripted {
     /// Says that its tools changed, as soon as somebody listens.
     pub(crate) async fn announce(&self) {
         self.tell(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})).await;
+    }
+
+    /// Waits until so many streams of news were opened.
+    pub(crate) async fn until_heard(&self, at_least: usize) {
+        super::soon(self.inner.listeners.subscribe().wait_for(|count| *count >= at_least)).await.unwrap();
     }
 
     /// Says that a resource changed.

@@ -9,6 +9,7 @@ import * as explain from "./explain.js";
 import * as freeze from "./freeze.js";
 import * as grants from "./grants.js";
 import { choose, chosen, done, forgetAll, inbox, loadHistory, loadPending, quiet, render, step, take, tellNews } from "./inbox.js";
+import * as pins from "./pins.js";
 import * as policies from "./policies.js";
 import { openNext } from "./sent.js";
 import * as spend from "./spend.js";
@@ -28,6 +29,7 @@ const VIEWS = {
   policies: { title: "Policies", roles: READERS, section: "policies", open: policies.open },
   spend: { title: "Spend", roles: READERS, section: "spend", open: spend.open },
   freeze: { title: "Freeze", roles: READERS, section: "freeze", open: freeze.open },
+  quarantine: { title: "Quarantine", roles: READERS, section: "quarantine", open: pins.open },
 };
 
 const maySee = (view) => Object.hasOwn(VIEWS, view) && hasRole(...VIEWS[view].roles);
@@ -148,7 +150,7 @@ function leave(why) {
   Object.assign(state, { key: null, me: null, view: "pending", agents: new Map(), policies: new Map() });
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   forgetAll();
-  for (const view of [budgets, explain, freeze, grants, policies, spend]) view.clear();
+  for (const view of [budgets, explain, freeze, grants, pins, policies, spend]) view.clear();
   for (const { section } of Object.values(VIEWS)) $(section).hidden = true;
   for (const id of ["environment", "nav", "who"]) $(id).hidden = true;
   $("login").hidden = false;
@@ -259,7 +261,7 @@ async function read(reader) {
 }
 
 // Events of calls come by the thousand: only those that a view shows are read.
-const OF_VIEWS = /"event_type":"(policy_activated|policy_rejected|grant_made|grant_ended|frozen|unfrozen)"/;
+const OF_VIEWS = /"event_type":"(policy_activated|policy_rejected|grant_made|grant_ended|frozen|unfrozen|tool_quarantined|tool_accepted)"/;
 
 async function happened(data) {
   const kind = OF_VIEWS.exec(data);
@@ -272,6 +274,7 @@ async function happened(data) {
     }
     if (kind[1].endsWith("frozen")) await freeze.changed();
     else if (kind[1].startsWith("policy_")) await policies.changed();
+    else if (kind[1].startsWith("tool_")) await pins.changed();
     else await grants.changed();
   } catch {
     // The next look at the view reads it again.
@@ -330,6 +333,7 @@ document.addEventListener("keydown", (event) => {
     o: () => show("policies"),
     s: () => show("spend"),
     f: () => show("freeze"),
+    q: () => show("quarantine"),
     "?": () => $("help").showModal(),
     ...(isInbox ? ofInbox : {}),
   }[event.key];

@@ -108,6 +108,7 @@ fn files() -> CheckedFiles {
         asks: crate::config::Asks::ALL,
         trust_annotations: false,
         trust_cost: false,
+        pins: Default::default(),
         tools: Default::default(),
     };
     let config = Config {
@@ -581,6 +582,26 @@ impl AdminPort for Scripted {
             instructions: None,
             generation: 1,
         })]
+    }
+    fn pin_changes(&self, _of: Option<UpstreamName>) -> Vec<crate::catalog::PinChange> {
+        Vec::new()
+    }
+    fn accept_pins(
+        &self,
+        _person: PersonId,
+        upstream: UpstreamName,
+        _name: Option<String>,
+        _fingerprint: Option<String>,
+    ) -> crate::front::admin::Accepting<'_, Vec<crate::catalog::Accepted>> {
+        let told = format!("nothing of server `{upstream}` waits to be accepted");
+        Box::pin(std::future::ready(Err(crate::catalog::AcceptError::Nothing(told))))
+    }
+    fn pin_all(
+        &self,
+        _person: PersonId,
+        _of: Option<UpstreamName>,
+    ) -> crate::front::admin::Accepting<'_, crate::front::admin::PinCounts> {
+        Box::pin(std::future::ready(Ok(crate::front::admin::PinCounts::new())))
     }
 }
 

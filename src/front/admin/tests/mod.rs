@@ -791,6 +791,7 @@ fn the_document_knows_parameters_and_words() {
     assert_eq!(names("/api/v1/events"), params::EVENT_PARAMS);
     assert_eq!(names("/api/v1/approvals"), params::APPROVAL_PARAMS);
     assert_eq!(names("/api/v1/grants"), params::GRANT_PARAMS);
+    assert_eq!(names("/api/v1/pins"), params::PIN_PARAMS);
     let schemas = &document["components"]["schemas"];
     let words = |schema: &str, member: &str| -> Vec<String> {
         let all = schemas[schema]["properties"][member]["enum"].as_array().unwrap();

@@ -1,0 +1,400 @@
+//! `tollgate servers pin`, `diff` and `accept`: what servers list now and what a running gateway saw, beside what is pinned.
+
+use super::{
+    failure::CliError,
+    known,
+    screen::{Screen, note},
+    setup::Setup,
+    wiring,
+};
+use crate::{
+    catalog::{AcceptError, Catalog, CatalogBuilder, PinChange, Review, Seen, Wanted, naming},
+    config::Config,
+    evidence::PinContext,
+    model::UpstreamName,
+    pinning::{Book, ItemKind, NamedItem, TextChange, shown},
+    policy::Role,
+    redaction::visible,
+    store::{Register, Store},
+    upstream::{Health, UpstreamState},
+};
+use serde_json::{Value, json};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+/// How long an upstream may take to connect and list.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is to be accepted.
+pub(super) struct Accept {
+    pub(super) upstream: UpstreamName,
+    pub(super) name: Option<String>,
+    pub(super) fingerprint: Option<String>,
+}
+
+/// What is pinned, and what servers list now.
+struct Looked {
+    book: Arc<Book>,
+    catalog: Catalog,
+    /// Servers that answered, with whole lists.
+    listed: HashSet<UpstreamName>,
+    /// Servers that did not, and why.
+    silent: Vec<(UpstreamName, String)>,
+}
+
+impl Looked {
+    fn review<'r>(&'r self, setup: &'r Setup) -> Review<'r> {
+        let data = &setup.loaded.policies.data;
+        Review { book: &self.book, seen: &self.catalog.seen, listed: &self.listed, data }
+    }
+}
+
+/// The pins of a store; none are in one that is not there yet.
+async fn book(store: Option<&Arc<dyn Store>>) -> Result<Arc<Book>, CliError> {
+    let Some(store) = store else { return Ok(Arc::default()) };
+    let entries = store.register(Register::Pin).await?;
+    let entries = entries.iter().map(|entry| (&*entry.key, entry.version, &*entry.value));
+    Ok(Arc::new(Book::read(entries)))
+}
+
+/// The store, where there is one.
+fn store(setup: &Setup) -> Result<Option<Arc<dyn Store>>, CliError> {
+    match setup.store() {
+        Ok(store) => Ok(Some(store)),
+        Err(CliError::NoStore(_)) => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
+/// Tools that servers which are not asked now listed last: what is asked is held against their names.
+fn others(setup: &Setup, config: &Config) -> Vec<NamedItem> {
+    let all = &setup.loaded.config;
+    let listed = known::remembered(all).into_iter().filter(|(name, _)| !config.upstreams.contains_key(name));
+    let tools = listed.flat_map(|(name, listed)| {
+        let prefix = all.upstreams.get(&name).map(|upstream| upstream.prefix.clone()).unwrap_or_default();
+        let separator = all.gateway.separator.clone();
+        listed.tools.into_keys().map(move |own| NamedItem {
+            upstream: name.clone(),
+            kind: ItemKind::Tool,
+            exposed: naming::exposed_name(&naming::full_name(&prefix, &separator, &own)).into(),
+            name: own.into(),
+        })
+    });
+    tools.collect()
+}
+
+fn build(setup: &Setup, config: &Config, states: &[Arc<UpstreamState>], pins: Option<Arc<Book>>) -> Catalog {
+    let mut builder = CatalogBuilder::default();
+    builder.data = setup.loaded.policies.data.clone();
+    builder.others = others(setup, config);
+    builder.pins = pins;
+    builder.build(config, states)
+}
+
+/// The catalog of some servers with everything that they list in it, whatever is held, and how it stands by its pins.
+pub(super) async fn catalog_of(
+    setup: &Setup,
+    config: &Config,
+    states: &[Arc<UpstreamState>],
+) -> Result<Catalog, CliError> {
+    let store = store(setup)?;
+    let book = book(store.as_ref()).await;
+    if let Some(store) = store {
+        store.close().await;
+    }
+    Ok(build(setup, config, states, Some(book?)))
+}
+
+async fn look(setup: &Setup, config: &Config, book: Arc<Book>) -> Result<Looked, CliError> {
+    let states = wiring::inspect_upstreams(config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
+    let catalog = build(setup, config, &states, Some(book.clone()));
+    let (mut listed, mut silent) = (HashSet::new(), Vec::new());
+    for state in &states {
+        let why = match &state.health {
+            Health::Up => match state.missing.first() {
+                None => {
+                    listed.insert(state.name.clone());
+                    continue;
+                }
+                Some(missing) => missing.clone(),
+            },
+            Health::Starting => "it has not answered within 10 s".to_owned(),
+            Health::Down { reason, .. } => reason.clone(),
+        };
+        silent.push((state.name.clone(), why));
+    }
+    Ok(Looked { book, catalog, listed, silent })
+}
+
+/// The configuration with one of its servers alone.
+pub(super) fn only(setup: &Setup, name: &UpstreamName) -> Result<Config, CliError> {
+    let mut config = setup.loaded.config.clone();
+    if let Some(disabled) = config.disabled.get(name) {
+        return Err(CliError::Told(format!("`{name}` is disabled: {}", disabled.reason)));
+    }
+    if !config.upstreams.contains_key(name) {
+        let known: Vec<&str> = config.upstreams.keys().map(|name| name.as_str()).collect();
+        let hint = format!("servers.toml has {}", known.join(", "));
+        return Err(CliError::Unknown { kind: "server", name: name.to_string(), hint });
+    }
+    config.upstreams.retain(|other, _| other == name);
+    Ok(config)
+}
+
+fn chosen(setup: &Setup, name: Option<&UpstreamName>) -> Result<Config, CliError> {
+    match name {
+        Some(name) => only(setup, name),
+        None => Ok(setup.loaded.config.clone()),
+    }
+}
+
+/// `servers diff`: what is not as it was pinned.
+pub(super) async fn diff(setup: &Setup, name: Option<UpstreamName>, json: bool) -> Result<(), CliError> {
+    let config = chosen(setup, name.as_ref())?;
+    let store = store(setup)?;
+    let book = book(store.as_ref()).await;
+    if let Some(store) = &store {
+        store.close().await;
+    }
+    let looked = look(setup, &config, book?).await?;
+    for (name, why) in &looked.silent {
+        note(&format!("`{name}` does not list all it has: {why}; what a running gateway saw of it is shown"));
+    }
+    for upstream in &looked.listed {
+        if looked.book.of(upstream).next().is_none() {
+            note(&format!(
+                "nothing of `{upstream}` is pinned yet: it is pinned as listed when Tollgate first serves it, or by `tollgate \
+                 servers pin {upstream}`"
+            ));
+        }
+    }
+    let changes = looked.review(setup).changes(name.as_ref());
+    let mut screen = Screen::new();
+    if json {
+        return screen.json(&json!({"changes": changes}));
+    }
+    if changes.is_empty() {
+        return screen.line("nothing differs from what is pinned");
+    }
+    changes.iter().try_for_each(|change| show(&mut screen, change))
+}
+
+/// One change, as a person compares it.
+fn show(screen: &mut Screen, change: &PinChange) -> Result<(), CliError> {
+    let PinChange { upstream, kind, name, exposed, state, .. } = change;
+    let listed = if name == exposed { String::new() } else { format!(" (`{exposed}`)") };
+    screen.line(&format!("{state}: {kind} `{name}`{listed} of server `{upstream}`"))?;
+    for difference in &change.differences {
+        let at = if difference.at.is_empty() { "/" } else { &difference.at };
+        if difference.changes.is_empty() {
+            screen.line(&format!("  {at}: {} → {}", value(&difference.before), value(&difference.after)))?;
+        } else {
+            screen.line(&format!("  {at}:"))?;
+            for line in marked(&difference.changes).lines() {
+                screen.line(&format!("    {}", visible(line)))?;
+            }
+        }
+    }
+    for finding in &change.findings {
+        screen.line(&format!(
+            "  found ({}): {} at {}: {}",
+            finding.kind.as_str(),
+            finding.what,
+            finding.at,
+            finding.text
+        ))?;
+    }
+    if let Some(note) = change.note {
+        screen.line(&format!("  {note}"))?;
+    }
+    if let Some(fingerprint) = &change.fingerprint {
+        screen.line(&format!(
+            "  accept it: tollgate servers accept {upstream} --tool {} --fingerprint {fingerprint}",
+            quoted(name)
+        ))?;
+    }
+    screen.line("")
+}
+
+fn quoted(name: &str) -> String {
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b));
+    if plain { name.to_owned() } else { format!("'{}'", name.replace('\'', "'\\''")) }
+}
+
+/// A value in one line; nothing where there was none.
+fn value(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        value => {
+            let text = value.to_string();
+            let part: String = text.chars().take(400).collect();
+            let more = if part.len() < text.len() { "…" } else { "" };
+            format!("{part}{more}")
+        }
+    }
+}
+
+/// Both texts in one: what went and what came are marked, and long parts that are the same are cut.
+fn marked(changes: &[TextChange]) -> String {
+    let mut out = String::new();
+    for change in changes {
+        match change {
+            TextChange::Same(text) => {
+                let count = text.chars().count();
+                if count > 240 {
+                    let head: String = text.chars().take(100).collect();
+                    let tail: String = text.chars().skip(count - 100).collect();
+                    out.push_str(&format!("{head} […] {tail}"));
+                } else {
+                    out.push_str(text);
+                }
+            }
+            TextChange::Removed(text) => out.push_str(&format!("[-{text}-]")),
+            TextChange::Added(text) => out.push_str(&format!("{{+{text}+}}")),
+        }
+    }
+    out
+}
+
+fn context(setup: &Setup) -> PinContext<'_> {
+    let policies = &setup.loaded.policies;
+    PinContext { snapshot: Some(&policies.snapshot), environment: &policies.environment, now: setup.now() }
+}
+
+/// Whether the person of the key may accept; none: no key was given.
+fn admin(setup: &Setup) -> Result<Option<()>, CliError> {
+    let Ok(id) = setup.person() else { return Ok(None) };
+    let person = setup.loaded.policies.authority.people.get(id);
+    match person.is_some_and(|person| person.roles.contains(&Role::Admin)) {
+        true => Ok(Some(())),
+        false => Err(CliError::NotEntitled { person: id.to_string(), needs: "`admin`" }),
+    }
+}
+
+fn told(error: AcceptError) -> CliError {
+    match error {
+        AcceptError::Store(error) => error.into(),
+        other => CliError::Told(other.to_string()),
+    }
+}
+
+/// `servers accept`: a person takes what is listed for what it is.
+pub(super) async fn accept(setup: &Setup, wanted: &Accept, json: bool) -> Result<(), CliError> {
+    let Some(()) = admin(setup)? else { return Err(CliError::AdminNeeded) };
+    let person = setup.person()?;
+    let config = only(setup, &wanted.upstream)?;
+    let store = setup.store()?;
+    let done = async {
+        let book = book(Some(&store)).await?;
+        let looked = look(setup, &config, book).await?;
+        for (name, why) in &looked.silent {
+            note(&format!(
+                "`{name}` does not list all it has: {why}; what a running gateway saw of it counts"
+            ));
+        }
+        let wanted = Wanted {
+            upstream: &wanted.upstream,
+            name: wanted.name.as_deref(),
+            fingerprint: wanted.fingerprint.as_deref(),
+            channel: "cli",
+        };
+        looked.review(setup).accept(&*store, person, &wanted, context(setup)).await.map_err(told)
+    };
+    let done = done.await;
+    store.close().await;
+    let accepted = done?;
+    let mut screen = Screen::new();
+    if json {
+        return screen.json(&json!({"accepted": accepted}));
+    }
+    for one in &accepted {
+        let how = match one.fingerprint {
+            Some(_) => "accepted",
+            None => "its pin is removed",
+        };
+        screen.line(&format!("{how}: {} `{}` ({})", one.kind, one.name, one.state))?;
+    }
+    screen.line("every running process follows within a second")
+}
+
+/// `servers pin`: everything that is listed is pinned as it is now.
+pub(super) async fn pin(setup: &Setup, name: Option<UpstreamName>, json: bool) -> Result<(), CliError> {
+    let is_admin = admin(setup)?.is_some();
+    let config = chosen(setup, name.as_ref())?;
+    wiring::ensure_data_dir(&setup.loaded.config)?;
+    let store = match store(setup)? {
+        Some(store) => store,
+        None => wiring::open_store(&setup.loaded.config, crate::clock::IdSource::owner_id(&*setup.system))?,
+    };
+    let done = async {
+        let book = book(Some(&store)).await?;
+        let looked = look(setup, &config, book).await?;
+        let review = looked.review(setup);
+        let waits: Vec<PinChange> =
+            review.changes(name.as_ref()).into_iter().filter(|change| change.pinned.is_some()).collect();
+        if !is_admin && let Some(first) = waits.first() {
+            return Err(CliError::Told(format!(
+                "{} items differ from their pins, {} `{}` of server `{}` first: `tollgate servers diff` shows them. To pin what is \
+                 listed in their place, set TOLLGATE_KEY to the key of somebody with the role `admin`",
+                waits.len(),
+                first.kind,
+                first.name,
+                first.upstream
+            )));
+        }
+        for (name, why) in &looked.silent {
+            note(&format!("`{name}` does not list all it has, and is left out: {why}"));
+        }
+        let mut upstreams: Vec<UpstreamName> = looked.listed.iter().cloned().collect();
+        upstreams.sort();
+        let by = if is_admin { Some(setup.person()?) } else { None };
+        review.pin(&*store, &upstreams, by, context(setup)).await.map_err(told)
+    };
+    let done = done.await;
+    store.close().await;
+    let counts = done?;
+    let mut screen = Screen::new();
+    if json {
+        return screen.json(&json!({"pinned": counts}));
+    }
+    let rows: Vec<Vec<String>> = counts
+        .iter()
+        .flat_map(|(upstream, kinds)| {
+            kinds.iter().map(|(kind, count)| vec![upstream.to_string(), kind.to_string(), count.to_string()])
+        })
+        .collect();
+    screen.table(&["server", "kind", "pinned"], &rows, "no server lists anything that is pinned")
+}
+
+/// What the scan found, item by item.
+pub(super) fn findings(catalog: &Catalog) -> Vec<Value> {
+    let with = catalog.seen.iter().filter(|seen| !seen.item.findings.is_empty());
+    with.map(|seen| {
+        let Seen { item, .. } = seen;
+        json!({
+            "kind": item.kind,
+            "name": shown(&item.name),
+            "exposed": shown(&item.exposed),
+            "findings": item.findings,
+        })
+    })
+    .collect()
+}
+
+/// The same for people.
+pub(super) fn show_findings(screen: &mut Screen, catalog: &Catalog) -> Result<(), CliError> {
+    for Seen { item, .. } in &catalog.seen {
+        for finding in &item.findings {
+            let told = format!(
+                "{} `{}`: {} ({}) at {}: {}",
+                item.kind,
+                shown(&item.name),
+                finding.what,
+                finding.kind.as_str(),
+                finding.at,
+                finding.text
+            );
+            screen.field("finding", &told)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! `GET pins`, `POST pins/accept` and `POST pins/pin`: what is not as it was pinned, and a person who takes it for what it is.
+
+use super::{
+    State, body,
+    error::ApiError,
+    params,
+    person::{Admin, Reader},
+    policies::Bytes,
+};
+use crate::{catalog::AcceptError, model::UpstreamName};
+use axum::{
+    Json,
+    extract::{RawQuery, State as Given},
+};
+use serde_json::{Map, Value, json};
+
+type Reply = Result<Json<Value>, ApiError>;
+
+impl From<AcceptError> for ApiError {
+    fn from(error: AcceptError) -> Self {
+        match error {
+            AcceptError::Nothing(_) => Self::NotFound(error.to_string()),
+            AcceptError::Other(_) | AcceptError::Raced => Self::Conflict(error.to_string()),
+            AcceptError::Store(store) => store.into(),
+        }
+    }
+}
+
+/// What is not as it was pinned.
+pub(super) async fn changes(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+    let of = params::pins(query.as_deref())?.map(UpstreamName::from);
+    if let Some(name) = &of {
+        known(&*port, name)?;
+    }
+    Ok(Json(json!({"changes": port.pin_changes(of)})))
+}
+
+/// Accepts an item, or everything of a server that waits.
+pub(super) async fn accept(
+    Given(port): State,
+    admin: Admin,
+    RawQuery(query): RawQuery,
+    Bytes(bytes): Bytes,
+) -> Reply {
+    params::none(query.as_deref())?;
+    let members = read(&bytes, &["upstream", "name", "fingerprint"])?;
+    let upstream = text(&members, "upstream")?.ok_or_else(|| missing("upstream"))?;
+    let (name, fingerprint) = (text(&members, "name")?, text(&members, "fingerprint")?);
+    let upstream = UpstreamName::from(upstream);
+    known(&*port, &upstream)?;
+    let person = admin.person(&*port)?;
+    let accepted = port.accept_pins(person, upstream, name, fingerprint).await?;
+    Ok(Json(json!({"accepted": accepted})))
+}
+
+/// Pins everything that a server lists as it is now, or that all of them list.
+pub(super) async fn pin(
+    Given(port): State,
+    admin: Admin,
+    RawQuery(query): RawQuery,
+    Bytes(bytes): Bytes,
+) -> Reply {
+    params::none(query.as_deref())?;
+    let of = text(&read(&bytes, &["upstream"])?, "upstream")?.map(UpstreamName::from);
+    if let Some(name) = &of {
+        known(&*port, name)?;
+    }
+    let person = admin.person(&*port)?;
+    Ok(Json(json!({"pinned": port.pin_all(person, of).await?})))
+}
+
+fn known(port: &dyn super::AdminPort, name: &UpstreamName) -> Result<(), ApiError> {
+    let in_force = port.in_force();
+    let config = &in_force.config;
+    match config.upstreams.contains_key(name) || config.disabled.contains_key(name) {
+        true => Ok(()),
+        false => {
+            let shown: String = name.chars().take(64).collect();
+            Err(ApiError::NotFound(format!("servers.toml has no server `{}`", shown.escape_debug())))
+        }
+    }
+}
+
+fn read(bytes: &[u8], known: &[&str]) -> Result<Map<String, Value>, ApiError> {
+    let members = body::members(bytes).map_err(ApiError::BadRequest)?;
+    match members.keys().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(members),
+        Some(name) => {
+            let shown: String = name.chars().take(40).collect();
+            let known = known.join(", ");
+            let told = format!("`{}` is not a member of this: expected {known}", shown.escape_debug());
+            Err(ApiError::BadRequest(told))
+        }
+    }
+}
+
+fn text(members: &Map<String, Value>, name: &str) -> Result<Option<String>, ApiError> {
+    match members.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(ApiError::BadRequest(format!("`{name}` must be a string"))),
+    }
+}
+
+fn missing(name: &str) -> ApiError {
+    ApiError::BadRequest(format!("`{name}` is missing: the name of a server in servers.toml"))
+}

@@ -1,0 +1,222 @@
+//! Pins of what upstreams list: read from the store, held against each list, written at first use and where something waits
+//! for a person. While the store does not say what is pinned, what would need it is not served.
+
+use super::{
+    Gateway, InForce,
+    lifecycle::{Next, Replaced},
+};
+use crate::{
+    catalog::{AcceptError, Accepted, PinChange, Review, Seen, Wanted},
+    evidence::PinContext,
+    model::{EventDraft, PersonId, UpstreamName},
+    pinning::{Book, ItemKind, Observed, Told, Writes, reconcile, shown},
+    store::{Register, RegisterChange, StoreError},
+    upstream::Health,
+};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+/// How soon a store that did not answer is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often lists are held against pins that change under them, before others have their turn.
+const MOST_ROUNDS: usize = 8;
+
+impl Gateway {
+    /// Reads what is pinned. Whether it is something else than before.
+    pub(super) async fn read_pins(&self) -> Result<bool, StoreError> {
+        let entries = self.0.store.register(Register::Pin).await?;
+        Ok(self.0.pins.take_in(&entries))
+    }
+
+    /// Follows the pins that other processes and people write, for ever.
+    pub(super) async fn follow_pins(self) {
+        let mut changes = self.0.store.register_changes();
+        let mut is_due = false;
+        loop {
+            let followed = match self.read_pins().await {
+                Ok(changed) if changed || is_due => self.relist().await,
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            };
+            is_due = followed.is_err();
+            if let Err(error) = followed {
+                tracing::error!(%error, "pins.not_followed");
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = self.0.pins.poked.notified() => is_due = true,
+            }
+        }
+    }
+
+    /// Builds what is in force from what the upstreams list now, and writes what the pins need, until nothing more does.
+    pub(super) async fn relist(&self) -> Result<(), StoreError> {
+        let _turn = self.0.pins.turn.lock().await;
+        for _ in 0..MOST_ROUNDS {
+            let Some(replaced) = self.replace_aside(Next::Lists).await else { return Ok(()) };
+            self.0.people.end_outdated_grants(&replaced.new, false).await?;
+            let writes = self.writes(&replaced.new).await;
+            if writes.is_empty() {
+                return Ok(());
+            }
+            let mut is_full = false;
+            for writes in writes {
+                match self.write(&replaced, writes).await {
+                    Ok(true) => {}
+                    // Another process was first: what it wrote is read and counts.
+                    Ok(false) => break,
+                    // What has no pin is not served, until room is made.
+                    Err(StoreError::RegisterFull(_)) => is_full = true,
+                    Err(error) => return Err(error),
+                }
+            }
+            self.read_pins().await?;
+            if is_full {
+                tracing::error!(
+                    "pins.full: items of servers are not served, because there is no room for their pins"
+                );
+                drop(self.replace_aside(Next::Lists).await);
+                return Ok(());
+            }
+        }
+        // They change faster than they can be written: later is soon enough, nothing is served meanwhile.
+        self.0.pins.poke();
+        tokio::time::sleep(AGAIN).await;
+        Ok(())
+    }
+
+    /// What is to be written about what is listed.
+    async fn writes(&self, in_force: &Arc<InForce>) -> Vec<Writes> {
+        let (in_force, book, now) = (in_force.clone(), self.0.pins.book(), self.0.clock.now());
+        let work = move || {
+            let seen = &in_force.catalog.seen;
+            let observed: Vec<Observed> = seen.iter().map(|seen| seen.item.clone()).collect();
+            let places: HashMap<(&UpstreamName, ItemKind, &str), &Seen> = seen
+                .iter()
+                .map(|seen| ((&seen.item.upstream, seen.item.kind, &*seen.item.name), seen))
+                .collect();
+            let data = &in_force.policies.data;
+            let settings = |name: &UpstreamName| {
+                in_force.config.upstreams.get(name).map(|upstream| upstream.pins).unwrap_or_default()
+            };
+            let form = |item: &Observed| {
+                let seen = places.get(&(&item.upstream, item.kind, &*item.name));
+                seen.map(|seen| data.redact_value(&seen.form()).into_owned()).unwrap_or_default()
+            };
+            let name = |text: &str| shown(&data.redact_text(text)).chars().take(300).collect();
+            reconcile(&book, &settings, &observed, &form, &name, now)
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_default()
+    }
+
+    /// Whether it was written: false where an entry is not as it was read.
+    async fn write(&self, replaced: &Replaced, writes: Writes) -> Result<bool, StoreError> {
+        let in_force = &replaced.new;
+        let context = self.pin_context(in_force);
+        let mut events: Vec<EventDraft> = Vec::new();
+        for told in &writes.told {
+            match told {
+                Told::Pinned { upstream, kind, items, first_use } => {
+                    tracing::info!(%upstream, %kind, items = items.len(), first_use, "pins.pinned");
+                    events.push(context.pinned((upstream, *kind), items, *first_use, None));
+                }
+                Told::Held { record, asks } => {
+                    let why = record.held.as_ref().map(|held| held.why.as_str());
+                    let (upstream, tool) = (&record.upstream, &record.exposed);
+                    tracing::warn!(%upstream, kind = %record.kind, tool, why, asks, "pins.held");
+                    events.extend(context.held(record, *asks));
+                }
+                Told::Found { item, fingerprint, findings } => {
+                    tracing::warn!(upstream = %item.0, kind = %item.1, tool = item.3, "pins.found");
+                    events.push(context.found(item, fingerprint, findings));
+                }
+            }
+        }
+        let changes = writes
+            .entries
+            .into_iter()
+            .map(|write| RegisterChange::set(Register::Pin, write.key, write.value).at(write.expected));
+        self.0.store.set(changes.collect(), events).await
+    }
+
+    fn pin_context<'c>(&self, in_force: &'c InForce) -> PinContext<'c> {
+        PinContext {
+            snapshot: Some(&in_force.policies.snapshot),
+            environment: &in_force.policies.environment,
+            now: self.0.clock.now(),
+        }
+    }
+
+    /// Whether an upstream lists something else than what is in force was built from, so that a call may be decided by a list
+    /// of before. The next one is on its way.
+    pub(super) fn is_outdated(&self, in_force: &InForce, upstream: &UpstreamName) -> bool {
+        let Some(server) = in_force.upstreams.get(upstream) else { return false };
+        let state = server.state();
+        let state = state.borrow();
+        state.health == Health::Up && !in_force.catalog.is_made_of(upstream, &state.listing)
+    }
+
+    /// Waits until what is in force is newer than this.
+    pub(super) async fn catch_up(&self, in_force: &Arc<InForce>) {
+        let _turn = self.0.pins.turn.lock().await;
+        // Whoever had the turn before has done it.
+        if self.0.current.peek().is_or_tries(in_force) {
+            drop(self.replace_aside(Next::Lists).await);
+            // What it brings is written by those whose task that is.
+            self.0.pins.poke();
+        }
+    }
+
+    /// What is not as it was pinned, of one upstream or of all.
+    pub fn pin_changes(&self, of: Option<&UpstreamName>) -> Vec<PinChange> {
+        let in_force = self.in_force();
+        let (book, listed) = (self.0.pins.book(), listed(&in_force));
+        review(&in_force, &book, &listed).changes(of)
+    }
+
+    /// A person accepts what waits.
+    pub async fn accept_pins(&self, by: &PersonId, wanted: Wanted<'_>) -> Result<Vec<Accepted>, AcceptError> {
+        self.read_pins().await?;
+        let in_force = self.in_force();
+        let (book, listed) = (self.0.pins.book(), listed(&in_force));
+        let review = review(&in_force, &book, &listed);
+        let accepted = review.accept(&*self.0.store, by, &wanted, self.pin_context(&in_force)).await?;
+        self.read_pins().await?;
+        self.relist().await?;
+        Ok(accepted)
+    }
+
+    /// A person pins everything that upstreams list as it is now.
+    pub async fn pin_all(
+        &self,
+        by: &PersonId,
+        of: Option<&UpstreamName>,
+    ) -> Result<BTreeMap<UpstreamName, BTreeMap<ItemKind, usize>>, AcceptError> {
+        self.read_pins().await?;
+        let in_force = self.in_force();
+        let (book, listed) = (self.0.pins.book(), listed(&in_force));
+        let upstreams: Vec<UpstreamName> =
+            listed.iter().filter(|name| of.is_none_or(|of| of == *name)).cloned().collect();
+        let review = review(&in_force, &book, &listed);
+        let counts = review.pin(&*self.0.store, &upstreams, Some(by), self.pin_context(&in_force)).await?;
+        self.read_pins().await?;
+        self.relist().await?;
+        Ok(counts)
+    }
+}
+
+/// The upstreams whose lists are known whole.
+fn listed(in_force: &InForce) -> HashSet<UpstreamName> {
+    let states = in_force.upstream_states();
+    let whole = states.iter().filter(|state| state.health == Health::Up && state.missing.is_empty());
+    whole.map(|state| state.name.clone()).collect()
+}
+
+fn review<'r>(in_force: &'r InForce, book: &'r Book, listed: &'r HashSet<UpstreamName>) -> Review<'r> {
+    Review { book, seen: &in_force.catalog.seen, listed, data: &in_force.policies.data }
+}
