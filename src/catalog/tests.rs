@@ -25,6 +25,7 @@ fn upstream(name: &str, prefix: &str) -> UpstreamConfig {
         breaker: BreakerConfig { failures: 5, cooldown: Duration::from_secs(1) },
         labels: vec!["internal".into()],
         asks: crate::config::Asks::ALL,
+        contain: None,
         trust_annotations: false,
         trust_cost: false,
         tools: BTreeMap::new(),
@@ -79,6 +80,7 @@ fn state(name: &str, health: Health, listing: Listing) -> Arc<UpstreamState> {
         capabilities: json!({}),
         server_info: json!({}),
         instructions: None,
+        containment: None,
         generation: 1,
     })
 }
@@ -138,6 +140,7 @@ fn what_begins_with_anothers_prefix_is_withheld() {
     let off = DisabledUpstream {
         name: "off".into(),
         reason: "r".into(),
+        contained: false,
         prefix: "off".into(),
         labels: vec![],
         tools: BTreeMap::new(),

@@ -157,6 +157,7 @@ fn state(upstream: &UpstreamConfig, listing: Listing) -> Arc<UpstreamState> {
         capabilities: Value::Null,
         server_info: Value::Null,
         instructions: None,
+        containment: None,
         generation: 0,
     })
 }

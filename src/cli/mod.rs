@@ -9,6 +9,7 @@ mod audit;
 mod budget;
 mod check;
 mod client_config;
+mod contained;
 pub mod demo_upstream;
 mod exposure;
 mod failure;
@@ -96,6 +97,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Budget(command) => block(budget::budget(Setup::load(&path)?, command)),
         Command::ClientConfig(args) => client_config::client_config(&Setup::load(&path)?, &args),
         Command::DemoUpstream => block(wiring::demo_upstream()),
+        Command::ContainChild { args } => return Ok(crate::upstream::contain::main(args)),
         Command::SuperviseChild { args } => return Ok(wiring::supervise_child(args)),
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -2,7 +2,7 @@
 
 use super::{
     Asks, BreakerConfig, DisabledUpstream, HttpWire, Isolation, RetryConfig, ToolConfig, UpstreamConfig,
-    UpstreamTransport,
+    UpstreamTransport, contain,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
     oauth,
@@ -39,6 +39,7 @@ const KEYS: &[&str] = &[
     "breaker",
     "labels",
     "asks",
+    "contain",
     "trust_annotations",
     "trust_cost",
     "tools",
@@ -183,6 +184,10 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
     let max_concurrency = map.read("max_concurrency", report, count(1, 100_000));
     let max_result_bytes = map.read("max_result_bytes", report, bytes(1 << 10, 1 << 30));
     let asks = map.read("asks", report, asks).unwrap_or(Asks::ALL);
+    let contain = match map.get("contain") {
+        None => Some(None),
+        Some(node) => contain::read(node, input, report).map(Some),
+    };
     let trust_annotations = map.read("trust_annotations", report, boolean).unwrap_or(false);
     let trust_cost = map.read("trust_cost", report, boolean).unwrap_or(false);
     named?;
@@ -202,13 +207,15 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
                 breaker: breaker.unwrap_or(BreakerConfig { failures: 5, cooldown: Duration::from_secs(30) }),
                 labels,
                 asks,
+                contain: contain?.map(Arc::new),
                 trust_annotations,
                 trust_cost,
                 tools,
             })));
         }
     };
-    Some(Read::Disabled(DisabledUpstream { name, reason, prefix, labels, tools }))
+    let contained = matches!(contain, Some(Some(_)));
+    Some(Read::Disabled(DisabledUpstream { name, reason, contained, prefix, labels, tools }))
 }
 
 /// A list of what may be asked.
@@ -304,7 +311,7 @@ fn transport(
             })
         }
         (None, Some(node)) => {
-            for key in ["env", "env_file", "cwd"] {
+            for key in ["env", "env_file", "cwd", "contain"] {
                 only(key, "command", report);
             }
             let url = url(node, env, report);

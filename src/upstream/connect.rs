@@ -5,6 +5,7 @@
 
 use super::{
     call::Call,
+    contain::Containment,
     dialect::Dialect,
     http::{Fault, Http, TwoUrls, listen_filter},
     inbox::{ServerResponse, Signals},
@@ -36,6 +37,8 @@ pub(super) struct Hello {
     pub(super) capabilities: Value,
     pub(super) server_info: Value,
     pub(super) instructions: Option<String>,
+    /// What keeps its process within its limits.
+    pub(super) containment: Option<Arc<Containment>>,
 }
 
 /// One connection over which requests can be made.
@@ -119,7 +122,7 @@ fn hello(era: Era, mut result: Value) -> Hello {
         Value::String(text) => Some(text),
         _ => None,
     };
-    Hello { era, speaks_both, capabilities, server_info, instructions }
+    Hello { era, speaks_both, capabilities, server_info, instructions, containment: None }
 }
 
 fn discover_call(timeout: Duration) -> Arc<Call> {

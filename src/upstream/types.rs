@@ -1,7 +1,10 @@
 //! What is said to an upstream and what comes back. Results stay JSON values, so that what Tollgate
 //! does not know passes unchanged.
 
-use super::refusal::{Failure, HttpRefusal};
+use super::{
+    contain::Containment,
+    refusal::{Failure, HttpRefusal},
+};
 use crate::model::{RetryPlan, RpcError, TraceId, UpstreamName};
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
@@ -148,6 +151,8 @@ pub struct UpstreamState {
     pub server_info: Value,
     /// Its `instructions`.
     pub instructions: Option<String>,
+    /// What keeps it within its limits, where it is contained and was started.
+    pub containment: Option<Arc<Containment>>,
     /// Counts up with every change of the listing.
     pub generation: u64,
 }

@@ -58,6 +58,7 @@ fn config(transport: UpstreamTransport) -> UpstreamConfig {
         breaker: BreakerConfig { failures: 3, cooldown: Duration::from_secs(600) },
         labels: Vec::new(),
         asks: Asks::ALL,
+        contain: None,
         trust_annotations: false,
         trust_cost: false,
         tools: BTreeMap::new(),

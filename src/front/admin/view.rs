@@ -348,6 +348,8 @@ fn disabled_upstream(upstream: &DisabledUpstream) -> Value {
         "reason": upstream.reason,
         "failed_attempts": 0,
         "missing": [],
+        "contained": upstream.contained,
+        "containment": null,
         "era": null,
         "server_info": null,
         "tools": 0,
@@ -382,6 +384,8 @@ pub fn upstream(config: Option<&UpstreamConfig>, state: &UpstreamState, data: &D
         "reason": reason,
         "failed_attempts": attempts,
         "missing": *state.missing,
+        "contained": config.is_some_and(|c| c.contain.is_some()),
+        "containment": state.containment,
         "era": state.era.map(|era| match era {
             Era::Legacy => "legacy",
             Era::Modern => "modern",

@@ -103,6 +103,7 @@ fn files() -> CheckedFiles {
         breaker: BreakerConfig { failures: 5, cooldown: std::time::Duration::ZERO },
         labels: vec!["external".into()],
         asks: crate::config::Asks::ALL,
+        contain: None,
         trust_annotations: false,
         trust_cost: false,
         tools: Default::default(),
@@ -149,6 +150,7 @@ fn files() -> CheckedFiles {
             crate::config::DisabledUpstream {
                 name: "attic".into(),
                 reason: "`enabled = false` in servers.toml".to_owned(),
+                contained: false,
                 prefix: "attic".to_owned(),
                 labels: Vec::new(),
                 tools: std::collections::BTreeMap::new(),
@@ -483,6 +485,7 @@ impl AdminPort for Scripted {
             capabilities: Value::Null,
             server_info: Value::Null,
             instructions: None,
+            containment: None,
             generation: 1,
         })]
     }
