@@ -39,6 +39,7 @@ pub(crate) fn config(url: url::Url, wire: HttpWire) -> UpstreamConfig {
         labels: Vec::new(),
         asks: Asks::ALL,
         contain: None,
+        apps: None,
         trust_annotations: false,
         trust_cost: false,
         tools: BTreeMap::new(),

@@ -1,7 +1,7 @@
 //! Merges what upstreams list into one catalog, the same for the same listings, and remembers who had a name first.
 
 use super::{
-    SchemaCache, ToolSchema,
+    SchemaCache, ToolSchema, apps,
     entry::{Catalog, Claim, ItemEntry, MOST_SENTENCES, ToolEntry},
     naming,
     resolved::resolved,
@@ -10,7 +10,7 @@ use super::{
     tool::{COMPILED_AT_ONCE, Kept, declare_objects, fault_of, fingerprint, traits},
 };
 use crate::{
-    config::{Config, Formats, GatewayConfig, ToolConfig, UpstreamConfig},
+    config::{AppsConfig, Config, Formats, GatewayConfig, ToolConfig, UpstreamConfig},
     model::{Fingerprint, UpstreamName, Uri, pointer::Pointer},
     redaction::{DataRules, SchemaMarks, display_text},
     upstream::{Health, UpstreamState},
@@ -59,6 +59,7 @@ pub(super) enum Kind {
     Resource,
     Template,
     Prompt,
+    Skill,
 }
 
 impl Kind {
@@ -68,13 +69,14 @@ impl Kind {
             Self::Resource => "resource",
             Self::Template => "resource template",
             Self::Prompt => "prompt",
+            Self::Skill => "skill",
         }
     }
 
     /// The member of an item that names it.
     fn member(self) -> &'static str {
         match self {
-            Self::Resource => "uri",
+            Self::Resource | Self::Skill => "uri",
             Self::Template => "uriTemplate",
             Self::Prompt | Self::Tool => "name",
         }
@@ -83,7 +85,7 @@ impl Kind {
 
 impl CatalogBuilder {
     /// Masked before it is cut: half a secret is one no detector knows.
-    fn told(&self, text: &str, most: usize) -> String {
+    pub(super) fn told(&self, text: &str, most: usize) -> String {
         display_text(&self.data.redact_text(text), most)
     }
 
@@ -134,6 +136,13 @@ impl CatalogBuilder {
             let sentences = catalog.withheld.len();
             let separator = &config.gateway.separator;
             kept.at_once = COMPILED_AT_ONCE;
+            if let Some(apps) = &upstream.apps {
+                catalog.apps.insert(upstream.name.clone(), apps.clone());
+            }
+            // First: what lies in a skill is known by it.
+            for item in &state.listing.skills {
+                self.add_skill(&mut catalog, upstream, item);
+            }
             for item in &state.listing.tools {
                 self.add_tool(&mut catalog, upstream, &config.gateway, item, &mut kept);
             }
@@ -159,7 +168,7 @@ impl CatalogBuilder {
     }
 
     /// Whether this upstream may have this name, and if not, why.
-    fn claim(
+    pub(super) fn claim(
         &mut self,
         kind: Kind,
         name: &Arc<str>,
@@ -309,7 +318,7 @@ impl CatalogBuilder {
                 .collect(),
             cost: table.cost_usd,
             expected_result_tokens: table.expected_result_tokens,
-            item: shown_tool(item, &exposed, output.is_some()),
+            item: shown_tool(item, &exposed, output.is_some(), upstream),
             output,
             fingerprint,
             exposed: exposed.clone(),
@@ -338,7 +347,7 @@ impl CatalogBuilder {
                 Err("its template cannot be understood".to_owned())
             }
             Kind::Template => Ok(own.to_owned()),
-            Kind::Prompt | Kind::Tool => {
+            Kind::Prompt | Kind::Tool | Kind::Skill => {
                 let full = naming::full_name(&upstream.prefix, separator, own);
                 if naming::reserved(&full, separator) {
                     return Err("`tollgate` is reserved".to_owned());
@@ -353,7 +362,19 @@ impl CatalogBuilder {
 
     /// What stands in front of a URI or template that another upstream had first: a URI stays as it is written, but two
     /// upstreams' are not one resource.
-    fn alias_for(&self, upstream: &UpstreamConfig, kind: Kind, name: &Arc<str>) -> Option<Arc<str>> {
+    pub(super) fn alias_for(
+        &self,
+        catalog: &Catalog,
+        upstream: &UpstreamConfig,
+        kind: Kind,
+        name: &Arc<str>,
+    ) -> Option<Arc<str>> {
+        // What lies in a skill goes with it.
+        if kind == Kind::Resource
+            && let Some(skill) = catalog.skill_alias_of(&upstream.name, name)
+        {
+            return skill.entry.alias.clone();
+        }
         // What another's template stands for is that one's, too.
         let of_a_template = || {
             let first = self.claims.iter().find(|claim| claim.template.matches(name));
@@ -368,13 +389,18 @@ impl CatalogBuilder {
     }
 
     /// Whether an upstream has as many templates as it may, so that a new one is withheld.
-    fn has_most_templates(&self, upstream: &UpstreamName, name: &str) -> bool {
+    pub(super) fn has_most_templates(&self, upstream: &UpstreamName, name: &str) -> bool {
         self.claims.iter().all(|claim| &*claim.name != name)
             && self.claims.iter().filter(|claim| claim.upstream == *upstream).count() >= MOST_TEMPLATES
     }
 
     /// Remembers who had a template, from the first time that it was listed.
-    fn remember_template(&mut self, upstream: &UpstreamName, name: &Arc<str>, template: &UriTemplate) {
+    pub(super) fn remember_template(
+        &mut self,
+        upstream: &UpstreamName,
+        name: &Arc<str>,
+        template: &UriTemplate,
+    ) {
         match self.claims.iter_mut().find(|claim| claim.name == *name) {
             Some(claim) => claim.listed = self.merge,
             None => self.claims.push(Claim {
@@ -410,7 +436,7 @@ impl CatalogBuilder {
             }
         };
         let mut name = seen_by_globs(kind, &listed);
-        let alias = self.alias_for(upstream, kind, &name);
+        let alias = self.alias_for(catalog, upstream, kind, &name);
         if let Some(prefix) = &alias {
             if let (Kind::Resource, Ok(own)) = (kind, Uri::parse(own)) {
                 let aliases = catalog.aliases.entry(upstream.name.clone()).or_default();
@@ -433,7 +459,7 @@ impl CatalogBuilder {
         let slots = match kind {
             Kind::Resource => &mut catalog.resources,
             Kind::Template => &mut catalog.templates,
-            Kind::Prompt | Kind::Tool => &mut catalog.prompts,
+            Kind::Prompt | Kind::Tool | Kind::Skill => &mut catalog.prompts,
         };
         if let Err(why) = self.claim(kind, &name, &upstream.name, slots.contains_key(&name)) {
             return catalog.withheld.push(why);
@@ -443,6 +469,14 @@ impl CatalogBuilder {
         }
         let mut item = item.clone();
         naming::strip_reserved(&mut item);
+        let gone = apps::cap(&mut item, upstream.apps.as_deref().unwrap_or(&AppsConfig::default()));
+        if let (false, Kind::Resource | Kind::Template) = (gone.is_empty(), kind) {
+            let (shown, upstream) = (self.told(&listed, 120), &upstream.name);
+            let gone = self.told(&gone.join(", "), 300);
+            catalog.withheld.push(format!(
+                "page `{shown}` is listed without {gone}: `apps` of upstream `{upstream}` does not grant it"
+            ));
+        }
         if let Some(slot) = item.get_mut(member) {
             *slot = Value::String(listed.clone());
         }
@@ -462,9 +496,10 @@ impl CatalogBuilder {
 }
 
 /// A tool as agents see it: under its own name in lists, and without a result schema that has a fault.
-fn shown_tool(item: &Value, exposed: &str, has_output: bool) -> Value {
+fn shown_tool(item: &Value, exposed: &str, has_output: bool, upstream: &UpstreamConfig) -> Value {
     let mut shown = item.clone();
     naming::strip_reserved(&mut shown);
+    apps::cap(&mut shown, upstream.apps.as_deref().unwrap_or(&AppsConfig::default()));
     if let Some(name) = shown.get_mut("name") {
         *name = Value::String(exposed.to_owned());
     }
@@ -479,6 +514,6 @@ fn shown_tool(item: &Value, exposed: &str, has_output: bool) -> Value {
 fn seen_by_globs(kind: Kind, listed: &str) -> Arc<str> {
     match kind {
         Kind::Resource => Uri::parse(listed).map_or_else(|_| listed.into(), |uri| uri.as_str().into()),
-        Kind::Template | Kind::Prompt | Kind::Tool => listed.into(),
+        Kind::Template | Kind::Prompt | Kind::Tool | Kind::Skill => listed.into(),
     }
 }

@@ -1,5 +1,6 @@
 //! What all upstreams have, merged into one deterministic catalog, named, and scoped per agent.
 
+mod apps;
 mod build;
 mod entry;
 mod links;
@@ -8,12 +9,14 @@ mod pages;
 mod resolved;
 mod schema;
 pub mod search;
+mod skills;
 mod template;
 mod tool;
 mod view;
 
+pub use apps::is_for_pages_only;
 pub use build::CatalogBuilder;
-pub use entry::{Catalog, ItemEntry, ToolEntry};
+pub use entry::{Catalog, ItemEntry, SkillEntry, SkillFile, ToolEntry};
 pub use schema::{
     ArgumentSchema, Budget, Misfit, SchemaCache, SchemaError, ToolSchema, UncheckedKeyword, Violation,
     param_headers,
@@ -21,5 +24,7 @@ pub use schema::{
 pub use tool::{by_tables, fingerprint};
 pub use view::{Covered, Digests, View, digest};
 
+#[cfg(test)]
+mod skills_tests;
 #[cfg(test)]
 mod tests;

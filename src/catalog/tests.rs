@@ -8,7 +8,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-fn upstream(name: &str, prefix: &str) -> UpstreamConfig {
+pub(super) fn upstream(name: &str, prefix: &str) -> UpstreamConfig {
     UpstreamConfig {
         name: name.into(),
         transport: UpstreamTransport::Stdio {
@@ -26,13 +26,14 @@ fn upstream(name: &str, prefix: &str) -> UpstreamConfig {
         labels: vec!["internal".into()],
         asks: crate::config::Asks::ALL,
         contain: None,
+        apps: None,
         trust_annotations: false,
         trust_cost: false,
         tools: BTreeMap::new(),
     }
 }
 
-fn config(upstreams: Vec<UpstreamConfig>) -> Config {
+pub(super) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
     Config {
         path: "servers.toml".into(),
         gateway: GatewayConfig {
@@ -70,7 +71,7 @@ fn config(upstreams: Vec<UpstreamConfig>) -> Config {
     }
 }
 
-fn state(name: &str, health: Health, listing: Listing) -> Arc<UpstreamState> {
+pub(super) fn state(name: &str, health: Health, listing: Listing) -> Arc<UpstreamState> {
     Arc::new(UpstreamState {
         name: name.into(),
         health,
@@ -392,7 +393,12 @@ fn the_fingerprint_sees_what_a_model_reads() {
     assert_ne!(fingerprint(&name, &base), fingerprint(&"b".into(), &base));
 }
 
-fn capability(id: &str, tools: &[&str], resources: &[&str], prompts: &[&str]) -> (CapabilityId, Capability) {
+pub(super) fn capability(
+    id: &str,
+    tools: &[&str],
+    resources: &[&str],
+    prompts: &[&str],
+) -> (CapabilityId, Capability) {
     let globs = |texts: &[&str]| texts.iter().map(|t| Glob::parse(t).unwrap()).collect();
     let capability = Capability {
         id: id.into(),
@@ -405,7 +411,7 @@ fn capability(id: &str, tools: &[&str], resources: &[&str], prompts: &[&str]) ->
     (id.into(), capability)
 }
 
-fn agent(capabilities: &[&str]) -> Agent {
+pub(super) fn agent(capabilities: &[&str]) -> Agent {
     Agent {
         id: AgentId::from("x"),
         agent_type: "".into(),
@@ -435,6 +441,7 @@ fn an_agent_sees_and_finds_only_what_its_capabilities_cover() {
             json!({"uriTemplate": "db://{x}"}),
         ],
         prompts: vec![json!({"name": "p"}), json!({"name": "q"})],
+        ..Listing::default()
     };
     let catalog = CatalogBuilder::default().build(&config, &[state("f", Health::Up, listing)]);
     let authority = Authority {

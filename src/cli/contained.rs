@@ -19,8 +19,12 @@ pub(super) async fn problems(path: &Path, config: &Config) -> Vec<Problem> {
             Some(Ok(stands)) => {
                 let missing = stands.missing.join("; ");
                 match limits.best_effort {
-                    true => (Severity::Lint, format!("upstream `{name}` is contained in part only: {missing}")),
-                    false => (Severity::Error, format!("upstream `{name}` cannot be contained here: {missing}")),
+                    true => {
+                        (Severity::Lint, format!("upstream `{name}` is contained in part only: {missing}"))
+                    }
+                    false => {
+                        (Severity::Error, format!("upstream `{name}` cannot be contained here: {missing}"))
+                    }
                 }
             }
             Some(Err(why)) => (Severity::Error, format!("upstream `{name}` is not started: {why}")),
@@ -30,7 +34,13 @@ pub(super) async fn problems(path: &Path, config: &Config) -> Vec<Problem> {
             Severity::Error => "a kernel that gives it, less to ask for, or best_effort = true in `contain`",
         };
         let expected = expected.to_owned();
-        problems.push(Problem { place: contain_place(path, name), severity, message, expected, strict: false });
+        problems.push(Problem {
+            place: contain_place(path, name),
+            severity,
+            message,
+            expected,
+            strict: false,
+        });
     }
     problems
 }

@@ -103,7 +103,12 @@ fn place(
     report: &mut Report<'_>,
 ) -> Option<PathBuf> {
     if written.is_empty() || written.contains(['*', '?', '\0']) {
-        mismatch(node, key, "paths of files or folders, without globs: a folder goes with all that is in it", report);
+        mismatch(
+            node,
+            key,
+            "paths of files or folders, without globs: a folder goes with all that is in it",
+            report,
+        );
         return None;
     }
     let rest = match written.strip_prefix('~') {
@@ -112,7 +117,12 @@ fn place(
         Some(rest) => match rest.strip_prefix('/') {
             Some(rest) => rest,
             None => {
-                mismatch(node, key, "`~` or `~/…` for your own home folder; another's is written out", report);
+                mismatch(
+                    node,
+                    key,
+                    "`~` or `~/…` for your own home folder; another's is written out",
+                    report,
+                );
                 return None;
             }
         },
@@ -157,8 +167,7 @@ pub(crate) fn own_within<'o>(path: &Path, own: &'o [PathBuf]) -> Option<&'o Path
 /// What of Tollgate's no contained server reaches: servers.toml, the bundle, the data directory and the store.
 fn own_places(config: &Config) -> Vec<PathBuf> {
     let store = &config.store.path;
-    let mut own =
-        vec![config.path.clone(), config.gateway.policies.clone(), config.gateway.data_dir.clone()];
+    let mut own = vec![config.path.clone(), config.gateway.policies.clone(), config.gateway.data_dir.clone()];
     // The journal stands beside the store's file.
     own.extend([store.clone(), store.with_extension("journal")]);
     own
@@ -169,7 +178,9 @@ pub(super) fn guard(written: &[Entry], config: &mut Config, report: &mut Report<
     let own = own_places(config);
     for entry in written {
         let Some(node) = entry.value.get("contain") else { continue };
-        let Some(upstream) = config.upstreams.get_mut(&UpstreamName::from(entry.key.as_str())) else { continue };
+        let Some(upstream) = config.upstreams.get_mut(&UpstreamName::from(entry.key.as_str())) else {
+            continue;
+        };
         let Some(contain) = &upstream.contain else { continue };
         let guarded = ContainConfig { own: own.clone(), ..ContainConfig::clone(contain) };
         for (key, paths) in [("read", &guarded.read), ("write", &guarded.write)] {

@@ -1,5 +1,6 @@
 //! servers.toml: raw image (unknown keys refused) → resolved and cross-checked with the bundle.
 
+mod apps;
 mod argument;
 mod contain;
 mod credentials;
@@ -25,8 +26,8 @@ mod zones;
 mod tests;
 
 pub use argument::secret as secret_in_argument;
-pub use contain::{contain_place, contained};
 pub(crate) use contain::own_within;
+pub use contain::{contain_place, contained};
 pub use listed::{Listed, Listings};
 pub use load::{
     Bundle, Loaded, compile_bundle, compile_kept, digest_material, load, load_bundle, load_knowing,

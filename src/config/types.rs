@@ -306,6 +306,8 @@ pub struct UpstreamConfig {
     pub asks: Asks,
     /// What it may reach of this machine; none: whatever its user may.
     pub contain: Option<Arc<ContainConfig>>,
+    /// What its pages may ask of the host that shows them; none: nothing.
+    pub apps: Option<Arc<AppsConfig>>,
     /// Whether the tools' annotations are believed.
     pub trust_annotations: bool,
     /// Whether cost that it reports counts.
@@ -500,6 +502,23 @@ pub enum CpuLimit {
     Time(Duration),
     /// How much all may use at a time, in thousandths of a core.
     Cores(u64),
+}
+
+/// `apps`: origins and permissions that pages of an upstream may have (MCP Apps). What is not named is taken out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppsConfig {
+    /// To connect to.
+    pub connect_domains: Vec<String>,
+    /// To load scripts, styles, pictures and the like from.
+    pub resource_domains: Vec<String>,
+    /// To show in frames.
+    pub frame_domains: Vec<String>,
+    /// For the base of relative links.
+    pub base_uri_domains: Vec<String>,
+    /// Origins of their own that the host may give them.
+    pub domains: Vec<String>,
+    /// As pages name them: `camera`, `microphone`, `geolocation`, `clipboardWrite`.
+    pub permissions: Vec<String>,
 }
 
 /// `isolation`

@@ -2,7 +2,7 @@
 
 use super::{
     Asks, BreakerConfig, DisabledUpstream, HttpWire, Isolation, RetryConfig, ToolConfig, UpstreamConfig,
-    UpstreamTransport, contain,
+    UpstreamTransport, apps, contain,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
     oauth,
@@ -38,6 +38,7 @@ const KEYS: &[&str] = &[
     "retry",
     "breaker",
     "labels",
+    "apps",
     "asks",
     "contain",
     "trust_annotations",
@@ -184,6 +185,10 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
     let max_concurrency = map.read("max_concurrency", report, count(1, 100_000));
     let max_result_bytes = map.read("max_result_bytes", report, bytes(1 << 10, 1 << 30));
     let asks = map.read("asks", report, asks).unwrap_or(Asks::ALL);
+    let apps = match map.get("apps") {
+        None => Some(None),
+        Some(node) => apps::read(node, report).map(|apps| Some(Arc::new(apps))),
+    };
     let contain = match map.get("contain") {
         None => Some(None),
         Some(node) => contain::read(node, input, report).map(Some),
@@ -208,6 +213,7 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
                 labels,
                 asks,
                 contain: contain?.map(Arc::new),
+                apps: apps?,
                 trust_annotations,
                 trust_cost,
                 tools,

@@ -24,6 +24,7 @@ mod refusal;
 mod scan;
 mod server;
 mod set;
+mod skills;
 mod slots;
 mod sse;
 mod stdio;

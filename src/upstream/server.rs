@@ -426,6 +426,12 @@ impl Upstream for Server {
         self.state.borrow().era
     }
 
+    fn list_again(&self) {
+        if let Some(connection) = self.main.load_full() {
+            connection.signals().changed.notify_one();
+        }
+    }
+
     fn updates(&self) -> broadcast::Receiver<ResourceUpdate> {
         self.updates.subscribe()
     }

@@ -114,6 +114,8 @@ pub struct Listing {
     pub templates: Vec<Value>,
     /// `prompts/list`
     pub prompts: Vec<Value>,
+    /// `skills/list`
+    pub skills: Vec<Value>,
 }
 
 /// How an upstream stands.
@@ -178,6 +180,8 @@ pub trait Upstream: Send + Sync + std::fmt::Debug {
     fn updates(&self) -> tokio::sync::broadcast::Receiver<ResourceUpdate> {
         tokio::sync::broadcast::channel(1).1
     }
+    /// Has its lists read again: what it serves is not what it listed.
+    fn list_again(&self) {}
     /// Asks the upstream to tell of changes of a resource (`resources/subscribe`, or `subscriptions/listen`), or to
     /// stop. Counted: it stops with the last who stops. Renewed when the upstream comes back.
     fn watch_resource<'a>(&'a self, _uri: &'a str, _on: bool) -> BoxFuture<'a, Result<(), UpstreamError>> {

@@ -61,6 +61,7 @@ fn config(name: &str, transport: UpstreamTransport) -> UpstreamConfig {
         labels: Vec::new(),
         asks: Asks::ALL,
         contain: None,
+        apps: None,
         trust_annotations: false,
         trust_cost: false,
         tools: BTreeMap::new(),

@@ -356,6 +356,7 @@ fn disabled_upstream(upstream: &DisabledUpstream) -> Value {
         "resources": 0,
         "resource_templates": 0,
         "prompts": 0,
+        "skills": 0,
     })
 }
 
@@ -395,6 +396,7 @@ pub fn upstream(config: Option<&UpstreamConfig>, state: &UpstreamState, data: &D
         "resources": state.listing.resources.len(),
         "resource_templates": state.listing.templates.len(),
         "prompts": state.listing.prompts.len(),
+        "skills": state.listing.skills.len(),
     })
 }
 

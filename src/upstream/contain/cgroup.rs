@@ -75,7 +75,9 @@ impl Place {
     fn join(&self, folder: &Path, pid: u32, config: &ContainConfig, open: Entered) -> Option<Entered> {
         sweep(folder);
         if self.is_unified() {
-            for (controller, wanted) in [("memory", open.memory), ("pids", open.processes), ("cpu", open.cores)] {
+            for (controller, wanted) in
+                [("memory", open.memory), ("pids", open.processes), ("cpu", open.cores)]
+            {
                 if wanted {
                     // Whether it is on shows in the files that the group has.
                     fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}")).ok();
@@ -89,8 +91,8 @@ impl Place {
             return None;
         }
         let made = self.limit(&group, config, open);
-        let entered = made != Entered::default()
-            && fs::write(group.join("cgroup.procs"), pid.to_string()).is_ok();
+        let entered =
+            made != Entered::default() && fs::write(group.join("cgroup.procs"), pid.to_string()).is_ok();
         if !entered {
             fs::remove_dir(&group).ok();
         }
@@ -116,10 +118,8 @@ impl Place {
             }
             limit
         });
-        let processes = config
-            .processes
-            .filter(|_| open.processes)
-            .is_some_and(|most| put("pids.max", most.to_string()));
+        let processes =
+            config.processes.filter(|_| open.processes).is_some_and(|most| put("pids.max", most.to_string()));
         let cores = match config.cpu.filter(|_| open.cores) {
             Some(CpuLimit::Cores(thousandths)) => {
                 let quota = (thousandths * PERIOD / 1000).max(1000);

@@ -85,9 +85,9 @@ fn limits(
                 true => "",
                 false => ", or user namespaces",
             };
-            stands.missing.push(format!(
-                "{shown} (a control group that can be made beside Tollgate's own{else_by})"
-            ));
+            stands
+                .missing
+                .push(format!("{shown} (a control group that can be made beside Tollgate's own{else_by})"));
         }
     }
     match config.cpu {
@@ -104,7 +104,9 @@ fn limits(
             match groups.cores {
                 true => stands.by.push(format!("{shown} (control group)")),
                 false => {
-                    stands.missing.push(format!("{shown} (a control group that can be made beside Tollgate's own)"));
+                    stands
+                        .missing
+                        .push(format!("{shown} (a control group that can be made beside Tollgate's own)"));
                 }
             }
         }

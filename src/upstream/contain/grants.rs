@@ -11,9 +11,8 @@ use std::{
 };
 
 /// Programs, libraries and what they share.
-const SYSTEM: &[&str] = &[
-    "/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/nix/store", "/gnu/store",
-];
+const SYSTEM: &[&str] =
+    &["/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/nix/store", "/gnu/store"];
 
 /// What libraries read of the machine. No secret is among them: `/etc/shadow`, `/etc/ssl/private` and the like are not.
 const MACHINE: &[&str] = &[
@@ -113,9 +112,8 @@ pub(super) fn of(config: &ContainConfig, command: &[OsString]) -> Result<Grants,
         }
     }
     grants.read.extend(config.read.iter().cloned());
-    grants.sockets = config.write.iter().any(|path| {
-        fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
-    });
+    grants.sockets =
+        config.write.iter().any(|path| fs::metadata(path).is_ok_and(|found| found.file_type().is_socket()));
     grants.write.extend(config.write.iter().cloned());
     Ok(grants)
 }
@@ -165,6 +163,10 @@ fn beside(program: &Path, into: &mut BTreeSet<PathBuf>) {
     packages(program, into);
     let Some(folder) = program.parent() else { return };
     let Some(above) = folder.parent() else { return };
+    // `…/shims/PROGRAM` of pyenv, asdf and the like looks for the version to run in the folder above.
+    if folder.file_name() == Some(OsStr::new("shims")) && above.join("versions").is_dir() {
+        into.insert(above.to_owned());
+    }
     if folder.file_name() == Some(OsStr::new("bin")) && above != Path::new("/") {
         for name in ["bin", "lib", "lib64", "libexec", "pyvenv.cfg"] {
             let path = above.join(name);
@@ -230,11 +232,14 @@ mod tests {
         for path in ["venv/bin", "venv/lib", "venv/pyvenv.cfg", "base/bin", "base/lib"] {
             assert!(grants.read.contains(&at(path)), "{path}: {:?}", grants.read);
         }
-        let opened = |path: &Path| grants.read.iter().chain(&grants.write).any(|granted| path.starts_with(granted));
+        let opened =
+            |path: &Path| grants.read.iter().chain(&grants.write).any(|granted| path.starts_with(granted));
         for path in ["base/secrets", "venv", "base", "."] {
             assert!(!opened(&at(path)), "{path}");
         }
-        for path in ["/root/.ssh/id_ed25519", "/home/a/.ssh", "/etc/shadow", "/proc/1/environ", "/run/docker.sock"] {
+        for path in
+            ["/root/.ssh/id_ed25519", "/home/a/.ssh", "/etc/shadow", "/proc/1/environ", "/run/docker.sock"]
+        {
             assert!(!opened(Path::new(path)), "{path}");
         }
     }
@@ -264,11 +269,15 @@ mod tests {
         let command = [root.join("run").into_os_string(), root.join("servers.toml").into_os_string()];
         let own = vec![root.join("servers.toml"), root.join("data")];
         let check = |read: &Path, expect: bool| {
-            let config = ContainConfig { read: vec![read.to_owned()], own: own.clone(), ..Default::default() };
+            let config =
+                ContainConfig { read: vec![read.to_owned()], own: own.clone(), ..Default::default() };
             let granted = of(&config, &command);
             assert_eq!(granted.is_ok(), expect, "{}: {granted:?}", read.display());
             if let Ok(granted) = granted {
-                assert!(!granted.read.contains(&root.join("servers.toml")), "an argument opens nothing of its own");
+                assert!(
+                    !granted.read.contains(&root.join("servers.toml")),
+                    "an argument opens nothing of its own"
+                );
             }
         };
         check(&root, false);

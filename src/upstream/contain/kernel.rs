@@ -2,8 +2,8 @@
 
 use super::grants::Grants;
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, LandlockStatus, PathBeneath,
-    PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, LandlockStatus,
+    PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
 use rustix::{
     process::{getegid, geteuid},
@@ -180,8 +180,7 @@ pub(super) fn filter_sockets(network: bool, named: bool) -> Result<(), String> {
         return Ok(());
     }
     let arch = std::env::consts::ARCH.try_into().map_err(|_| "not on this processor".to_owned())?;
-    let filter =
-        SeccompFilter::new(refused, SeccompAction::Allow, SeccompAction::Errno(EACCES), arch);
+    let filter = SeccompFilter::new(refused, SeccompAction::Allow, SeccompAction::Errno(EACCES), arch);
     let program: Result<BpfProgram, _> = filter.and_then(BpfProgram::try_from);
     let program = program.map_err(|error| error.to_string())?;
     apply_filter(&program).map_err(|error| error.to_string())

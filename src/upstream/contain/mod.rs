@@ -89,14 +89,10 @@ fn wrap(
 
 /// What would stand for an upstream, tried by a process that takes the limits on and ends; none where it is not
 /// contained. The server itself is not started.
-pub async fn tried(
-    upstream: &UpstreamConfig,
-    own_binary: &Path,
-) -> Option<Result<Containment, String>> {
+pub async fn tried(upstream: &UpstreamConfig, own_binary: &Path) -> Option<Result<Containment, String>> {
     let config = upstream.contain.as_ref()?;
     let UpstreamTransport::Stdio { command, env, cwd } = &upstream.transport else { return None };
-    let wrapped = program(own_binary, command)
-        .and_then(|command| wrap(own_binary, TRY, config, &command));
+    let wrapped = program(own_binary, command).and_then(|command| wrap(own_binary, TRY, config, &command));
     Some(match wrapped {
         Ok(wrapped) => trial(&wrapped, environment(env), cwd).await,
         Err(why) => Err(why),
@@ -196,7 +192,10 @@ fn restrict(config: &ContainConfig, command: &[OsString]) -> Result<Containment,
 
 #[cfg(not(target_os = "linux"))]
 fn restrict(_: &ContainConfig, _: &[OsString]) -> Result<Containment, String> {
-    Ok(Containment { by: Vec::new(), missing: vec!["all of it: servers are contained on Linux only".to_owned()] })
+    Ok(Containment {
+        by: Vec::new(),
+        missing: vec!["all of it: servers are contained on Linux only".to_owned()],
+    })
 }
 
 fn become_server(command: &[OsString]) -> Result<ExitCode, String> {

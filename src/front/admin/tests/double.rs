@@ -104,6 +104,7 @@ fn files() -> CheckedFiles {
         labels: vec!["external".into()],
         asks: crate::config::Asks::ALL,
         contain: None,
+        apps: None,
         trust_annotations: false,
         trust_cost: false,
         tools: Default::default(),
