@@ -40,6 +40,24 @@ pub(super) fn cap(item: &mut Value, granted: &AppsConfig) -> Vec<String> {
     gone
 }
 
+/// Takes out of a content that is a list of URLs, which older hosts show in a frame, those whose origin is not granted.
+fn cap_frames(content: &mut Value, granted: &AppsConfig) {
+    let member = |name: &str| content.get(name).and_then(Value::as_str).map(str::to_ascii_lowercase);
+    let is_page = member("uri").is_some_and(|uri| uri.starts_with("ui:"));
+    if !is_page || !member("mimeType").is_some_and(|kind| kind.starts_with("text/uri-list")) {
+        return;
+    }
+    let Some(map) = content.as_object_mut() else { return };
+    // As bytes it is looked at by nobody.
+    map.shift_remove("blob");
+    let Some(Value::String(text)) = map.get_mut("text") else { return };
+    let keeps = |line: &&str| {
+        let origin = url::Url::parse(line.trim()).ok().map(|url| url.origin().ascii_serialization());
+        origin.is_some_and(|origin| granted.frame_domains.iter().any(|pattern| covers(pattern, &origin)))
+    };
+    *text = text.lines().filter(keeps).collect::<Vec<_>>().join("\n");
+}
+
 fn cap_ui(ui: &mut Map<String, Value>, granted: &AppsConfig, gone: &mut Vec<String>) {
     if ui.contains_key("csp") {
         cap_csp(ui, "csp", granted, gone);
@@ -139,6 +157,16 @@ pub(crate) fn origin(text: &str) -> Option<(&str, bool, String, Option<u16>)> {
     good.then(|| (scheme, wild, host.to_ascii_lowercase(), port))
 }
 
+/// One block of a result, and the resource in it.
+fn cap_block(block: &mut Value, granted: &AppsConfig) {
+    cap(block, granted);
+    cap_frames(block, granted);
+    if let Some(resource) = block.get_mut("resource") {
+        cap(resource, granted);
+        cap_frames(resource, granted);
+    }
+}
+
 /// Whether a tool is for pages alone: a host must not hand it to a model.
 pub fn is_for_pages_only(tool: &Value) -> bool {
     let visibility = tool.pointer("/_meta/ui/visibility").and_then(Value::as_array);
@@ -153,10 +181,7 @@ impl Catalog {
         cap(result, granted);
         for member in ["contents", "content"] {
             for block in result.get_mut(member).and_then(Value::as_array_mut).into_iter().flatten() {
-                cap(block, granted);
-                if let Some(resource) = block.get_mut("resource") {
-                    cap(resource, granted);
-                }
+                cap_block(block, granted);
             }
         }
         for message in result.get_mut("messages").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -166,10 +191,7 @@ impl Catalog {
                 None => continue,
             };
             for block in blocks {
-                cap(block, granted);
-                if let Some(resource) = block.get_mut("resource") {
-                    cap(resource, granted);
-                }
+                cap_block(block, granted);
             }
         }
     }
@@ -264,6 +286,26 @@ mod tests {
             let left = item.to_string();
             assert!(!left.contains('*') && !left.contains("camera") && !left.contains("\"x\""), "{left}");
         }
+    }
+
+    #[test]
+    fn a_page_that_is_a_url_is_shown_where_its_origin_is_granted() {
+        let granted =
+            AppsConfig { frame_domains: vec!["https://ok.example".into()], ..AppsConfig::default() };
+        let check = |mut content: Value, expect: Value| {
+            cap_block(&mut content, &granted);
+            assert_eq!(content, expect);
+        };
+        let page = |text: &str| json!({"uri": "ui://a", "mimeType": "text/uri-list", "text": text});
+        check(page("https://ok.example/x?y"), page("https://ok.example/x?y"));
+        check(page("https://evil.example/\nhttps://ok.example/"), page("https://ok.example/"));
+        check(page("https://ok.example@evil.example/"), page(""));
+        check(
+            json!({"uri": "ui://a", "mimeType": "text/uri-list", "blob": "eA=="}),
+            json!({"uri": "ui://a", "mimeType": "text/uri-list"}),
+        );
+        let other = json!({"resource": {"uri": "file:///a", "mimeType": "text/uri-list", "text": "https://evil.example"}});
+        check(other.clone(), other);
     }
 
     #[test]

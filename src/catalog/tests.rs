@@ -204,6 +204,7 @@ fn a_name_that_was_given_up_is_free() {
         prompts: vec![json!({"name": name})],
         resources: vec![json!({"uri": format!("file:///{name}"), "name": name})],
         templates: vec![json!({"uriTemplate": format!("db://{name}/{{id}}"), "name": name})],
+        ..Listing::default()
     };
     let up = |upstream: &str, name: &str| state(upstream, Health::Up, listing(name));
     let has = |catalog: &Catalog, name: &str, whose: &str| {

@@ -69,7 +69,8 @@ class Anything(Result):
 
 
 async def ask(client, method: str, **params):
-    result = await client.session.send_request(Request(method=method, params=params or None), Anything)
+    request = Request[dict, str](method=method, params=params)
+    result = await client.session.send_request(request, Anything)
     return result.model_dump(mode="json", by_alias=True)
 
 
@@ -99,7 +100,15 @@ command = {json.dumps([sys.executable, UPSTREAM, name, str(folder)])}
 apps = { connect_domains = ["https://*.example.com"], permissions = ["clipboard_write"] }
 """
     with Gateway(binary, tables, POLICIES) as running:
+        asyncio.run(asyncio.wait_for(both_listed(running), 90))
         yield running
+
+
+async def both_listed(gateway):
+    """The gateway is ready after 10 s at most, however long its servers take to start."""
+    async with connected(gateway, "whole", "2026-07-28") as client:
+        while len((await client.list_tools()).tools) < 4:
+            await asyncio.sleep(0.2)
 
 
 @pytest.mark.parametrize("era", ERAS)
