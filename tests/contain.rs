@@ -276,7 +276,8 @@ async fn a_contained_server_reaches_no_socket() {
     soon(set.shutdown(Duration::ZERO)).await;
     let (_set, up) = place.attacker(&[PYTHON[0], &script], r#"{ write = ["out/named"] }"#).await;
     assert_eq!(allowed(&up, "named", json!({"path": place.shown("out/named")})).await, "connected");
-    refused(&up, "abstract", json!({"name": name})).await;
+    // Nobody listens in a network namespace of its own.
+    assert!(tried(&up, "abstract", json!({"name": name})).await.is_err());
     refused(&up, "tcp", json!({"port": tcp_port})).await;
     drop(named);
 }
@@ -503,4 +504,37 @@ async fn a_table_cannot_grant_what_is_tollgates_own() {
         let told = place.load(&text).unwrap_err();
         assert!(told.contains("Tollgate's own") && told.contains(own), "{read}: {told}");
     }
+}
+
+/// R95: what a table says, with paths from servers.toml's folder and the home folder, and lints for what is probably not meant.
+#[test]
+fn a_table_is_read_as_it_is_written() {
+    use config::CpuLimit;
+    let place = Place::new();
+    let load = |contain: &str| {
+        let command = "command = [\"tollgate\", \"demo-upstream\"]";
+        let loaded = place.load(&format!("[upstreams.a]\n{command}\ncontain = {contain}\n")).unwrap();
+        let told: Vec<String> = loaded.lints.0.iter().map(ToString::to_string).collect();
+        ((*loaded.config.upstreams["a"].contain.clone().unwrap()).clone(), told.join("\n"))
+    };
+    let (all, told) = load(
+        r#"{ network = true, read = ["docs", "~/notes", "/usr"], write = ["./out"], memory = "1GiB", processes = 64, cpu = 1.5, best_effort = true }"#,
+    );
+    assert!(all.network && all.best_effort);
+    assert_eq!(all.read, [place.at("docs"), place.at("home/notes"), "/usr".into()]);
+    assert_eq!(all.write, [place.at("./out")]);
+    assert_eq!((all.memory, all.processes, all.cpu), (Some(1 << 30), Some(64), Some(CpuLimit::Cores(1500))));
+    assert!(told.contains("`~/notes`, which is not there"), "{told}");
+    let (none, _) = load("{}");
+    assert!(!none.network && none.read.is_empty() && none.write.is_empty() && !none.best_effort);
+    assert_eq!((none.memory, none.processes, none.cpu), (None, None, None));
+    assert_eq!(load(r#"{ cpu = "10m" }"#).0.cpu, Some(CpuLimit::Time(Duration::from_secs(600))));
+    assert_eq!(load("{ cpu = 2 }").0.cpu, Some(CpuLimit::Cores(2000)));
+    let (_, told) = load(r#"{ read = ["~"] }"#);
+    assert!(told.contains("and with it") && told.contains(".ssh"), "{told}");
+    assert!(
+        none.own.contains(&place.at("servers.toml")) && none.own.contains(&place.at("policies")),
+        "{:?}",
+        none.own
+    );
 }

@@ -412,6 +412,18 @@ impl CatalogBuilder {
         }
     }
 
+    /// Takes out of an item what pages of its upstream may not ask for, and tells that.
+    fn cap_page(&self, catalog: &mut Catalog, upstream: &UpstreamConfig, listed: &str, item: &mut Value) {
+        let gone = apps::cap(item, upstream.apps.as_deref().unwrap_or(&AppsConfig::default()));
+        if !gone.is_empty() {
+            let (shown, upstream) = (self.told(listed, 120), &upstream.name);
+            let gone = self.told(&gone.join(", "), 300);
+            catalog.withheld.push(format!(
+                "page `{shown}` is listed without {gone}: `apps` of upstream `{upstream}` does not grant it"
+            ));
+        }
+    }
+
     fn add_item(
         &mut self,
         catalog: &mut Catalog,
@@ -469,14 +481,7 @@ impl CatalogBuilder {
         }
         let mut item = item.clone();
         naming::strip_reserved(&mut item);
-        let gone = apps::cap(&mut item, upstream.apps.as_deref().unwrap_or(&AppsConfig::default()));
-        if let (false, Kind::Resource | Kind::Template) = (gone.is_empty(), kind) {
-            let (shown, upstream) = (self.told(&listed, 120), &upstream.name);
-            let gone = self.told(&gone.join(", "), 300);
-            catalog.withheld.push(format!(
-                "page `{shown}` is listed without {gone}: `apps` of upstream `{upstream}` does not grant it"
-            ));
-        }
+        self.cap_page(catalog, upstream, &listed, &mut item);
         if let Some(slot) = item.get_mut(member) {
             *slot = Value::String(listed.clone());
         }

@@ -40,7 +40,6 @@ impl CatalogBuilder {
         if !naming::is_visible(own) || !naming::is_visible(name) {
             return Err("its name holds characters that nobody sees".to_owned());
         }
-        let canonical = |uri: &str| Uri::parse(uri).map(Uri::into_string).map_err(|wrong| wrong.to_string());
         let main = canonical(own)?;
         let own_root = main.strip_suffix("SKILL.md").ok_or("its URI cannot be used")?.to_owned();
         let others = catalog.skills.values().filter(|skill| skill.upstream == upstream.name).count();
@@ -61,23 +60,7 @@ impl CatalogBuilder {
         }
         let mut item = item.clone();
         naming::strip_reserved(&mut item);
-        let mut files = None;
-        if let Some(Value::Array(listed)) = item.get_mut("resources") {
-            let mut known = BTreeMap::new();
-            for file in listed {
-                let text = |member: &str| file.get(member).and_then(Value::as_str).unwrap_or_default();
-                let shown = known_as(text("uri"));
-                let read = SkillFile {
-                    digest: text("digest").into(),
-                    size: file.get("size").and_then(Value::as_u64).unwrap_or_default(),
-                };
-                known.insert(Arc::from(canonical(&shown)?), read);
-                if let Some(uri) = file.get_mut("uri") {
-                    *uri = Value::String(shown);
-                }
-            }
-            files = Some(known);
-        }
+        let files = files_of(&mut item, &known_as)?;
         let listed = known_as(own);
         let uri: Arc<str> = canonical(&listed)?.into();
         self.claim(Kind::Skill, &text, &upstream.name, catalog.skills.contains_key(&uri))?;
@@ -128,6 +111,32 @@ impl CatalogBuilder {
             .any(|claim| others(&claim.upstream) && claim.template.head().starts_with(root));
         (held || within).then(|| naming::alias(&upstream.name))
     }
+}
+
+fn canonical(uri: &str) -> Result<String, String> {
+    Uri::parse(uri).map(Uri::into_string).map_err(|wrong| wrong.to_string())
+}
+
+/// The files that an entry lists, with their URIs put as agents know them; none where they are dynamic.
+fn files_of(
+    item: &mut Value,
+    known_as: &dyn Fn(&str) -> String,
+) -> Result<Option<BTreeMap<Arc<str>, SkillFile>>, String> {
+    let Some(Value::Array(listed)) = item.get_mut("resources") else { return Ok(None) };
+    let mut files = BTreeMap::new();
+    for file in listed {
+        let text = |member: &str| file.get(member).and_then(Value::as_str).unwrap_or_default();
+        let shown = known_as(text("uri"));
+        let read = SkillFile {
+            digest: text("digest").into(),
+            size: file.get("size").and_then(Value::as_u64).unwrap_or_default(),
+        };
+        files.insert(Arc::from(canonical(&shown)?), read);
+        if let Some(uri) = file.get_mut("uri") {
+            *uri = Value::String(shown);
+        }
+    }
+    Ok(Some(files))
 }
 
 /// What a person accepts of a skill: its name, what it says of itself, and every file with its digest.

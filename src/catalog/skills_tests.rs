@@ -192,3 +192,17 @@ fn a_fingerprint_covers_every_file() {
     other["frontmatter"]["description"] = json!("e");
     assert_ne!(of(&["x.md"]), print(other));
 }
+
+/// What one upstream can make everybody's reads look through is bounded.
+#[test]
+fn a_skill_too_many_is_withheld() {
+    let config = config(vec![upstream("a", "a")]);
+    let many: Vec<Value> = (0..502).map(|n| dynamic(&format!("skill://s{n}"))).collect();
+    let catalog = CatalogBuilder::default().build(&config, &[state("a", Health::Up, skills(&many))]);
+    assert_eq!(catalog.skills.len(), 500);
+    assert!(
+        catalog.withheld.iter().any(|told| told.contains("more than 500 skills")),
+        "{:?}",
+        catalog.withheld
+    );
+}

@@ -40,8 +40,6 @@ pub(super) struct Answered {
     pub(super) is_use: bool,
     /// The argument that is completed, the others, and what the agent sees.
     pub(super) completing: Option<(String, Value, Option<Arc<View>>)>,
-    /// It was withheld for it is not what its upstream listed.
-    pub(super) is_stale: bool,
     /// What a result is cut at.
     pub(super) reserved: Option<Reserved>,
     /// What the agent is told where policy changed the call.
@@ -104,8 +102,11 @@ impl Answered {
             "a file of a skill of upstream `{}` was withheld: {fault}. The skill may have changed: get it again with skills/get",
             item.upstream
         );
-        self.is_stale = true;
         self.is_upstreams = false;
+        // What it serves now may be there with its next list.
+        if let Some(upstream) = self.in_force.upstreams.get(&item.upstream) {
+            upstream.list_again();
+        }
         self.ending = Ending {
             reply: Err(RpcError::new(code::UPSTREAM_UNAVAILABLE, text.clone())),
             outcome: Outcome::Failed,

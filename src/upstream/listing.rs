@@ -182,21 +182,7 @@ pub(super) async fn list(reading: &Reading<'_>, before: Option<&Listing>) -> Res
     let prompts = whole(&PROMPTS, prompts, before.map(|before| &before.prompts));
     let skills = whole(&SKILLS, skills, before.map(|before| &before.skills));
     if matches!(connection, Connection::Http(_)) && hello.era == Era::Modern {
-        let mut refused = LeftOut::default();
-        tools.retain(|tool| match invalid_annotation(tool) {
-            None => true,
-            Some(reason) => {
-                let tool = tool.get("name").and_then(Value::as_str).unwrap_or_default();
-                refused.item(Some(tool), &format!("cannot be offered: {reason}"));
-                let tool = display_text(&redact(tool), 120);
-                if let Some(left_out) = log.admits(tool.len() + reason.len()) {
-                    tracing::warn!(%upstream, tool, reason, left_out, "a tool is left out");
-                }
-                false
-            }
-        });
-        let refused = refused.sentences(TOOLS.method);
-        missing.extend(refused.iter().map(|told| display_text(&redact(told), LONGEST_REASON)));
+        missing.extend(without_bad_headers(reading, &mut tools));
     }
     Ok(Listed {
         listing: Listing { tools, resources, templates, prompts, skills },
@@ -204,6 +190,26 @@ pub(super) async fn list(reading: &Reading<'_>, before: Option<&Listing>) -> Res
         is_whole,
         was_hurried,
     })
+}
+
+/// Takes out tools whose arguments cannot be mirrored into headers as they ask for. One sentence for those.
+fn without_bad_headers(reading: &Reading<'_>, tools: &mut Vec<Value>) -> Vec<String> {
+    let Reading { upstream, log, redact, .. } = reading;
+    let mut refused = LeftOut::default();
+    tools.retain(|tool| match invalid_annotation(tool) {
+        None => true,
+        Some(reason) => {
+            let tool = tool.get("name").and_then(Value::as_str).unwrap_or_default();
+            refused.item(Some(tool), &format!("cannot be offered: {reason}"));
+            let tool = display_text(&redact(tool), 120);
+            if let Some(left_out) = log.admits(tool.len() + reason.len()) {
+                tracing::warn!(%upstream, tool, reason, left_out, "a tool is left out");
+            }
+            false
+        }
+    });
+    let refused = refused.sentences(TOOLS.method);
+    refused.iter().map(|told| display_text(&redact(told), LONGEST_REASON)).collect()
 }
 
 impl Reading<'_> {

@@ -19,9 +19,10 @@ pub(super) fn fault(entry: &Value) -> Option<String> {
     let Some(root) = main.strip_suffix(MAIN).filter(|root| !root.is_empty()) else {
         return Some("does not end in `/SKILL.md`".to_owned());
     };
-    if Uri::parse(main).is_err() {
-        return Some("has a `uri` that cannot be used".to_owned());
-    }
+    let canonical =
+        |uri: &str| Uri::parse(uri).ok().filter(|uri| uri.doubt().is_none()).map(Uri::into_string);
+    let Some(main) = canonical(main) else { return Some("has a `uri` that cannot be used".to_owned()) };
+    let folder = main.strip_suffix(MAIN).unwrap_or_default().to_owned();
     let front = |member: &str| {
         let text = entry.get("frontmatter")?.get(member)?.as_str()?;
         (!text.is_empty()).then_some(text)
@@ -48,8 +49,10 @@ pub(super) fn fault(entry: &Value) -> Option<String> {
         let Some((uri, size)) = file_of(file) else {
             return Some("names a file without `uri`, SHA-256 `digest` and `size`".to_owned());
         };
-        let inside = uri.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
-        if !inside || Uri::parse(uri).is_err() || !seen.insert(uri) {
+        // As it is read: `..` leads out of the folder.
+        let read =
+            canonical(uri).filter(|uri| uri.strip_prefix(&folder).is_some_and(|rest| rest.starts_with('/')));
+        if !read.is_some_and(|uri| seen.insert(uri)) {
             return Some("names a file twice, or one that is not in its folder".to_owned());
         }
         bytes = bytes.saturating_add(size);
@@ -57,7 +60,7 @@ pub(super) fn fault(entry: &Value) -> Option<String> {
     if bytes > BYTES {
         return Some(format!("is larger than {BYTES} bytes"));
     }
-    (!seen.contains(main)).then(|| "does not name its own SKILL.md among its files".to_owned())
+    (!seen.contains(&main)).then(|| "does not name its own SKILL.md among its files".to_owned())
 }
 
 fn file_of(file: &Value) -> Option<(&str, u64)> {

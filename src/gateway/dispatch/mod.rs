@@ -121,15 +121,11 @@ impl Dispatcher {
             upstream_is_modern: upstream.era() == Some(Era::Modern),
             is_use: outgoing.is_use(),
             completing,
-            is_stale: false,
             reserved: strict.then_some(Reserved { tokenizer, tokens: settling.estimate.result_tokens }),
             changed,
             tokenizer,
         };
         let looked = look_through((&self.measures, &self.large), &agent, answered).await;
-        if looked.0.is_stale {
-            upstream.list_again();
-        }
         let asked = std::mem::take(&mut *relay.asked().lock());
         self.settle(settling, outgoing, looked, asked)
     }
