@@ -412,16 +412,16 @@ impl CatalogBuilder {
         }
     }
 
-    /// Takes out of an item what pages of its upstream may not ask for, and tells that.
-    fn cap_page(&self, catalog: &mut Catalog, upstream: &UpstreamConfig, listed: &str, item: &mut Value) {
+    /// Takes out of an item what pages of its upstream may not ask for, and says which in one sentence.
+    fn cap_page(&self, upstream: &UpstreamConfig, listed: &str, item: &mut Value) -> Option<String> {
         let gone = apps::cap(item, upstream.apps.as_deref().unwrap_or(&AppsConfig::default()));
-        if !gone.is_empty() {
+        (!gone.is_empty()).then(|| {
             let (shown, upstream) = (self.told(listed, 120), &upstream.name);
             let gone = self.told(&gone.join(", "), 300);
-            catalog.withheld.push(format!(
+            format!(
                 "page `{shown}` is listed without {gone}: `apps` of upstream `{upstream}` does not grant it"
-            ));
-        }
+            )
+        })
     }
 
     fn add_item(
@@ -481,7 +481,7 @@ impl CatalogBuilder {
         }
         let mut item = item.clone();
         naming::strip_reserved(&mut item);
-        self.cap_page(catalog, upstream, &listed, &mut item);
+        let capped = self.cap_page(upstream, &listed, &mut item);
         if let Some(slot) = item.get_mut(member) {
             *slot = Value::String(listed.clone());
         }
@@ -497,6 +497,7 @@ impl CatalogBuilder {
             labels: upstream.labels.iter().cloned().collect(),
         };
         slots.insert(name, Arc::new(entry));
+        catalog.withheld.extend(capped);
     }
 }
 
