@@ -38,6 +38,8 @@ pub(crate) fn config(url: url::Url, wire: HttpWire) -> UpstreamConfig {
         breaker: BreakerConfig { failures: 1_000_000, cooldown: Duration::from_secs(1) },
         labels: Vec::new(),
         asks: Asks::ALL,
+        contain: None,
+        apps: None,
         trust_annotations: false,
         trust_cost: false,
         pins: Default::default(),

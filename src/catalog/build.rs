@@ -1,7 +1,7 @@
 //! Merges what upstreams list into one catalog, the same for the same listings, and remembers who had a name first.
 
 use super::{
-    SchemaCache, ToolSchema,
+    SchemaCache, ToolSchema, apps,
     entry::{Catalog, Claim, ItemEntry, MOST_SENTENCES, ToolEntry},
     naming,
     pinned::{Judge, Scans},
@@ -11,7 +11,7 @@ use super::{
     tool::{COMPILED_AT_ONCE, Kept, declare_objects, fault_of, fingerprint, traits},
 };
 use crate::{
-    config::{Config, Formats, GatewayConfig, ToolConfig, UpstreamConfig},
+    config::{AppsConfig, Config, Formats, GatewayConfig, ToolConfig, UpstreamConfig},
     model::{Fingerprint, UpstreamName, Uri, pointer::Pointer},
     pinning::{Book, NamedItem},
     redaction::{DataRules, SchemaMarks, display_text},
@@ -66,6 +66,7 @@ pub(super) enum Kind {
     Resource,
     Template,
     Prompt,
+    Skill,
 }
 
 impl Kind {
@@ -75,13 +76,14 @@ impl Kind {
             Self::Resource => "resource",
             Self::Template => "resource template",
             Self::Prompt => "prompt",
+            Self::Skill => "skill",
         }
     }
 
     /// The member of an item that names it.
     fn member(self) -> &'static str {
         match self {
-            Self::Resource => "uri",
+            Self::Resource | Self::Skill => "uri",
             Self::Template => "uriTemplate",
             Self::Prompt | Self::Tool => "name",
         }
@@ -90,7 +92,7 @@ impl Kind {
 
 impl CatalogBuilder {
     /// Masked before it is cut: half a secret is one no detector knows.
-    fn told(&self, text: &str, most: usize) -> String {
+    pub(super) fn told(&self, text: &str, most: usize) -> String {
         display_text(&self.data.redact_text(text), most)
     }
 
@@ -144,6 +146,13 @@ impl CatalogBuilder {
             let sentences = catalog.withheld.len();
             let separator = &config.gateway.separator;
             kept.at_once = COMPILED_AT_ONCE;
+            if let Some(apps) = &upstream.apps {
+                catalog.apps.insert(upstream.name.clone(), apps.clone());
+            }
+            // First: what lies in a skill is known by it.
+            for item in &state.listing.skills {
+                self.add_skill(&mut catalog, upstream, item);
+            }
             for item in &state.listing.tools {
                 self.add_tool(&mut catalog, upstream, &config.gateway, item, &mut kept);
             }
@@ -169,7 +178,7 @@ impl CatalogBuilder {
     }
 
     /// Whether this upstream may have this name, and if not, why.
-    fn claim(
+    pub(super) fn claim(
         &mut self,
         kind: Kind,
         name: &Arc<str>,
@@ -320,7 +329,7 @@ impl CatalogBuilder {
                 .collect(),
             price: table.price.clone(),
             expected_result_tokens: table.expected_result_tokens,
-            item: shown_tool(item, &exposed, output.is_some()),
+            item: shown_tool(item, &exposed, output.is_some(), upstream),
             output,
             fingerprint,
             unaccepted: false,
@@ -350,7 +359,7 @@ impl CatalogBuilder {
                 Err("its template cannot be understood".to_owned())
             }
             Kind::Template => Ok(own.to_owned()),
-            Kind::Prompt | Kind::Tool => {
+            Kind::Prompt | Kind::Tool | Kind::Skill => {
                 let full = naming::full_name(&upstream.prefix, separator, own);
                 if naming::reserved(&full, separator) {
                     return Err("`tollgate` is reserved".to_owned());
@@ -365,7 +374,19 @@ impl CatalogBuilder {
 
     /// What stands in front of a URI or template that another upstream had first: a URI stays as it is written, but two
     /// upstreams' are not one resource.
-    fn alias_for(&self, upstream: &UpstreamConfig, kind: Kind, name: &Arc<str>) -> Option<Arc<str>> {
+    pub(super) fn alias_for(
+        &self,
+        catalog: &Catalog,
+        upstream: &UpstreamConfig,
+        kind: Kind,
+        name: &Arc<str>,
+    ) -> Option<Arc<str>> {
+        // What lies in a skill goes with it.
+        if kind == Kind::Resource
+            && let Some(skill) = catalog.skill_alias_of(&upstream.name, name)
+        {
+            return skill.entry.alias.clone();
+        }
         // What another's template stands for is that one's, too.
         let of_a_template = || {
             let first = self.claims.iter().find(|claim| claim.template.matches(name));
@@ -380,13 +401,18 @@ impl CatalogBuilder {
     }
 
     /// Whether an upstream has as many templates as it may, so that a new one is withheld.
-    fn has_most_templates(&self, upstream: &UpstreamName, name: &str) -> bool {
+    pub(super) fn has_most_templates(&self, upstream: &UpstreamName, name: &str) -> bool {
         self.claims.iter().all(|claim| &*claim.name != name)
             && self.claims.iter().filter(|claim| claim.upstream == *upstream).count() >= MOST_TEMPLATES
     }
 
     /// Remembers who had a template, from the first time that it was listed.
-    fn remember_template(&mut self, upstream: &UpstreamName, name: &Arc<str>, template: &UriTemplate) {
+    pub(super) fn remember_template(
+        &mut self,
+        upstream: &UpstreamName,
+        name: &Arc<str>,
+        template: &UriTemplate,
+    ) {
         match self.claims.iter_mut().find(|claim| claim.name == *name) {
             Some(claim) => claim.listed = self.merge,
             None => self.claims.push(Claim {
@@ -396,6 +422,18 @@ impl CatalogBuilder {
                 listed: self.merge,
             }),
         }
+    }
+
+    /// Takes out of an item what pages of its upstream may not ask for, and says which in one sentence.
+    fn cap_page(&self, upstream: &UpstreamConfig, listed: &str, item: &mut Value) -> Option<String> {
+        let gone = apps::cap(item, upstream.apps.as_deref().unwrap_or(&AppsConfig::default()));
+        (!gone.is_empty()).then(|| {
+            let (shown, upstream) = (self.told(listed, 120), &upstream.name);
+            let gone = self.told(&gone.join(", "), 300);
+            format!(
+                "page `{shown}` is listed without {gone}: `apps` of upstream `{upstream}` does not grant it"
+            )
+        })
     }
 
     fn add_item(
@@ -422,7 +460,7 @@ impl CatalogBuilder {
             }
         };
         let mut name = seen_by_globs(kind, &listed);
-        let alias = self.alias_for(upstream, kind, &name);
+        let alias = self.alias_for(catalog, upstream, kind, &name);
         if let Some(prefix) = &alias {
             if let (Kind::Resource, Ok(own)) = (kind, Uri::parse(own)) {
                 let aliases = catalog.aliases.entry(upstream.name.clone()).or_default();
@@ -445,7 +483,7 @@ impl CatalogBuilder {
         let slots = match kind {
             Kind::Resource => &mut catalog.resources,
             Kind::Template => &mut catalog.templates,
-            Kind::Prompt | Kind::Tool => &mut catalog.prompts,
+            Kind::Prompt | Kind::Tool | Kind::Skill => &mut catalog.prompts,
         };
         if let Err(why) = self.claim(kind, &name, &upstream.name, slots.contains_key(&name)) {
             return catalog.withheld.push(why);
@@ -455,6 +493,7 @@ impl CatalogBuilder {
         }
         let mut item = item.clone();
         naming::strip_reserved(&mut item);
+        let capped = self.cap_page(upstream, &listed, &mut item);
         if let Some(slot) = item.get_mut(member) {
             *slot = Value::String(listed.clone());
         }
@@ -471,13 +510,15 @@ impl CatalogBuilder {
             labels: upstream.labels.iter().cloned().collect(),
         };
         slots.insert(name, Arc::new(entry));
+        catalog.withheld.extend(capped);
     }
 }
 
 /// A tool as agents see it: under its own name in lists, and without a result schema that has a fault.
-fn shown_tool(item: &Value, exposed: &str, has_output: bool) -> Value {
+fn shown_tool(item: &Value, exposed: &str, has_output: bool, upstream: &UpstreamConfig) -> Value {
     let mut shown = item.clone();
     naming::strip_reserved(&mut shown);
+    apps::cap(&mut shown, upstream.apps.as_deref().unwrap_or(&AppsConfig::default()));
     if let Some(name) = shown.get_mut("name") {
         *name = Value::String(exposed.to_owned());
     }
@@ -492,6 +533,6 @@ fn shown_tool(item: &Value, exposed: &str, has_output: bool) -> Value {
 fn seen_by_globs(kind: Kind, listed: &str) -> Arc<str> {
     match kind {
         Kind::Resource => Uri::parse(listed).map_or_else(|_| listed.into(), |uri| uri.as_str().into()),
-        Kind::Template | Kind::Prompt | Kind::Tool => listed.into(),
+        Kind::Template | Kind::Prompt | Kind::Tool | Kind::Skill => listed.into(),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{ToolSchema, naming, template::UriTemplate};
 use crate::{
+    config::AppsConfig,
     cost::ToolPrice,
     evidence::ResolvedTool,
     model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, pointer::Pointer},
@@ -109,6 +110,36 @@ impl ItemEntry {
     }
 }
 
+/// A skill of one upstream: a folder of files with instructions.
+#[derive(Debug)]
+pub struct SkillEntry {
+    /// The canonical URI of its `SKILL.md`, as agents know it.
+    pub uri: Arc<str>,
+    /// Its folder, as agents know it, with the slash at the end.
+    pub root: String,
+    /// The same as its upstream knows it.
+    pub own_root: String,
+    /// Whose.
+    pub upstream: UpstreamName,
+    /// As the upstream wrote it, with the URIs that agents know.
+    pub item: Value,
+    /// Its files by canonical URI; none where they are dynamic.
+    pub files: Option<BTreeMap<Arc<str>, SkillFile>>,
+    /// What a person accepts of it.
+    pub fingerprint: Fingerprint,
+    /// What a file of it is read as.
+    pub entry: Arc<ItemEntry>,
+}
+
+/// What a skill lists of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkillFile {
+    /// `sha256:` and 64 hexadecimal digits.
+    pub digest: Arc<str>,
+    /// In bytes.
+    pub size: u64,
+}
+
 /// Everything, merged.
 #[derive(Debug, Default)]
 pub struct Catalog {
@@ -120,6 +151,10 @@ pub struct Catalog {
     pub templates: BTreeMap<Arc<str>, Arc<ItemEntry>>,
     /// Prompts, by exposed name.
     pub prompts: BTreeMap<Arc<str>, Arc<ItemEntry>>,
+    /// Skills, by the canonical URI of their `SKILL.md`.
+    pub skills: BTreeMap<Arc<str>, Arc<SkillEntry>>,
+    /// What pages of each upstream may ask for.
+    pub(super) apps: HashMap<UpstreamName, Arc<AppsConfig>>,
     /// Resources whose URI another upstream had first, by upstream and canonical own URI.
     pub(super) aliases: HashMap<UpstreamName, HashMap<String, Arc<str>>>,
     /// Who had which template first, in that order: what it matches is theirs, also while they are away.

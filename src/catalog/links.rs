@@ -51,6 +51,9 @@ impl Catalog {
     /// first.
     fn alias_of(&self, upstream: &UpstreamName, uri: &str) -> Option<Arc<str>> {
         let own = Uri::parse(uri).ok()?;
+        if let Some(skill) = self.skill_alias_of(upstream, own.as_str()) {
+            return skill.entry.alias.clone();
+        }
         if let Some(alias) = self.aliases.get(upstream).and_then(|aliases| aliases.get(own.as_str())) {
             return Some(alias.clone());
         }

@@ -8,7 +8,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-fn upstream(name: &str, prefix: &str) -> UpstreamConfig {
+pub(super) fn upstream(name: &str, prefix: &str) -> UpstreamConfig {
     UpstreamConfig {
         name: name.into(),
         transport: UpstreamTransport::Stdio {
@@ -25,6 +25,8 @@ fn upstream(name: &str, prefix: &str) -> UpstreamConfig {
         breaker: BreakerConfig { failures: 5, cooldown: Duration::from_secs(1) },
         labels: vec!["internal".into()],
         asks: crate::config::Asks::ALL,
+        contain: None,
+        apps: None,
         trust_annotations: false,
         trust_cost: false,
         pins: Default::default(),
@@ -32,7 +34,7 @@ fn upstream(name: &str, prefix: &str) -> UpstreamConfig {
     }
 }
 
-fn config(upstreams: Vec<UpstreamConfig>) -> Config {
+pub(super) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
     Config {
         path: "servers.toml".into(),
         gateway: GatewayConfig {
@@ -72,7 +74,7 @@ fn config(upstreams: Vec<UpstreamConfig>) -> Config {
     }
 }
 
-fn state(name: &str, health: Health, listing: Listing) -> Arc<UpstreamState> {
+pub(super) fn state(name: &str, health: Health, listing: Listing) -> Arc<UpstreamState> {
     Arc::new(UpstreamState {
         name: name.into(),
         health,
@@ -82,6 +84,7 @@ fn state(name: &str, health: Health, listing: Listing) -> Arc<UpstreamState> {
         capabilities: json!({}),
         server_info: json!({}),
         instructions: None,
+        containment: None,
         generation: 1,
     })
 }
@@ -141,6 +144,7 @@ fn what_begins_with_anothers_prefix_is_withheld() {
     let off = DisabledUpstream {
         name: "off".into(),
         reason: "r".into(),
+        contained: false,
         prefix: "off".into(),
         labels: vec![],
         tools: BTreeMap::new(),
@@ -203,6 +207,7 @@ fn a_name_that_was_given_up_is_free() {
         prompts: vec![json!({"name": name})],
         resources: vec![json!({"uri": format!("file:///{name}"), "name": name})],
         templates: vec![json!({"uriTemplate": format!("db://{name}/{{id}}"), "name": name})],
+        ..Listing::default()
     };
     let up = |upstream: &str, name: &str| state(upstream, Health::Up, listing(name));
     let has = |catalog: &Catalog, name: &str, whose: &str| {
@@ -396,7 +401,12 @@ fn the_fingerprint_sees_what_a_model_reads() {
     assert_ne!(fingerprint(&name, &base), fingerprint(&"b".into(), &base));
 }
 
-fn capability(id: &str, tools: &[&str], resources: &[&str], prompts: &[&str]) -> (CapabilityId, Capability) {
+pub(super) fn capability(
+    id: &str,
+    tools: &[&str],
+    resources: &[&str],
+    prompts: &[&str],
+) -> (CapabilityId, Capability) {
     let globs = |texts: &[&str]| texts.iter().map(|t| Glob::parse(t).unwrap()).collect();
     let capability = Capability {
         id: id.into(),
@@ -409,7 +419,7 @@ fn capability(id: &str, tools: &[&str], resources: &[&str], prompts: &[&str]) ->
     (id.into(), capability)
 }
 
-fn agent(capabilities: &[&str]) -> Agent {
+pub(super) fn agent(capabilities: &[&str]) -> Agent {
     Agent {
         id: AgentId::from("x"),
         agent_type: "".into(),
@@ -468,6 +478,7 @@ fn an_agent_sees_and_finds_only_what_its_capabilities_cover() {
             json!({"uriTemplate": "db://{x}"}),
         ],
         prompts: vec![json!({"name": "p"}), json!({"name": "q"})],
+        ..Listing::default()
     };
     let catalog = CatalogBuilder::default().build(&config, &[state("f", Health::Up, listing)]);
     let authority = Authority {
@@ -625,6 +636,7 @@ fn what_is_held_is_not_served_and_known_in_scope_alone() {
         prompts: vec![json!({"name": "p", "description": text})],
         templates: vec![json!({"uriTemplate": "doc:///{id}", "name": "d", "description": text})],
         resources: vec![json!({"uri": "file:///r", "name": "r", "description": text})],
+        skills: Vec::new(),
     };
     let mut builder = CatalogBuilder::default();
     builder.pins = Some(Arc::default());

@@ -2,9 +2,10 @@
 
 use super::{
     capped::CappedTools,
-    entry::{Catalog, Claim, HeldReason, ItemEntry, ToolEntry},
+    entry::{Catalog, Claim, HeldReason, ItemEntry, SkillEntry, ToolEntry},
     pages,
     search::Index,
+    skills,
 };
 use crate::{
     model::{CallKind, CapabilityId, Glob, UpstreamName, Uri, UriError, UriPattern, spell_around},
@@ -36,6 +37,8 @@ pub struct View {
     capabilities: Vec<Capability>,
     claims: Arc<[Claim]>,
     held: Held,
+    /// All of the catalog: what lies in a skill and is none of its files is no resource.
+    skills: Vec<Arc<SkillEntry>>,
     /// `tools/list`, in the order of names.
     pub tool_list: Arc<Vec<Value>>,
     /// `prompts/list`
@@ -44,6 +47,8 @@ pub struct View {
     pub resource_list: Arc<Vec<Value>>,
     /// `resources/templates/list`
     pub template_list: Arc<Vec<Value>>,
+    /// `skills/list`: those of which every file is in scope.
+    pub skill_list: Arc<Vec<Value>>,
     /// Over `tool_list`, where it has been searched.
     pub search: OnceLock<Index>,
     tokens: OnceLock<Vec<u64>>,
@@ -68,7 +73,7 @@ pub struct Digests {
     pub tools: [u8; 32],
     /// Of `prompt_list`.
     pub prompts: [u8; 32],
-    /// Of `resource_list` and `template_list`.
+    /// Of `resource_list`, `template_list` and `skill_list`.
     pub resources: [u8; 32],
 }
 
@@ -125,6 +130,16 @@ impl View {
             }
         }
         view.template_list = Arc::new(list);
+        let grants = |uri: &str| {
+            capabilities.iter().any(|c| c.resources.iter().any(|pattern| pattern.grants(uri, false)))
+        };
+        let whole = |skill: &&Arc<SkillEntry>| match &skill.files {
+            Some(files) => files.keys().all(|file| grants(file)),
+            None => grants(&skill.uri),
+        };
+        let skills = catalog.skills.values().filter(whole).map(|skill| skill.item.clone());
+        view.skill_list = Arc::new(skills.collect());
+        view.skills = catalog.skills.values().cloned().collect();
         view.capabilities = capabilities;
         view.claims = catalog.claims.clone();
         for (tool, entry) in
@@ -215,7 +230,14 @@ impl View {
         self.digests.get_or_init(|| Digests {
             tools: digest(&*self.tool_list),
             prompts: digest(&*self.prompt_list),
-            resources: digest(self.resource_list.iter().chain([&Value::Null]).chain(&*self.template_list)),
+            resources: digest(
+                self.resource_list
+                    .iter()
+                    .chain([&Value::Null])
+                    .chain(&*self.template_list)
+                    .chain([&Value::Null])
+                    .chain(&*self.skill_list),
+            ),
         })
     }
 
@@ -268,13 +290,42 @@ impl View {
             Err(wrong) if wrong.is_not_absolute() => return Ok(None),
             read => read?,
         };
+        let skill = skills::holding(self.skills.iter(), uri.as_str());
+        if skill.is_some_and(|skill| !skill.has(uri.as_str())) {
+            return Ok(None);
+        }
         if let Some(covered) = self.resources.get(uri.as_str()) {
             return Ok(narrowed(covered, narrow).map(|covered| (covered, uri.into_string())));
         }
         match uri.doubt() {
             Some(doubt) => Err(doubt.clone()),
+            None if skill.is_some() => Ok(skill
+                .and_then(|skill| self.file(skill, uri.as_str(), narrow))
+                .map(|c| (c, uri.into_string()))),
             None => Ok(self.expansion(uri.as_str(), narrow).map(|covered| (covered, uri.into_string()))),
         }
+    }
+
+    /// A file of a skill, where it is in scope.
+    fn file(
+        &self,
+        skill: &SkillEntry,
+        uri: &str,
+        narrow: Option<&[CapabilityId]>,
+    ) -> Option<Covered<ItemEntry>> {
+        let ids = ids(&self.capabilities, |c| c.resources.iter().any(|pattern| pattern.grants(uri, false)));
+        narrowed(&Covered { entry: skill.entry.clone(), capabilities: ids.into() }, narrow)
+            .filter(|covered| !covered.capabilities.is_empty())
+    }
+
+    /// A skill by the URI of its `SKILL.md`, where all of it is in scope.
+    pub fn skill(&self, written: &str) -> Option<&Value> {
+        let uri = Uri::parse(written).ok()?;
+        let of = |item: &&Value| {
+            let listed = item.get("uri").and_then(Value::as_str).and_then(|listed| Uri::parse(listed).ok());
+            listed.is_some_and(|listed| listed.as_str() == uri.as_str())
+        };
+        self.skill_list.iter().find(of)
     }
 
     /// A template in scope that stands for this canonical URI.

@@ -256,6 +256,13 @@ Examples:
     Man(ManArgs),
     /// A small real MCP server over standard input and output, to try policies against
     DemoUpstream,
+    /// Takes limits on and becomes a server; started by Tollgate itself
+    #[command(hide = true)]
+    ContainChild {
+        /// The limits, and what it is to become
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<std::ffi::OsString>,
+    },
     /// Keeps watch over one child process; started by Tollgate itself
     #[command(hide = true)]
     SuperviseChild {

@@ -2,6 +2,7 @@
 
 use super::{
     args::CheckArgs,
+    contained,
     failure::CliError,
     folder, known, policy,
     screen::{Screen, note},
@@ -121,6 +122,12 @@ async fn looked_at(path: &Path, mut setup: Setup, args: &CheckArgs) -> Result<Se
     setup.loaded.lints.0.extend(wrong_tests.0.into_iter().map(lint));
     setup.loaded.lints.sort();
     let mut wrong = Vec::new();
+    for problem in contained::problems(path, &setup.loaded.config).await {
+        match problem.severity {
+            Severity::Error => wrong.push(problem),
+            Severity::Lint => setup.loaded.lints.0.push(problem),
+        }
+    }
     for (name, reason) in silent {
         match args.smoke {
             true => wrong.push(Problem {

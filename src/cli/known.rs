@@ -49,6 +49,8 @@ pub(crate) struct Items {
     resources: Vec<Value>,
     templates: Vec<Value>,
     prompts: Vec<Value>,
+    #[serde(default)]
+    skills: Vec<Value>,
 }
 
 /// The same of each upstream.
@@ -108,6 +110,12 @@ pub(crate) fn items_now(states: &[Arc<UpstreamState>], data: &DataRules) -> AllI
         resources: clean(&listing.resources, "uri"),
         templates: clean(&listing.templates, "uriTemplate"),
         prompts: clean(&listing.prompts, "name"),
+        skills: listing
+            .skills
+            .iter()
+            .filter(|skill| matches!(data.redact_value(skill), Cow::Borrowed(_)))
+            .cloned()
+            .collect(),
     };
     let up = states.iter().filter(|state| state.health == Health::Up && state.missing.is_empty());
     up.map(|state| (state.name.clone(), items(&state.listing))).collect()
@@ -125,8 +133,8 @@ pub(crate) fn catalog(config: &Config, data: &DataRules, named: &[Named]) -> (Ca
     for upstream in config.upstreams.values() {
         let entry = kept.upstreams.remove(&upstream.name).filter(|entry| entry.reached == reached(upstream));
         let listing = match entry.and_then(|entry| entry.items) {
-            Some(Items { tools, resources, templates, prompts }) => {
-                Listing { tools, resources, templates, prompts }
+            Some(Items { tools, resources, templates, prompts, skills }) => {
+                Listing { tools, resources, templates, prompts, skills }
             }
             None => match is_built_in(upstream) {
                 true => DemoUpstream::lists(),
@@ -157,6 +165,7 @@ fn state(upstream: &UpstreamConfig, listing: Listing) -> Arc<UpstreamState> {
         capabilities: Value::Null,
         server_info: Value::Null,
         instructions: None,
+        containment: None,
         generation: 0,
     })
 }
@@ -180,6 +189,7 @@ fn taken(config: &Config, upstream: &UpstreamConfig, named: &[Named], alone: boo
         prompts: names(own(CallKind::Prompt).collect()),
         resources: resources.map(|(_, uri)| json!({ "uri": uri, "name": uri })).collect(),
         templates: Vec::new(),
+        skills: Vec::new(),
     }
 }
 

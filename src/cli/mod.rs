@@ -9,6 +9,7 @@ mod audit;
 mod budget;
 mod check;
 mod client_config;
+mod contained;
 mod dead_letters;
 pub mod demo_upstream;
 mod exposure;
@@ -111,6 +112,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
         Command::DemoUpstream => block(wiring::demo_upstream()),
+        Command::ContainChild { args } => return Ok(crate::upstream::contain::main(args)),
         Command::SuperviseChild { args } => return Ok(wiring::supervise_child(args)),
     };
     done.map(|()| ExitCode::SUCCESS)

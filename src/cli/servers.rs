@@ -49,7 +49,7 @@ async fn list(setup: &Setup, json: bool) -> Result<(), CliError> {
         return screen.json(&json!({"servers": servers, "lints": doubts}));
     }
     let rows: Vec<Vec<String>> = servers.iter().map(row).collect();
-    let header = ["server", "transport", "era", "tools", "resources", "prompts", "state"];
+    let header = ["server", "transport", "era", "tools", "resources", "prompts", "contained", "state"];
     screen.table(&header, &rows, "no servers: add [upstreams.NAME] to servers.toml")?;
     doubts.iter().for_each(|doubt| note(doubt));
     Ok(())
@@ -71,8 +71,21 @@ fn row(server: &Value) -> Vec<String> {
         count("tools"),
         count("resources"),
         count("prompts"),
+        contained(server).to_owned(),
         state,
     ]
+}
+
+/// How far a server is kept within the limits of its table, in one word.
+fn contained(server: &Value) -> &'static str {
+    let missing = server.pointer("/containment/missing").and_then(Value::as_array);
+    match (server.get("contained").and_then(Value::as_bool), missing) {
+        (Some(true), Some(missing)) if missing.is_empty() => "yes",
+        (Some(true), Some(_)) => "in part",
+        // It is not started, so there is nothing to contain.
+        (Some(true), None) => "not started",
+        (Some(false) | None, _) => "no",
+    }
 }
 
 /// `servers inspect NAME`: what one of them is and lists.
@@ -110,6 +123,9 @@ async fn inspect(setup: &Setup, name: UpstreamName, json: bool) -> Result<(), Cl
     screen.field("server", &name)?;
     screen.field("calls itself", &data.redact_value(&state.server_info).to_string())?;
     screen.field("era", &or_dash(form.get("era").and_then(Value::as_str)))?;
+    if let Some(stands) = &state.containment {
+        screen.field("contained", &stands.sentence())?;
+    }
     let word = |tool: &Value, member: &str| or_dash(tool.get(member).and_then(Value::as_str));
     let rows: Vec<Vec<String>> = tools
         .iter()

@@ -40,7 +40,8 @@ impl<'e> Env<'e> {
         Self { unset: Unset::Nothing, ..self }
     }
 
-    fn read(self, name: &str) -> Option<String> {
+    /// What a variable holds.
+    pub(super) fn read(self, name: &str) -> Option<String> {
         (self.variables)(name)
     }
 

@@ -1,7 +1,9 @@
 //! servers.toml: raw image (unknown keys refused) → resolved and cross-checked with the bundle.
 
+mod apps;
 mod argument;
 mod audit;
+mod contain;
 mod credentials;
 mod delivery;
 mod expand;
@@ -28,6 +30,8 @@ mod zones;
 mod tests;
 
 pub use argument::secret as secret_in_argument;
+pub(crate) use contain::own_within;
+pub use contain::{contain_place, contained};
 pub use listed::{Listed, Listings};
 pub use load::{
     Bundle, Loaded, compile_bundle, compile_kept, digest_material, load, load_bundle, load_knowing,

@@ -2,7 +2,7 @@
 
 use super::{
     AdminConfig, AuthConfig, CatalogMode, CheckConfig, Config, Durability, Formats, GatewayConfig, MetaKey,
-    RejectedAsks, StoreConfig, TlsConfig, Unchecked, WebhookConfig, audit, delivery,
+    RejectedAsks, SecretUrl, StoreConfig, TlsConfig, Unchecked, WebhookConfig, audit, contain, delivery,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
     jwt, secret_url, signed, upstreams,
@@ -103,11 +103,12 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
     });
     let checks = checks.collect();
     let separator = gateway.as_ref().map_or("__", |gateway| &gateway.separator);
-    let (upstreams, disabled) = upstreams::read(section(&map, "upstreams", report), separator, input, report);
+    let tables = section(&map, "upstreams", report);
+    let (upstreams, disabled) = upstreams::read(tables, separator, input, report);
     if let (Some(gateway), Some(admin)) = (&gateway, &admin) {
         listeners(&gateway_map, &admin_map, gateway, admin, report);
     }
-    Some(Config {
+    let mut config = Config {
         path: input.path.to_owned(),
         gateway: gateway?,
         admin: admin?,
@@ -120,7 +121,9 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         checks,
         upstreams,
         disabled,
-    })
+    };
+    contain::guard(tables, &mut config, report);
+    Some(config)
 }
 
 /// Where the bundle is, and where that is written: needed even where the rest of the file is wrong.

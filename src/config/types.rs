@@ -11,6 +11,7 @@ use crate::{
     pinning::PinSettings,
 };
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// Everything in servers.toml, with defaults filled in and paths made absolute.
@@ -298,6 +299,10 @@ pub struct UpstreamConfig {
     pub labels: Vec<Arc<str>>,
     /// What it may ask of the agent's client.
     pub asks: Asks,
+    /// What it may reach of this machine; none: whatever its user may.
+    pub contain: Option<Arc<ContainConfig>>,
+    /// What its pages may ask of the host that shows them; none: nothing.
+    pub apps: Option<Arc<AppsConfig>>,
     /// Whether the tools' annotations are believed.
     pub trust_annotations: bool,
     /// Whether cost that it reports counts.
@@ -315,6 +320,8 @@ pub struct DisabledUpstream {
     pub name: UpstreamName,
     /// Why, as one sentence without an end.
     pub reason: String,
+    /// Whether it would be contained.
+    pub contained: bool,
     /// As of one that is started: policies may speak of its tools.
     pub prefix: String,
     /// Likewise.
@@ -462,6 +469,53 @@ impl Asks {
         }
         relayed
     }
+}
+
+/// `contain`: the limits of one local server. Serialized for the process that takes them on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainConfig {
+    /// Whether it may open network connections.
+    pub network: bool,
+    /// Files and folders that it may read and run, beside what it takes to start.
+    pub read: Vec<PathBuf>,
+    /// Files and folders that it may also change.
+    pub write: Vec<PathBuf>,
+    /// Bytes, over all its processes where the kernel can count so.
+    pub memory: Option<u64>,
+    /// Processes and threads at a time.
+    pub processes: Option<u64>,
+    /// Time on the processor.
+    pub cpu: Option<CpuLimit>,
+    /// Whether it is started where the kernel cannot give all of this.
+    pub best_effort: bool,
+    /// Tollgate's own files and folders, which it can never reach.
+    pub own: Vec<PathBuf>,
+}
+
+/// `cpu`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CpuLimit {
+    /// How much one process may use in all before it is ended.
+    Time(Duration),
+    /// How much all may use at a time, in thousandths of a core.
+    Cores(u64),
+}
+
+/// `apps`: origins and permissions that pages of an upstream may have (MCP Apps). What is not named is taken out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppsConfig {
+    /// To connect to.
+    pub connect_domains: Vec<String>,
+    /// To load scripts, styles, pictures and the like from.
+    pub resource_domains: Vec<String>,
+    /// To show in frames.
+    pub frame_domains: Vec<String>,
+    /// For the base of relative links.
+    pub base_uri_domains: Vec<String>,
+    /// Origins of their own that the host may give them.
+    pub domains: Vec<String>,
+    /// As pages name them: `camera`, `microphone`, `geolocation`, `clipboardWrite`.
+    pub permissions: Vec<String>,
 }
 
 /// `isolation`

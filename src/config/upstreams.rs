@@ -2,7 +2,7 @@
 
 use super::{
     Asks, BreakerConfig, DisabledUpstream, HttpWire, Isolation, RetryConfig, ToolConfig, UpstreamConfig,
-    UpstreamTransport,
+    UpstreamTransport, apps, contain,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
     oauth,
@@ -41,7 +41,9 @@ const KEYS: &[&str] = &[
     "retry",
     "breaker",
     "labels",
+    "apps",
     "asks",
+    "contain",
     "trust_annotations",
     "trust_cost",
     "new_tools",
@@ -193,6 +195,14 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
     let max_concurrency = map.read("max_concurrency", report, count(1, 100_000));
     let max_result_bytes = map.read("max_result_bytes", report, bytes(1 << 10, 1 << 30));
     let asks = map.read("asks", report, asks).unwrap_or(Asks::ALL);
+    let apps = match map.get("apps") {
+        None => Some(None),
+        Some(node) => apps::read(node, report).map(|apps| Some(Arc::new(apps))),
+    };
+    let contain = match map.get("contain") {
+        None => Some(None),
+        Some(node) => contain::read(node, input, report).map(Some),
+    };
     let trust_annotations = map.read("trust_annotations", report, boolean).unwrap_or(false);
     let trust_cost = map.read("trust_cost", report, boolean).unwrap_or(false);
     let pins = PinSettings {
@@ -216,6 +226,8 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
                 breaker: breaker.unwrap_or(BreakerConfig { failures: 5, cooldown: Duration::from_secs(30) }),
                 labels,
                 asks,
+                contain: contain?.map(Arc::new),
+                apps: apps?,
                 trust_annotations,
                 trust_cost,
                 pins,
@@ -223,7 +235,8 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
             })));
         }
     };
-    Some(Read::Disabled(DisabledUpstream { name, reason, prefix, labels, tools }))
+    let contained = matches!(contain, Some(Some(_)));
+    Some(Read::Disabled(DisabledUpstream { name, reason, contained, prefix, labels, tools }))
 }
 
 /// A list of what may be asked.
@@ -319,7 +332,7 @@ fn transport(
             })
         }
         (None, Some(node)) => {
-            for key in ["env", "env_file", "cwd"] {
+            for key in ["env", "env_file", "cwd", "contain"] {
                 only(key, "command", report);
             }
             let url = url(node, env, report);

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     gateway::{
-        CallReply, ClientPort, IncomingCall, ListKind, Purpose, TaskRequest, TaskVerb, for_sessions,
-        named_workflow,
+        CallReply, ClientPort, IncomingCall, ListKind, Purpose, TaskRequest, TaskVerb, for_models,
+        for_sessions, named_workflow,
     },
     identity::Principal,
     model::{
@@ -67,6 +67,8 @@ pub(crate) enum Governed {
     Call(CallKind),
     /// `completion/complete`
     Complete,
+    /// `skills/get`
+    Skill,
     /// Of the tasks extension, which the legacy era does not have.
     Task(TaskVerb),
 }
@@ -83,6 +85,8 @@ impl Governed {
             "prompts/get" => Self::Call(CallKind::Prompt),
             "prompts/list" => Self::List(ListKind::Prompts),
             "completion/complete" => Self::Complete,
+            "skills/list" => Self::List(ListKind::Skills),
+            "skills/get" => Self::Skill,
             "tasks/get" => Self::Task(TaskVerb::Get),
             "tasks/update" => Self::Task(TaskVerb::Update),
             "tasks/cancel" => Self::Task(TaskVerb::Cancel),
@@ -197,6 +201,23 @@ impl Core {
         self.service.call(call).await
     }
 
+    /// One entry of `skills/list`, by the URI of its `SKILL.md`.
+    pub(crate) async fn skill(&self, caller: &Caller, params: &Map<String, Value>) -> CallReply {
+        let Some(Value::String(uri)) = params.get("uri") else {
+            return Err(invalid("`params.uri` must be a string"));
+        };
+        self.until_ready().await;
+        let meta = params.get("_meta").and_then(Value::as_object);
+        let workflow = named_workflow(meta, caller.workflow.clone());
+        match self.service.skill(&caller.principal, uri, workflow.as_deref()) {
+            Some(skill) => Ok(Value::Object(Map::from_iter([("skill".to_owned(), skill)]))),
+            None => {
+                let shown: String = uri.chars().take(128).collect();
+                Err(invalid(format!("no skill is served at `{shown}`")))
+            }
+        }
+    }
+
     /// A request about a task.
     pub(crate) async fn task(
         &self,
@@ -288,6 +309,7 @@ impl Core {
             Some(Governed::Call(kind)) => self.call(kind, params, caller, client).await,
             Some(Governed::Complete) => self.complete(params, caller, client).await,
             Some(Governed::Task(_)) => Err(unknown_method(&method)),
+            Some(Governed::Skill) => self.skill(&caller, &params).await,
             None if method == "resources/subscribe" => {
                 self.subscribe(true, conversation, params, caller, client).await
             }
@@ -296,7 +318,12 @@ impl Core {
             }
             Some(Governed::List(kind)) => match self.list(&caller, kind, &params).await {
                 Ok(items) => {
-                    let items = if kind == ListKind::Tools { for_sessions(items) } else { items };
+                    let items = match kind {
+                        ListKind::Tools => for_sessions(for_models(items, &conversation.capabilities)),
+                        ListKind::Resources | ListKind::Templates | ListKind::Prompts | ListKind::Skills => {
+                            items
+                        }
+                    };
                     let is_large = weight_of_list(&items, LARGE) > LARGE;
                     let write = move || message::success(&id, &List { kind, items: &items });
                     return self.write(agent, is_large, write).await;

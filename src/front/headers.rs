@@ -65,7 +65,7 @@ pub(crate) fn check_standard(
         Some(Governed::Call(kind)) => name_member(kind),
         // The tasks extension, "Routing Headers".
         Some(Governed::Task(_)) => "taskId",
-        Some(Governed::List(_) | Governed::Complete) | None => return Ok(()),
+        Some(Governed::List(_) | Governed::Complete | Governed::Skill) | None => return Ok(()),
     };
     // A call without a name is refused for that, later.
     let Some(Value::String(name)) = params.get(member) else { return Ok(()) };
@@ -84,6 +84,7 @@ pub(crate) fn called_tool<'p>(method: &str, params: &'p Map<String, Value>) -> O
             Governed::Call(CallKind::Resource | CallKind::Prompt)
             | Governed::List(_)
             | Governed::Complete
+            | Governed::Skill
             | Governed::Task(_),
         )
         | None => None,

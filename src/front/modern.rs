@@ -9,7 +9,7 @@ use super::{
     supported_versions,
 };
 use crate::{
-    gateway::{CallReply, ListKind},
+    gateway::{CallReply, ClientPort as _, ListKind, for_models},
     model::{
         CallKind, RpcError, code,
         weight::{weight_of, weight_of_list},
@@ -197,9 +197,16 @@ impl Core {
                 (self.call(kind, params, caller, client).await, read)
             }
             Governed::Complete => (self.complete(params, caller, client).await, None),
+            Governed::Skill => (self.skill(&caller, &params).await, Some(true)),
             Governed::Task(verb) => (self.task(verb, params, caller, client).await, None),
             Governed::List(kind) => match self.list(&caller, kind, &params).await {
                 Ok(items) => {
+                    let items = match kind {
+                        ListKind::Tools => for_models(items, finisher.capabilities()),
+                        ListKind::Resources | ListKind::Templates | ListKind::Prompts | ListKind::Skills => {
+                            items
+                        }
+                    };
                     let is_large = weight_of_list(&items, LARGE) > LARGE;
                     let write = move || {
                         message::success(&id, &ModernList { kind, items: &items, server_info: &server_info })

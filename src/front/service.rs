@@ -42,6 +42,10 @@ pub trait Service: Send + Sync + 'static {
     fn instructions(&self) -> Option<String>;
     /// One whole list, as it is in the workflow that the request names.
     fn list(&self, principal: &Principal, kind: ListKind, workflow: Option<&str>) -> Arc<Vec<Value>>;
+    /// One entry of `skills/list`.
+    fn skill(&self, _principal: &Principal, _uri: &str, _workflow: Option<&str>) -> Option<Value> {
+        None
+    }
     /// The exposed input schema of a tool that this principal may see.
     fn input_schema(&self, principal: &Principal, tool: &str) -> Option<Arc<Value>>;
     /// A call. Dropping the future cancels it.
@@ -103,6 +107,9 @@ impl Service for Gateway {
     }
     fn list(&self, principal: &Principal, kind: ListKind, workflow: Option<&str>) -> Arc<Vec<Value>> {
         Gateway::list(self, principal, kind, workflow)
+    }
+    fn skill(&self, principal: &Principal, uri: &str, workflow: Option<&str>) -> Option<Value> {
+        Gateway::skill(self, principal, uri, workflow)
     }
     fn input_schema(&self, principal: &Principal, tool: &str) -> Option<Arc<Value>> {
         Gateway::input_schema(self, principal, tool)

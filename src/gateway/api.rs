@@ -126,6 +126,8 @@ pub enum ListKind {
     Templates,
     /// `prompts/list`
     Prompts,
+    /// `skills/list`
+    Skills,
 }
 
 impl ListKind {
@@ -136,6 +138,7 @@ impl ListKind {
             Self::Resources => "resources",
             Self::Templates => "resourceTemplates",
             Self::Prompts => "prompts",
+            Self::Skills => "skills",
         }
     }
 }

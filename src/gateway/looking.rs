@@ -15,7 +15,7 @@ use super::{
 use crate::{
     catalog::{View, naming::strip_reserved},
     cost::Tokenizer,
-    model::{AgentId, CallKind, Digest, text, weight::weight},
+    model::{AgentId, CallKind, Digest, Outcome, RpcError, code, text, weight::weight},
     offload::{LARGE, Offload},
     policy::Constraints,
     upstream::Era,
@@ -86,7 +86,38 @@ impl Answered {
         }
     }
 
+    /// A file of a skill that is not what the skill lists is not handed on.
+    fn hold_to_skill(&mut self) {
+        let Target::Item(item, uri) = &self.target else { return };
+        let (CallKind::Resource, true, Ok(result)) = (self.kind, self.is_use, &self.ending.reply) else {
+            return;
+        };
+        let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
+        let fault = match asks {
+            true => None,
+            false => self.in_force.catalog.skill_fault(&item.upstream, uri, result),
+        };
+        let Some(fault) = fault else { return };
+        let text = format!(
+            "a file of a skill of upstream `{}` was withheld: {fault}. The skill may have changed: get it again with skills/get",
+            item.upstream
+        );
+        self.is_upstreams = false;
+        // What it serves now may be there with its next list.
+        if let Some(upstream) = self.in_force.upstreams.get(&item.upstream) {
+            upstream.list_again();
+        }
+        self.ending = Ending {
+            reply: Err(RpcError::new(code::UPSTREAM_UNAVAILABLE, text.clone())),
+            outcome: Outcome::Failed,
+            sent: true,
+            reason: Some(text),
+            ours: None,
+        };
+    }
+
     fn look_through(&mut self, measures: &Measures) -> Measured {
+        self.hold_to_skill();
         let Self { ending, in_force, target, constraints, reserved, .. } = self;
         let place = target.place();
         let mut cut = false;
@@ -111,6 +142,7 @@ impl Answered {
             if self.is_use {
                 shape::list_content(self.kind, result);
             }
+            in_force.catalog.cap_pages(target.upstream(), result);
             in_force.catalog.alias_links(target.upstream(), result);
             if self.upstream_is_modern && self.era == Era::Legacy {
                 strip_modern(result);

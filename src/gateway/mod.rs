@@ -65,7 +65,7 @@ pub use notify::tell_webhook;
 pub use orders::FolderReader;
 pub(crate) use people::question::taken_as;
 pub(crate) use request::named_workflow;
-pub(crate) use shape::for_sessions;
+pub(crate) use shape::{for_models, for_sessions};
 pub use standing::{RolloutWish, Wish};
 pub(crate) use suspend::handle::{takes_tasks, tasks_not_declared};
 
@@ -99,6 +99,9 @@ use suspend::{held::HeldCalls, parked::Parking, tasks::Tasks};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tool_search::ToolSearch;
+
+/// The extension by which servers serve skills.
+const SKILLS: &str = "io.modelcontextprotocol/skills";
 
 /// How long the first lists are waited for.
 const FIRST_LISTS: Duration = Duration::from_secs(10);
@@ -273,8 +276,8 @@ impl Gateway {
                 "prompts": {"listChanged": true},
                 "completions": {},
                 "logging": {},
-                // Only clients of 2026-07-28 can use it; the others do not know it.
-                "extensions": {suspend::handle::EXTENSION: {}},
+                // Only clients of 2026-07-28 can use tasks; the others do not know them.
+                "extensions": {suspend::handle::EXTENSION: {}, SKILLS: {}},
             }),
             Principal::Person(_) => json!({"tools": {"listChanged": true}}),
         }
@@ -316,7 +319,17 @@ impl Gateway {
             ListKind::Resources => view.resource_list.clone(),
             ListKind::Templates => view.template_list.clone(),
             ListKind::Prompts => view.prompt_list.clone(),
+            ListKind::Skills => view.skill_list.clone(),
         }
+    }
+
+    /// One entry of `skills/list`, by the URI of its `SKILL.md`.
+    pub fn skill(&self, principal: &Principal, uri: &str, workflow: Option<&str>) -> Option<Value> {
+        let in_force = self.in_force();
+        if !self.still_valid(principal) {
+            return None;
+        }
+        in_force.view_in(principal, workflow)?.skill(uri).cloned()
     }
 
     /// The exposed input schema of a tool that this principal may see (for `Mcp-Param-*` checks).

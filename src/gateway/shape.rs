@@ -1,7 +1,11 @@
 //! Clients read a result whole or not at all: an upstream's is put into the shape that the protocol gives it, so that the
 //! result of a call that acted is not lost over it.
 
-use crate::{catalog::ToolSchema, model::CallKind, upstream::Era};
+use crate::{
+    catalog::{ToolSchema, is_for_pages_only},
+    model::CallKind,
+    upstream::Era,
+};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -92,6 +96,18 @@ pub(crate) fn for_sessions(tools: Arc<Vec<Value>>) -> Arc<Vec<Value>> {
         }
     }
     Arc::new(tools)
+}
+
+/// The extension of clients that show pages.
+const PAGES: &str = "io.modelcontextprotocol/ui";
+
+/// A list of tools for a client: one that shows no pages would hand its model the tools that are for pages alone.
+pub(crate) fn for_models(tools: Arc<Vec<Value>>, capabilities: &Value) -> Arc<Vec<Value>> {
+    let shows_pages = capabilities.get("extensions").and_then(|extensions| extensions.get(PAGES)).is_some();
+    if shows_pages || !tools.iter().any(is_for_pages_only) {
+        return tools;
+    }
+    Arc::new(tools.iter().filter(|tool| !is_for_pages_only(tool)).cloned().collect())
 }
 
 #[cfg(test)]

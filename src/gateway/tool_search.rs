@@ -6,7 +6,7 @@ use super::{
     refusal::Refusal, refused::Refusals, request::Request, subject::subject,
 };
 use crate::{
-    catalog::{View, search::Index},
+    catalog::{View, is_for_pages_only, search::Index},
     clock::Clock,
     config::CatalogMode,
     cost::Tokenizer,
@@ -185,7 +185,8 @@ impl ToolSearch {
         let found: Vec<Value> = places
             .into_iter()
             .filter_map(|(place, score)| {
-                let tool = view.tool_list.get(place)?;
+                // What is for pages alone is nothing for a model.
+                let tool = view.tool_list.get(place).filter(|tool| !is_for_pages_only(tool))?;
                 let mut found = Map::new();
                 for member in ["name", "title", "description", "inputSchema"] {
                     found.extend(tool.get(member).map(|value| (member.to_owned(), value.clone())));

@@ -5,6 +5,7 @@
 
 use super::{
     call::Call,
+    contain::Containment,
     dialect::Dialect,
     http::{Fault, Http, TwoUrls, listen_filter},
     inbox::{ServerResponse, Signals},
@@ -27,6 +28,10 @@ use std::{
 };
 use tokio::sync::{oneshot, watch};
 
+/// The extension of clients that show pages (MCP Apps), and the one kind of page that there is.
+const APPS: &str = "io.modelcontextprotocol/ui";
+const APP: &str = "text/html;profile=mcp-app";
+
 /// What the other side said of itself.
 #[derive(Clone, Debug)]
 pub(super) struct Hello {
@@ -36,6 +41,8 @@ pub(super) struct Hello {
     pub(super) capabilities: Value,
     pub(super) server_info: Value,
     pub(super) instructions: Option<String>,
+    /// What keeps its process within its limits.
+    pub(super) containment: Option<Arc<Containment>>,
 }
 
 /// One connection over which requests can be made.
@@ -50,12 +57,19 @@ pub(super) enum Connection {
 /// to answer, of what the upstream may ask. A question to a caller that cannot is answered with an error.
 pub(super) fn declared_to_all(asks: Asks) -> Value {
     let all = json!({ "elicitation": { "form": {}, "url": {} }, "sampling": {}, "roots": {} });
-    Value::Object(asks.relayed(&all))
+    let mut declared = asks.relayed(&all);
+    // A result with a page has a text too, for clients that show none.
+    declared.insert("extensions".to_owned(), json!({ APPS: { "mimeTypes": [APP] } }));
+    Value::Object(declared)
 }
 
 /// Where one caller has a connection of its own, that caller's capabilities, of those that can be relayed.
 pub(super) fn declared_for(asks: Asks, caller: &Value) -> Value {
-    Value::Object(asks.relayed(caller))
+    let mut declared = asks.relayed(caller);
+    if caller.get("extensions").and_then(|extensions| extensions.get(APPS)).is_some() {
+        declared.insert("extensions".to_owned(), json!({ APPS: { "mimeTypes": [APP] } }));
+    }
+    Value::Object(declared)
 }
 
 enum Probe {
@@ -119,7 +133,7 @@ fn hello(era: Era, mut result: Value) -> Hello {
         Value::String(text) => Some(text),
         _ => None,
     };
-    Hello { era, speaks_both, capabilities, server_info, instructions }
+    Hello { era, speaks_both, capabilities, server_info, instructions, containment: None }
 }
 
 fn discover_call(timeout: Duration) -> Arc<Call> {

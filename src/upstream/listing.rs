@@ -7,6 +7,7 @@ use super::{
     headers::invalid_annotation,
     items::{self, LeftOut, Members},
     limits::LogLimit,
+    skills,
     types::{Era, Listing, UpstreamError},
 };
 use crate::{
@@ -83,6 +84,9 @@ const TEMPLATES: Kind = Kind {
     members: items::TEMPLATE,
 };
 
+const SKILLS: Kind =
+    Kind { method: "skills/list", capability: skills::EXTENSION, member: "skills", key: "uri", members: &[] };
+
 /// How often a list is asked for where what it is asked over ends meanwhile.
 const TRIES: usize = 3;
 
@@ -127,13 +131,14 @@ pub(super) async fn list(reading: &Reading<'_>, before: Option<&Listing>) -> Res
         tools_are_there.send_replace(true);
         tools
     };
-    let (tools, resources, templates, prompts) = futures::join!(
+    let (tools, resources, templates, prompts, skills) = futures::join!(
         tools,
         reading.list(&RESOURCES, room, hurry),
         reading.list(&TEMPLATES, room, hurry),
-        reading.list(&PROMPTS, room, hurry)
+        reading.list(&PROMPTS, room, hurry),
+        reading.list(&SKILLS, room, hurry)
     );
-    let others = [&resources, &templates, &prompts];
+    let others = [&resources, &templates, &prompts, &skills];
     let was_hurried = others.iter().any(|list| list.was_hurried);
     let nothing_else = others.iter().all(|list| list.items.is_empty());
     if connection.signals().closed_reason().is_some() {
@@ -175,24 +180,36 @@ pub(super) async fn list(reading: &Reading<'_>, before: Option<&Listing>) -> Res
     let resources = whole(&RESOURCES, resources, before.map(|before| &before.resources));
     let templates = whole(&TEMPLATES, templates, before.map(|before| &before.templates));
     let prompts = whole(&PROMPTS, prompts, before.map(|before| &before.prompts));
+    let skills = whole(&SKILLS, skills, before.map(|before| &before.skills));
     if matches!(connection, Connection::Http(_)) && hello.era == Era::Modern {
-        let mut refused = LeftOut::default();
-        tools.retain(|tool| match invalid_annotation(tool) {
-            None => true,
-            Some(reason) => {
-                let tool = tool.get("name").and_then(Value::as_str).unwrap_or_default();
-                refused.item(Some(tool), &format!("cannot be offered: {reason}"));
-                let tool = display_text(&redact(tool), 120);
-                if let Some(left_out) = log.admits(tool.len() + reason.len()) {
-                    tracing::warn!(%upstream, tool, reason, left_out, "a tool is left out");
-                }
-                false
-            }
-        });
-        let refused = refused.sentences(TOOLS.method);
-        missing.extend(refused.iter().map(|told| display_text(&redact(told), LONGEST_REASON)));
+        missing.extend(without_bad_headers(reading, &mut tools));
     }
-    Ok(Listed { listing: Listing { tools, resources, templates, prompts }, missing, is_whole, was_hurried })
+    Ok(Listed {
+        listing: Listing { tools, resources, templates, prompts, skills },
+        missing,
+        is_whole,
+        was_hurried,
+    })
+}
+
+/// Takes out tools whose arguments cannot be mirrored into headers as they ask for. One sentence for those.
+fn without_bad_headers(reading: &Reading<'_>, tools: &mut Vec<Value>) -> Vec<String> {
+    let Reading { upstream, log, redact, .. } = reading;
+    let mut refused = LeftOut::default();
+    tools.retain(|tool| match invalid_annotation(tool) {
+        None => true,
+        Some(reason) => {
+            let tool = tool.get("name").and_then(Value::as_str).unwrap_or_default();
+            refused.item(Some(tool), &format!("cannot be offered: {reason}"));
+            let tool = display_text(&redact(tool), 120);
+            if let Some(left_out) = log.admits(tool.len() + reason.len()) {
+                tracing::warn!(%upstream, tool, reason, left_out, "a tool is left out");
+            }
+            false
+        }
+    });
+    let refused = refused.sentences(TOOLS.method);
+    refused.iter().map(|told| display_text(&redact(told), LONGEST_REASON)).collect()
 }
 
 impl Reading<'_> {
@@ -202,6 +219,11 @@ impl Reading<'_> {
     /// change nothing over there, so they are asked for again.
     async fn list(&self, kind: &Kind, room: &Room, hurry: Option<&watch::Receiver<bool>>) -> List {
         let declared = match &self.hello.capabilities {
+            Value::Object(capabilities) if kind.method == SKILLS.method => {
+                capabilities.get("extensions").and_then(|extensions| extensions.get(kind.capability))
+            }
+            // Only what is declared is asked for: it is an extension.
+            _ if kind.method == SKILLS.method => None,
             Value::Object(capabilities) => capabilities.get(kind.capability),
             null => Some(null),
         };
@@ -288,6 +310,8 @@ impl Reading<'_> {
                     Some("is beyond what is taken of one upstream".to_owned())
                 } else if cost > ITEM {
                     Some(format!("takes more than {ITEM} bytes of memory"))
+                } else if kind.method == SKILLS.method {
+                    skills::fault(&item)
                 } else {
                     items::mend(&mut item, kind.key, kind.members, &mut pages.left_out).err()
                 };

@@ -6,6 +6,7 @@ use super::{
     breaker::Breaker,
     call::Call,
     connect::{self, Connection, Hello},
+    contain::{self, Containment},
     deps::UpstreamDeps,
     http,
     limits::Limits,
@@ -102,6 +103,7 @@ impl Server {
             capabilities: Value::Null,
             server_info: Value::Null,
             instructions: None,
+            containment: None,
             generation,
         };
         let random = deps.ids.random();
@@ -228,9 +230,11 @@ impl Server {
 
     async fn attempt(&self) -> Attempt {
         let hint = *self.era.lock();
+        let containment = self.containment().await?;
         let wiring = self.wiring(connect::declared_to_all(self.config.asks))?;
         let connected = connect::connect(&wiring, hint).await;
-        let (connection, hello) = connected.inspect_err(|_| *self.era.lock() = None)?;
+        let (connection, mut hello) = connected.inspect_err(|_| *self.era.lock() = None)?;
+        hello.containment = containment;
         *self.era.lock() = Some(hello.era);
         self.speaks_both.store(hello.speaks_both, Ordering::Relaxed);
         let listed = listing::list(&self.reading(&connection, &hello), None).await;
@@ -240,6 +244,21 @@ impl Server {
                 .reworded(|error| (self.deps.redact)(&format!("it cannot be listed: {error}"))),
         })?;
         Ok((Arc::new(connection), hello, listed))
+    }
+
+    /// What keeps the process within its limits, where it has any. It is not started where one cannot be had.
+    async fn containment(&self) -> Result<Option<Arc<Containment>>, String> {
+        let Some(config) = &self.config.contain else { return Ok(None) };
+        let Some(tried) = contain::tried(&self.config, &self.deps.own_binary).await else { return Ok(None) };
+        let stands = tried?;
+        if let Some(refusal) = stands.refusal(config) {
+            return Err(refusal);
+        }
+        if !stands.missing.is_empty() {
+            let missing = stands.missing.join("; ");
+            tracing::warn!(upstream = %self.config.name, missing, "the upstream is contained in part only");
+        }
+        Ok(Some(Arc::new(stands)))
     }
 
     fn reading<'a>(&'a self, connection: &'a Connection, hello: &'a Hello) -> Reading<'a> {
@@ -286,6 +305,7 @@ impl Server {
             state.capabilities = hello.capabilities.clone();
             state.server_info = hello.server_info.clone();
             state.instructions = hello.instructions.clone();
+            state.containment = hello.containment.clone();
         });
         self.settle();
         drop(connection.listen(hello, self.watching.uris()));
@@ -404,6 +424,12 @@ impl Upstream for Server {
 
     fn era(&self) -> Option<Era> {
         self.state.borrow().era
+    }
+
+    fn list_again(&self) {
+        if let Some(connection) = self.main.load_full() {
+            connection.signals().changed.notify_one();
+        }
     }
 
     fn updates(&self) -> broadcast::Receiver<ResourceUpdate> {

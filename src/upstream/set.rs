@@ -241,6 +241,7 @@ fn same(a: &UpstreamConfig, b: &UpstreamConfig) -> bool {
     transport
         && a.isolation == b.isolation
         && a.asks == b.asks
+        && a.contain == b.contain
         && a.timeout == b.timeout
         && a.max_concurrency == b.max_concurrency
         && a.max_result_bytes == b.max_result_bytes

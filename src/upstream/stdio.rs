@@ -2,8 +2,10 @@
 
 use super::{
     call::{Call, LARGEST_PAGE},
+    contain,
     deps::Redact,
     dialect::Dialect,
+    environment::environment,
     inbox::{Inbox, Link, ServerResponse, Signals},
     last_words::{LastWords, cut},
     limits::{Allowance, Limits},
@@ -18,7 +20,6 @@ use futures::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
     path::Path,
     process::Stdio as Pipe,
     sync::{
@@ -52,9 +53,6 @@ const CHUNK: usize = 8192;
 const GARBAGE_SHOWN: usize = 200;
 /// The supervisor's two periods of grace, and a little.
 const LEAVE: Duration = Duration::from_secs(6);
-
-/// What of the gateway's environment a child gets.
-const PASSED: &[&str] = &["PATH", "HOME", "USER", "LANG", "TMPDIR"];
 
 /// A running child.
 pub(super) struct Stdio {
@@ -90,18 +88,6 @@ impl Link for Out {
     }
 }
 
-/// The environment a child gets.
-fn environment(configured: &BTreeMap<String, SecretString>) -> Vec<(OsString, OsString)> {
-    let passed = std::env::vars_os().filter(|(name, _)| {
-        name.to_str().is_some_and(|name| PASSED.contains(&name) || name.starts_with("LC_"))
-    });
-    let own = configured
-        .iter()
-        .filter(|(name, _)| !name.starts_with("TOLLGATE_"))
-        .map(|(name, value)| (OsString::from(name), OsString::from(value.expose_secret())));
-    passed.chain(own).collect()
-}
-
 impl Stdio {
     pub(super) fn spawn(
         wiring: &Wiring<'_>,
@@ -112,14 +98,14 @@ impl Stdio {
     ) -> Result<Arc<Self>, String> {
         let Wiring { config, deps, limits, .. } = wiring;
         let name = &config.name;
-        let (program, arguments) = command.split_first().ok_or("the command is empty")?;
-        let program: OsString =
-            if program == "tollgate" { deps.own_binary.clone().into() } else { program.into() };
+        let mut command = contain::program(&deps.own_binary, command)?;
+        if let Some(contain) = &config.contain {
+            command = contain::wrapped(&deps.own_binary, contain, &command)?;
+        }
         let (supervisor, leading) = deps.supervisor.split_first().ok_or("there is no supervisor")?;
         let mut child = Command::new(supervisor)
             .args(leading)
-            .arg(program)
-            .args(arguments)
+            .args(command)
             .env_clear()
             .envs(environment(env))
             .current_dir(cwd)
@@ -569,16 +555,5 @@ mod tests {
         drop(tokio::time::timeout(Duration::from_millis(500), reading).await);
         let most = STDERR_BURST + STDERR_RATE * (begun.elapsed().as_secs() + 1) + (1 << 16);
         assert!(taken.load(Ordering::Relaxed) <= most, "{}", taken.load(Ordering::Relaxed));
-    }
-
-    #[test]
-    fn a_child_never_gets_tollgates_own_environment() {
-        let configured: BTreeMap<String, SecretString> =
-            [("LOG", "info"), ("TOLLGATE_KEY", "k")].map(|(n, v)| (n.to_owned(), v.to_owned().into())).into();
-        let names: Vec<String> =
-            environment(&configured).into_iter().filter_map(|(n, _)| n.into_string().ok()).collect();
-        assert!(names.contains(&"LOG".to_owned()) && names.contains(&"PATH".to_owned()), "{names:?}");
-        let allowed = |n: &str| n == "LOG" || PASSED.contains(&n) || n.starts_with("LC_");
-        assert!(names.iter().all(|n| allowed(n)), "{names:?}");
     }
 }

@@ -4,6 +4,7 @@
 //! The child inherits stdin, stdout and stderr, so no byte passes through here. The supervisor keeps the read end
 //! of stdin open and waits for its other end, the gateway's, to close.
 
+use super::contain;
 use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid},
@@ -117,6 +118,12 @@ async fn supervise(child: &mut Child) -> ExitCode {
         },
         Err(_) => 1,
     };
+    if let Ok(pid) = u32::try_from(pid.as_raw_nonzero().get()) {
+        if let Some(why) = contain::ended_for(pid) {
+            eprintln!("tollgate: error: {why}");
+        }
+        contain::clear(pid);
+    }
     end_strays();
     ExitCode::from(code)
 }
@@ -180,21 +187,53 @@ fn group_lives(group: Pid) -> bool {
     })
 }
 
-/// Ends descendants that left the process group: as their subreaper we are their parent now.
+/// How often it is looked for strays that were started meanwhile.
+const ROUNDS: usize = 64;
+
+/// Ends descendants that left the process group: as their subreaper we are their parent now. They are stopped first, all
+/// of them, so that none starts another while it is looked for.
 fn end_strays() {
-    for _round in 0..8 {
-        let children =
-            std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten().flat_map(|task| {
-                let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-                text.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()).collect::<Vec<_>>()
-            });
-        let children: Vec<Pid> = children.filter_map(Pid::from_raw).collect();
-        if children.is_empty() {
+    let mut stopped: Vec<Pid> = Vec::new();
+    for _round in 0..ROUNDS {
+        let found = descendants();
+        let fresh: Vec<Pid> = found.into_iter().filter(|pid| !stopped.contains(pid)).collect();
+        if fresh.is_empty() {
+            break;
+        }
+        for pid in &fresh {
+            kill_process(*pid, Signal::STOP).ok();
+        }
+        stopped.extend(fresh);
+    }
+    for _round in 0..ROUNDS {
+        let left = descendants();
+        if left.is_empty() {
             return;
         }
-        for pid in children {
+        for pid in left {
             kill_process(pid, Signal::KILL).ok();
+            // Those of others come to us when their parent is gone.
             waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).ok();
         }
     }
+}
+
+/// The processes below this one.
+fn descendants() -> Vec<Pid> {
+    let mut found = Vec::new();
+    let mut parents = vec!["self".to_owned()];
+    while let Some(parent) = parents.pop() {
+        for task in std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
+            let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            for child in text.split_whitespace() {
+                if let Some(pid) = child.parse().ok().and_then(Pid::from_raw)
+                    && !found.contains(&pid)
+                {
+                    found.push(pid);
+                    parents.push(child.to_owned());
+                }
+            }
+        }
+    }
+    found
 }

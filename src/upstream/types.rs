@@ -1,7 +1,10 @@
 //! What is said to an upstream and what comes back. Results stay JSON values, so that what Tollgate
 //! does not know passes unchanged.
 
-use super::refusal::{Failure, HttpRefusal};
+use super::{
+    contain::Containment,
+    refusal::{Failure, HttpRefusal},
+};
 use crate::model::{RetryPlan, RpcError, TraceId, UpstreamName};
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
@@ -111,6 +114,8 @@ pub struct Listing {
     pub templates: Vec<Value>,
     /// `prompts/list`
     pub prompts: Vec<Value>,
+    /// `skills/list`
+    pub skills: Vec<Value>,
 }
 
 /// How an upstream stands.
@@ -148,6 +153,8 @@ pub struct UpstreamState {
     pub server_info: Value,
     /// Its `instructions`.
     pub instructions: Option<String>,
+    /// What keeps it within its limits, where it is contained and was started.
+    pub containment: Option<Arc<Containment>>,
     /// Counts up with every change of the listing.
     pub generation: u64,
 }
@@ -173,6 +180,8 @@ pub trait Upstream: Send + Sync + std::fmt::Debug {
     fn updates(&self) -> tokio::sync::broadcast::Receiver<ResourceUpdate> {
         tokio::sync::broadcast::channel(1).1
     }
+    /// Has its lists read again: what it serves is not what it listed.
+    fn list_again(&self) {}
     /// Asks the upstream to tell of changes of a resource (`resources/subscribe`, or `subscriptions/listen`), or to
     /// stop. Counted: it stops with the last who stops. Renewed when the upstream comes back.
     fn watch_resource<'a>(&'a self, _uri: &'a str, _on: bool) -> BoxFuture<'a, Result<(), UpstreamError>> {

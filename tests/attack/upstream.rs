@@ -58,6 +58,8 @@ fn config(transport: UpstreamTransport) -> UpstreamConfig {
         breaker: BreakerConfig { failures: 3, cooldown: Duration::from_secs(600) },
         labels: Vec::new(),
         asks: Asks::ALL,
+        contain: None,
+        apps: None,
         trust_annotations: false,
         trust_cost: false,
         pins: Default::default(),

@@ -515,6 +515,49 @@ pub(crate) const ERRORS: &[Case] = &[
     case("`args` beside `command`", SERVERS, &[("timeout = \"30s\"", "args = [\"/srv\"]")]),
     case("a key of servers.toml that is a slip", SERVERS, &[("timeout", "time_out")]),
     case("a variable of the gateway that is not set", SERVERS, &[("\"staging\"", "\"${ENVIRONMENT}\"")]),
+    case(
+        "a key of `contain` that is a slip",
+        SERVERS,
+        &[("timeout = \"30s\"", "contain = { netwrok = false }")],
+    ),
+    case(
+        "a limit of `contain` without a unit",
+        SERVERS,
+        &[("timeout = \"30s\"", "contain = { memory = 512 }")],
+    ),
+    case(
+        "`cpu` of `contain` that is neither",
+        SERVERS,
+        &[("timeout = \"30s\"", "contain = { cpu = \"half\" }")],
+    ),
+    case("no core in `contain`", SERVERS, &[("timeout = \"30s\"", "contain = { cpu = 0 }")]),
+    case("a glob in `contain`", SERVERS, &[("timeout = \"30s\"", "contain = { read = [\"/usr/share/*\"] }")]),
+    case(
+        "`contain` that opens Tollgate's own files",
+        SERVERS,
+        &[("timeout = \"30s\"", "contain = { read = [\".\"] }")],
+    ),
+    case(
+        "a home of somebody else in `contain`",
+        SERVERS,
+        &[("timeout = \"30s\"", "contain = { write = [\"~bob/x\"] }")],
+    ),
+    case("`contain` as a word", SERVERS, &[("timeout = \"30s\"", "contain = true")]),
+    case(
+        "`contain` of a server that is reached by HTTP",
+        SERVERS,
+        &[("command = [\"files-mcp\", \"/srv\"]\n", "url = \"https://files.example/mcp\"\ncontain = {}\n")],
+    ),
+    case(
+        "an origin of `apps` that is none",
+        SERVERS,
+        &[("timeout = \"30s\"", "apps = { connect_domains = [\"example.com\"] }")],
+    ),
+    case(
+        "a permission of `apps` that there is not",
+        SERVERS,
+        &[("timeout = \"30s\"", "apps = { permissions = [\"usb\"] }")],
+    ),
     // data.yaml.
     case("an unknown key of data.yaml", DATA, &[("", "detector:\n  phone: { enabled: false }\n")]),
     case("an unknown level of data.yaml", DATA, &[("", "classes: { health: secret }\n")]),

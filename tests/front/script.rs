@@ -257,6 +257,7 @@ impl Service for Script {
             ListKind::Resources => vec![json!({ "uri": "file:///a", "name": "a" })],
             ListKind::Templates => vec![json!({ "uriTemplate": "file:///{x}", "name": "x" })],
             ListKind::Prompts => vec![json!({ "name": "greet" })],
+            ListKind::Skills => Vec::new(),
         })
     }
     fn input_schema(&self, _: &Principal, tool: &str) -> Option<Arc<Value>> {

@@ -60,6 +60,8 @@ fn config(name: &str, transport: UpstreamTransport) -> UpstreamConfig {
         breaker: BreakerConfig { failures: 100, cooldown: Duration::from_secs(30) },
         labels: Vec::new(),
         asks: Asks::ALL,
+        contain: None,
+        apps: None,
         trust_annotations: false,
         trust_cost: false,
         pins: Default::default(),

@@ -350,12 +350,15 @@ fn disabled_upstream(upstream: &DisabledUpstream) -> Value {
         "reason": upstream.reason,
         "failed_attempts": 0,
         "missing": [],
+        "contained": upstream.contained,
+        "containment": null,
         "era": null,
         "server_info": null,
         "tools": 0,
         "resources": 0,
         "resource_templates": 0,
         "prompts": 0,
+        "skills": 0,
     })
 }
 
@@ -384,6 +387,8 @@ pub fn upstream(config: Option<&UpstreamConfig>, state: &UpstreamState, data: &D
         "reason": reason,
         "failed_attempts": attempts,
         "missing": *state.missing,
+        "contained": config.is_some_and(|c| c.contain.is_some()),
+        "containment": state.containment,
         "era": state.era.map(|era| match era {
             Era::Legacy => "legacy",
             Era::Modern => "modern",
@@ -393,6 +398,7 @@ pub fn upstream(config: Option<&UpstreamConfig>, state: &UpstreamState, data: &D
         "resources": state.listing.resources.len(),
         "resource_templates": state.listing.templates.len(),
         "prompts": state.listing.prompts.len(),
+        "skills": state.listing.skills.len(),
     })
 }
 

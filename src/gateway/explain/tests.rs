@@ -164,6 +164,7 @@ fn resolver_of(set: PolicySet) -> Resolver {
         capabilities: Value::Null,
         server_info: Value::Null,
         instructions: None,
+        containment: None,
         generation: 0,
     };
     let catalog = CatalogBuilder::default().build(&config, &[Arc::new(state)]);

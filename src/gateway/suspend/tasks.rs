@@ -236,6 +236,7 @@ impl Tasks {
         map.insert("status".to_owned(), Value::String(status));
         if let Some(mut result) = result {
             shape::list_content(CallKind::Tool, &mut result);
+            in_force.catalog.cap_pages(target.upstream(), &mut result);
             in_force.catalog.alias_links(target.upstream(), &mut result);
             let place = (place, target.declared(), Era::Modern);
             self.measures.limit_result(in_force, &mut result, constraints, place, reserved);

@@ -106,6 +106,8 @@ fn files() -> CheckedFiles {
         breaker: BreakerConfig { failures: 5, cooldown: std::time::Duration::ZERO },
         labels: vec!["external".into()],
         asks: crate::config::Asks::ALL,
+        contain: None,
+        apps: None,
         trust_annotations: false,
         trust_cost: false,
         pins: Default::default(),
@@ -155,6 +157,7 @@ fn files() -> CheckedFiles {
             crate::config::DisabledUpstream {
                 name: "attic".into(),
                 reason: "`enabled = false` in servers.toml".to_owned(),
+                contained: false,
                 prefix: "attic".to_owned(),
                 labels: Vec::new(),
                 tools: std::collections::BTreeMap::new(),
@@ -580,6 +583,7 @@ impl AdminPort for Scripted {
             capabilities: Value::Null,
             server_info: Value::Null,
             instructions: None,
+            containment: None,
             generation: 1,
         })]
     }

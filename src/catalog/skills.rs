@@ -1,0 +1,214 @@
+//! Skills: folders of files with instructions, each under the URI of its `SKILL.md`. What an entry lists is what can be read of
+//! it, as it was listed.
+
+use super::{
+    build::{CatalogBuilder, Kind},
+    entry::{Catalog, ItemEntry, SkillEntry, SkillFile},
+    naming,
+    template::UriTemplate,
+};
+use crate::{
+    config::UpstreamConfig,
+    model::{Fingerprint, UpstreamName, Uri, json},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Skills of one upstream: every URI that is read is held against all of them.
+const MOST_SKILLS: usize = 500;
+
+impl CatalogBuilder {
+    /// Takes in one entry of `skills/list`, which its upstream's connection has held against the extension's rules.
+    pub(super) fn add_skill(&mut self, catalog: &mut Catalog, upstream: &UpstreamConfig, item: &Value) {
+        let own = item.get("uri").and_then(Value::as_str).unwrap_or_default();
+        if let Err(why) = self.skill(catalog, upstream, item, own) {
+            let (shown, upstream) = (self.told(own, 120), &upstream.name);
+            catalog.withheld.push(format!("skill `{shown}` of upstream `{upstream}` is withheld: {why}"));
+        }
+    }
+
+    fn skill(
+        &mut self,
+        catalog: &mut Catalog,
+        upstream: &UpstreamConfig,
+        item: &Value,
+        own: &str,
+    ) -> Result<(), String> {
+        let name = item.pointer("/frontmatter/name").and_then(Value::as_str).unwrap_or_default();
+        if !naming::is_visible(own) || !naming::is_visible(name) {
+            return Err("its name holds characters that nobody sees".to_owned());
+        }
+        let main = canonical(own)?;
+        let own_root = main.strip_suffix("SKILL.md").ok_or("its URI cannot be used")?.to_owned();
+        let others = catalog.skills.values().filter(|skill| skill.upstream == upstream.name).count();
+        if others >= MOST_SKILLS {
+            return Err(format!("more than {MOST_SKILLS} skills of one upstream"));
+        }
+        let alias = self.skill_alias(catalog, upstream, &main, &own_root);
+        let known_as = |uri: &str| match &alias {
+            Some(alias) => naming::aliased(alias, uri),
+            None => uri.to_owned(),
+        };
+        let root = canonical(&known_as(&main))?;
+        let root = root.strip_suffix("SKILL.md").ok_or("its URI cannot be used")?.to_owned();
+        let text: Arc<str> = format!("{root}{{+file}}").into();
+        let template = UriTemplate::parse(&text).ok_or("its URI cannot be used")?;
+        if self.has_most_templates(&upstream.name, &text) {
+            return Err("too many templates and skills of one upstream".to_owned());
+        }
+        let mut item = item.clone();
+        naming::strip_reserved(&mut item);
+        let files = files_of(&mut item, &known_as)?;
+        let listed = known_as(own);
+        let uri: Arc<str> = canonical(&listed)?.into();
+        self.claim(Kind::Skill, &text, &upstream.name, catalog.skills.contains_key(&uri))?;
+        self.remember_template(&upstream.name, &text, &template);
+        if let Some(slot) = item.get_mut("uri") {
+            *slot = Value::String(listed.clone());
+        }
+        let entry = ItemEntry {
+            name: text.clone(),
+            upstream: upstream.name.clone(),
+            own_name: own.into(),
+            listed: listed.into(),
+            alias: alias.clone(),
+            item: json!({"uri": item.get("uri"), "name": name, "description": item.pointer("/frontmatter/description")}),
+            action: format!("{}:{own}", upstream.name).into(),
+            labels: upstream.labels.iter().cloned().collect(),
+            template: Some(template),
+            unaccepted: false,
+        };
+        let fingerprint = fingerprint(&upstream.name, &item);
+        let skill = SkillEntry {
+            uri: uri.clone(),
+            root,
+            own_root,
+            upstream: upstream.name.clone(),
+            item,
+            files,
+            fingerprint,
+            entry: Arc::new(entry),
+        };
+        catalog.skills.insert(uri, Arc::new(skill));
+        Ok(())
+    }
+
+    /// What stands in front of all URIs of a skill where another upstream has any of its folder.
+    fn skill_alias(
+        &self,
+        catalog: &Catalog,
+        upstream: &UpstreamConfig,
+        main: &str,
+        root: &str,
+    ) -> Option<Arc<str>> {
+        let others = |name: &UpstreamName| *name != upstream.name;
+        let name: Arc<str> = main.into();
+        let held = self.alias_for(catalog, upstream, Kind::Resource, &name).is_some();
+        let within = self
+            .claims
+            .iter()
+            .any(|claim| others(&claim.upstream) && claim.template.head().starts_with(root));
+        (held || within).then(|| naming::alias(&upstream.name))
+    }
+}
+
+fn canonical(uri: &str) -> Result<String, String> {
+    Uri::parse(uri).map(Uri::into_string).map_err(|wrong| wrong.to_string())
+}
+
+/// The files that an entry lists, with their URIs put as agents know them; none where they are dynamic.
+fn files_of(
+    item: &mut Value,
+    known_as: &dyn Fn(&str) -> String,
+) -> Result<Option<BTreeMap<Arc<str>, SkillFile>>, String> {
+    let Some(Value::Array(listed)) = item.get_mut("resources") else { return Ok(None) };
+    let mut files = BTreeMap::new();
+    for file in listed {
+        let text = |member: &str| file.get(member).and_then(Value::as_str).unwrap_or_default();
+        let shown = known_as(text("uri"));
+        let read = SkillFile {
+            digest: text("digest").into(),
+            size: file.get("size").and_then(Value::as_u64).unwrap_or_default(),
+        };
+        files.insert(Arc::from(canonical(&shown)?), read);
+        if let Some(uri) = file.get_mut("uri") {
+            *uri = Value::String(shown);
+        }
+    }
+    Ok(Some(files))
+}
+
+/// What a person accepts of a skill: its name, what it says of itself, and every file with its digest.
+fn fingerprint(upstream: &UpstreamName, item: &Value) -> Fingerprint {
+    let pick = |name: &str| item.get(name).cloned().unwrap_or(Value::Null);
+    let material = json!({
+        "upstream": upstream,
+        "uri": pick("uri"),
+        "frontmatter": pick("frontmatter"),
+        "resources": pick("resources"),
+    });
+    let mut bytes = Vec::new();
+    json::canonical(&material, &mut bytes);
+    Fingerprint::from(hex::encode(Sha256::digest(&bytes)))
+}
+
+impl SkillEntry {
+    /// Whether a canonical URI is one of its files. Where its files are dynamic, whatever lies in its folder.
+    pub fn has(&self, uri: &str) -> bool {
+        match &self.files {
+            Some(files) => files.contains_key(uri),
+            None => uri.starts_with(&self.root),
+        }
+    }
+}
+
+/// The skill that a canonical URI lies in: that with the deepest folder, where one holds another.
+pub(super) fn holding<'s>(
+    mut skills: impl Iterator<Item = &'s Arc<SkillEntry>>,
+    uri: &str,
+) -> Option<&'s Arc<SkillEntry>> {
+    let first = skills.find(|skill| uri.starts_with(&skill.root))?;
+    let deeper = skills.filter(|skill| uri.starts_with(&skill.root));
+    Some(deeper.fold(first, |best, next| if next.root.len() > best.root.len() { next } else { best }))
+}
+
+impl Catalog {
+    /// What is wrong with the result of a read: none where the file is what its skill lists, or belongs to none that lists
+    /// its files.
+    pub fn skill_fault(&self, upstream: &UpstreamName, uri: &str, result: &Value) -> Option<String> {
+        let skill = holding(self.skills.values(), uri).filter(|skill| skill.upstream == *upstream)?;
+        let file = skill.files.as_ref()?.get(uri)?;
+        let contents = result.get("contents").and_then(Value::as_array);
+        let [content] = contents.map_or(&[][..], Vec::as_slice) else {
+            return Some("it did not come as one content".to_owned());
+        };
+        let member = |name: &str| content.get(name).and_then(Value::as_str);
+        let bytes = match (member("text"), member("blob")) {
+            (Some(text), None) => text.as_bytes().to_vec(),
+            (None, Some(blob)) => match STANDARD.decode(blob) {
+                Ok(bytes) => bytes,
+                Err(_) => return Some("its `blob` is not Base64".to_owned()),
+            },
+            (Some(_), Some(_)) | (None, None) => {
+                return Some("it has neither one text nor one blob".to_owned());
+            }
+        };
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if size != file.size {
+            return Some(format!("it has {size} bytes, and the skill lists {}", file.size));
+        }
+        let digest = format!("sha256:{}", hex::encode(Sha256::digest(&bytes)));
+        (*digest != *file.digest).then(|| "its digest is not the one that the skill lists".to_owned())
+    }
+
+    /// What stands in front of an own URI that lies in a skill of its upstream.
+    pub(super) fn skill_alias_of(&self, upstream: &UpstreamName, own: &str) -> Option<&SkillEntry> {
+        let of_it = self.skills.values().filter(|skill| skill.upstream == *upstream);
+        of_it
+            .filter(|skill| own.starts_with(&skill.own_root))
+            .max_by_key(|skill| skill.own_root.len())
+            .map(|skill| &**skill)
+    }
+}
