@@ -209,6 +209,7 @@ async fn call(store: &EmbeddedStore, set: &PolicySet, tools: &[(ToolFacts, Arc<R
         approval: None,
         grant: None,
         unrecorded: Unrecorded::None,
+        read: Vec::new(),
     };
     assert_eq!(store.admit(request).await.unwrap(), Admission::Granted);
     let settled = Settled {

@@ -81,6 +81,7 @@ fn request(clock: &System) -> AdmitRequest {
         approval: None,
         grant: None,
         unrecorded: Unrecorded::None,
+        read: Vec::new(),
     }
 }
 

@@ -163,6 +163,7 @@ pub(crate) fn request(agent: &str, now: Timestamp) -> AdmitRequest {
         cost: MicroUsd(0),
         approval: None,
         unrecorded: Unrecorded::None,
+        read: Vec::new(),
         grant: None,
     }
 }
