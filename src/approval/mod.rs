@@ -1,9 +1,11 @@
 //! Approvals: the state machine over the durable record, who may decide, and the channels that write to it.
 
 mod grants;
+mod labels;
 mod rules;
 
 pub use grants::{GrantProposal, RevokeError, answer_form, bounds_form, read_answer as read_grant};
+pub use labels::{ClearError, HeldLabels, clear_labels, held_labels};
 pub use rules::{DecideError, QuorumProgress, apply, deciders, eligible, standing};
 
 use crate::{

@@ -2,6 +2,7 @@
 
 mod audit;
 mod grants;
+mod labels;
 mod manual;
 mod policy;
 mod report;
@@ -9,6 +10,7 @@ mod store;
 
 pub(crate) use audit::*;
 pub(crate) use grants::*;
+pub(crate) use labels::*;
 pub(crate) use manual::*;
 pub(crate) use policy::*;
 pub(crate) use report::*;
@@ -127,6 +129,20 @@ Examples:
 A grant is made by answering an approval: `tollgate approvals approve ID --grant 1h --uses 10`."
     )]
     Grants(GrantsCommand),
+    /// What data has reached workflows and agents, by its labels
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tollgate labels list                          who holds which labels, since when, and by which call
+  tollgate labels list --workflow wf-notes --json
+  TOLLGATE_KEY=… tollgate labels clear --workflow wf-notes --agent demo-agent --reason 'the export is over'
+
+Results are labelled as they come in, and policies read what has reached the session of a call (`session.labels`): what
+reached its session, its workflow, or its agent within `[gateway] labels.window`. Labels only grow until their time is over;
+a person with the role `admin` takes them away."
+    )]
+    Labels(LabelsCommand),
     /// Ask, verify and export the record of what happened
     #[command(
         subcommand,

@@ -19,6 +19,7 @@ mod grants;
 mod init;
 mod keys;
 mod known;
+mod labels;
 mod log;
 mod manual;
 mod names;
@@ -75,6 +76,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Init(args) => init::init(&path, &args),
         Command::Check(args) => block(check::check(&path, &args)),
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
+        Command::Labels(command) => block(labels::labels(Setup::load(&path)?, command)),
         Command::Grants(command) => block(grants::grants(Setup::load(&path)?, command)),
         Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),
         Command::Audit(AuditCommand::Verify(args)) if args.proof.is_some() => proof::verify_proof(&args),

@@ -9,6 +9,7 @@ mod cut;
 mod detail;
 mod facts;
 mod grant;
+mod labels;
 mod masked;
 mod other;
 mod refused;
@@ -24,6 +25,7 @@ pub use cut::{CUT_ARGUMENTS, LONGEST_REFUSED};
 pub use detail::{Explained, limits, settled_detail, steps};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
 pub use grant::{GrantEnded, GrantSubject, grant_of, put_grant};
+pub use labels::labels_cleared;
 pub use masked::masked_places;
 pub use other::{
     TaskEnd, accepts, alert_of_call, checkpoint_contradicted, checkpoint_key_rotated, damage_accepted,

@@ -7,6 +7,7 @@ use super::{
     decided::{AdmitError, Decided, Limited, Warrant},
     keep::References,
     prepared::Prepared,
+    reach::Labels,
     refusal::{Refusal, store_policy},
     refused::Refusals,
     request::Request,
@@ -20,7 +21,7 @@ use crate::{
     model::{EventDecision, EventDraft},
     offload::{LARGE, Offload},
     policy::{ApprovalRule, ChannelKind},
-    store::{Admission as Admitted, AdmitRequest, Store, StoreError},
+    store::{Admission as Admitted, AdmitRequest, RegisterRead, Store, StoreError},
     upstream::Upstream,
 };
 use std::{sync::Arc, time::Duration};
@@ -61,6 +62,8 @@ pub(super) struct Drafted {
     word: &'static str,
     start: Option<EventDraft>,
     event: EventDraft,
+    /// What the labels were read from that it was decided on.
+    read: Vec<RegisterRead>,
 }
 
 impl Drafted {
@@ -94,7 +97,7 @@ impl Drafted {
         let explained = Explained { method: request.method(), ..decided.explained() };
         let mut event = subject.explained(clock.now(), &ruling, &explained);
         event.grant_id = grant_id;
-        Self { word: request.word(), start, event }
+        Self { word: request.word(), start, event, read: request.standing.read.clone() }
     }
 }
 
@@ -105,6 +108,7 @@ pub(super) struct Admission {
     pub(super) large: Arc<Offload>,
     pub(super) references: Arc<References>,
     pub(super) refusals: Arc<Refusals>,
+    pub(super) labels: Arc<Labels>,
 }
 
 impl Admission {
@@ -117,7 +121,7 @@ impl Admission {
         warrant: Warrant,
         drafted: Drafted,
     ) -> Result<Permit, AdmitError> {
-        let Drafted { word, start, event } = drafted;
+        let Drafted { word, start, event, read } = drafted;
         let mut limits = std::mem::take(&mut decided.verdict.limits);
         for budget in &mut limits.budgets {
             // What is counted per tool is counted under a name that may be kept.
@@ -150,6 +154,7 @@ impl Admission {
             approval,
             grant,
             unrecorded: unrecorded.clone(),
+            read,
         };
         let admission = match self.references.keep_tools(prepared).await {
             Ok(()) => self.reserve(prepared, request).await,
@@ -174,16 +179,13 @@ impl Admission {
                 refusal.cost_estimate = Some(prepared.estimate.cost);
                 Err(AdmitError::Limited(Box::new(Limited { decided, refusal, recorded })))
             }
-            Ok(Admitted::ApprovalUnusable(_)) => Err(AdmitError::AskAnew(prepared.arguments.clone())),
-            Err(error) => {
-                // A full disk stands in the store's own log, damped.
-                if !matches!(error, StoreError::Full) {
-                    tracing::error!(error = %error, "admission failed");
-                }
-                let mut refusal = Refusal::new(EventDecision::Deny, store_policy(), None, error.refusal());
-                refusal.cost_estimate = Some(prepared.estimate.cost);
-                Err(AdmitError::Refused(Box::new(refusal)))
+            // More has reached its caller, by way of another process.
+            Ok(Admitted::Outdated(read)) => {
+                self.labels.forget(&read);
+                Err(AdmitError::Replaced(prepared.arguments.clone()))
             }
+            Ok(Admitted::ApprovalUnusable(_)) => Err(AdmitError::AskAnew(prepared.arguments.clone())),
+            Err(error) => Err(failed(&error, prepared)),
         }
     }
 }
@@ -198,6 +200,17 @@ impl Admission {
         let (store, on) = (self.store.clone(), Handle::current());
         Box::pin(self.large.finish(&agent.id, move || on.block_on(store.admit(request)))).await
     }
+}
+
+/// The refusal where the store does not answer.
+fn failed(error: &StoreError, prepared: &Prepared) -> AdmitError {
+    // A full disk stands in the store's own log, damped.
+    if !matches!(error, StoreError::Full) {
+        tracing::error!(error = %error, "admission failed");
+    }
+    let mut refusal = Refusal::new(EventDecision::Deny, store_policy(), None, error.refusal());
+    refusal.cost_estimate = Some(prepared.estimate.cost);
+    AdmitError::Refused(Box::new(refusal))
 }
 
 /// What a budget with `on_exceed: require_approval` asks for.

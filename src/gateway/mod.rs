@@ -24,15 +24,18 @@ mod fit;
 mod in_force;
 mod keep;
 mod labelled;
+mod later;
 mod lifecycle;
 mod looking;
 mod measures;
 mod news;
+mod notices;
 mod notify;
 mod orders;
 mod people;
 mod prepare;
 mod prepared;
+mod reach;
 mod refusal;
 mod refused;
 mod relay;
@@ -84,6 +87,7 @@ use keep::References;
 use orders::Orders;
 use parking_lot::Mutex;
 use people::People;
+use reach::Labels;
 use refused::Refusals;
 use serde_json::{Value, json};
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -135,6 +139,7 @@ pub(crate) struct Inner {
     checks: Checks,
     people: People,
     admission: Admission,
+    labels: Arc<Labels>,
     dispatcher: Dispatcher,
     parking: Arc<Parking>,
     held: Arc<HeldCalls>,

@@ -26,10 +26,12 @@
 //! letters that look alike); what stands in an image.
 
 mod assign;
+mod claims;
 mod cut;
 mod decode;
 mod detector;
 mod display;
+mod entry;
 mod escape;
 mod field;
 mod form;
@@ -47,9 +49,11 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use claims::Claims;
 pub use cut::cut_value;
 pub use display::{display_text, is_hidden, visible, visible_json};
+pub use entry::Entry;
 pub use inspected::{Inspected, Outbound, Place};
 pub use rules::{DataError, DataRules};
 pub use schema::SchemaMarks;
-pub use spec::{Action, AllowSpec, DataSpec, DetectorSpec, FieldSpec, OnSpec, RuleSpec};
+pub use spec::{Action, AllowSpec, DataSpec, DetectorSpec, FieldSpec, OnSpec, RuleSpec, SourceSpec};

@@ -21,6 +21,7 @@ mod gates;
 mod grants;
 mod interleaving;
 mod kills;
+mod labels;
 mod large;
 mod news;
 mod pages;

@@ -8,6 +8,7 @@ use crate::gateway::{
     decided::Decided,
     extras::goes_on,
     people::client_questions::ClientQuestions,
+    reach::Reach,
     request::{Request, uri_of},
     request_state::{Continuing, bound_to},
     subject::subject,
@@ -41,6 +42,8 @@ pub(crate) struct Outgoing {
     pub(super) unasked: Option<Map<String, Value>>,
     pub(crate) bound: Arc<[u8]>,
     pub(super) began: Duration,
+    /// Whom its data reaches.
+    pub(super) reach: Reach,
 }
 
 /// An upstream's own state, and the answers to what it asked.
@@ -80,6 +83,7 @@ impl Outgoing {
             unasked: asking.unasked(approved),
             bound: bound_to(request, decided),
             began: request.began,
+            reach: Reach::of(in_force, request),
         })
     }
 
