@@ -214,6 +214,7 @@ async fn call(store: &EmbeddedStore, set: &PolicySet, tools: &[(ToolFacts, Arc<R
         grant: None,
         subject: None,
         unrecorded: Unrecorded::None,
+        read: Vec::new(),
     };
     assert_eq!(store.admit(request).await.unwrap(), Admission::Granted);
     let settled = Settled {

@@ -84,6 +84,7 @@ fn request(clock: &System) -> AdmitRequest {
         grant: None,
         subject: None,
         unrecorded: Unrecorded::None,
+        read: Vec::new(),
     }
 }
 

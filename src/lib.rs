@@ -4,6 +4,7 @@
 pub mod model;
 
 pub mod cost;
+pub mod labels;
 pub mod proof;
 pub mod redaction;
 

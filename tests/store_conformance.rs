@@ -105,6 +105,7 @@ conformance! {
     secrets_are_the_same_everywhere
     what_is_kept_stays
     of_two_orders_one_is_first
+    a_call_decided_on_an_older_entry_is_not_admitted
     registers_change_all_or_nothing
     of_two_changes_of_an_entry_one_is_first
     registers_survive_and_versions_never_return
@@ -188,8 +189,8 @@ fn under(grant: &StandingGrant, now: jiff::Timestamp) -> AdmitRequest {
 
 mod checks {
     pub(super) use super::registers::{
-        a_change_of_a_register_elsewhere_wakes, a_register_is_bounded,
-        of_two_changes_of_an_entry_one_is_first, registers_change_all_or_nothing,
+        a_call_decided_on_an_older_entry_is_not_admitted, a_change_of_a_register_elsewhere_wakes,
+        a_register_is_bounded, of_two_changes_of_an_entry_one_is_first, registers_change_all_or_nothing,
         registers_survive_and_versions_never_return,
     };
     use super::*;

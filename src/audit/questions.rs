@@ -3,8 +3,8 @@
 use crate::{
     evidence::{CUT_ARGUMENTS, Counted},
     model::{
-        Actor, AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Event, EventDecision, EventType,
-        GrantId, MicroUsd, Outcome, PersonId, PolicyId, RuleId, SnapshotId, TraceId, UpstreamName,
+        Actor, AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Event, EventDecision, EventDraft,
+        EventType, GrantId, MicroUsd, Outcome, PersonId, PolicyId, RuleId, SnapshotId, TraceId, UpstreamName,
         WorkflowId,
     },
     store::{ApprovalAnswer, ApprovalRecord, StandingGrant},
@@ -109,6 +109,10 @@ pub struct DecisionReport {
     pub cost_estimate_usd: Option<MicroUsd>,
     /// The limits and counters that were seen.
     pub limits: Option<Value>,
+    /// The labels of the data in the call.
+    pub labels: Vec<Arc<str>>,
+    /// Those that had reached its session.
+    pub session_labels: Vec<Arc<str>>,
     /// How many refusals the record stands for, and when; null where it is of this call alone.
     pub counted: Option<Counted>,
 }
@@ -213,6 +217,8 @@ pub struct Execution {
     pub limits: Option<Value>,
     /// The size of what came back, where something did.
     pub result: Option<ResultSize>,
+    /// What it was labelled with as it came in.
+    pub labels: Vec<Arc<str>>,
     /// What is to be said of it.
     pub reason: Option<Arc<str>>,
 }
@@ -334,6 +340,8 @@ fn call(call_id: CallId, events: &[&Event], approvals: &NamedApprovals) -> Optio
             policy_snapshot: event.draft.policy_snapshot.clone(),
             cost_estimate_usd: event.draft.cost_estimate_usd,
             limits: event.draft.limits.clone(),
+            labels: event.draft.labels.clone().unwrap_or_default(),
+            session_labels: session_labels(&event.draft),
             counted: Counted::of(&event.draft),
         })
         .collect();
@@ -347,6 +355,7 @@ fn call(call_id: CallId, events: &[&Event], approvals: &NamedApprovals) -> Optio
         cost_usd: event.draft.cost_usd,
         limits: event.draft.limits.clone().or_else(|| decided.last().and_then(|d| d.limits.clone())),
         result: ResultSize::of(event),
+        labels: event.draft.labels.clone().unwrap_or_default(),
         reason: event.draft.reason.clone(),
     });
     Some(CallReport {
@@ -360,6 +369,13 @@ fn call(call_id: CallId, events: &[&Event], approvals: &NamedApprovals) -> Optio
         decided,
         call_id,
     })
+}
+
+/// What had reached the session of a call, as it was decided on.
+fn session_labels(decision: &EventDraft) -> Vec<Arc<str>> {
+    let listed = decision.facts.as_ref().and_then(|facts| facts.get("session_labels"));
+    let names = listed.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    names.map(Arc::from).collect()
 }
 
 fn grants_of(events: &[&Event], named: &NamedApprovals) -> Vec<GrantReport> {

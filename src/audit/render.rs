@@ -5,7 +5,10 @@ use super::{
 };
 use crate::{evidence::Counted, model::MicroUsd, redaction::display_text, store::ApprovalAnswer};
 use serde_json::Value;
-use std::fmt::{self, Write as _};
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+};
 
 /// Longer texts are cut, and say so.
 const LONGEST: usize = 300;
@@ -158,7 +161,21 @@ fn write_decision(out: &mut String, decision: &DecisionReport) -> fmt::Result {
     if let Some(cost) = decision.cost_estimate_usd {
         write!(out, ", estimate {} USD", money(cost))?;
     }
-    writeln!(out, ", policies {}", text(&decision.policy_snapshot))
+    writeln!(out, ", policies {}", text(&decision.policy_snapshot))?;
+    if is_notable(&decision.session_labels) {
+        writeln!(out, "    labels that had reached its session: {}", names(&decision.session_labels))?;
+    }
+    Ok(())
+}
+
+/// Whether labels say more than that nothing is said of the data.
+fn is_notable(labels: &[Arc<str>]) -> bool {
+    labels.iter().any(|label| **label != *"internal")
+}
+
+fn names(labels: &[Arc<str>]) -> String {
+    let labels: Vec<String> = labels.iter().map(|label| shown(label)).collect();
+    labels.join(", ")
 }
 
 /// The calls that were refused like this one and are not recorded one by one.
@@ -279,6 +296,9 @@ fn write_execution(out: &mut String, execution: &Execution) -> fmt::Result {
     if let Some(result) = &execution.result {
         let cut = if result.cut { ", cut to its limit" } else { "" };
         writeln!(out, "    result {} bytes, {} tokens{cut}", result.bytes, result.tokens)?;
+    }
+    if is_notable(&execution.labels) {
+        writeln!(out, "    labels of the result: {}", names(&execution.labels))?;
     }
     match &execution.limits {
         Some(limits) => write_limits(out, limits),

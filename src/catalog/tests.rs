@@ -47,6 +47,7 @@ pub(super) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             max_pending_approvals: 50,
             rejection_stands: Duration::from_secs(300),
             rejected_asks: Default::default(),
+            labels: Default::default(),
             volatile_meta: Vec::new(),
             public_url: None,
             allowed_hosts: vec![],

@@ -4,6 +4,7 @@ mod audit;
 mod dead_letters;
 mod freezes;
 mod grants;
+mod labels;
 mod manual;
 mod policy;
 mod report;
@@ -13,6 +14,7 @@ pub(crate) use audit::*;
 pub(crate) use dead_letters::*;
 pub(crate) use freezes::*;
 pub(crate) use grants::*;
+pub(crate) use labels::*;
 pub(crate) use manual::*;
 pub(crate) use policy::*;
 pub(crate) use report::*;
@@ -169,6 +171,20 @@ Examples:
   TOLLGATE_KEY=… tollgate unfreeze --all --reason 'it was a false alarm'
   TOLLGATE_KEY=… tollgate unfreeze freeze-0199a3f2c4d5e6f7")]
     Unfreeze(UnfreezeArgs),
+    /// What data has reached workflows and agents, by its labels
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tollgate labels list                          who holds which labels, since when, and by which call
+  tollgate labels list --workflow wf-notes --json
+  TOLLGATE_KEY=… tollgate labels clear --workflow wf-notes --agent demo-agent --reason 'the export is over'
+
+Results are labelled as they come in, and policies read what has reached the session of a call (`session.labels`): what
+reached its session, its workflow, or its agent within `[gateway] labels.window`. Labels only grow until their time is over;
+a person with the role `admin` takes them away."
+    )]
+    Labels(LabelsCommand),
     /// Ask, verify and export the record of what happened
     #[command(
         subcommand,

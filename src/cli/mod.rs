@@ -22,6 +22,7 @@ mod grants;
 mod init;
 mod keys;
 mod known;
+mod labels;
 mod log;
 mod manual;
 mod names;
@@ -80,6 +81,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Init(args) => init::init(&path, &args),
         Command::Check(args) => block(check::check(&path, &args)),
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
+        Command::Labels(command) => block(labels::labels(Setup::load(&path)?, command)),
         Command::Grants(command) => block(grants::grants(Setup::load(&path)?, command)),
         Command::DeadLetters(command) => block(dead_letters::run(Setup::load(&path)?, command)),
         Command::Freeze(args) => block(freezes::freeze(Setup::load(&path)?, args)),

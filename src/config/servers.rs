@@ -1,8 +1,9 @@
 //! servers.toml → [`Config`]: defaults filled in, paths resolved, keys checked against each other.
 
 use super::{
-    AdminConfig, AuthConfig, CatalogMode, CheckConfig, Config, Durability, Formats, GatewayConfig, MetaKey,
-    RejectedAsks, SecretUrl, StoreConfig, TlsConfig, Unchecked, WebhookConfig, audit, contain, delivery,
+    AdminConfig, AuthConfig, CatalogMode, CheckConfig, Config, Durability, Formats, GatewayConfig,
+    LabelTerms, MetaKey, RejectedAsks, SecretUrl, StoreConfig, TlsConfig, Unchecked, WebhookConfig, audit,
+    contain, delivery,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
     jwt, secret_url, signed, upstreams,
@@ -35,6 +36,7 @@ const GATEWAY_KEYS: &[&str] = &[
     "max_pending_approvals",
     "rejection_stands",
     "rejected_asks",
+    "labels",
     "volatile_meta",
     "public_url",
     "allowed_hosts",
@@ -209,6 +211,7 @@ fn gateway(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Opti
             .unwrap_or(50),
         rejection_stands: map.read("rejection_stands", report, wait).unwrap_or(Duration::from_secs(300)),
         rejected_asks: map.get("rejected_asks").map(|node| rejected_asks(node, report)).unwrap_or_default(),
+        labels: map.get("labels").map(|node| labels(node, report)).unwrap_or_default(),
         volatile_meta: map.get("volatile_meta").map(|node| volatile_meta(node, report)).unwrap_or_default(),
         public_url,
         allowed_hosts: list_of_text(map, "allowed_hosts", report),
@@ -239,6 +242,23 @@ fn rejected_asks(node: &Node, report: &mut Report<'_>) -> RejectedAsks {
     read.count = most.unwrap_or(read.count);
     let span = duration(Duration::from_secs(1), Duration::from_secs(24 * 3600));
     read.window = map.read("window", report, span).unwrap_or(read.window);
+    read
+}
+
+fn labels(node: &Node, report: &mut Report<'_>) -> LabelTerms {
+    let mut read = LabelTerms::default();
+    let Some(map) = fields(node, "labels", &["window", "keep"], report) else { return read };
+    let day = Duration::from_secs(86_400);
+    read.window = map.read("window", report, duration(Duration::ZERO, 30 * day)).unwrap_or(read.window);
+    let keep = map.read("keep", report, duration(Duration::from_secs(60), 400 * day));
+    read.keep = keep.unwrap_or(read.keep);
+    if read.window > read.keep {
+        report.error(
+            node.start,
+            "`window` is longer than `keep`",
+            "a `window` that is not longer than `keep`",
+        );
+    }
     read
 }
 

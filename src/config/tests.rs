@@ -25,6 +25,7 @@ approval_wait = "5s"
 max_pending_approvals = 9
 rejection_stands = "1m"
 rejected_asks = { count = 3, window = "2m" }
+labels = { window = "0s", keep = "7d" }
 volatile_meta = ["ide.turn", "acme/*"]
 public_url = "https://gate.example"
 allowed_hosts = ["gate.example"]
@@ -175,6 +176,7 @@ fn every_key_is_read() {
     );
     assert_eq!((g.max_pending_approvals, g.rejection_stands), (9, Duration::from_secs(60)));
     assert_eq!(g.rejected_asks, RejectedAsks { count: 3, window: Duration::from_secs(120) });
+    assert_eq!(g.labels, LabelTerms { window: Duration::ZERO, keep: Duration::from_secs(7 * 86_400) });
     let volatile = |key: &str| g.volatile_meta.iter().any(|entry| entry.matches(key));
     assert!(volatile("ide.turn") && volatile("acme/call") && !volatile("acme") && !volatile("ide.turn2"));
     assert_eq!((g.max_body, g.max_sessions, g.behind_tls_proxy), (2 << 20, 7, true));
@@ -251,6 +253,10 @@ fn defaults_are_those_of_the_contract() {
     );
     assert_eq!((g.approval_wait, g.drain), (Duration::from_secs(60), Duration::from_secs(20)));
     assert_eq!((g.max_body, g.max_sessions, g.catalog), (4 << 20, 1000, CatalogMode::Full));
+    assert_eq!(
+        g.labels,
+        LabelTerms { window: Duration::from_secs(3600), keep: Duration::from_secs(30 * 86_400) }
+    );
     assert_eq!(g.rejected_asks, RejectedAsks { count: 20, window: Duration::from_secs(600) });
     assert!(g.volatile_meta.is_empty());
     assert!(g.tls.is_none() && !g.behind_tls_proxy && g.public_url.is_none());
@@ -306,6 +312,9 @@ fn a_wrong_gateway_says_where() {
     gateway("public_url = ‸\"ftp://x\"", "`ftp://x`", "http or https");
     gateway("rejected_asks = { ‸limit = 3 }", "`limit`", "count, window");
     gateway("rejected_asks = { count = ‸0 }", "`0`", "from 1");
+    gateway("labels = { ‸for = \"1h\" }", "`for`", "window, keep");
+    gateway("labels = { window = ‸3600 }", "`3600`", "a duration like");
+    gateway("labels = ‸{ window = \"2d\", keep = \"1d\" }", "`window` is longer", "not longer than `keep`");
     for all in ["*", "a*", "a/*/*", "/*"] {
         gateway(&format!("volatile_meta = [\"a/b\", ‸\"{all}\"]"), &format!("`{all}`"), "vendor/*");
     }

@@ -102,6 +102,8 @@ pub struct GatewayConfig {
     pub rejection_stands: Duration,
     /// An agent whose asks were rejected so often within a window is throttled for the rest of it.
     pub rejected_asks: RejectedAsks,
+    /// How long labels follow whom they have reached.
+    pub labels: LabelTerms,
     /// Keys of `_meta` that clients change with each call, beside those that are known: no approval binds them.
     pub volatile_meta: Vec<MetaKey>,
     /// The URL agents reach the gateway at, where it is not the listener's.
@@ -142,6 +144,21 @@ pub struct RejectedAsks {
 impl Default for RejectedAsks {
     fn default() -> Self {
         Self { count: 20, window: Duration::from_secs(600) }
+    }
+}
+
+/// `labels`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LabelTerms {
+    /// How long a label follows an agent, from session to session, after it last reached it. Zero: not at all.
+    pub window: Duration,
+    /// How long labels follow a workflow after it was last used.
+    pub keep: Duration,
+}
+
+impl Default for LabelTerms {
+    fn default() -> Self {
+        Self { window: Duration::from_secs(3600), keep: Duration::from_secs(30 * 86_400) }
     }
 }
 

@@ -11,6 +11,7 @@ mod detail;
 mod facts;
 mod freeze;
 mod grant;
+mod labels;
 mod masked;
 mod other;
 mod pins;
@@ -29,6 +30,7 @@ pub use detail::{Explained, limits, settled_detail, steps, token_detail};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
 pub use freeze::{FreezeRecord, dead_letter_handled};
 pub use grant::{GrantEnded, GrantSubject, grant_of, put_grant};
+pub use labels::labels_cleared;
 pub use masked::masked_places;
 pub use other::{
     TaskEnd, accepts, checkpoint_contradicted, checkpoint_key_rotated, damage_accepted, index_edited,

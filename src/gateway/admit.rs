@@ -7,6 +7,7 @@ use super::{
     decided::{AdmitError, Decided, Limited, Warrant},
     keep::References,
     prepared::Prepared,
+    reach::Labels,
     refusal::{Refusal, store_policy},
     refused::Refusals,
     request::Request,
@@ -21,7 +22,7 @@ use crate::{
     model::{EventDecision, EventDraft},
     offload::{LARGE, Offload},
     policy::{ApprovalRule, ChannelKind},
-    store::{Admission as Admitted, AdmitRequest, Store, StoreError},
+    store::{Admission as Admitted, AdmitRequest, RegisterRead, Store, StoreError},
     upstream::Upstream,
 };
 use std::{sync::Arc, time::Duration};
@@ -64,6 +65,8 @@ pub(super) struct Drafted {
     event: EventDraft,
     /// Its refusal is recorded whatever was refused before.
     recorded: bool,
+    /// What the labels were read from that it was decided on.
+    read: Vec<RegisterRead>,
 }
 
 impl Drafted {
@@ -97,7 +100,13 @@ impl Drafted {
         let explained = Explained { method: request.method(), ..decided.explained() };
         let mut event = subject.explained(clock.now(), &ruling, &explained);
         event.grant_id = grant_id;
-        Self { word: request.word(), start, event, recorded: request.replay_of.is_some() }
+        Self {
+            word: request.word(),
+            start,
+            event,
+            recorded: request.replay_of.is_some(),
+            read: request.standing.read.clone(),
+        }
     }
 }
 
@@ -108,6 +117,7 @@ pub(super) struct Admission {
     pub(super) large: Arc<Offload>,
     pub(super) references: Arc<References>,
     pub(super) refusals: Arc<Refusals>,
+    pub(super) labels: Arc<Labels>,
 }
 
 impl Admission {
@@ -120,7 +130,7 @@ impl Admission {
         warrant: Warrant,
         drafted: Drafted,
     ) -> Result<Permit, AdmitError> {
-        let Drafted { word, start, event, recorded } = drafted;
+        let Drafted { word, start, event, recorded, read } = drafted;
         let mut limits = std::mem::take(&mut decided.verdict.limits);
         for budget in &mut limits.budgets {
             // What is counted per tool is counted under a name that may be kept.
@@ -155,6 +165,7 @@ impl Admission {
             grant,
             subject: Some(Arc::new(prepared.freeze_subject())),
             unrecorded: unrecorded.clone(),
+            read,
         };
         let admission = match self.references.keep_tools(prepared).await {
             Ok(()) => self.reserve(prepared, request).await,
@@ -179,16 +190,13 @@ impl Admission {
                 refusal.cost_estimate = Some(prepared.estimate.cost);
                 Err(AdmitError::Limited(Box::new(Limited { decided, refusal, recorded })))
             }
-            Ok(Admitted::ApprovalUnusable(_)) => Err(AdmitError::AskAnew(prepared.arguments.clone())),
-            Err(error) => {
-                // A full disk stands in the store's own log, damped.
-                if !matches!(error, StoreError::Full) {
-                    tracing::error!(error = %error, "admission failed");
-                }
-                let mut refusal = Refusal::new(EventDecision::Deny, store_policy(), None, error.refusal());
-                refusal.cost_estimate = Some(prepared.estimate.cost);
-                Err(AdmitError::Refused(Box::new(refusal)))
+            // More has reached its caller, by way of another process.
+            Ok(Admitted::Outdated(read)) => {
+                self.labels.forget(&read);
+                Err(AdmitError::Replaced(prepared.arguments.clone()))
             }
+            Ok(Admitted::ApprovalUnusable(_)) => Err(AdmitError::AskAnew(prepared.arguments.clone())),
+            Err(error) => Err(failed(&error, prepared)),
         }
     }
 }
@@ -203,6 +211,17 @@ impl Admission {
         let (store, on) = (self.store.clone(), Handle::current());
         Box::pin(self.large.finish(&agent.id, move || on.block_on(store.admit(request)))).await
     }
+}
+
+/// The refusal where the store does not answer.
+fn failed(error: &StoreError, prepared: &Prepared) -> AdmitError {
+    // A full disk stands in the store's own log, damped.
+    if !matches!(error, StoreError::Full) {
+        tracing::error!(error = %error, "admission failed");
+    }
+    let mut refusal = Refusal::new(EventDecision::Deny, store_policy(), None, error.refusal());
+    refusal.cost_estimate = Some(prepared.estimate.cost);
+    AdmitError::Refused(Box::new(refusal))
 }
 
 /// What a budget with `on_exceed: require_approval` asks for.

@@ -1,38 +1,42 @@
 //! What an upstream answered, before the agent sees it: redacted, cut, rid of what its era does not know, and marked
 //! where policy changed the call.
 
-use super::{InForce, decided::Decided, declared::hold, edits, edits::Cut, measures::Measures, shape};
+use super::{
+    InForce, decided::Decided, declared::hold, edits, edits::Cut, measures::Measures, shape, target::Target,
+};
 use crate::{
     catalog::ToolSchema,
     cost::{Encoding, Tokenizer},
     model::{MicroUsd, RpcError, TraceId, pointer::Pointer},
     policy::Constraints,
-    redaction::{Outbound, Place},
+    redaction::{Entry, Outbound, Place},
     upstream::Era,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 impl Measures {
-    /// Redacts and cuts a result as data.yaml and the constraints say. It stays what its tool declares. True where something
-    /// was cut.
+    /// Redacts and cuts a result as data.yaml and the constraints say. It stays what its tool declares.
     pub(crate) fn limit_result(
         &self,
         in_force: &Arc<InForce>,
         result: &mut Value,
         constraints: &Constraints,
-        (place, declared, era): (&Place<'_>, Option<&Arc<ToolSchema>>, Era),
+        (target, declared, era): (&Target, Option<&Arc<ToolSchema>>, Era),
         reserved: Option<Reserved>,
-    ) -> bool {
+    ) -> Limited {
+        let place = target.place();
+        let claims = target.claims(result);
         let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
         // Our own seal: it looks like a secret, and is none.
         let sealed = result.as_object_mut().filter(|_| asks).and_then(|map| map.shift_remove("requestState"));
         let declared = shape::declared_to(era, declared);
         let data = &in_force.policies.data;
         let inspected = match declared {
-            Some(_) => data.inspect_declared_result(result, place, &constraints.redact),
-            None => data.inspect_result(result, place, &constraints.redact),
+            Some(_) => data.inspect_declared_result(result, &place, &constraints.redact),
+            None => data.inspect_result(result, &place, &constraints.redact),
         };
+        let entry = data.entry(&inspected, &place, &claims, is_trusted(in_force, &place));
         match inspected.outbound {
             Outbound::Unchanged => {}
             Outbound::Changed(changed) => {
@@ -44,7 +48,7 @@ impl Measures {
             Outbound::Blocked(reason) => {
                 let text = withheld(&reason);
                 *result = json!({"content": [{"type": "text", "text": text}], "isError": true});
-                return false;
+                return Limited { cut: false, entry };
             }
         }
         if asks {
@@ -59,7 +63,7 @@ impl Measures {
                 });
                 map.extend(sealed.map(|sealed| ("requestState".to_owned(), sealed)));
             }
-            return false;
+            return Limited { cut: false, entry };
         }
         shape::show_structured(era, declared, result);
         let mut is_cut = false;
@@ -70,7 +74,7 @@ impl Measures {
         for limit in token_limits(constraints, reserved) {
             is_cut |= self.cut_to_tokens(result, limit, &mut cut);
         }
-        is_cut
+        Limited { cut: is_cut, entry }
     }
 
     /// A token is at least a byte: a result of so many bytes is within the limit for certain; a longer one is counted.
@@ -146,19 +150,18 @@ fn withheld(reason: &str) -> String {
 }
 
 impl Measures {
-    /// Redacts and cuts an upstream's error as if it were a result: it is as much text of the upstream's. True where
-    /// something was cut.
+    /// Redacts and cuts an upstream's error as if it were a result: it is as much text of the upstream's.
     pub(crate) fn limit_error(
         &self,
         in_force: &InForce,
         error: &mut RpcError,
         constraints: &Constraints,
-        place: &Place<'_>,
+        target: &Target,
         reserved: Option<Reserved>,
-    ) -> bool {
-        redact_error(in_force, error, place, &constraints.redact);
+    ) -> Limited {
+        let entry = redact_error(in_force, error, target, &constraints.redact);
         if constraints.max_result_bytes.is_none() && token_limits(constraints, reserved).next().is_none() {
-            return false;
+            return Limited { cut: false, entry };
         }
         let whole = |error: &RpcError| json!([error.message, error.data]);
         let text = serde_json::to_string(&whole(error)).unwrap_or_default();
@@ -168,7 +171,7 @@ impl Measures {
                     .all(|limit| self.tokens.count_for(limit.tokenizer, text) <= limit.tokens)
         };
         if fits(&text) {
-            return false;
+            return Limited { cut: false, entry };
         }
         error.data = None;
         let mut cut = Cut::default();
@@ -182,20 +185,38 @@ impl Measures {
         let parts = carrier.pointer("/content").and_then(Value::as_array).into_iter().flatten();
         let kept: Vec<&str> = parts.filter_map(|part| part.get("text")).filter_map(Value::as_str).collect();
         error.message = kept.join(" ");
-        true
+        Limited { cut: true, entry }
     }
 }
 
+/// What became of something that an upstream sent.
+pub(crate) struct Limited {
+    /// A part of it was cut off.
+    pub(crate) cut: bool,
+    /// What it was labelled with as it came in.
+    pub(crate) entry: Entry,
+}
+
+/// Whether an upstream is believed where it says that its data is public.
+pub(crate) fn is_trusted(in_force: &InForce, place: &Place<'_>) -> bool {
+    in_force.config.upstreams.get(place.upstream).is_some_and(|upstream| upstream.trust_annotations)
+}
+
 /// An upstream's error under the same data rules as its results.
-fn redact_error(in_force: &InForce, error: &mut RpcError, place: &Place<'_>, redact: &[Pointer]) {
+fn redact_error(in_force: &InForce, error: &mut RpcError, target: &Target, redact: &[Pointer]) -> Entry {
+    let (place, data) = (target.place(), &in_force.policies.data);
     let told = json!({"message": error.message, "data": error.data});
-    let changed = match in_force.policies.data.inspect_result(&told, place, redact).outbound {
-        Outbound::Unchanged => return,
+    let claims = error.data.as_ref().map(|data| target.claims(data)).unwrap_or_default();
+    let inspected = data.inspect_result(&told, &place, redact);
+    let entry = data.entry(&inspected, &place, &claims, is_trusted(in_force, &place));
+    let changed = match inspected.outbound {
+        Outbound::Unchanged => return entry,
         Outbound::Changed(changed) => changed,
         Outbound::Blocked(reason) => json!({"message": withheld(&reason)}),
     };
     error.message = changed.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
     error.data = changed.get("data").filter(|data| !data.is_null()).cloned();
+    entry
 }
 
 /// Members that only results of 2026-07-28 have; an earlier client does not know them.

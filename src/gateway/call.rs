@@ -14,8 +14,9 @@ use super::{
     people::{PendingCall, approve::Step, client_questions::ClientQuestions, waiter::Waiter},
     prepare::Stop,
     prepared::Prepared,
+    reach::{Reach, unreadable},
     refusal::Refusal,
-    request::{Request, arguments_of, named_workflow, trace_of},
+    request::{Request, Standing, arguments_of, named_workflow, own_session, trace_of},
     request_state::bound_to,
     subject::subject,
     suspend::{
@@ -145,12 +146,14 @@ impl Gateway {
         extra_params.retain(|name, _| !["inputResponses", "requestState"].contains(&name.as_str()));
         let mut request = Request {
             agent,
-            principal: call.principal,
             kind: call.kind,
             purpose: call.purpose,
             meta: call.meta,
             extra_params,
+            own_session: own_session(&call.session, &call.principal, call.client.era()),
+            standing: Standing::default(),
             session: call.session,
+            principal: call.principal,
             workflow,
             trace_id,
             traced: traced.is_some(),
@@ -229,6 +232,10 @@ impl Gateway {
         }
         if let Some(why) = &in_force.blocked {
             return Err(self.refuse(in_force, underway, None, Refusal::deny("activation", &**why)).await);
+        }
+        match self.0.labels.standing(&Reach::of(in_force, &underway.request)).await {
+            Ok(standing) => underway.request.standing = standing,
+            Err(error) => return Err(self.refuse(in_force, underway, None, unreadable(&error)).await),
         }
         let evaluator = &self.0.evaluator;
         let Underway { request, arguments, looks, .. } = underway;
@@ -419,6 +426,7 @@ impl Gateway {
         let gateway = self.clone();
         let in_force = in_force.clone();
         let clock = &*self.0.clock;
+        let brought = asking.brought();
         let outgoing = Outgoing::of(clock.now(), &in_force, request, &decided, asking);
         let opens = asking.start();
         let drafted = Drafted::of(clock, &in_force, request, &decided, &warrant, opens);
@@ -435,12 +443,15 @@ impl Gateway {
         let waiting =
             Waiting::new(agent, call_id, bound, work, (client_handle, questions), cancel_when_dropped);
         let ended = self.0.parking.attend(waiting).await;
-        if let Err(AdmitError::Limited(limited)) = &ended
-            && opens
-            && !limited.recorded
-        {
+        match &ended {
             // Its start was not written either.
-            asking.started = false;
+            Err(AdmitError::Limited(limited)) if opens && !limited.recorded => asking.started = false,
+            // Nothing was: it begins once more with what its client brought.
+            Err(AdmitError::Replaced(_)) => {
+                asking.started &= !opens;
+                asking.bring_again(brought);
+            }
+            Ok(_) | Err(_) => {}
         }
         ended
     }

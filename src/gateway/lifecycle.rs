@@ -17,6 +17,7 @@ use super::{
     people::{People, prompts::Prompts, store_error},
     pin_book::Pins,
     prepare::Preparation,
+    reach::Labels,
     refused::Refusals,
     spending::Promised,
     suspend::{held::HeldCalls, parked::Parking, spawn_until, tasks::Tasks},
@@ -109,12 +110,14 @@ struct Outside {
 
 impl Outside {
     /// Makes the parts, and gives each what it needs.
+    // Long: one entry for each part, so that a reader finds what it is given.
     fn joined(self, current: Arc<Current>, measures: Arc<Measures>, hash_key: [u8; 32]) -> Inner {
         let Self { store, clock, ids, seal, large } = self;
         let (stop, log) = (CancellationToken::new(), Arc::new(CallLog::default()));
         let references = Arc::new(References::new(store.clone()));
         let refusals = Arc::new(Refusals::new(&store, &clock, &references, &log));
         let freezes = Arc::new(Freezes::new(&store, &clock));
+        let labels = Arc::new(Labels::new(&store, &clock));
         let held = Arc::new(HeldCalls::new(&clock, &ids, &seal, &stop));
         let preparation = Preparation::new(measures.clone(), clock.clone());
         Inner {
@@ -145,6 +148,7 @@ impl Outside {
                 large: large.clone(),
                 references: references.clone(),
                 refusals: refusals.clone(),
+                labels: labels.clone(),
             },
             dispatcher: Dispatcher {
                 store: store.clone(),
@@ -154,6 +158,7 @@ impl Outside {
                 large: large.clone(),
                 measures: measures.clone(),
                 promised: Arc::new(Promised::new(store.clone(), clock.clone(), measures.clone())),
+                labels: labels.clone(),
                 log: log.clone(),
                 freezes: freezes.clone(),
             },
@@ -166,7 +171,9 @@ impl Outside {
                 clock: clock.clone(),
                 seal: seal.clone(),
                 freezes: freezes.clone(),
+                labels: labels.clone(),
             },
+            labels,
             doorkeeper: Doorkeeper::new(clock.clone()),
             builder: Mutex::new(CatalogBuilder::default()),
             ready: watch::Sender::new(false),
@@ -253,6 +260,8 @@ impl Gateway {
         self.spawn_until_stop(self.clone().follow_orders());
         self.spawn_until_stop(self.0.freezes.clone().follow());
         self.spawn_until_stop(self.clone().follow_pins());
+        let labels = self.0.labels.clone();
+        self.spawn_until_stop(async move { labels.follow().await });
         let logger = self.clone();
         self.spawn_until_stop(async move { logger.0.log.run().await });
         let keeper = self.clone();
@@ -289,12 +298,15 @@ impl Gateway {
         });
     }
 
-    /// Removes records that are older than `[store] retention`, now and then.
+    /// Removes records that are older than `[store] retention`, now and then, and labels of which none stands any more.
     async fn retire_records(&self) {
         let mut tick = tokio::time::interval(RETIRE);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
+            if let Err(error) = self.0.labels.tidy(self.in_force().config.gateway.labels).await {
+                tracing::error!(%error, "labels that are over could not be removed");
+            }
             let Some(retention) = self.in_force().config.store.retention else { continue };
             let now = self.0.clock.now();
             let Ok(before) = now.checked_sub(retention) else { continue };

@@ -3,7 +3,7 @@
 
 use super::{
     InForce,
-    answer::{Reserved, attach_change, strip_modern},
+    answer::{Limited, Reserved, attach_change, strip_modern},
     dispatch::complete,
     edits,
     ending::Ending,
@@ -18,6 +18,7 @@ use crate::{
     model::{AgentId, CallKind, Digest, Outcome, RpcError, code, text, weight::weight},
     offload::{LARGE, Offload},
     policy::Constraints,
+    redaction::Entry,
     upstream::Era,
 };
 use serde_json::{Value, json};
@@ -55,6 +56,8 @@ pub(super) struct Measured {
     pub(super) size: usize,
     pub(super) tokens: u64,
     pub(super) digest: Option<Digest>,
+    /// What it was labelled with as it came in.
+    pub(super) entry: Entry,
 }
 
 /// Looks through what came, and measures what is left of it.
@@ -119,11 +122,10 @@ impl Answered {
     fn look_through(&mut self, measures: &Measures) -> Measured {
         self.hold_to_skill();
         let Self { ending, in_force, target, constraints, reserved, .. } = self;
-        let place = target.place();
-        let mut cut = false;
+        let mut limited = Limited { cut: false, entry: Entry::default() };
         if let Err(error) = &mut ending.reply {
             edits::strip_reserved_error(error);
-            cut = measures.limit_error(in_force, error, constraints, &place, *reserved);
+            limited = measures.limit_error(in_force, error, constraints, target, *reserved);
         }
         if let Ok(result) = &mut ending.reply {
             // Questions are as Tollgate puts them.
@@ -147,16 +149,17 @@ impl Answered {
             if self.upstream_is_modern && self.era == Era::Legacy {
                 strip_modern(result);
             }
-            let place = (&place, target.declared(), self.era);
-            cut = measures.limit_result(in_force, result, constraints, place, *reserved);
+            let place = (&*target, target.declared(), self.era);
+            limited = measures.limit_result(in_force, result, constraints, place, *reserved);
             if let Some(changed) = self.changed.take() {
                 attach_change(result, changed);
             }
         }
+        let Limited { cut, entry } = limited;
         match ending.reply.as_ref().is_ok_and(is_task) {
             // What it will be is not known yet.
-            true => Measured { cut, ..Measured::default() },
-            false => Measured { cut, ..self.measure(measures) },
+            true => Measured { cut, entry, ..Measured::default() },
+            false => Measured { cut, entry, ..self.measure(measures) },
         }
     }
 
@@ -168,11 +171,11 @@ impl Answered {
             Ok(result) => {
                 let text = text::of(result);
                 Measured {
-                    cut: false,
                     size: text.len(),
                     tokens: count(&text),
                     // What stands there in place of an answer is our own.
                     digest: self.is_upstreams.then(|| digest("result", &text)),
+                    ..Measured::default()
                 }
             }
             Err(error) if self.ending.sent => {
@@ -180,10 +183,10 @@ impl Answered {
                 let whole =
                     || text::of(&json!({"code": error.code, "message": error.message, "data": error.data}));
                 Measured {
-                    cut: false,
                     size: error.message.len() + data.len(),
                     tokens: count(&error.message).saturating_add(count(&data)),
                     digest: self.is_upstreams.then(|| digest("error", &whole())),
+                    ..Measured::default()
                 }
             }
             Err(_) => Measured::default(),

@@ -27,10 +27,12 @@ mod freezes;
 mod in_force;
 mod keep;
 mod labelled;
+mod later;
 mod lifecycle;
 mod looking;
 mod measures;
 mod news;
+mod notices;
 mod notify;
 mod orders;
 mod people;
@@ -38,6 +40,7 @@ mod pin_book;
 mod pins;
 mod prepare;
 mod prepared;
+mod reach;
 mod refusal;
 mod refused;
 mod relay;
@@ -92,6 +95,7 @@ use orders::Orders;
 use parking_lot::Mutex;
 use people::People;
 use pin_book::Pins;
+use reach::Labels;
 use refused::Refusals;
 use serde_json::{Value, json};
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -146,6 +150,7 @@ pub(crate) struct Inner {
     checks: Checks,
     people: People,
     admission: Admission,
+    labels: Arc<Labels>,
     dispatcher: Dispatcher,
     freezes: Arc<Freezes>,
     parking: Arc<Parking>,

@@ -259,7 +259,10 @@ impl Preparation {
             call: CallFacts { kind: request.kind, repeats: repeats.unwrap_or_else(known), size: found.size },
             cost,
             data,
-            session_labels: assumed.map(|assumed| assumed.session_labels.clone()).unwrap_or_default(),
+            session_labels: match assumed {
+                Some(assumed) => assumed.session_labels.clone(),
+                None => request.standing.labels.clone(),
+            },
             now: assumed.and_then(|assumed| assumed.now).unwrap_or_else(|| self.clock.now()),
             capabilities: found.capabilities.to_vec(),
             missing_metadata,

@@ -3,7 +3,10 @@
 
 use super::{
     InForce,
+    answer::is_trusted,
     labelled::{self, AllPassed, Passed, Renamed},
+    later::DecidedOn,
+    notices::{Notice, Notices},
     people::question::supports_form,
     server_requests::{Sampled, ServerRequests, known, prompt_of, sampled},
     spending::{Held, Spending},
@@ -48,6 +51,30 @@ pub(crate) struct Relaying {
     pub(crate) timeout: Duration,
     /// What pays for sampling. Nothing does where a strict budget binds the call, since nothing was reserved for it.
     pub(crate) sampling: Sampling,
+    /// Whom its data reaches.
+    pub(crate) decided_on: DecidedOn,
+}
+
+impl Relaying {
+    /// For a client and a target, of which anything may be asked, and nothing of it is paid for.
+    pub(crate) fn of(
+        client_handle: &Arc<ClientHandle>,
+        target: &Target,
+        in_force: &Arc<InForce>,
+        timeout: Duration,
+        decided_on: DecidedOn,
+    ) -> Self {
+        Self {
+            client_handle: client_handle.clone(),
+            target: target.clone(),
+            in_force: in_force.clone(),
+            redact: Vec::new(),
+            may_ask: true,
+            timeout,
+            sampling: Sampling::Free,
+            decided_on,
+        }
+    }
 }
 
 /// What pays for sampling.
@@ -69,6 +96,7 @@ struct Inner {
     is: Relaying,
     upstream: UpstreamName,
     asked: Arc<Mutex<ServerRequests>>,
+    notices: Notices,
     count: AtomicUsize,
     /// Whether the upstream may have seen the request under way, and whether it has answered one.
     sent: AtomicBool,
@@ -92,6 +120,7 @@ impl Relay {
             is,
             upstream,
             asked: Arc::default(),
+            notices: Notices::default(),
             count: AtomicUsize::new(0),
             sent: AtomicBool::new(false),
             answered: AtomicBool::new(false),
@@ -111,6 +140,11 @@ impl Relay {
     /// Whether the upstream may have acted.
     pub(crate) fn was_sent(&self) -> bool {
         self.0.sent.load(Ordering::Acquire) || self.has_answered()
+    }
+
+    /// Waits until the client has been told all that came so far.
+    pub(crate) async fn told(&self) {
+        self.0.notices.told().await;
     }
 
     /// Whose questions it carries.
@@ -172,13 +206,17 @@ impl Relay {
         Ok(())
     }
 
-    /// What an upstream says on the way is held to the same rules as its result. The error says why it may not pass.
-    fn limited(&self, mut params: Value) -> Result<Value, RpcError> {
+    /// What an upstream says on the way is held to the same rules as its result, with the labels that it brings. The error says
+    /// why it may not pass.
+    fn limited(&self, mut params: Value) -> Result<(Value, Vec<Arc<str>>), RpcError> {
         strip_reserved(&mut params);
-        let Relaying { in_force, redact, .. } = &self.0.is;
-        match in_force.policies.data.inspect_result(&params, &self.place(), redact).outbound {
-            Outbound::Unchanged => Ok(params),
-            Outbound::Changed(changed) => Ok(changed),
+        let Relaying { in_force, redact, target, .. } = &self.0.is;
+        let (place, data) = (self.place(), &in_force.policies.data);
+        let inspected = data.inspect_result(&params, &place, redact);
+        let entry = data.entry(&inspected, &place, &target.claims(&params), is_trusted(in_force, &place));
+        match inspected.outbound {
+            Outbound::Unchanged => Ok((params, entry.reached)),
+            Outbound::Changed(changed) => Ok((changed, entry.reached)),
             Outbound::Blocked(reason) => {
                 let text = format!("the question was withheld by the data policy: {reason}");
                 Err(RpcError::new(code::INTERNAL_ERROR, text))
@@ -223,7 +261,11 @@ impl Relay {
         params: Value,
     ) -> Result<Question, RpcError> {
         self.check(&method, &params)?;
-        let params = self.limited(params).inspect_err(|_| self.note(&method, "withheld"))?;
+        let (params, labels) = self.limited(params).inspect_err(|_| self.note(&method, "withheld"))?;
+        let Relaying { in_force, decided_on: DecidedOn { labels: all, reach, .. }, .. } = &self.0.is;
+        all.let_through(&in_force.policies, reach, &labels)
+            .await
+            .inspect_err(|_| self.note(&method, "withheld"))?;
         let mut prompt = None;
         if method == "sampling/createMessage" {
             let text = prompt_of(&params);
@@ -377,7 +419,14 @@ impl Relay {
                 let outcome = tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| {
                     Err(RpcError::new(code::INTERNAL_ERROR, "the client did not answer in time"))
                 });
-                relay.came(method, &renamed, prompt, outcome)
+                let came = relay.came(method, &renamed, prompt, outcome)?;
+                // It may hold what has reached the client since the call was decided.
+                let Relaying { in_force, decided_on, .. } = &relay.0.is;
+                decided_on
+                    .may_answer(&in_force.policies)
+                    .await
+                    .inspect_err(|_| relay.note(method, "withheld"))?;
+                Ok(came)
             })
         });
         noted.collect()
@@ -520,10 +569,19 @@ impl CallRelay for Relay {
             return;
         }
         // What the rules hold back is not told: a notification has no other answer.
-        if let Ok(params) = self.limited(params)
-            && let Some(params) = labelled::notification(&self.0.upstream, method, params)
-        {
-            self.0.is.client_handle.client().notify(method, params);
+        let Ok((params, labels)) = self.limited(params) else { return };
+        let Some(params) = labelled::notification(&self.0.upstream, method, params) else { return };
+        let notice = Notice { method: method.to_owned(), params, labels };
+        let tell = |relay: &Self, notice: Notice| {
+            relay.0.is.client_handle.client().notify(&notice.method, notice.params);
+        };
+        let decided_on = &self.0.is.decided_on;
+        if self.0.notices.take(notice, decided_on, |notice| tell(self, notice)) {
+            let relay = self.clone();
+            tokio::spawn(async move {
+                let Inner { notices, is, .. } = &*relay.0;
+                notices.work((&is.in_force.policies, &is.decided_on), |notice| tell(&relay, notice)).await;
+            });
         }
     }
 
@@ -535,20 +593,6 @@ impl CallRelay for Relay {
                 Some(answer) => answer.await,
                 None => Err(RpcError::new(code::INTERNAL_ERROR, "nobody was asked")),
             }
-        })
-    }
-}
-
-/// Nobody: a request about a task has nothing to be told on the way, and nobody is asked.
-pub(super) struct Mute;
-
-impl CallRelay for Mute {
-    fn notify(&self, _method: &str, _params: Value) {}
-
-    fn ask(&self, method: String, _params: Value) -> BoxFuture<'static, Result<Value, RpcError>> {
-        let shown: String = method.chars().take(64).collect();
-        Box::pin(async move {
-            Err(RpcError::new(code::METHOD_NOT_FOUND, format!("nobody is there to answer `{shown}`")))
         })
     }
 }

@@ -8,6 +8,8 @@ use crate::{
     identity::Principal,
     model::{AgentId, CallId, CallKind, SharePlace, TraceId, WorkflowId},
     policy::{Agent, Workflow},
+    store::RegisterRead,
+    upstream::Era,
 };
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -25,6 +27,10 @@ pub(crate) struct Request {
     /// The other members of `params`, which go upstream as they are.
     pub(crate) extra_params: Map<String, Value>,
     pub(crate) session: Arc<str>,
+    /// The same where it is a session, or a process that serves one client: stateless requests over HTTP have none.
+    pub(crate) own_session: Option<Arc<str>>,
+    /// What had reached its caller when it was last decided.
+    pub(crate) standing: Standing,
     pub(crate) workflow: Option<String>,
     pub(crate) trace_id: TraceId,
     /// The trace is the caller's own, not made here.
@@ -56,6 +62,22 @@ impl Request {
             Purpose::Watch(_) => Some("resources/subscribe"),
         }
     }
+}
+
+/// What had reached whoever makes a call.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Standing {
+    /// In order, each once.
+    pub(crate) labels: Vec<Arc<str>>,
+    /// The entries that say so.
+    pub(crate) read: Vec<RegisterRead>,
+}
+
+/// A session of its own: where the front has none, it names the principal.
+pub(crate) fn own_session(session: &Arc<str>, principal: &Principal, era: Era) -> Option<Arc<str>> {
+    let (kind, id) = principal.kind_and_id();
+    let is_principal = session.strip_prefix(kind).and_then(|rest| rest.strip_prefix(':')) == Some(id);
+    (era == Era::Legacy || !is_principal).then(|| session.clone())
 }
 
 /// The workflow that a request names: in `_meta`, else in its header. What is no text is a name that nobody has.

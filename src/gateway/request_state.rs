@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 pub(super) const UPSTREAM_STATE_TTL: Duration = Duration::from_secs(15 * 60);
 
 /// What a modern client handed back.
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
 pub(super) enum Opened {
     /// Our own question about this approval, asked in this trace; whether it was put again for want of evidence.
     Approval(ApprovalId, TraceId, #[serde(default)] bool),
@@ -32,7 +32,7 @@ impl Opened {
 }
 
 /// What an upstream that asked is to get back.
-#[derive(Default, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Continuing {
     pub(super) state: Option<String>,
     /// What it asked.

@@ -3,6 +3,7 @@
 
 use super::{
     InForce,
+    later::is_stopped,
     measures::Measures,
     server_requests::{Sampled, price_sampled},
 };
@@ -127,7 +128,7 @@ pub(super) struct Spending {
     promised: Arc<Promised>,
     in_force: Arc<InForce>,
     /// What the call was decided on; none where its client cannot be asked.
-    facts: Option<Facts>,
+    facts: Option<Arc<Facts>>,
     model: Option<Arc<str>>,
     estimate: Amount,
     max_cost: Option<MicroUsd>,
@@ -139,7 +140,7 @@ impl Spending {
     pub(super) fn new(
         promised: &Arc<Promised>,
         in_force: &Arc<InForce>,
-        facts: Option<Facts>,
+        facts: Option<Arc<Facts>>,
         model: Option<Arc<str>>,
         estimate: &Estimate,
         (max_cost, caps): (Option<MicroUsd>, Vec<Cap>),
@@ -160,17 +161,10 @@ impl Spending {
     fn denies(&self, more: Amount) -> bool {
         let Some(facts) = &self.facts else { return true };
         let policies = &self.in_force.policies;
-        let mut dearer = facts.clone();
+        let mut dearer = Facts::clone(facts);
         let whole = Amount { tokens: facts.cost.tokens, cost: facts.cost.estimate }.plus(more);
         (dearer.cost.tokens, dearer.cost.estimate) = (whole.tokens, whole.cost);
-        let (dearer, now) = (decide(policies, &dearer), decide(policies, facts));
-        // Whoever has approved the call was asked for other rules than one that asks only now.
-        let is_new = |asks: &ApprovalRequirement| {
-            !now.approvals
-                .iter()
-                .any(|known| (&known.policy_id, &known.rule_id) == (&asks.policy_id, &asks.rule_id))
-        };
-        dearer.decision > now.decision || dearer.approvals.iter().any(is_new)
+        is_stopped(policies, facts, &dearer)
     }
 
     /// What a prompt and its answer cost.

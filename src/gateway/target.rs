@@ -4,8 +4,8 @@ use crate::{
     catalog::{ItemEntry, ToolEntry, ToolSchema},
     cost::ToolPrice,
     evidence::ITEM_TRAITS,
-    model::{Fingerprint, ToolTraits, UpstreamName, pointer::Pointer},
-    redaction::{DataRules, Place},
+    model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, pointer::Pointer},
+    redaction::{Claims, DataRules, Place},
 };
 use serde_json::Value;
 use std::{borrow::Cow, sync::Arc};
@@ -119,6 +119,14 @@ impl Target {
             tool: self.full(),
             labels: self.labels(),
             sensitive: self.sensitive(),
+        }
+    }
+    /// What is claimed of what came from it.
+    pub(crate) fn claims(&self, value: &Value) -> Claims {
+        let claims = Claims::of(value);
+        match self {
+            Self::Tool(tool) => claims.with_tool(&tool.item),
+            Self::Item(..) => claims,
         }
     }
     pub(crate) fn fingerprint(&self) -> Fingerprint {

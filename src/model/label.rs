@@ -32,12 +32,28 @@ impl Sensitivity {
         }
     }
 
+    /// Every level, weakest first.
+    pub const ALL: [Self; 4] = [Self::Public, Self::Internal, Self::Confidential, Self::Restricted];
+
+    /// The level that a word names.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.as_str() == word)
+    }
+
+    /// Its place among all, from 0.
+    pub fn rank(self) -> u8 {
+        match self {
+            Self::Public => 0,
+            Self::Internal => 1,
+            Self::Confidential => 2,
+            Self::Restricted => 3,
+        }
+    }
+
     /// The same, shared.
     pub fn shared(self) -> Arc<str> {
-        static WORDS: LazyLock<[Arc<str>; 4]> = LazyLock::new(|| {
-            [Sensitivity::Public, Sensitivity::Internal, Sensitivity::Confidential, Sensitivity::Restricted]
-                .map(|level| level.as_str().into())
-        });
+        static WORDS: LazyLock<[Arc<str>; 4]> =
+            LazyLock::new(|| Sensitivity::ALL.map(|level| level.as_str().into()));
         let [public, internal, confidential, restricted] = &*WORDS;
         match self {
             Self::Public => public,

@@ -72,6 +72,7 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
         // Where the bundle's own words are not known, nothing is held against them.
         environment: root(BUNDLE).map_or("", |_| &*input.environment),
         environments: environments.as_ref(),
+        classes: &data::classes(root(DATA)),
         zones: &zones,
     };
     let parts = read_parts(&mut parsed, scope);

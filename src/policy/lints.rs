@@ -40,19 +40,11 @@ fn looks_at_who(policy: &Policy) -> bool {
         PolicyBody::Rulebook(book) => book.allowed_roles.is_some() || book.agent_types.is_some(),
         PolicyBody::Gate(_) => false,
     };
-    by_body || policy.on.iter().any(by_key) || conditions(policy).any(Condition::reads_who)
+    by_body || policy.on.iter().any(by_key) || policy.conditions().any(Condition::reads_who)
 }
 
 fn looks_at_sensitivity(policy: &Policy) -> bool {
-    conditions(policy).any(Condition::reads_sensitivity)
-}
-
-fn conditions(policy: &Policy) -> impl Iterator<Item = &Condition> {
-    let (rules, book) = match &policy.body {
-        PolicyBody::Gate(rules) => (rules.as_slice(), None),
-        PolicyBody::Rulebook(book) => (&[][..], book.condition.as_ref()),
-    };
-    rules.iter().filter_map(|rule| rule.condition.as_ref()).chain(book)
+    policy.conditions().any(Condition::reads_sensitivity)
 }
 
 /// Workflows whose asks may wait without anybody being told.

@@ -8,7 +8,7 @@ use super::{
     source::{Kind, Node, Report},
     zones::ZoneTable,
 };
-use crate::model::{Glob, PersonId};
+use crate::model::{Glob, PersonId, Sensitivity};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -149,6 +149,8 @@ pub(super) struct Scope<'s> {
     pub(super) environment: &'s str,
     /// `environments` of bundle.yaml.
     pub(super) environments: Option<&'s BTreeSet<String>>,
+    /// The classes of data, built in and of data.yaml.
+    pub(super) classes: &'s BTreeSet<String>,
     pub(super) zones: &'s ZoneTable,
 }
 
@@ -391,6 +393,28 @@ impl Scope<'_> {
                 );
             }
         }
+    }
+
+    /// A level, or with `classes` a class of data as well, that a condition looks for.
+    pub(super) fn label(self, name: &str, at: usize, classes: bool, report: &mut Report<'_>) {
+        if Sensitivity::from_word(name).is_some() || (classes && self.classes.contains(name)) {
+            return;
+        }
+        let levels = Sensitivity::ALL.map(Sensitivity::as_str);
+        let known = self.classes.iter().map(String::as_str).filter(|_| classes);
+        let near = did_you_mean(name, levels.into_iter().chain(known));
+        let (what, which) = match classes {
+            true => (
+                "no level and no class of data",
+                format!("{}, or a class{}", levels.join(", "), some(self.classes)),
+            ),
+            false => ("no level of data", levels.join(", ")),
+        };
+        report.doubt(
+            at,
+            format!("`{}` is {what}: this is never true{near}", short(name)),
+            format!("one of {which}"),
+        );
     }
 
     /// Lints an approval that nobody can give. `approvers` are the rule's own.

@@ -60,6 +60,7 @@ pub(super) fn condition(
     match Condition::compile_in(source, scope.zones) {
         Ok(condition) => {
             environments(node, &condition, scope, report);
+            labels(node, &condition, scope, report);
             Some(condition)
         }
         Err(error) => {
@@ -81,6 +82,18 @@ fn environments(node: &Node, condition: &Condition, scope: Scope<'_>, report: &m
     for (name, offset) in condition.environments() {
         let at = report.inside(node, offset);
         scope.environment(&name, at, report);
+    }
+}
+
+/// Levels and labels that a condition looks for and that data never has.
+fn labels(node: &Node, condition: &Condition, scope: Scope<'_>, report: &mut Report<'_>) {
+    for (name, offset) in condition.levels() {
+        let at = report.inside(node, offset);
+        scope.label(&name, at, false, report);
+    }
+    for (name, offset) in condition.session_labels() {
+        let at = report.inside(node, offset);
+        scope.label(&name, at, true, report);
     }
 }
 

@@ -1,6 +1,7 @@
 //! A whole compiled bundle.
 
 use super::{
+    condition::Condition,
     index::PolicyIndex,
     input::SourceFile,
     loops::LoopRules,
@@ -46,4 +47,14 @@ pub struct PolicySet {
     pub files: Arc<[SourceFile]>,
     /// Which policies can concern a call; made from `policies`.
     pub index: PolicyIndex,
+}
+
+impl PolicySet {
+    /// Whether anything in it reads what has reached the session of a call.
+    pub fn read_session_labels(&self) -> bool {
+        let of_capabilities = self.authority.capabilities.values().filter_map(|c| c.condition.as_ref());
+        let mut conditions = self.policies.iter().flat_map(Policy::conditions).chain(of_capabilities);
+        // External checks are told of it.
+        conditions.any(Condition::reads_session_labels) || self.policies.iter().any(Policy::asks_outside)
+    }
 }

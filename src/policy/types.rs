@@ -179,6 +179,25 @@ pub struct Policy {
     pub body: PolicyBody,
 }
 
+impl Policy {
+    /// Every condition in it.
+    pub(super) fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        let (rules, book) = match &self.body {
+            PolicyBody::Gate(rules) => (rules.as_slice(), None),
+            PolicyBody::Rulebook(book) => (&[][..], book.condition.as_ref()),
+        };
+        rules.iter().filter_map(|rule| rule.condition.as_ref()).chain(book)
+    }
+
+    /// Whether a service outside says what it comes to.
+    pub(super) fn asks_outside(&self) -> bool {
+        match &self.body {
+            PolicyBody::Gate(rules) => rules.iter().any(|rule| matches!(rule.outcome, RuleOutcome::Check(_))),
+            PolicyBody::Rulebook(_) => false,
+        }
+    }
+}
+
 /// Whether a policy counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {

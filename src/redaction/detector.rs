@@ -29,6 +29,8 @@ pub(super) const CLASSES: &[(&str, Sensitivity)] = &[
     ("personal", Sensitivity::Confidential),
     ("financial", Sensitivity::Confidential),
     ("sensitive", Sensitivity::Confidential),
+    // What somebody outside may have written. It says nothing about who may see it.
+    ("untrusted", Sensitivity::Public),
 ];
 
 macro_rules! built_in {

@@ -2,7 +2,7 @@
 
 use crate::model::{Sensitivity, pointer::Pointer};
 use serde_json::Value;
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 /// Where a value goes or comes from.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +58,10 @@ pub struct Inspected<'v> {
     pub redacted: bool,
     /// What goes on its way.
     pub outbound: Outbound,
+    /// The classes of the findings, with their levels.
+    pub(super) classes: BTreeMap<Arc<str>, Sensitivity>,
+    /// Those of what stays in it on its way.
+    pub(super) passing: BTreeMap<Arc<str>, Sensitivity>,
     /// Characters of base64 content that were not looked into; in `recorded` they are replaced by their number.
     pub binary_bytes: u64,
 }

@@ -27,6 +27,7 @@
 
 mod address;
 mod assign;
+mod claims;
 mod code;
 mod credentials;
 mod cut;
@@ -34,6 +35,7 @@ mod decode;
 mod detector;
 mod digits;
 mod display;
+mod entry;
 mod escape;
 mod field;
 mod form;
@@ -57,9 +59,11 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use claims::Claims;
 pub use cut::cut_value;
 pub use display::{display_text, is_hidden, visible, visible_json};
+pub use entry::Entry;
 pub use inspected::{Inspected, Outbound, Place};
 pub use rules::{DataError, DataRules};
 pub use schema::SchemaMarks;
-pub use spec::{Action, AllowSpec, DataSpec, DetectorSpec, FieldSpec, OnSpec, RuleSpec};
+pub use spec::{Action, AllowSpec, DataSpec, DetectorSpec, FieldSpec, OnSpec, RuleSpec, SourceSpec};

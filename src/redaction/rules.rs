@@ -8,7 +8,7 @@ use super::{
     scan::{Scanner, config, syntax},
     spec::{Action, DataSpec, Direction, OnSpec},
 };
-use crate::model::{Glob, Sensitivity, pointer::Pointer};
+use crate::model::{Glob, Sensitivity, UriPattern, UriPatternError, pointer::Pointer};
 use regex_automata::{Anchored, Input, meta};
 use std::{
     collections::BTreeMap,
@@ -20,6 +20,9 @@ const MAX_OWN: usize = 64;
 const MAX_FIELDS: usize = 512;
 const MAX_RULES: usize = 256;
 const MAX_ALLOW: usize = 1024;
+const MAX_SOURCES: usize = 256;
+/// With the built-in ones. What has reached a session is remembered by their names.
+const MAX_CLASSES: usize = 64;
 const MAX_PATTERN: usize = 256;
 const MAX_MATCH: usize = 1024;
 
@@ -52,6 +55,7 @@ pub(super) struct Detector {
 struct On {
     upstream: Option<Glob>,
     tool: Option<Glob>,
+    resource: Option<UriPattern>,
     label: Option<Glob>,
 }
 
@@ -66,6 +70,8 @@ impl Calls {
             || self.0.iter().any(|on| {
                 matches(&on.upstream, upstream)
                     && matches(&on.tool, tool)
+                    // Only a URI has a colon.
+                    && on.resource.as_ref().is_none_or(|uri| tool.contains(':') && uri.concerns(tool))
                     && on.label.as_ref().is_none_or(|glob| labels.iter().any(|label| glob.matches(label)))
             })
     }
@@ -132,6 +138,15 @@ impl Allow {
     }
 }
 
+/// `sources`: what comes from somewhere is labelled whatever is found in it.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) on: Calls,
+    pub(super) level: Option<Sensitivity>,
+    /// Places among the classes.
+    pub(super) classes: Vec<usize>,
+}
+
 /// The compiled data.yaml, or the built-in default. Cheap to clone.
 #[derive(Clone)]
 pub struct DataRules {
@@ -145,6 +160,7 @@ pub(super) struct Inner {
     pub(super) scanner: Scanner,
     pub(super) rules: Vec<Rule>,
     pub(super) allow: Vec<Allow>,
+    pub(super) sources: Vec<Source>,
 }
 
 impl fmt::Debug for DataRules {
@@ -172,6 +188,7 @@ static BUILT_IN_RULES: LazyLock<DataRules> = LazyLock::new(|| {
             scanner: Scanner::of_everything(FieldNames::new()),
             rules: Vec::new(),
             allow: Vec::new(),
+            sources: Vec::new(),
         }),
         key: None,
     })
@@ -209,6 +226,11 @@ impl DataRules {
     /// Whether a rule says `hash`.
     pub fn needs_key(&self) -> bool {
         self.inner.rules.iter().any(|rule| [rule.arguments, rule.results].contains(&Some(Action::Hash)))
+    }
+
+    /// The names of the classes that are there without data.yaml.
+    pub fn built_in_classes() -> impl Iterator<Item = &'static str> {
+        CLASSES.iter().map(|(name, _)| *name)
     }
 
     /// The name of every detector with its class and level, for people.
@@ -277,6 +299,7 @@ impl Compile {
         self.limit("fields", spec.fields.len(), MAX_FIELDS);
         self.limit("rules", spec.rules.len(), MAX_RULES);
         self.limit("allow", spec.allow.len(), MAX_ALLOW);
+        self.limit("sources", spec.sources.len(), MAX_SOURCES);
         self.classes(spec);
         let own = self.detectors(spec);
         let fields = self.fields(spec);
@@ -284,6 +307,8 @@ impl Compile {
             spec.rules.iter().enumerate().take(MAX_RULES).map(|(at, _)| self.rule(spec, at)).collect();
         let allow: Vec<Allow> =
             (0..spec.allow.len().min(MAX_ALLOW)).filter_map(|at| self.allowance(spec, at)).collect();
+        let sources: Vec<Source> =
+            (0..spec.sources.len().min(MAX_SOURCES)).filter_map(|at| self.source(spec, at)).collect();
         if !self.errors.is_empty() {
             return None;
         }
@@ -297,6 +322,7 @@ impl Compile {
                 scanner,
                 rules,
                 allow,
+                sources,
             }),
             Err(message) => {
                 self.error(
@@ -310,9 +336,9 @@ impl Compile {
     }
 
     fn classes(&mut self, spec: &DataSpec) {
+        self.limit("classes", spec.classes.len(), MAX_CLASSES - CLASSES.len());
         for (name, level) in &spec.classes {
-            let is_level = ["public", "internal", "confidential", "restricted"].contains(&&**name);
-            if !is_name(name) || is_level {
+            if !is_name(name) || Sensitivity::from_word(name).is_some() {
                 let expected = format!("{NAME_FORM}, and no level");
                 self.error(
                     format!("classes.{}", short(name)),
@@ -463,6 +489,21 @@ impl Compile {
         }
     }
 
+    fn uri(&mut self, path: String, text: &str) -> Option<UriPattern> {
+        match UriPattern::parse(text) {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                let why = match error {
+                    UriPatternError::NotGlob => "is no glob",
+                    UriPatternError::NoUri => "matches no URI in its canonical form",
+                };
+                let message = format!("`{}` {why}", short(text));
+                self.error(path, message, "a pattern over URIs, like `file:///srv/hr/**`");
+                None
+            }
+        }
+    }
+
     fn calls(&mut self, path: &str, on: &[OnSpec]) -> Calls {
         let mut calls = Vec::new();
         for (at, entry) in on.iter().enumerate() {
@@ -474,6 +515,10 @@ impl Compile {
                 upstream: glob("upstream", &entry.upstream),
                 tool: glob("tool", &entry.tool),
                 label: glob("label", &entry.label),
+                resource: entry
+                    .resource
+                    .as_ref()
+                    .and_then(|text| self.uri(format!("{path}.on[{at}].resource"), text)),
             };
             calls.push(entry);
         }
@@ -600,6 +645,38 @@ impl Compile {
         let mut kinds = vec![allow.detectors.is_empty(); self.detectors.len()];
         self.kinds(&path, &allow.detectors, &mut kinds);
         Some(Allow { what, on: self.calls(&path, &allow.on), kinds })
+    }
+}
+
+impl Compile {
+    /// One entry of `sources`.
+    fn source(&mut self, spec: &DataSpec, at: usize) -> Option<Source> {
+        let path = format!("sources[{at}]");
+        let source = spec.sources.get(at)?;
+        if source.labels.is_empty() {
+            self.error(&path, "the source has no labels", "`labels` with names of classes or levels");
+        }
+        let (mut level, mut classes) = (None, Vec::new());
+        for (label_at, label) in source.labels.iter().enumerate() {
+            match Sensitivity::from_word(label) {
+                Some(named) => level = level.max(Some(named)),
+                None => classes.push(self.label(format!("{path}.labels[{label_at}]"), label)),
+            }
+        }
+        Some(Source { on: self.calls(&path, &source.on), level, classes })
+    }
+
+    /// A class that stands among labels, where a level could stand too.
+    fn label(&mut self, path: String, name: &str) -> usize {
+        let known = self.classes.iter().position(|class| *class.name == *name);
+        known.unwrap_or_else(|| {
+            let levels = Sensitivity::ALL.map(Sensitivity::as_str).join(", ");
+            let classes: Vec<&str> = self.classes.iter().map(|class| &*class.name).collect();
+            let expected =
+                format!("a level ({levels}), a name under `classes`, or one of {}", classes.join(", "));
+            self.error(path, format!("no class and no level is named `{}`", short(name)), expected);
+            0
+        })
     }
 }
 

@@ -18,6 +18,8 @@ pub struct DataSpec {
     pub rules: Vec<RuleSpec>,
     /// What is not sensitive although it looks so.
     pub allow: Vec<AllowSpec>,
+    /// What data is labelled with by where it comes from, whatever is found in it.
+    pub sources: Vec<SourceSpec>,
 }
 
 /// One entry of `detectors`.
@@ -70,6 +72,8 @@ pub struct OnSpec {
     pub upstream: Option<String>,
     /// Glob over the exposed tool name.
     pub tool: Option<String>,
+    /// Pattern over a resource's URI, as policies have it.
+    pub resource: Option<String>,
     /// Glob over the labels of tool and upstream.
     pub label: Option<String>,
 }
@@ -90,6 +94,16 @@ pub struct AllowSpec {
     pub on: Vec<OnSpec>,
     /// Why; for people.
     pub reason: Option<String>,
+}
+
+/// One entry of `sources`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceSpec {
+    /// Which calls' results; any entry may match.
+    pub on: Vec<OnSpec>,
+    /// Names of classes, and levels.
+    pub labels: Vec<String>,
 }
 
 /// What happens to a sensitive value on its way.

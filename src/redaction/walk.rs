@@ -2,9 +2,11 @@
 //! records, and what goes on its way.
 
 use super::{
+    claims::Claims,
     code::holds,
     decode::MAX_LAYERS,
     detector::{Kind, Span},
+    entry::Entry,
     escape::decoded_once,
     field::numbers_count,
     inspected::{Inspected, Outbound, Place},
@@ -116,6 +118,8 @@ struct Walk<'r> {
     /// The pointers, to begin again in structured content and in JSON texts.
     pointers: Vec<Active<'r>>,
     kinds: BTreeSet<Kind>,
+    /// Those of which something stays in what goes on.
+    passing: BTreeSet<Kind>,
     blocked: Option<String>,
     binary: u64,
     nested: usize,
@@ -191,6 +195,17 @@ impl DataRules {
         }
     }
 
+    /// What a result is labelled with as it comes in.
+    pub fn entry(
+        &self,
+        inspected: &Inspected<'_>,
+        place: &Place<'_>,
+        claims: &Claims,
+        trusted: bool,
+    ) -> Entry {
+        self.inner.entry(inspected, place, claims, trusted)
+    }
+
     fn inspect<'v>(
         &self,
         value: &'v Value,
@@ -243,6 +258,7 @@ impl<'r> Walk<'r> {
             allowed,
             pointers,
             kinds: BTreeSet::new(),
+            passing: BTreeSet::new(),
             blocked: None,
             binary: 0,
             nested: 0,
@@ -255,23 +271,14 @@ impl<'r> Walk<'r> {
     fn finish<'v>(self, value: &'v Value, change: Change) -> Inspected<'v> {
         let inner = &*self.rules.inner;
         let found = labels(inner, self.kinds.iter().copied());
-        let least = self
-            .place
-            .labels
-            .iter()
-            .filter_map(|label| {
-                [
-                    Sensitivity::Public,
-                    Sensitivity::Internal,
-                    Sensitivity::Confidential,
-                    Sensitivity::Restricted,
-                ]
-                .into_iter()
-                .find(|level| level.as_str() == &**label)
-            })
-            .max();
+        // Without rules nothing is taken out but what a constraint masks.
+        let passing = match self.selected.is_empty() {
+            true => labels(inner, self.kinds.iter().copied().filter(|kind| *kind != Kind::CONSTRAINT)),
+            false => labels(inner, self.passing.iter().copied()),
+        };
+        let least = self.place.labels.iter().filter_map(|label| Sensitivity::from_word(label)).max();
         let level = found.values().copied().chain([least.unwrap_or_default()]).max().unwrap_or_default();
-        let mut labels: Vec<Arc<str>> = found.into_keys().collect();
+        let mut labels: Vec<Arc<str>> = found.keys().cloned().collect();
         if let Err(place) = labels.binary_search_by(|label| (**label).cmp(level.as_str())) {
             labels.insert(place, level.shared());
         }
@@ -295,6 +302,8 @@ impl<'r> Walk<'r> {
             findings: findings.into_iter().collect(),
             recorded: change.recorded.map_or(Cow::Borrowed(value), Cow::Owned),
             outbound,
+            classes: found,
+            passing,
             binary_bytes: self.binary,
         }
     }
@@ -354,6 +363,7 @@ impl<'r> Walk<'r> {
     fn node(&mut self, value: &Value, active: &[Active<'r>], depth: usize, root: bool) -> Change {
         if depth > MAX_DEPTH {
             self.kinds.insert(Kind::TOO_DEEP);
+            self.passing.insert(Kind::TOO_DEEP);
             return Change {
                 recorded: Some(Value::String(mask(self.name(Kind::TOO_DEEP), 0))),
                 outbound: None,
@@ -387,6 +397,7 @@ impl<'r> Walk<'r> {
             return inside;
         }
         let mut first: Option<Kind> = None;
+        let mut marks = Vec::new();
         let mut strictest = (Action::Keep, Kind::SENSITIVE, None);
         for one in active.iter().filter(|one| one.tokens.is_empty()) {
             let Some(kind) = one.mark.kind() else { continue };
@@ -401,6 +412,7 @@ impl<'r> Walk<'r> {
                 continue;
             }
             self.kinds.insert(kind);
+            marks.push(kind);
             first = first.or(Some(kind));
             let (action, rule) = self.action(one.mark);
             if strictness(action) > strictness(strictest.0) {
@@ -411,7 +423,10 @@ impl<'r> Walk<'r> {
         let masked = || Value::String(mask(self.name(kind), text.chars().count()));
         let recorded = Some(masked());
         let outbound = match strictest {
-            (Action::Keep, _, _) => inside.outbound,
+            (Action::Keep, _, _) => {
+                self.passing.extend(marks);
+                inside.outbound
+            }
             (Action::Hash, kind, _) => Some(To::Value(self.instead_of(value, self.hash(kind, &text)))),
             (Action::Mask | Action::Tokenize, kind, _) => {
                 let masked = mask(self.name(kind), text.chars().count());
@@ -685,7 +700,10 @@ impl<'r> Walk<'r> {
             .map(|one| self.action(one.mark))
             .max_by_key(|(action, _)| strictness(*action));
         let outbound = match strictest {
-            None | Some((Action::Keep, _)) => None,
+            None | Some((Action::Keep, _)) => {
+                self.passing.insert(Kind::SENSITIVE);
+                None
+            }
             Some((Action::Hash | Action::Mask | Action::Tokenize, _)) => Some(To::Value(masked.clone())),
             Some((Action::Drop, _)) => Some(To::Dropped),
             Some((Action::Block, rule)) => {
@@ -774,10 +792,14 @@ impl<'r> Walk<'r> {
                 }
                 more = after;
             }
+            let cluster = rest.get(..rest.len() - more.len()).unwrap_or_default();
             rest = more;
             let value = text.get(first.start..end).unwrap_or_default();
             let instead = match strictest {
-                (Action::Keep, _, _) => continue,
+                (Action::Keep, _, _) => {
+                    self.passing.extend(cluster.iter().map(|span| span.kind));
+                    continue;
+                }
                 (Action::Mask | Action::Tokenize, kind, _) => {
                     let kind = if record { widest.kind } else { kind };
                     Some(mask(self.name(kind), value.chars().count()))

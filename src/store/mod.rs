@@ -5,7 +5,7 @@ pub mod embedded;
 mod register;
 mod types;
 
-pub use register::{LONGEST_KEY, Register, RegisterBounds, RegisterChange, RegisterEntry};
+pub use register::{LONGEST_KEY, Register, RegisterBounds, RegisterChange, RegisterEntry, RegisterRead};
 pub use types::*;
 
 use crate::{
@@ -24,7 +24,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// ONE transaction: the approval is consumed and the grant used once (where one is named), every limit is checked and
     /// reserved, and the decision event is written: as drafted where everything is granted, as a
     /// refusal by the first limit that is full otherwise (and then nothing is reserved or consumed), unless the request says
-    /// that this refusal is not recorded.
+    /// that this refusal is not recorded. Where an entry of a register is not as the call was decided on, nothing is done.
     fn admit(&self, request: AdmitRequest) -> StoreFuture<'_, Admission>;
 
     /// Closes the audit record of a dispatched call: corrects the reservation to what was real, writes

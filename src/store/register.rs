@@ -11,8 +11,10 @@ pub enum Register {
     Freeze,
     /// Tools, prompts and resources as a person accepted them, or as they were seen first.
     Pin,
-    /// Data labels that have reached a session, task or workflow.
+    /// Data labels that have reached an agent or workflow.
     Labels,
+    /// When a person last took labels away: whoever knows some of before forgets them.
+    LabelsCleared,
     /// Side effects that failed or whose outcome is unknown, as far as a person has looked at them.
     DeadLetter,
     /// What placeholders stand for, encrypted.
@@ -34,8 +36,16 @@ pub struct RegisterBounds {
 
 impl Register {
     /// Every register.
-    pub const ALL: &[Self] =
-        &[Self::Freeze, Self::Pin, Self::Labels, Self::DeadLetter, Self::Vault, Self::Budget, Self::Delivery];
+    pub const ALL: &[Self] = &[
+        Self::Freeze,
+        Self::Pin,
+        Self::Labels,
+        Self::LabelsCleared,
+        Self::DeadLetter,
+        Self::Vault,
+        Self::Budget,
+        Self::Delivery,
+    ];
 
     /// Its word in the journal.
     pub fn as_str(self) -> &'static str {
@@ -43,6 +53,7 @@ impl Register {
             Self::Freeze => "freeze",
             Self::Pin => "pin",
             Self::Labels => "labels",
+            Self::LabelsCleared => "labels_cleared",
             Self::DeadLetter => "dead_letter",
             Self::Vault => "vault",
             Self::Budget => "budget",
@@ -60,7 +71,8 @@ impl Register {
         let (entries, bytes) = match self {
             Self::Freeze => (1_000, 1 << 20),
             Self::Pin => (50_000, 16 << 20),
-            Self::Labels => (20_000, 4 << 20),
+            Self::Labels => (20_000, 16 << 20),
+            Self::LabelsCleared => (10, 1 << 10),
             Self::DeadLetter => (20_000, 8 << 20),
             Self::Vault => (50_000, 16 << 20),
             Self::Budget => (10_000, 2 << 20),
@@ -73,7 +85,7 @@ impl Register {
     /// nobody is told: whoever needs it reads it.
     pub fn wakes(self) -> bool {
         match self {
-            Self::Freeze | Self::Pin | Self::DeadLetter | Self::Budget => true,
+            Self::Freeze | Self::Pin | Self::LabelsCleared | Self::DeadLetter | Self::Budget => true,
             Self::Labels | Self::Vault | Self::Delivery => false,
         }
     }
@@ -111,6 +123,17 @@ impl RegisterChange {
     pub fn at(self, expected: u64) -> Self {
         Self { expected: Some(expected), ..self }
     }
+}
+
+/// An entry that something was decided on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisterRead {
+    /// Of which register.
+    pub register: Register,
+    /// Which entry.
+    pub key: String,
+    /// The version that it had; 0: there was none.
+    pub version: u64,
 }
 
 /// One entry as it stands.

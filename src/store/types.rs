@@ -1,5 +1,6 @@
 //! What goes into and comes out of the store.
 
+use super::RegisterRead;
 pub use crate::admission::{
     ApprovalAnswer, ApprovalBinding, ApprovalContext, ApprovalRecord, AskLimits, Bound, CallShape,
     FreezeSubject, GrantAnswer, GrantEnd, GrantEndReason, GrantTerms, LimitRefusal, LoopWatch, Requirement,
@@ -115,6 +116,8 @@ pub struct AdmitRequest {
     pub subject: Option<Arc<FreezeSubject>>,
     /// Refusals that are answered and not recorded, neither the call's start nor its decision.
     pub unrecorded: Unrecorded,
+    /// What it was decided on that others may have changed since.
+    pub read: Vec<RegisterRead>,
 }
 
 /// Refusals by a limit whose record is the caller's affair: it counts them with one like them that is recorded already, or
@@ -143,7 +146,7 @@ impl Unrecorded {
     }
 }
 
-/// What came of it. In every case but [`AdmitRequest::unrecorded`] the decision event is committed.
+/// What came of it. In every case but [`AdmitRequest::unrecorded`] and [`Admission::Outdated`] the decision event is committed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Admission {
     /// Reserved, counted, consumed, recorded: the call may be dispatched.
@@ -152,6 +155,8 @@ pub enum Admission {
     Refused(LimitRefusal),
     /// The named approval or grant is not (any longer) one that this call may use: consumed, expired, another binding.
     ApprovalUnusable(String),
+    /// These entries have another version than the call was decided on: nothing was done, and it is to be decided again.
+    Outdated(Vec<RegisterRead>),
 }
 
 /// How a dispatched call ended.

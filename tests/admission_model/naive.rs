@@ -236,6 +236,7 @@ impl Naive {
         let loops = |count: usize| max.is_some_and(|max| count >= max as usize);
         match admission {
             Admission::ApprovalUnusable(reason) => panic!("it was usable: {reason}"),
+            Admission::Outdated(read) => panic!("nothing was read: {read:?}"),
             Admission::Refused(refusal) => {
                 let exact = least == most.len()
                     && most.iter().all(|at| at.0 == at.1)

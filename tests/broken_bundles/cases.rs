@@ -560,6 +560,22 @@ pub(crate) const ERRORS: &[Case] = &[
     ),
     // data.yaml.
     case("an unknown key of data.yaml", DATA, &[("", "detector:\n  phone: { enabled: false }\n")]),
+    case("a source without labels", DATA, &[("", "sources: [{ on: [{ upstream: filesystem }] }]\n")]),
+    case("a source with an unknown label", DATA, &[("", "sources: [{ labels: [restriced, personal] }]\n")]),
+    case(
+        "a source whose resource is no pattern",
+        DATA,
+        &[("", "sources: [{ on: [{ resource: \"FILE:///srv/**\" }], labels: [personal] }]\n")],
+    ),
+    case("an unknown key of a source", DATA, &[("", "sources: [{ when: [], labels: [personal] }]\n")]),
+    case(
+        "labels for longer than they are kept",
+        SERVERS,
+        &[(
+            "environment = \"staging\"",
+            "environment = \"staging\"\nlabels = { window = \"2d\", keep = \"1d\" }",
+        )],
+    ),
     case("an unknown level of data.yaml", DATA, &[("", "classes: { health: secret }\n")]),
 ];
 
@@ -693,6 +709,12 @@ pub(crate) const LINTS: &[Case] = &[
         DATA,
         &[("", "detectors: { github_token: { enabled: false } }\n")],
     ),
+    case(
+        "a label that no data has",
+        GATE,
+        &[(" && agent.role == 'writer'", " && 'restrictd' in session.labels")],
+    ),
+    case("a level that there is not", GATE, &[(" && agent.role == 'writer'", " && data.level == 'secret'")]),
     case("an exception for everything", DATA, &[("", "allow: [{ pattern: '.*' }]\n")]),
     case(
         "a missing variable of an upstream",

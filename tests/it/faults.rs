@@ -589,6 +589,36 @@ async fn a_settlement_that_fails_loses_no_result() {
     assert_eq!(world.up.count(), 1);
 }
 
+/// R41: what has no labels that stand is not seen, where policies read them; the upstream was called, and the record says so.
+#[tokio::test]
+async fn a_result_whose_labels_cannot_be_kept_is_withheld() {
+    let fails = Arc::new(AtomicU8::new(NOTHING));
+    let told = fails.clone();
+    let setup = Setup {
+        files: "=== flows.yaml
+name: flows
+description: d
+on: [{ tool: up__pay }]
+rules: [{ id: stays, condition: \"'restricted' in session.labels\", decision: DENY }]
+"
+        .to_owned(),
+        wrap: Some(Box::new(move |inner| Arc::new(Failing { inner, fails: told, asks: Arc::default() }))),
+        ..Setup::default()
+    };
+    let world = World::start(setup).await;
+    let during = fails.clone();
+    world.up.script(move |seen| {
+        (seen.method() == "tools/call").then(|| {
+            during.store(WRITES, Ordering::SeqCst);
+            answer(json_reply(seen, &text_result("AKIAQ3EGR7WJ2LPXC4ZD")))
+        })
+    });
+    let reply = world.modern("ada").call("up__echo", json!({"n": 1})).await;
+    assert_eq!(reply.body["result"]["isError"], true, "{:#}", reply.body);
+    assert!(reply.text().contains("withheld") && !reply.text().contains("AKIA"), "{}", reply.text());
+    assert_eq!(world.up.count(), 1);
+}
+
 /// The database goes away under a running gateway: what follows is denied.
 #[tokio::test]
 async fn a_closed_store_denies() {

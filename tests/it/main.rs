@@ -23,6 +23,7 @@ mod gates;
 mod grants;
 mod interleaving;
 mod kills;
+mod labels;
 mod large;
 mod loops;
 mod money;

@@ -165,6 +165,7 @@ pub(crate) fn request(agent: &str, now: Timestamp) -> AdmitRequest {
         approval: None,
         subject: None,
         unrecorded: Unrecorded::None,
+        read: Vec::new(),
         grant: None,
     }
 }

@@ -6,8 +6,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tollgate::{
     model::{EventDraft, EventType},
     store::{
-        Admission, EventQuery, Register, RegisterChange, RegisterEntry, Store, StoreError,
-        embedded::EmbeddedStore,
+        Admission, AdmitRequest, EventQuery, Register, RegisterChange, RegisterEntry, RegisterRead, Store,
+        StoreError, embedded::EmbeddedStore,
     },
 };
 
@@ -329,4 +329,22 @@ async fn they_outlast_accepted_damage() {
     }
     store.close().await;
     assert_eq!(held(&*open(dir.path())).await, expect);
+}
+
+/// A call that was decided on an older entry, by whichever handle, is not admitted, and nothing is done: R41.
+pub(crate) async fn a_call_decided_on_an_older_entry_is_not_admitted(open: Opener<'_>) {
+    let (one, other) = (open(), open());
+    let read = |key: &str, version| RegisterRead { register: Register::Labels, key: key.to_owned(), version };
+    let call = |read: Vec<RegisterRead>| AdmitRequest { read, ..request("planner-01", start()) };
+    let both = vec![read("agent:a", 0), read("workflow:w", 0)];
+    assert_eq!(one.admit(call(both.clone())).await.unwrap(), Admission::Granted);
+    let raised = RegisterChange::set(Register::Labels, "workflow:w", json!({"labels": {}}));
+    assert!(other.set(vec![raised], Vec::new()).await.unwrap());
+    let before = one.events(EventQuery::default()).await.unwrap().len();
+    let outdated = Admission::Outdated(vec![read("workflow:w", 0)]);
+    assert_eq!(one.admit(call(both)).await.unwrap(), outdated);
+    assert_eq!(one.events(EventQuery::default()).await.unwrap().len(), before, "nothing is recorded");
+    let version = one.register_entry(Register::Labels, "workflow:w".into()).await.unwrap().unwrap().version;
+    let now = vec![read("agent:a", 0), read("workflow:w", version)];
+    assert_eq!(one.admit(call(now)).await.unwrap(), Admission::Granted);
 }

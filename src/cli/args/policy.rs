@@ -279,6 +279,9 @@ pub(crate) struct ExplainArgs {
     /// When the call would be made: a time (2026-12-24T08:00Z), a day, or how long ago (24h); else now
     #[arg(long, value_name = "TIME", conflicts_with = "trace", value_parser = moment)]
     pub(crate) at: Option<Moment>,
+    /// The labels that have reached its session (`session.labels`), like restricted,secret; else none
+    #[arg(long, value_name = "NAMES", conflicts_with = "trace", value_delimiter = ',')]
+    pub(crate) labels: Vec<String>,
     /// Under the bundle of this snapshot (its first 6 characters are enough), as it is kept in the store; else the one in
     /// force
     #[arg(long, value_name = "SNAPSHOT", conflicts_with = "trace", value_parser = NonEmptyStringValueParser::new())]

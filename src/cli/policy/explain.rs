@@ -124,7 +124,7 @@ async fn of_call(
         workflow: args.workflow,
         at: args.at.map(|moment| moment.at(now)),
         repeats: None,
-        session_labels: Vec::new(),
+        session_labels: args.labels.into_iter().map(Arc::from).collect(),
     };
     resolver.explain(&question, true).map_err(|error| CliError::Told(error.to_string()))
 }

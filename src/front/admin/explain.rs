@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// The longest name, in characters.
 const LONGEST: usize = 8_192;
+/// Labels of a session.
+const MOST_LABELS: usize = 128;
 
 /// The call that is asked about, and the bundle.
 pub(super) struct Body(Question, Option<SnapshotId>);
@@ -53,12 +55,13 @@ fn parse(bytes: &[u8], now: Timestamp) -> Result<(Question, Option<SnapshotId>),
             "user" => question.user = Some(text(&name, value)?.into()),
             "workflow" => question.workflow = Some(text(&name, value)?),
             "at" => question.at = Some(time(&text(&name, value)?, now)?),
+            "labels" => question.session_labels = labels(value)?,
             "snapshot" => snapshot = Some(SnapshotId::from(text(&name, value)?)),
             _ => {
                 let shown: String = name.chars().take(40).collect();
                 return Err(format!(
                     "`{}` is not a member of a question: expected agent, tool, resource, prompt, arguments, user, workflow, \
-                     at, snapshot",
+                     at, labels, snapshot",
                     shown.escape_debug()
                 ));
             }
@@ -75,6 +78,16 @@ fn text(name: &str, value: Value) -> Result<String, String> {
         Value::String(text) if !text.is_empty() && text.chars().count() <= LONGEST => Ok(text),
         _ => Err(format!("`{name}` must be a text of 1 to {LONGEST} characters")),
     }
+}
+
+/// What has reached the session.
+fn labels(value: Value) -> Result<Vec<Arc<str>>, String> {
+    let wrong = || format!("`labels` must be a list of at most {MOST_LABELS} names of classes and levels");
+    let Value::Array(all) = value else { return Err(wrong()) };
+    if all.len() > MOST_LABELS {
+        return Err(wrong());
+    }
+    all.into_iter().map(|label| text("labels", label).map(Arc::from)).collect()
 }
 
 fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
@@ -112,11 +125,12 @@ mod tests {
     fn bodies_are_read_strictly() {
         let now: Timestamp = "2026-11-20T08:00:00Z".parse().unwrap();
         let (question, snapshot) = parse(
-            br#"{"agent":"a","tool":"t","arguments":{"n":1},"user":"u","workflow":"w","at":"2026-01-02T03:04:05Z","snapshot":"s"}"#,
+            br#"{"agent":"a","tool":"t","arguments":{"n":1},"user":"u","workflow":"w","at":"2026-01-02T03:04:05Z","labels":["restricted"],"snapshot":"s"}"#,
             now,
         )
         .unwrap();
         assert_eq!((&*question.agent, question.name.as_str(), question.kind), ("a", "t", CallKind::Tool));
+        assert_eq!(question.session_labels, ["restricted".into()]);
         assert_eq!(question.arguments, Some(json!({"n": 1})));
         assert_eq!(question.at, Some("2026-01-02T03:04:05Z".parse().unwrap()));
         assert_eq!(snapshot, Some("s".into()));
@@ -132,6 +146,8 @@ mod tests {
         check(r#"{"agent":"a","tool":"t","prompt":"u"}"#, "one target");
         check(r#"{"agent":"a","tool":"t","arguments":[]}"#, "`arguments`");
         check(r#"{"agent":"a","tool":"t","at":"soon"}"#, "`at`");
+        check(r#"{"agent":"a","tool":"t","labels":"restricted"}"#, "`labels`");
+        check(r#"{"agent":"a","tool":"t","labels":[1]}"#, "`labels`");
         check(r#"{"agent":"a","tool":"t","args":{}}"#, "`args`");
     }
 }

@@ -14,9 +14,11 @@ use super::{
     decided::Decided,
     ending::{Ending, given_up},
     freezes::{self, Freezes},
-    looking::{Answered, look_through},
+    later::DecidedOn,
+    looking::{Answered, Measured, look_through},
     measures::Measures,
     prepared::Prepared,
+    reach::Labels,
     relay::{Relay, Relaying, Sampling},
     request::uri_of,
     spending::{Promised, Spending},
@@ -32,6 +34,7 @@ use crate::{
     upstream::{CallRelay as _, Era, Upstream},
 };
 use params::{Call, Outgoing};
+use serde_json::json;
 use settle::Settling;
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -45,6 +48,7 @@ pub(crate) struct Dispatcher {
     pub(super) large: Arc<Offload>,
     pub(super) measures: Arc<Measures>,
     pub(super) promised: Arc<Promised>,
+    pub(super) labels: Arc<Labels>,
     pub(super) log: Arc<CallLog>,
     pub(super) freezes: Arc<Freezes>,
 }
@@ -66,33 +70,31 @@ impl Dispatcher {
         let approved = verdict.decision == Decision::RequireApproval;
         let word = granted(&verdict, approved, applied.is_some());
         let constraints = verdict.constraints;
-        let started = self.clock.monotonic();
-        let timeout = timeout_of(&in_force, upstream.name(), &constraints);
+        let (started, timeout) =
+            (self.clock.monotonic(), timeout_of(&in_force, upstream.name(), &constraints));
         let Prepared { target, arguments, facts, recorded, outbound, estimate, tokenizer, workflow, .. } =
             prepared;
-        let client = client_handle.client();
-        let kind = outgoing.kind;
+        let (client, kind) = (client_handle.client(), outgoing.kind);
         let tasks = kind == CallKind::Tool && outgoing.is_use() && takes_tasks(client.as_ref());
         let agent = facts.agent.id.clone();
         let model = in_force.policies.authority.agents.get(&agent).and_then(|a| a.model.clone());
-        // Only sampling is decided again.
-        let facts = (tasks || client.capabilities().get("sampling").is_some()).then_some(facts);
+        let session_labels = facts.session_labels.clone();
+        // Decided again is what depends on what the client may answer.
+        let facts = (tasks || may_be_asked(&*client)).then(|| Arc::new(facts));
         let limits = (constraints.max_cost, caps);
-        let spending = Spending::new(&self.promised, &in_force, facts, model.clone(), &estimate, limits);
-        // It may share the arguments, which go on alone.
-        drop(recorded);
+        let spending =
+            Spending::new(&self.promised, &in_force, facts.clone(), model.clone(), &estimate, limits);
+        drop(recorded); // It may share the arguments, which go on alone.
         let arguments = outbound.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
         let uri = uri_of(&arguments).unwrap_or_default().to_owned();
         let completing = outgoing.completing(&arguments);
         let call = outgoing.call(&target, arguments, completing.as_ref(), timeout, (approved, tasks));
+        let decided_on = DecidedOn { labels: self.labels.clone(), reach: outgoing.reach.clone(), facts };
         let relay = Arc::new(Relay::new(Relaying {
-            client_handle: client_handle.clone(),
-            target: target.clone(),
-            in_force: in_force.clone(),
-            redact: constraints.redact.clone(),
             may_ask: completing.is_none(),
-            timeout,
             sampling: sampling_of(strict, &spending),
+            redact: constraints.redact.clone(),
+            ..Relaying::of(&client_handle, &target, &in_force, timeout, decided_on)
         }));
         let talk = self.talk(&upstream, call, &mut outgoing, (&target, &uri), (&*client, &relay), gone);
         let ended = tokio::select! {
@@ -124,6 +126,7 @@ impl Dispatcher {
             tasks,
             strict,
             spending,
+            session_labels,
         };
         let answered = Answered {
             is_upstreams: ending.answered(),
@@ -140,10 +143,38 @@ impl Dispatcher {
             changed,
             tokenizer,
         };
-        let looked = look_through((&self.measures, &self.large), &agent, answered).await;
+        let mut looked = look_through((&self.measures, &self.large), &agent, answered).await;
+        self.let_through(&outgoing, &relay, &mut looked).await;
         let asked = std::mem::take(&mut *relay.asked().lock());
         let reply = self.settle(settling, outgoing, looked, asked);
         refused.unwrap_or(reply)
+    }
+
+    /// Raises the labels of whoever is about to see the answer, so that they stand before it is seen; where they cannot be kept,
+    /// the answer is withheld.
+    async fn let_through(
+        &self,
+        outgoing: &Outgoing,
+        relay: &Relay,
+        (answered, measured): &mut (Answered, Measured),
+    ) {
+        // What came on the way goes first.
+        relay.told().await;
+        // What is not the upstream's brings nothing of it, and neither does the news that something is watched.
+        if !answered.ending.sent || matches!(outgoing.purpose, Purpose::Watch(_)) {
+            return;
+        }
+        let (policies, reached) = (&answered.in_force.policies, &measured.entry.reached);
+        let Err(error) = self.labels.let_through(policies, &outgoing.reach, reached).await else { return };
+        measured.digest = None;
+        let ending = &mut answered.ending;
+        ending.reason = Some(error.message.clone());
+        ending.reply = match answered.kind {
+            CallKind::Tool if outgoing.is_use() => {
+                Ok(json!({"content": [{"type": "text", "text": error.message}], "isError": true}))
+            }
+            CallKind::Tool | CallKind::Resource | CallKind::Prompt => Err(error),
+        };
     }
 
     /// How the call ends: what its upstream answers, or that nobody waits for that any more.
@@ -184,6 +215,11 @@ impl Dispatcher {
         }
         ending
     }
+}
+
+/// Whether its client can answer what an upstream asks.
+fn may_be_asked(client: &dyn ClientPort) -> bool {
+    ["sampling", "elicitation"].iter().any(|name| client.capabilities().get(name).is_some())
 }
 
 /// How long the upstream may take: what servers.toml says, or less where a rule says so.

@@ -8,6 +8,7 @@ use crate::gateway::{
     decided::Decided,
     extras::goes_on,
     people::client_questions::ClientQuestions,
+    reach::Reach,
     request::{Request, uri_of},
     request_state::{Continuing, bound_to},
     subject::subject,
@@ -43,6 +44,8 @@ pub(crate) struct Outgoing {
     pub(super) began: Duration,
     /// See [`Request::replay_of`].
     pub(super) replay_of: Option<CallId>,
+    /// Whom its data reaches.
+    pub(super) reach: Reach,
 }
 
 /// An upstream's own state, and the answers to what it asked.
@@ -83,6 +86,7 @@ impl Outgoing {
             bound: bound_to(request, decided),
             began: request.began,
             replay_of: request.replay_of.clone(),
+            reach: Reach::of(in_force, request),
         })
     }
 

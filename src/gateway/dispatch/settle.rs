@@ -40,6 +40,8 @@ pub(super) struct Settling {
     /// A strict budget counts the call.
     pub(super) strict: bool,
     pub(super) spending: Arc<Spending>,
+    /// What had reached the session when it was decided.
+    pub(super) session_labels: Vec<Arc<str>>,
 }
 
 impl Dispatcher {
@@ -57,11 +59,13 @@ impl Dispatcher {
             measured = match answered.ending.reply.is_ok() {
                 // What it will be is not known: it costs what was reserved for it.
                 true => Measured { tokens: settling.estimate.result_tokens, ..measured },
-                false => Measured { cut: measured.cut, ..answered.measure(&self.measures) },
+                false => {
+                    Measured { cut: measured.cut, entry: measured.entry, ..answered.measure(&self.measures) }
+                }
             };
         }
         let Answered { ending, constraints, target, in_force, .. } = answered;
-        let Measured { cut, size, tokens: result_tokens, digest: result_digest } = measured;
+        let Measured { cut, size, tokens: result_tokens, digest: result_digest, entry } = measured;
         let ServerRequests { questions, sampled } = asked;
         let sampled_price =
             price_sampled(&self.measures.tokens, &in_force, settling.model.as_deref(), &sampled);
@@ -104,6 +108,10 @@ impl Dispatcher {
         };
         let side_effect = &mut outgoing.side_effect;
         settled.complete(side_effect, self.clock.now());
+        if ending.sent && !entry.labels.is_empty() {
+            side_effect.sensitivity_level = side_effect.sensitivity_level.max(entry.level);
+            side_effect.labels = Some(entry.labels);
+        }
         let took = self.clock.monotonic().saturating_sub(outgoing.began);
         self.log.note(side_effect, Some(settling.word), took);
         let Outgoing { side_effect, .. } = *outgoing;
@@ -130,6 +138,8 @@ impl Dispatcher {
             max_result_tokens: constraints.max_result_tokens,
             reserved_tokens: reserved.map(|reserved| reserved.tokens),
             no_sampling: settling.strict || settling.spending.is_bound(),
+            workflow: outgoing.reach.workflow().cloned(),
+            session_labels: settling.session_labels.clone(),
         };
         let task = ending.reply.as_mut().ok().filter(|_| settling.tasks);
         if task.and_then(|task| hand_out(&*self.seal, &outgoing.principal, made, task)).is_none() {

@@ -5,7 +5,7 @@ use crate::{
     gateway::{
         api::Purpose,
         prepare::Assumed,
-        request::{Request, arguments_of},
+        request::{Request, Standing, arguments_of},
     },
     identity::{AgentPrincipal, Principal, Proof},
     model::{AgentId, CallId, CallKind, PersonId, SharePlace, TraceId},
@@ -83,6 +83,8 @@ impl Question {
             meta,
             extra_params: Map::new(),
             session: Arc::from(""),
+            own_session: None,
+            standing: Standing::default(),
             workflow: self.workflow.clone(),
             trace_id: TraceId::from_bytes([0; 16]),
             traced: true,

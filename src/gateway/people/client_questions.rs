@@ -42,6 +42,9 @@ pub(crate) struct ClientQuestions {
     pub(in crate::gateway) held: bool,
 }
 
+/// The opened state of a retry, and its answers.
+pub(in crate::gateway) type Brought = (Option<Opened>, Option<Map<String, Value>>);
+
 impl ClientQuestions {
     pub(crate) fn new(
         client: Arc<dyn ClientPort>,
@@ -168,6 +171,16 @@ impl ClientQuestions {
         let mut answers = self.responses.take()?;
         answers.shift_remove(QUESTION);
         Some(answers).filter(|answers| !answers.is_empty())
+    }
+
+    /// What a retry brought that dispatch takes, so that it can be brought again.
+    pub(in crate::gateway) fn brought(&self) -> Brought {
+        (self.opened.clone(), self.responses.clone())
+    }
+
+    /// Brings it again.
+    pub(in crate::gateway) fn bring_again(&mut self, (opened, responses): Brought) {
+        (self.opened, self.responses) = (opened, responses);
     }
 
     /// The parked call that a retry wants to go on with, and the answers it brings.

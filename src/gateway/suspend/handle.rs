@@ -4,12 +4,12 @@
 use crate::gateway::api::{ClientPort, StateSeal};
 use crate::{
     identity::Principal,
-    model::{CallId, RpcError, TraceId, UpstreamName, code},
+    model::{CallId, RpcError, TraceId, UpstreamName, WorkflowId, code},
     upstream::Era,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// The extension's name among capabilities.
 pub(crate) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
@@ -51,6 +51,12 @@ pub(crate) struct Made {
     /// Something limits what the call may cost. It has been settled, so that no later sampling would count.
     #[serde(alias = "strict")]
     pub(crate) no_sampling: bool,
+    /// The workflow in which it was made.
+    #[serde(default)]
+    pub(crate) workflow: Option<WorkflowId>,
+    /// What had reached its session then.
+    #[serde(default)]
+    pub(crate) session_labels: Vec<Arc<str>>,
 }
 
 /// Whether a client takes tasks.

@@ -14,8 +14,11 @@ use crate::gateway::{
     edits,
     freezes::{self, Freezes, subject_of},
     labelled::AllPassed,
+    later::{DecidedOn, may_answer_recorded, withheld},
     measures::Measures,
+    reach::{Labels, Reach, unkept},
     relay::{Relay, Relaying, Sampling},
+    request::own_session,
     server_requests::price_sampled,
     shape,
     suspend::{
@@ -32,7 +35,7 @@ use crate::{
     evidence::{TaskEnd, task_ended},
     model::{CallKind, Outcome, RpcError, code, pointer::Pointer, text},
     policy::Constraints,
-    redaction::Place,
+    redaction::Entry,
     store::Store,
     upstream::Era,
 };
@@ -48,6 +51,7 @@ pub(crate) struct Tasks {
     pub(in crate::gateway) clock: Arc<dyn Clock>,
     pub(in crate::gateway) seal: Arc<dyn StateSeal>,
     pub(in crate::gateway) freezes: Arc<Freezes>,
+    pub(in crate::gateway) labels: Arc<Labels>,
 }
 
 impl Tasks {
@@ -110,22 +114,22 @@ impl Tasks {
         let redact: Vec<Pointer> = made.redact.iter().filter_map(|text| Pointer::parse(text).ok()).collect();
         let (client_handle, _asked) = ClientHandle::new(request.client.clone());
         let settings = in_force.config.upstreams.get(&made.upstream).ok_or_else(not_found)?;
+        let agent = request.principal.agent().ok_or_else(not_found)?.clone();
+        let session = own_session(&request.session, &request.principal, request.client.era());
+        let reach = Reach::outside(in_force, agent, session, made.workflow.clone(), made.trace);
+        // What it was decided on is not known here: `bring_answers` goes by its record.
+        let decided_on = DecidedOn { labels: self.labels.clone(), reach: reach.clone(), facts: None };
         let relay = Relay::new(Relaying {
-            client_handle,
-            target: target.clone(),
-            in_force: in_force.clone(),
             redact: redact.clone(),
-            may_ask: true,
-            timeout: settings.timeout,
             sampling: match made.no_sampling {
                 true => Sampling::Refused("for which a limit on its call's cost has nothing left"),
                 false => Sampling::Free,
             },
+            ..Relaying::of(&client_handle, &target, in_force, settings.timeout, decided_on)
         });
-        let mut params = Map::new();
-        params.insert("taskId".to_owned(), Value::String(made.own.clone()));
+        let mut params = Map::from_iter([("taskId".to_owned(), Value::String(made.own.clone()))]);
         let ended_here =
-            self.bring_answers(in_force, &request, &made, (&relay, &target), &mut params).await?;
+            self.bring_answers(in_force, &request, &made, (&relay, &reach, &target), &mut params).await?;
         let brought = params.contains_key("inputResponses");
         // An update without an answer to a question is sent to nobody, and recorded all the same.
         let unasked = ended_here.as_ref().is_some_and(Result::is_ok);
@@ -133,7 +137,6 @@ impl Tasks {
             Some(outcome) => outcome,
             None => ask_task(in_force, &request, request.verb, &made, &target, params).await,
         };
-        let place = target.place();
         let constraints = Constraints {
             redact,
             max_result_bytes: made.max_result_bytes,
@@ -141,24 +144,30 @@ impl Tasks {
             ..Constraints::default()
         };
         let reserved = reserved_for(in_force, &request, &made);
-        let limits = (&constraints, reserved);
+        let mut entry = Entry::default();
         let reply = match outcome {
             Ok(mut result) => {
                 strip_reserved(&mut result);
                 match request.verb {
                     TaskVerb::Get => self
-                        .shown_task(in_force, &relay, &target, &place, limits, &mut result)
+                        .shown_task(in_force, &relay, &target, (&constraints, reserved), &mut result)
                         .await
-                        .map(|()| with_id(result, shown)),
+                        .map(|came| {
+                            entry = came;
+                            with_id(result, shown)
+                        }),
                     TaskVerb::Update | TaskVerb::Cancel => Ok(json!({})),
                 }
             }
             Err(mut error) => {
                 edits::strip_reserved_error(&mut error);
-                self.measures.limit_error(in_force, &mut error, &constraints, &place, reserved);
+                entry =
+                    self.measures.limit_error(in_force, &mut error, &constraints, &target, reserved).entry;
                 Err(without_pages(error))
             }
         };
+        // They stand before anybody sees what brings them.
+        let reply = self.labels.let_through(&in_force.policies, &reach, &entry.reached).await.and(reply);
         let ended = reply.as_ref().ok().and_then(|task| task.get("status")).and_then(Value::as_str);
         let ended = ended.filter(|status| ["completed", "failed", "cancelled"].contains(status));
         if brought || request.verb != TaskVerb::Get || ended.is_some() || reply.is_err() {
@@ -180,7 +189,7 @@ impl Tasks {
         in_force: &Arc<InForce>,
         request: &TaskRequest,
         made: &Made,
-        (relay, target): (&Relay, &Target),
+        (relay, reach, target): (&Relay, &Reach, &Target),
         params: &mut Map<String, Value>,
     ) -> Result<Option<CallReply>, RpcError> {
         let (TaskVerb::Update, Some(responses)) = (request.verb, request.input_responses.clone()) else {
@@ -193,6 +202,9 @@ impl Tasks {
         let asks = now.get("status").and_then(Value::as_str) == Some("input_required");
         let asked = if asks { relay.label_all(&mut now).await? } else { AllPassed::new() };
         let responses = relay.bring(responses, &asked)?;
+        if !responses.is_empty() {
+            self.may_answer(in_force, reach, made).await?;
+        }
         if responses.is_empty() {
             return Ok(Some(Ok(json!({}))));
         }
@@ -200,16 +212,32 @@ impl Tasks {
         Ok(None)
     }
 
-    /// Holds a task's state to the rules for results and questions.
+    /// Whether answers may still go to a task's upstream, where more has reached its session since it was made: its record says
+    /// what it was decided on.
+    async fn may_answer(&self, in_force: &InForce, reach: &Reach, made: &Made) -> Result<(), RpcError> {
+        if !in_force.policies.read_session_labels() {
+            return Ok(());
+        }
+        let standing = self.labels.standing_now(reach).await.map_err(|error| unkept(&error))?;
+        if standing.labels.iter().all(|label| made.session_labels.contains(label)) {
+            return Ok(());
+        }
+        let may = may_answer_recorded(&*self.store, in_force, &made.call, &standing.labels).await;
+        match may.map_err(|error| unkept(&error))? {
+            true => Ok(()),
+            false => Err(withheld()),
+        }
+    }
+
+    /// Holds a task's state to the rules for results and questions, and says what it is labelled with.
     async fn shown_task(
         &self,
         in_force: &Arc<InForce>,
         relay: &Relay,
         target: &Target,
-        place: &Place<'_>,
         (constraints, reserved): (&Constraints, Option<Reserved>),
         task: &mut Value,
-    ) -> Result<(), RpcError> {
+    ) -> Result<Entry, RpcError> {
         let malformed = || RpcError::new(code::INTERNAL_ERROR, "the upstream's answer is not a task");
         let status = task.get("status").and_then(Value::as_str).ok_or_else(malformed)?.to_owned();
         let asks = status == "input_required";
@@ -228,23 +256,29 @@ impl Tasks {
             let mut told = RpcError::new(code, message);
             told.data = error.get("data").cloned();
             edits::strip_reserved_error(&mut told);
-            self.measures.limit_error(in_force, &mut told, constraints, place, reserved);
-            json!(without_pages(told))
+            let limited = self.measures.limit_error(in_force, &mut told, constraints, target, reserved);
+            (json!(without_pages(told)), limited.entry)
         });
-        self.measures.limit_result(in_force, task, &Constraints::default(), (place, None, Era::Modern), None);
+        let unlimited = Constraints::default();
+        let place = (target, None, Era::Modern);
+        let mut entry = self.measures.limit_result(in_force, task, &unlimited, place, None).entry;
         let map = task.as_object_mut().ok_or_else(malformed)?;
         map.insert("status".to_owned(), Value::String(status));
         if let Some(mut result) = result {
             shape::list_content(CallKind::Tool, &mut result);
             in_force.catalog.cap_pages(target.upstream(), &mut result);
             in_force.catalog.alias_links(target.upstream(), &mut result);
-            let place = (place, target.declared(), Era::Modern);
-            self.measures.limit_result(in_force, &mut result, constraints, place, reserved);
+            let place = (target, target.declared(), Era::Modern);
+            let limited = self.measures.limit_result(in_force, &mut result, constraints, place, reserved);
+            entry.join(limited.entry);
             map.insert("result".to_owned(), result);
         }
-        map.extend(error.map(|error| ("error".to_owned(), error)));
+        if let Some((error, came)) = error {
+            entry.join(came);
+            map.insert("error".to_owned(), error);
+        }
         map.extend(questions.map(|questions| ("inputRequests".to_owned(), questions)));
-        Ok(())
+        Ok(entry)
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one thing that the record tells")]

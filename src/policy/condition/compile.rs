@@ -11,7 +11,7 @@ use super::{
     token::Tokens,
     types::{NAMES, Named, Record, Type, named, near_fact, words},
 };
-use crate::policy::zones::ZoneTable;
+use crate::{model::Sensitivity, policy::zones::ZoneTable};
 use cel::{
     common::ast::{CallExpr, Expr, IdedExpr, ListExpr, LiteralValue, SelectExpr, operators},
     parser::{PrattParser, pratt_parser::TokenKind},
@@ -387,10 +387,47 @@ impl Checker<'_> {
         Ok((Node { at, op: if negate { Op::NotNull(of) } else { Op::IsNull(of) } }, Type::Bool))
     }
 
+    /// Levels are ordered by how sensitive they are, and not by their letters.
+    fn order_levels(
+        &mut self,
+        at: At,
+        relation: Relation,
+        (left, left_type): (Node, &Type),
+        (right, right_type): (Node, &Type),
+    ) -> Checked {
+        for (node, type_) in [(&left, left_type), (&right, right_type)] {
+            let fits = match &node.op {
+                Op::Fact(Fact::DataLevel) => true,
+                Op::Const(Constant::Text(text)) => Sensitivity::from_word(text).is_some(),
+                _ => *type_ == Type::Dyn,
+            };
+            if !fits {
+                let message =
+                    format!("`{}` orders levels, and `{}` is none", self.text_of(at), self.text_of(node.at));
+                let expected = format!("`data.level` and one of {}", quoted_levels());
+                return Err(self.tokens.error(node.at, &message, &expected));
+            }
+        }
+        let rank = |node: Node| Box::new(Node { at: node.at, op: Op::Rank(Box::new(node)) });
+        Ok((Node { at, op: Op::Order(relation, rank(left), rank(right)) }, Type::Bool))
+    }
+
     fn order(&mut self, relation: Relation, left: &IdedExpr, right: &IdedExpr) -> Checked {
         let (left, left_type) = self.check(left)?;
         let (right, right_type) = self.check(right)?;
         let at = self.tokens.closed(left.at.to(right.at));
+        let is_fact = |node: &Node| matches!(node.op, Op::Fact(Fact::DataLevel));
+        if is_fact(&left) || is_fact(&right) {
+            return self.order_levels(at, relation, (left, &left_type), (right, &right_type));
+        }
+        // A level that any other text is ordered by: by their letters that says nothing.
+        let is_level = |node: &Node| matches!(&node.op, Op::Const(Constant::Text(text)) if Sensitivity::from_word(text).is_some());
+        let is_text = |type_: &Type| *type_.present() == Type::Text;
+        if is_level(&left) && is_text(&right_type) || is_level(&right) && is_text(&left_type) {
+            let message = format!("`{}` orders a level and a text by their letters", self.text_of(at));
+            let expected = "`data.level >= 'confidential'`, or for what has reached a session `'confidential' in session.labels || 'restricted' in session.labels`";
+            return Err(self.tokens.error(at, &message, expected));
+        }
         let ordered = |type_: &Type| {
             matches!(
                 type_,
@@ -492,4 +529,9 @@ impl Checker<'_> {
         };
         Ok((Node { at, op: Op::Index(Box::new(of), Box::new(index)) }, type_))
     }
+}
+
+/// Every level as a condition writes it.
+fn quoted_levels() -> String {
+    Sensitivity::ALL.map(|level| format!("'{level}'")).join(", ")
 }

@@ -13,7 +13,10 @@ use super::{
     time,
     value::{List, Value},
 };
-use crate::{model::CapabilityId, policy::Facts};
+use crate::{
+    model::{CapabilityId, Sensitivity},
+    policy::Facts,
+};
 use serde_json::Value as Json;
 use std::{borrow::Cow, cell::Cell, cmp::Ordering};
 
@@ -174,6 +177,13 @@ impl<'a> Evaluation<'a> {
                     Relation::GreaterEqual => order != Ordering::Less,
                 }))
             }
+            Op::Rank(of) => match self.value(of, item)? {
+                Value::Text(text) => match Sensitivity::from_word(&text) {
+                    Some(level) => Ok(Value::Number(Number::Whole(level.rank().into()))),
+                    None => Err(Fault { at: of.at, what: What::Needs("a level", Kind::Text) }),
+                },
+                other => Err(Fault { at: of.at, what: What::Needs("a level", other.kind()) }),
+            },
             Op::In(needle, haystack) => {
                 let needle = self.value(needle, item)?;
                 match self.value(haystack, item)? {

@@ -195,7 +195,12 @@ fn collect<'n>(node: &'n Node, found: &mut Vec<&'n Node>) {
         // Of what is asked for the whole is not told.
         Op::Has(of, _) if is_plain(of) => {}
         Op::Member(of, _) | Op::Has(of, _) => collect(of, found),
-        Op::Not(of) | Op::IsNull(of) | Op::NotNull(of) | Op::Matches(of, _) | Op::Glob(of, _) => {
+        Op::Not(of)
+        | Op::IsNull(of)
+        | Op::NotNull(of)
+        | Op::Rank(of)
+        | Op::Matches(of, _)
+        | Op::Glob(of, _) => {
             collect(of, found);
         }
         Op::Negate(of) | Op::PartIn(of, ..) => {

@@ -33,6 +33,11 @@ impl Condition {
         })
     }
 
+    /// Whether it reads what has reached the session.
+    pub(in crate::policy) fn reads_session_labels(&self) -> bool {
+        self.reads(|fact| fact == Fact::SessionLabels)
+    }
+
     /// Whether it reads `capability`.
     pub(in crate::policy) fn names_capability(&self) -> bool {
         self.reads(|fact| fact == Fact::Capability)
@@ -48,6 +53,20 @@ impl Condition {
 
     /// The texts that `env` is compared with, each with the character of the source at which it stands.
     pub(in crate::policy) fn environments(&self) -> Vec<(String, usize)> {
+        self.compared_with(|fact| fact == Fact::Env)
+    }
+
+    /// The same of `data.level`.
+    pub(in crate::policy) fn levels(&self) -> Vec<(String, usize)> {
+        self.compared_with(|fact| fact == Fact::DataLevel)
+    }
+
+    /// The texts that are looked for in `session.labels`, in the same way.
+    pub(in crate::policy) fn session_labels(&self) -> Vec<(String, usize)> {
+        self.compared_with(|fact| fact == Fact::SessionLabels)
+    }
+
+    fn compared_with(&self, wanted: impl Fn(Fact) -> bool) -> Vec<(String, usize)> {
         let mut found = Vec::new();
         let source = self.source();
         let mut add = |node: &Node| {
@@ -56,11 +75,12 @@ impl Condition {
                 found.push((text.to_string(), before));
             }
         };
-        let is_env = |node: &Node| matches!(node.op, Op::Fact(Fact::Env));
+        let is_wanted = |node: &Node| matches!(&node.op, Op::Fact(fact) if wanted(*fact));
         self.0.root.visit(&mut |node| match &node.op {
-            Op::Equal(left, right) | Op::Unequal(left, right) if is_env(left) => add(right),
-            Op::Equal(left, right) | Op::Unequal(left, right) if is_env(right) => add(left),
-            Op::OneOf(needle, all) if is_env(needle) => all.iter().for_each(&mut add),
+            Op::Equal(left, right) | Op::Unequal(left, right) if is_wanted(left) => add(right),
+            Op::Equal(left, right) | Op::Unequal(left, right) if is_wanted(right) => add(left),
+            Op::In(needle, list) if is_wanted(list) => add(needle),
+            Op::OneOf(needle, all) if is_wanted(needle) => all.iter().for_each(&mut add),
             _ => {}
         });
         found
@@ -113,6 +133,7 @@ impl Node {
             | Op::IsNull(of)
             | Op::NotNull(of)
             | Op::Negate(of)
+            | Op::Rank(of)
             | Op::Matches(of, _)
             | Op::Glob(of, _)
             | Op::PartIn(of, _, _) => of.visit(look),

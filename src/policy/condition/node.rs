@@ -36,6 +36,8 @@ pub(super) enum Op {
     IsNull(Box<Node>),
     NotNull(Box<Node>),
     Order(Relation, Box<Node>, Box<Node>),
+    /// The rank of a level among levels, to be ordered by.
+    Rank(Box<Node>),
     In(Box<Node>, Box<Node>),
     OneOf(Box<Node>, Box<[Node]>),
     Calculate(Arithmetic, Box<Node>, Box<Node>),

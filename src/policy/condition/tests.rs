@@ -85,6 +85,10 @@ fn conditions_have_the_values_that_cel_gives() {
     check("cost.estimate_usd > 0.29 && cost.estimate_usd == 0.3 && cost.tokens <= 40", true);
     check("data.level == 'confidential' && 'pii' in data.labels && 'email' in data.findings", true);
     check("session.labels.exists(label, label == 'restricted')", true);
+    // Levels are ordered by how sensitive they are: by their letters `public` would come after `internal`.
+    check("data.level >= 'confidential' && data.level > 'internal' && data.level > 'public'", true);
+    check("data.level < 'restricted' && 'public' < data.level && data.level <= data.level", true);
+    check("data.level >= 'restricted' || 'internal' >= data.level", false);
     check("agent['role'] == 'ops'", true);
     // Logic.
     check("true || false && false", true);
@@ -473,4 +477,27 @@ fn lists_that_are_tried_stay_small() {
     };
     assert_eq!(tried("a"), Some(3001));
     assert_eq!(tried(&"a".repeat(15_000)), None);
+}
+
+/// What orders levels by their letters, or a level by what is none, is told where it stands.
+#[test]
+fn only_levels_are_ordered_as_levels() {
+    let check = |source: &str, offending: &str, expected: &str| {
+        let error = Condition::compile(source).unwrap_err();
+        assert!(error.message.contains(offending), "{source}: {}", error.message);
+        assert!(error.expected.contains(expected), "{source}: {}", error.expected);
+    };
+    check(
+        "data.level >= 'secret'",
+        "`'secret'` is none",
+        "'public', 'internal', 'confidential', 'restricted'",
+    );
+    check("data.level > agent.role", "`agent.role` is none", "data.level");
+    check("2 < data.level", "`2` is none", "data.level");
+    check("session.labels.exists(l, l >= 'confidential')", "by their letters", "in session.labels");
+    check("agent.role < 'internal'", "by their letters", "data.level");
+    let facts = facts(args());
+    assert_eq!(run("data.level >= args.path", &facts).map_err(|e| e.contains("a level")), Err(true));
+    // Other texts are ordered as ever.
+    assert_eq!(run("agent.role < 'x'", &facts), Ok(true));
 }

@@ -130,6 +130,7 @@ impl Made<'_> {
             | Op::HasFact(_)
             | Op::Calculate(..)
             | Op::Negate(_)
+            | Op::Rank(_)
             | Op::PartIn(..)
             | Op::List(_)
             | Op::Matches(..)

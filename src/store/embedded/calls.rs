@@ -10,7 +10,7 @@ use crate::{
     evidence,
     journal::{JournalError, Place},
     model::{CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome as CallOutcome},
-    store::{Admission, AdmitRequest, EventQuery, Settlement, StoreError},
+    store::{Admission, AdmitRequest, EventQuery, RegisterRead, Settlement, StoreError},
 };
 use jiff::Timestamp;
 
@@ -25,6 +25,19 @@ pub(super) struct Chained {
 /// process holds what is missing for a call that may be over, and whose settlement is on its way; never where this is the
 /// `last` look.
 pub(super) fn admit(
+    tx: &mut Tx<'_>,
+    request: &AdmitRequest,
+    chained: &Chained,
+    last: bool,
+) -> Result<Option<Admission>, StoreError> {
+    match outdated(tx, &request.read) {
+        outdated if outdated.is_empty() => admit_current(tx, request, chained, last),
+        outdated => Ok(Some(Admission::Outdated(outdated))),
+    }
+}
+
+/// The same of a call that was decided on what stands.
+fn admit_current(
     tx: &mut Tx<'_>,
     request: &AdmitRequest,
     chained: &Chained,
@@ -166,6 +179,13 @@ fn alert(
         tx.put(effect)?;
     }
     Ok(())
+}
+
+/// The entries that are not as they were read.
+fn outdated(tx: &Tx<'_>, read: &[RegisterRead]) -> Vec<RegisterRead> {
+    let version =
+        |read: &RegisterRead| tx.registers().get(read.register, &read.key).map_or(0, |entry| entry.version);
+    read.iter().filter(|read| version(read) != read.version).cloned().collect()
 }
 
 /// Writes the decision of a granted call, which says so where the call uses an approval or a standing grant.

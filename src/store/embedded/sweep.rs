@@ -171,6 +171,7 @@ mod tests {
                 grant: None,
                 unrecorded: Unrecorded::None,
                 subject: None,
+                read: Vec::new(),
             };
             let mut notes = Vec::new();
             self.seq += 1;

@@ -306,7 +306,12 @@ function saidOf(decided) {
     td(shown(step.rule_id ? `${step.policy_id}, rule ${step.rule_id}` : step.policy_id)),
     el("td", { class: "text" }, shown(step.reason || "")),
   ]);
+  const reached = (decided.facts && decided.facts.session_labels) || [];
   return [
+    facts([
+      ["Labels of the data", (decided.labels || []).join(", ")],
+      ["Had reached the session", reached.join(", ") || "nothing"],
+    ]),
     steps.length ? table("What policies said", ["Outcome", "By", "Why"], steps) : "",
     opened("The record of the decision", () => asTree(decided.detail)),
   ];

@@ -125,6 +125,7 @@ fn files() -> CheckedFiles {
             max_pending_approvals: 50,
             rejection_stands: std::time::Duration::from_secs(300),
             rejected_asks: Default::default(),
+            labels: Default::default(),
             volatile_meta: Vec::new(),
             public_url: None,
             allowed_hosts: vec!["gate.example".to_owned()],
