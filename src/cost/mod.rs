@@ -12,5 +12,6 @@ pub use budget::{BudgetAction, BudgetRule, BudgetScope, BudgetWindow, BudgetZone
 pub use encoding::{Encoding, Tokenizer};
 pub use formula::{PricePart, PriceUnit, ToolPrice, Unpriceable};
 pub use learned::{DEFAULT_RESULT_TOKENS, LearnedSizes};
-pub use price::{Estimate, ModelMatch, ModelPrice, PriceTable};
+pub use models::ModelPrice;
+pub use price::{Estimate, ModelMatch, PriceTable};
 pub use token::{TokenCounter, multiply};

@@ -64,9 +64,8 @@ pub(super) fn admit(
     if let Outcome::Refused { refusal, alerts, .. } = &ruling.outcome
         && request.unrecorded.covers(refusal)
     {
-        let (refusal, alerts) = (refusal.clone(), alerts.clone());
-        alert(tx, &request.event, alerts, request.now)?;
-        return Ok(Some(Admission::Refused(refusal)));
+        alert(tx, &request.event, alerts.clone(), request.now)?;
+        return Ok(Some(Admission::Refused(refusal.clone())));
     }
     if let Some(start) = &request.start {
         tx.append(start)?;
