@@ -14,5 +14,6 @@ pub use encoding::{Encoding, Tokenizer};
 pub use errors::EstimateErrors;
 pub use formula::{PricePart, PriceUnit, ToolPrice, Unpriceable};
 pub use learned::{DEFAULT_RESULT_TOKENS, LearnedSizes, RecentSizes, SizeCell};
-pub use price::{Estimate, ModelMatch, ModelPrice, PriceTable};
+pub use models::ModelPrice;
+pub use price::{Estimate, ModelMatch, PriceTable};
 pub use token::{TokenCounter, multiply};

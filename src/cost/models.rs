@@ -1,12 +1,25 @@
 //! The built-in table of models, and how a written name finds its entry in a table.
 
-use super::{encoding::Encoding, price::ModelPrice};
+use super::encoding::Encoding;
 use crate::model::MicroUsd;
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, LazyLock},
 };
+
+/// One model's prices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelPrice {
+    /// USD per million tokens the model reads.
+    pub input_usd_per_mtok: MicroUsd,
+    /// USD per million tokens the model writes.
+    pub output_usd_per_mtok: MicroUsd,
+    /// The tokenizer, or the nearest public one.
+    pub encoding: Encoding,
+    /// Tokens are multiplied by this many thousandths (1000 = exact tokenizer), rounded up.
+    pub multiplier_milli: u32,
+}
 
 /// The table with its date and sources.
 const TABLE: &str = include_str!("models.toml");

@@ -3,25 +3,12 @@
 use super::{
     encoding::{Encoding, Tokenizer},
     formula::{ToolPrice, Unpriceable},
-    models::{BUILT_IN, resolve},
+    models::{BUILT_IN, ModelPrice, resolve},
 };
 use crate::model::MicroUsd;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
-
-/// One model's prices.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelPrice {
-    /// USD per million tokens the model reads.
-    pub input_usd_per_mtok: MicroUsd,
-    /// USD per million tokens the model writes.
-    pub output_usd_per_mtok: MicroUsd,
-    /// The tokenizer, or the nearest public one.
-    pub encoding: Encoding,
-    /// Tokens are multiplied by this many thousandths (1000 = exact tokenizer), rounded up.
-    pub multiplier_milli: u32,
-}
 
 /// `prices.yaml`, or the built-in table.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -16,9 +16,9 @@ use crate::{
     admission,
     catalog::View,
     clock::Clock,
-    cost::Tokenizer,
+    cost::{Tokenizer, Unpriceable},
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
-    model::{CallKind, CapabilityId, Digest, PersonId, UriError, text},
+    model::{CallKind, CapabilityId, Digest, MicroUsd, PersonId, UriError, text},
     policy::{Agent, CheckAnswer, PolicySet, Workflow},
     redaction::{Outbound, display_text},
 };
@@ -158,12 +158,8 @@ impl Preparation {
             workflow: workflow.map(|w| w.id.clone()),
             operator: agent.operator.clone(),
         };
-        let (policy, reason, advice) = match (fit, blocked.or(blocked_extras), priced) {
-            (Fit::Refused { reason, advice }, ..) => ("schema", reason, advice),
-            (Fit::Fits | Fit::Unchecked, Some(reason), _) => ("data", reason, None),
-            // Whoever can call it at no price can call it without end.
-            (Fit::Fits | Fit::Unchecked, None, Err(unpriceable)) => ("price", unpriceable.to_string(), None),
-            (Fit::Fits | Fit::Unchecked, None, Ok(_)) => return Ok(prepared),
+        let Some((policy, reason, advice)) = unfit(fit, blocked.or(blocked_extras), priced) else {
+            return Ok(prepared);
         };
         let mut refusal = Refusal::deny(policy, policies.data.redact_text(&reason).into_owned());
         refusal.advice = advice;
@@ -280,6 +276,21 @@ impl Preparation {
     fn count_arguments(&self, tokenizer: Tokenizer, arguments: &Value) -> (u64, u64) {
         let text = text::of(arguments);
         (self.measures.tokens.count_for(tokenizer, &text), text.len() as u64)
+    }
+}
+
+/// What refuses a call before policies are asked: by which rule, why, and what helps.
+fn unfit(
+    fit: Fit,
+    blocked: Option<String>,
+    priced: Result<MicroUsd, Unpriceable>,
+) -> Option<(&'static str, String, Option<&'static str>)> {
+    match (fit, blocked, priced) {
+        (Fit::Refused { reason, advice }, ..) => Some(("schema", reason, advice)),
+        (Fit::Fits | Fit::Unchecked, Some(reason), _) => Some(("data", reason, None)),
+        // Whoever can call it at no price can call it without end.
+        (Fit::Fits | Fit::Unchecked, None, Err(error)) => Some(("price", error.to_string(), None)),
+        (Fit::Fits | Fit::Unchecked, None, Ok(_)) => None,
     }
 }
 

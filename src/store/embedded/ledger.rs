@@ -2,10 +2,7 @@
 //! other processes. Calendar windows that did not change lately are only in the projection, and are read when a request needs
 //! them.
 
-use super::{
-    notes::{self, Note},
-    sweep::MOST_KEYS,
-};
+use super::notes::{self, Note};
 use crate::{
     admission::{
         self, Cursor, Effect, Limit, MINUTE, Moved, Request, Ruling, State, Usage, Window, WindowUsage,
@@ -28,6 +25,10 @@ const KEPT: i64 = 2 * MINUTE;
 
 /// Times of frames are noted no closer than this.
 const MARKED: i64 = 1_000_000;
+
+/// So many counters of a budget are kept apart. The keys of some are an agent's to choose, as the URIs of resources are: those
+/// beyond share one counter, and with it the cap.
+pub(super) const MOST_KEYS: usize = if cfg!(test) { 50 } else { 20_000 };
 
 /// What a counter's number stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]

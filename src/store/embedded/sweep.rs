@@ -13,10 +13,6 @@ use crate::{
 use rusqlite::Connection;
 use std::collections::HashSet;
 
-/// So many counters of a budget are kept apart. The keys of some are an agent's to choose, as the URIs of resources are: those
-/// beyond share one counter, and with it the cap.
-pub(super) const MOST_KEYS: usize = if cfg!(test) { 50 } else { 20_000 };
-
 /// How often windows that are over are looked for, and how long they stay after their end: a clock may go back.
 const SWEPT_EVERY: i64 = 24 * 60 * MINUTE;
 const STAYS: i64 = 48 * 60 * MINUTE;
@@ -116,7 +112,10 @@ mod tests {
         cost::{BudgetAction, BudgetZone},
         decision::BudgetLimit,
         model::{Digest, EventDraft, EventType, MicroUsd, PolicyId},
-        store::{AdmitRequest, OTHERS, Unrecorded, embedded::projection},
+        store::{
+            AdmitRequest, OTHERS, Unrecorded,
+            embedded::{ledger::MOST_KEYS, projection},
+        },
     };
     use jiff::Timestamp;
     use std::sync::Arc;
@@ -200,6 +199,7 @@ mod tests {
                 }
                 _ => false,
             };
+            self.ledger.tidy(Some(now));
             self.written.push(notes);
             granted.then_some(keys)
         }
