@@ -24,6 +24,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub(crate) struct Freezes {
     store: Arc<dyn Store>,
     known: ArcSwap<HashSet<Arc<str>>>,
+    /// Held while it is read: what was read first must not be taken last.
+    looking: tokio::sync::Mutex<()>,
     changed: watch::Sender<u64>,
     on_store: OnceLock<OnStore>,
     clock: Arc<dyn Clock>,
@@ -34,6 +36,7 @@ impl Freezes {
         Self {
             store: store.clone(),
             known: ArcSwap::default(),
+            looking: tokio::sync::Mutex::default(),
             changed: watch::Sender::new(0),
             on_store: OnceLock::new(),
             clock: clock.clone(),
@@ -47,6 +50,7 @@ impl Freezes {
 
     /// Reads what is frozen. Before the first message is served, and whenever that changes.
     pub(super) async fn look(&self) -> Result<(), StoreError> {
+        let _looking = self.looking.lock().await;
         let entries = self.store.register(Register::Freeze).await?;
         let keys: HashSet<Arc<str>> = entries.into_iter().map(|entry| entry.key).collect();
         if **self.known.load() != keys {

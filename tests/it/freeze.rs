@@ -77,7 +77,7 @@ async fn what_is_frozen_is_refused_and_all_else_goes_on() {
                 }
                 false => drop(got.ok()),
             }
-            let expect = usize::from(!tools);
+            let expect = usize::from(!tools) + usize::from(!resources);
             assert_eq!(world.up.count() - before, expect, "{target}");
             assert!(client.tools().await.contains(&"up__read".to_owned()), "lists stay as they are");
         }
@@ -221,16 +221,11 @@ async fn a_question_in_the_agents_client_is_over() {
     let call = async {
         let body = ada.body("tools/call", json!({"name": "up__write", "arguments": {"n": 1}}));
         let response = soon(ada.post(&body).send()).await.unwrap();
-        let mut stream = Stream::new(response);
-        loop {
-            let message = soon(stream.next()).await.expect("an answer comes");
-            if message.get("result").is_some() {
-                return message;
-            }
-        }
+        // As JSON where it was over before the question was put, else at the end of the stream with the question.
+        soon(response.text()).await.unwrap()
     };
-    let (message, ()) = tokio::join!(call, asked);
-    assert_eq!(message["result"]["_meta"]["tollgate/decision"]["policy_id"], "freeze", "{message:#}");
+    let (told, ()) = tokio::join!(call, asked);
+    assert!(told.contains("\"policy_id\":\"freeze\""), "{told}");
     assert_eq!(world.up.count(), 0);
 }
 
@@ -262,6 +257,10 @@ async fn a_freeze_outlasts_the_processes() {
     let run = async |person: Option<&str>, arguments: &[&str]| {
         let (mut child, lines) = files.command_of(person, arguments);
         let ended = soon(child.wait()).await.unwrap();
+        // What was written is read by a task of its own.
+        if ended.success() {
+            lines.until(|line| line == "}" || line.starts_with("lifted") || line.starts_with("frozen")).await;
+        }
         (ended.success(), lines.text())
     };
     let (mut child, lines) = files.command(&["freeze", "--agent", "ada", "--reason", WHY]);
