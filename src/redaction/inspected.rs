@@ -1,5 +1,6 @@
 //! What is asked about a value, and what is answered.
 
+use super::token::Tokenized;
 use crate::model::{Sensitivity, pointer::Pointer};
 use serde_json::Value;
 use std::{borrow::Cow, fmt, sync::Arc};
@@ -58,6 +59,8 @@ pub struct Inspected<'v> {
     pub redacted: bool,
     /// What goes on its way.
     pub outbound: Outbound,
+    /// The placeholders that stand in what goes on its way, each once: to be kept before it goes.
+    pub minted: Vec<Tokenized>,
     /// Characters of base64 content that were not looked into; in `recorded` they are replaced by their number.
     pub binary_bytes: u64,
 }

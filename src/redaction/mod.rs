@@ -42,6 +42,7 @@ mod runs;
 mod scan;
 mod schema;
 mod spec;
+mod token;
 mod walk;
 
 #[cfg(test)]
@@ -53,3 +54,4 @@ pub use inspected::{Inspected, Outbound, Place};
 pub use rules::{DataError, DataRules};
 pub use schema::SchemaMarks;
 pub use spec::{Action, AllowSpec, DataSpec, DetectorSpec, FieldSpec, OnSpec, RuleSpec};
+pub use token::{Caller, MAX_REVEALED, TokenScope, Tokenized, conceal, placeholders, reveal, unmint};

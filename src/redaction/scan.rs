@@ -114,7 +114,7 @@ impl Scanner {
 
     /// The detector that says so, by a field's name. A mask in a name says nothing: it is a word without meaning.
     pub(super) fn field(&self, name: &str) -> Option<Kind> {
-        let kind = match name.contains("[redacted:") || name.contains("[hash:") {
+        let kind = match ["[redacted:", "[hash:", "[token:"].iter().any(|begin| name.contains(begin)) {
             false => self.fields.kind(name),
             true => self.fields.kind(&self.without_masks(name)),
         };
