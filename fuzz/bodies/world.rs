@@ -40,6 +40,7 @@ pub(crate) fn config(url: url::Url, wire: HttpWire) -> UpstreamConfig {
         asks: Asks::ALL,
         trust_annotations: false,
         trust_cost: false,
+        output_schema: tollgate::config::OutputCheck::Lint,
         tools: BTreeMap::new(),
     }
 }

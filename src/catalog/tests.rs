@@ -27,6 +27,7 @@ fn upstream(name: &str, prefix: &str) -> UpstreamConfig {
         asks: crate::config::Asks::ALL,
         trust_annotations: false,
         trust_cost: false,
+        output_schema: crate::config::OutputCheck::Lint,
         tools: BTreeMap::new(),
     }
 }
@@ -59,7 +60,12 @@ fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             behind_tls_proxy: false,
         },
         admin: AdminConfig { listen: "127.0.0.1:2".parse().unwrap() },
-        store: StoreConfig { path: "db".into(), durability: Durability::Commit, retention: None },
+        store: StoreConfig {
+            path: "db".into(),
+            durability: Durability::Commit,
+            retention: None,
+            vault: crate::config::VaultConfig::default(),
+        },
         auth: AuthConfig::default(),
         webhook: None,
         verify: Vec::new(),

@@ -1,8 +1,8 @@
 //! `[upstreams.*]`: how each upstream is reached, what it is trusted with, and its tools' tables.
 
 use super::{
-    Asks, BreakerConfig, DisabledUpstream, HttpWire, Isolation, RetryConfig, ToolConfig, UpstreamConfig,
-    UpstreamTransport,
+    Asks, BreakerConfig, DisabledUpstream, HttpWire, Isolation, OutputCheck, RetryConfig, ToolConfig,
+    UpstreamConfig, UpstreamTransport,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
     oauth,
@@ -41,6 +41,7 @@ const KEYS: &[&str] = &[
     "asks",
     "trust_annotations",
     "trust_cost",
+    "output_schema",
     "tools",
 ];
 const TOOL_KEYS: &[&str] = &[
@@ -53,7 +54,10 @@ const TOOL_KEYS: &[&str] = &[
     "cost_usd",
     "expected_result_tokens",
     "sensitive",
+    "output_schema",
 ];
+const OUTPUT_CHECKS: &[(&str, OutputCheck)] =
+    &[("lint", OutputCheck::Lint), ("alert", OutputCheck::Alert), ("refuse", OutputCheck::Refuse)];
 const ISOLATION: &[(&str, Isolation)] =
     &[("shared", Isolation::Shared), ("agent", Isolation::Agent), ("session", Isolation::Session)];
 const WIRES: &[(&str, HttpWire)] =
@@ -185,6 +189,7 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
     let asks = map.read("asks", report, asks).unwrap_or(Asks::ALL);
     let trust_annotations = map.read("trust_annotations", report, boolean).unwrap_or(false);
     let trust_cost = map.read("trust_cost", report, boolean).unwrap_or(false);
+    let output_schema = map.read("output_schema", report, word(OUTPUT_CHECKS)).unwrap_or_default();
     named?;
     let reason = match reasons.into_inner().into_iter().next() {
         _ if !enabled => "`enabled = false` in servers.toml".to_owned(),
@@ -204,6 +209,7 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
                 asks,
                 trust_annotations,
                 trust_cost,
+                output_schema,
                 tools,
             })));
         }
@@ -436,6 +442,7 @@ fn tool_table(node: &Node, name: &str, report: &mut Report<'_>) -> Option<ToolCo
         cost_usd: map.read("cost_usd", report, money).unwrap_or(MicroUsd::ZERO),
         expected_result_tokens: map.read("expected_result_tokens", report, count(0, 100_000_000)),
         sensitive: map.read("sensitive", report, pointers).unwrap_or_default(),
+        output_schema: map.read("output_schema", report, word(OUTPUT_CHECKS)),
     };
     if table.read_only == Some(true) && table.destructive == Some(true) {
         report.error(

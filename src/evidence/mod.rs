@@ -27,8 +27,8 @@ pub use grant::{GrantEnded, GrantSubject, grant_of, put_grant};
 pub use masked::masked_places;
 pub use other::{
     TaskEnd, accepts, alert_of_call, damage_accepted, index_edited, index_set_aside, is_journal_damaged,
-    journal_damaged, lost, orphaned, records_lost, records_retired, retired, session_started,
-    store_taken_over, task_ended, torn_tail,
+    journal_damaged, lost, orphaned, output_alert, records_lost, records_retired, retired, session_started,
+    store_taken_over, task_ended, torn_tail, vault_rotated,
 };
 pub use refused::Counted;
 pub use rollout::{

@@ -60,6 +60,7 @@ fn config(transport: UpstreamTransport) -> UpstreamConfig {
         asks: Asks::ALL,
         trust_annotations: false,
         trust_cost: false,
+        output_schema: tollgate::config::OutputCheck::Lint,
         tools: BTreeMap::new(),
     }
 }

@@ -62,6 +62,7 @@ fn config(name: &str, transport: UpstreamTransport) -> UpstreamConfig {
         asks: Asks::ALL,
         trust_annotations: false,
         trust_cost: false,
+        output_schema: tollgate::config::OutputCheck::Lint,
         tools: BTreeMap::new(),
     }
 }

@@ -36,6 +36,7 @@ mod rows;
 mod terms;
 mod tx;
 mod usage;
+mod vault;
 mod verify;
 mod watch;
 mod writer;
@@ -180,6 +181,7 @@ pub struct EmbeddedStore {
     watcher: JoinHandle<()>,
     patrol: Arc<Mutex<patrol::Patrol>>,
     patroller: JoinHandle<()>,
+    vault: vault::EmbeddedVault,
 }
 
 /// An admission on its way to the caller. Where the caller has left, the grant is taken back: nobody

@@ -18,7 +18,7 @@ use crate::{
         Admission, AdmitRequest, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
         ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, GrantEnd,
         GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Requirement, Settlement, StandingGrant, Store,
-        StoreError, StoreFuture,
+        StoreError, StoreFuture, Vault,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -252,6 +252,10 @@ impl Store for EmbeddedStore {
             read.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
         }
         .boxed()
+    }
+
+    fn vault(&self) -> Option<Arc<dyn Vault>> {
+        Some(Arc::new(self.vault.clone()))
     }
 
     fn keep(&self, kept: Kept) -> StoreFuture<'_, ()> {

@@ -105,6 +105,7 @@ fn files() -> CheckedFiles {
         asks: crate::config::Asks::ALL,
         trust_annotations: false,
         trust_cost: false,
+        output_schema: crate::config::OutputCheck::Lint,
         tools: Default::default(),
     };
     let config = Config {
@@ -138,6 +139,7 @@ fn files() -> CheckedFiles {
             path: "/srv/.tollgate/tollgate.db".into(),
             durability: Durability::Commit,
             retention: None,
+            vault: crate::config::VaultConfig::default(),
         },
         auth: AuthConfig { anonymous_agent: Some("planner-01".into()), jwt: None },
         webhook: None,
