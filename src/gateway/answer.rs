@@ -1,7 +1,10 @@
 //! What an upstream answered, before the agent sees it: redacted, cut, rid of what its era does not know, and marked
 //! where policy changed the call.
 
-use super::{InForce, decided::Decided, declared::hold, edits, edits::Cut, measures::Measures, shape};
+use super::{
+    InForce, copies::Copies, decided::Decided, declared::hold, edits, edits::Cut, measures::Measures,
+    result_rules::ResultRules, shape,
+};
 use crate::{
     catalog::ToolSchema,
     cost::{Encoding, Tokenizer},
@@ -18,7 +21,7 @@ impl Measures {
     /// was cut.
     pub(crate) fn limit_result(
         &self,
-        in_force: &Arc<InForce>,
+        rules: &mut ResultRules,
         result: &mut Value,
         constraints: &Constraints,
         (place, declared, era): (&Place<'_>, Option<&Arc<ToolSchema>>, Era),
@@ -28,24 +31,23 @@ impl Measures {
         // Our own seal: it looks like a secret, and is none.
         let sealed = result.as_object_mut().filter(|_| asks).and_then(|map| map.shift_remove("requestState"));
         let declared = shape::declared_to(era, declared);
-        let data = &in_force.policies.data;
-        let inspected = match declared {
-            Some(_) => data.inspect_declared_result(result, place, &constraints.redact),
-            None => data.inspect_result(result, place, &constraints.redact),
-        };
-        match inspected.outbound {
+        let mut original = rules.conceal(result);
+        match rules.inspect(result, place, &constraints.redact, declared.is_some()) {
             Outbound::Unchanged => {}
             Outbound::Changed(changed) => {
-                let original = std::mem::replace(result, changed);
-                if let Some(schema) = declared {
-                    hold(schema, &original, result);
-                }
+                let before = std::mem::replace(result, changed);
+                original.get_or_insert(before);
             }
             Outbound::Blocked(reason) => {
                 let text = withheld(&reason);
                 *result = json!({"content": [{"type": "text", "text": text}], "isError": true});
                 return false;
             }
+        }
+        if let (Some(original), Some(schema)) = (original, declared) {
+            let copies = Copies::of(result);
+            hold(schema, &original, result);
+            copies.renew(result);
         }
         if asks {
             // A question is no result: it has nothing that would have to be cut, and where there is a limit no `_meta`.
@@ -150,13 +152,13 @@ impl Measures {
     /// something was cut.
     pub(crate) fn limit_error(
         &self,
-        in_force: &InForce,
+        rules: &mut ResultRules,
         error: &mut RpcError,
         constraints: &Constraints,
         place: &Place<'_>,
         reserved: Option<Reserved>,
     ) -> bool {
-        redact_error(in_force, error, place, &constraints.redact);
+        redact_error(rules, error, place, &constraints.redact);
         if constraints.max_result_bytes.is_none() && token_limits(constraints, reserved).next().is_none() {
             return false;
         }
@@ -187,13 +189,9 @@ impl Measures {
 }
 
 /// An upstream's error under the same data rules as its results.
-fn redact_error(in_force: &InForce, error: &mut RpcError, place: &Place<'_>, redact: &[Pointer]) {
+fn redact_error(rules: &mut ResultRules, error: &mut RpcError, place: &Place<'_>, redact: &[Pointer]) {
     let told = json!({"message": error.message, "data": error.data});
-    let changed = match in_force.policies.data.inspect_result(&told, place, redact).outbound {
-        Outbound::Unchanged => return,
-        Outbound::Changed(changed) => changed,
-        Outbound::Blocked(reason) => json!({"message": withheld(&reason)}),
-    };
+    let changed = rules.limit(told, place, redact).unwrap_or_else(|why| json!({"message": withheld(&why)}));
     error.message = changed.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
     error.data = changed.get("data").filter(|data| !data.is_null()).cloned();
 }

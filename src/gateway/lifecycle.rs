@@ -12,7 +12,9 @@ use super::{
     keep::References,
     measures::Measures,
     orders::Orders,
+    output::OutputAlerts,
     people::{People, prompts::Prompts, store_error},
+    placeholders::Placeholders,
     prepare::Preparation,
     refused::Refusals,
     spending::Promised,
@@ -148,6 +150,7 @@ impl Outside {
                 measures: measures.clone(),
                 promised: Arc::new(Promised::new(store.clone(), clock.clone(), measures.clone())),
                 log: log.clone(),
+                output_alerts: OutputAlerts::default(),
             },
             parking: Arc::new(Parking::new(&store, &clock, &ids, &seal, &stop)),
             tasks: Tasks {
@@ -195,8 +198,12 @@ impl Gateway {
         for (tool, tokens) in store.learned_result_tokens().await? {
             learned.seed(&tool, tokens);
         }
-        let measures =
-            Measures { tokens: TokenCounter::load(), learned, digest_key: DigestKey::new(&digest_key) };
+        let measures = Measures {
+            tokens: TokenCounter::load(),
+            learned,
+            digest_key: DigestKey::new(&digest_key),
+            placeholders: Arc::new(Placeholders::new(store.vault(), clock.clone(), ids.clone())),
+        };
         let (config, policies, origin) = keyed(files, hash_key);
         let large = upstreams.offload();
         let in_force = InForce::new(config, policies, Arc::default(), upstreams);
@@ -271,6 +278,7 @@ impl Gateway {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
+            self.0.tasks.measures.placeholders.retire(&self.in_force().config).await;
             let Some(retention) = self.in_force().config.store.retention else { continue };
             let now = self.0.clock.now();
             let Ok(before) = now.checked_sub(retention) else { continue };

@@ -8,6 +8,8 @@ use super::{
     edits,
     ending::Ending,
     measures::Measures,
+    output::{self, Breach},
+    result_rules::ResultRules,
     shape,
     suspend::handle::is_task,
     target::Target,
@@ -18,6 +20,7 @@ use crate::{
     model::{AgentId, CallKind, Digest, text, weight::weight},
     offload::{LARGE, Offload},
     policy::Constraints,
+    redaction::{Tokenized, unmint},
     upstream::Era,
 };
 use serde_json::{Value, json};
@@ -45,6 +48,9 @@ pub(super) struct Answered {
     /// What the agent is told where policy changed the call.
     pub(super) changed: Option<Value>,
     pub(super) tokenizer: Tokenizer,
+    pub(super) rules: ResultRules,
+    /// How the result is not what its tool declares.
+    pub(super) breach: Option<Breach>,
 }
 
 /// What was found.
@@ -63,19 +69,55 @@ pub(super) async fn look_through(
     agent: &AgentId,
     mut answered: Answered,
 ) -> (Answered, Measured) {
-    if answered.is_large() {
-        let measures = measures.clone();
-        let work = move || {
-            let measured = answered.look_through(&measures);
-            (answered, measured)
-        };
-        return Box::pin(large.finish(agent, work)).await;
+    if answered.declares() {
+        Box::pin(output::hold(large, agent, &mut answered)).await;
     }
-    let measured = answered.look_through(measures);
+    let (mut answered, measured) = match answered.is_large() {
+        true => {
+            let measures = measures.clone();
+            let work = move || {
+                let measured = answered.look_through(&measures);
+                (answered, measured)
+            };
+            Box::pin(large.finish(agent, work)).await
+        }
+        false => {
+            let measured = answered.look_through(measures);
+            (answered, measured)
+        }
+    };
+    let minted = std::mem::take(&mut answered.rules.minted);
+    if minted.is_empty() {
+        return (answered, measured);
+    }
+    let config = answered.in_force.config.clone();
+    if Box::pin(measures.placeholders.keep(&config, minted.clone())).await.is_ok() {
+        return (answered, measured);
+    }
+    answered.unmint(&minted);
+    let measured = Measured { cut: measured.cut, ..answered.measure(measures) };
     (answered, measured)
 }
 
 impl Answered {
+    /// Whether the result is one of which its tool declares something.
+    fn declares(&self) -> bool {
+        self.is_use && self.kind == CallKind::Tool && self.is_upstreams && self.target.declared().is_some()
+    }
+
+    /// Masks the values for which there are no placeholders after all.
+    fn unmint(&mut self, minted: &[Tokenized]) {
+        match &mut self.ending.reply {
+            Ok(result) => unmint(result, minted),
+            Err(error) => {
+                let mut told = json!({"message": error.message, "data": error.data});
+                unmint(&mut told, minted);
+                error.message = told["message"].as_str().unwrap_or_default().to_owned();
+                error.data = told.get("data").filter(|data| !data.is_null()).cloned();
+            }
+        }
+    }
+
     fn is_large(&self) -> bool {
         match &self.ending.reply {
             Ok(result) => weight(result, LARGE) > LARGE,
@@ -87,12 +129,12 @@ impl Answered {
     }
 
     fn look_through(&mut self, measures: &Measures) -> Measured {
-        let Self { ending, in_force, target, constraints, reserved, .. } = self;
+        let Self { ending, in_force, target, constraints, reserved, rules, .. } = self;
         let place = target.place();
         let mut cut = false;
         if let Err(error) = &mut ending.reply {
             edits::strip_reserved_error(error);
-            cut = measures.limit_error(in_force, error, constraints, &place, *reserved);
+            cut = measures.limit_error(rules, error, constraints, &place, *reserved);
         }
         if let Ok(result) = &mut ending.reply {
             // Questions are as Tollgate puts them.
@@ -116,7 +158,7 @@ impl Answered {
                 strip_modern(result);
             }
             let place = (&place, target.declared(), self.era);
-            cut = measures.limit_result(in_force, result, constraints, place, *reserved);
+            cut = measures.limit_result(rules, result, constraints, place, *reserved);
             if let Some(changed) = self.changed.take() {
                 attach_change(result, changed);
             }

@@ -4,7 +4,10 @@
 use super::{
     InForce,
     labelled::{self, AllPassed, Passed, Renamed},
+    measures::Measures,
     people::question::supports_form,
+    placeholders::{KnownValues, Revealed, caller_of},
+    result_rules::ResultRules,
     server_requests::{Sampled, ServerRequests, known, prompt_of, sampled},
     spending::{Held, Spending},
     suspend::client_handle::{Answering, ClientHandle},
@@ -13,8 +16,8 @@ use super::{
 use crate::{
     catalog::naming::strip_reserved,
     config::Asks,
-    model::{RpcError, UpstreamName, code, pointer::Pointer},
-    redaction::{Outbound, Place},
+    model::{AgentId, RpcError, UpstreamName, code, pointer::Pointer},
+    redaction::{Outbound, Place, Tokenized},
     upstream::{CallRelay, Era},
 };
 use futures::future::{BoxFuture, try_join_all};
@@ -37,6 +40,10 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// What a relay is for.
 pub(crate) struct Relaying {
+    pub(crate) agent: AgentId,
+    /// The values that the upstream got for placeholders.
+    pub(crate) revealed: Vec<Tokenized>,
+    pub(crate) measures: Arc<Measures>,
     pub(crate) client_handle: Arc<ClientHandle>,
     pub(crate) target: Target,
     pub(crate) in_force: Arc<InForce>,
@@ -73,6 +80,8 @@ struct Inner {
     /// Whether the upstream may have seen the request under way, and whether it has answered one.
     sent: AtomicBool,
     answered: AtomicBool,
+    /// The values that the client's answers gave the upstream for placeholders.
+    revealed: Mutex<Vec<Tokenized>>,
 }
 
 /// A question that the client may be asked, as it is put.
@@ -86,8 +95,9 @@ pub(crate) struct Question {
 }
 
 impl Relay {
-    pub(crate) fn new(is: Relaying) -> Self {
+    pub(crate) fn new(mut is: Relaying) -> Self {
         let upstream = is.target.upstream().clone();
+        let revealed = Mutex::new(std::mem::take(&mut is.revealed));
         Self(Arc::new(Inner {
             is,
             upstream,
@@ -95,7 +105,18 @@ impl Relay {
             count: AtomicUsize::new(0),
             sent: AtomicBool::new(false),
             answered: AtomicBool::new(false),
+            revealed,
         }))
+    }
+
+    /// The data rules for what the upstream says of this call.
+    pub(crate) fn result_rules(&self) -> ResultRules {
+        ResultRules::of(&self.0.is.in_force, &self.0.is.agent, self.0.revealed.lock().clone())
+    }
+
+    /// The placeholders whose values the upstream got.
+    pub(crate) fn revealed_names(&self) -> Vec<Arc<str>> {
+        self.0.revealed.lock().iter().map(|token| token.placeholder.clone()).collect()
     }
 
     /// The upstream has answered a request of this call: a further round changes nothing of that.
@@ -175,15 +196,14 @@ impl Relay {
     /// What an upstream says on the way is held to the same rules as its result. The error says why it may not pass.
     fn limited(&self, mut params: Value) -> Result<Value, RpcError> {
         strip_reserved(&mut params);
-        let Relaying { in_force, redact, .. } = &self.0.is;
-        match in_force.policies.data.inspect_result(&params, &self.place(), redact).outbound {
-            Outbound::Unchanged => Ok(params),
-            Outbound::Changed(changed) => Ok(changed),
-            Outbound::Blocked(reason) => {
-                let text = format!("the question was withheld by the data policy: {reason}");
-                Err(RpcError::new(code::INTERNAL_ERROR, text))
-            }
-        }
+        let Relaying { in_force, redact, measures, .. } = &self.0.is;
+        let mut rules = self.result_rules();
+        let limited = rules.limit(params, &self.place(), redact).map_err(|reason| {
+            let text = format!("the question was withheld by the data policy: {reason}");
+            RpcError::new(code::INTERNAL_ERROR, text)
+        })?;
+        measures.placeholders.keep_aside(&in_force.config, rules.minted);
+        Ok(limited)
     }
 
     /// Whether the client declared what this question needs.
@@ -377,47 +397,67 @@ impl Relay {
                 let outcome = tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| {
                     Err(RpcError::new(code::INTERNAL_ERROR, "the client did not answer in time"))
                 });
-                relay.came(method, &renamed, prompt, outcome)
+                relay.came(method, &renamed, prompt, outcome).await
             })
         });
         noted.collect()
     }
 
     /// An answer has come: it is recorded, its price counted, and it goes upstream as far as the rules let it.
-    fn came(
+    async fn came(
         &self,
         method: &'static str,
         renamed: &Renamed,
         prompt: Option<(String, Option<Held>)>,
         outcome: Result<Value, RpcError>,
     ) -> Result<Value, RpcError> {
-        let mut asked = self.0.asked.lock();
-        asked.answered(method, &outcome);
-        if let (Some((prompt, held)), Ok(answer)) = (prompt, &outcome) {
-            let sampled = Sampled { prompt, ..sampled(answer) };
-            if let Some(held) = held {
-                held.became(&sampled);
+        {
+            let mut asked = self.0.asked.lock();
+            asked.answered(method, &outcome);
+            if let (Some((prompt, held)), Ok(answer)) = (prompt, &outcome) {
+                let sampled = Sampled { prompt, ..sampled(answer) };
+                if let Some(held) = held {
+                    held.became(&sampled);
+                }
+                asked.sampled.push(sampled);
             }
-            asked.sampled.push(sampled);
         }
-        drop(asked);
         match outcome {
             Ok(mut answer) => {
                 renamed.restore(&mut answer);
-                self.outbound(method, answer)
+                self.outbound(method, answer).await
             }
-            Err(error) => Err(self.outbound_error(method, error)),
+            Err(error) => Err(self.outbound_error(method, error).await),
         }
     }
 
     /// What a client answers goes where its arguments go, under the same rules.
-    fn outbound(&self, method: &str, answer: Value) -> Result<Value, RpcError> {
+    async fn outbound(&self, method: &str, answer: Value) -> Result<Value, RpcError> {
         if !answer.is_object() {
             return Err(RpcError::new(code::INTERNAL_ERROR, "the client's answer is not an object"));
         }
+        let Relaying { in_force, agent, measures, .. } = &self.0.is;
+        let away = |_| RpcError::new(code::INTERNAL_ERROR, "the vault of `tokenize` does not answer");
         // The places that are named are places in the arguments.
         let place = Place { sensitive: &[], ..self.place() };
-        match self.0.is.in_force.policies.data.inspect_arguments(&answer, &place).outbound {
+        let data = self.result_rules().data;
+        let mut known = KnownValues::default();
+        if let Some(wanted) = known.missing(&data, &answer) {
+            let caller = caller_of(&in_force.policies, agent);
+            let found = measures.placeholders.look_up(&in_force.config, wanted, &caller);
+            known = KnownValues::of(found.await.map_err(away)?);
+        }
+        let answer = match known.revealed(&data, &place, &answer) {
+            Some(Revealed { arguments, tokens }) => {
+                self.0.revealed.lock().extend(tokens);
+                Arc::unwrap_or_clone(arguments)
+            }
+            None => answer,
+        };
+        let inspected = data.inspect_arguments(&answer, &place);
+        let (outbound, minted) = (inspected.outbound, inspected.minted);
+        measures.placeholders.keep(&in_force.config, minted).await.map_err(away)?;
+        match outbound {
             Outbound::Unchanged => Ok(answer),
             Outbound::Changed(changed) => Ok(changed),
             Outbound::Blocked(reason) => {
@@ -428,9 +468,9 @@ impl Relay {
         }
     }
 
-    fn outbound_error(&self, method: &str, error: RpcError) -> RpcError {
+    async fn outbound_error(&self, method: &str, error: RpcError) -> RpcError {
         let told = json!({"code": error.code, "message": error.message, "data": error.data});
-        match self.outbound(method, told) {
+        match self.outbound(method, told).await {
             Ok(told) => RpcError {
                 code: told.get("code").and_then(Value::as_i64).unwrap_or(code::INTERNAL_ERROR),
                 message: told.get("message").and_then(Value::as_str).unwrap_or_default().to_owned(),
@@ -442,7 +482,7 @@ impl Relay {
 
     /// The answers that a retry brings, as they go upstream: those to questions that were asked. One that the rules stop
     /// stops the retry.
-    pub(crate) fn bring(
+    pub(crate) async fn bring(
         &self,
         responses: Map<String, Value>,
         passed: &AllPassed,
@@ -452,14 +492,17 @@ impl Relay {
             let Some(Passed { method, renamed }) = passed.get(&name) else { continue };
             self.0.asked.lock().brought(method, &answer);
             renamed.restore(&mut answer);
-            brought.insert(name, self.outbound(method, answer)?);
+            brought.insert(name, self.outbound(method, answer).await?);
         }
         Ok(brought)
     }
 
     /// Answers that came before anybody asked, as they go upstream: under the rules for arguments, and nowhere where the
     /// upstream may not ask.
-    pub(crate) fn bring_unasked(&self, answers: Map<String, Value>) -> Result<Map<String, Value>, RpcError> {
+    pub(crate) async fn bring_unasked(
+        &self,
+        answers: Map<String, Value>,
+    ) -> Result<Map<String, Value>, RpcError> {
         let Asks { elicitation, sampling, roots } = self.asks();
         if !self.0.is.may_ask || !(elicitation || sampling || roots) {
             return Ok(Map::new());
@@ -473,7 +516,7 @@ impl Relay {
             return Err(RpcError::new(code::INVALID_PARAMS, text));
         }
         let answers = Value::Object(answers);
-        match self.outbound("inputResponses", answers)? {
+        match self.outbound("inputResponses", answers).await? {
             Value::Object(answers) => Ok(answers),
             _ => Ok(Map::new()),
         }

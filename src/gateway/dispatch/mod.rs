@@ -15,6 +15,7 @@ use super::{
     ending::{Ending, given_up},
     looking::{Answered, look_through},
     measures::Measures,
+    output::OutputAlerts,
     prepared::Prepared,
     relay::{Relay, Relaying, Sampling},
     request::uri_of,
@@ -45,6 +46,7 @@ pub(crate) struct Dispatcher {
     pub(super) measures: Arc<Measures>,
     pub(super) promised: Arc<Promised>,
     pub(super) log: Arc<CallLog>,
+    pub(super) output_alerts: OutputAlerts,
 }
 
 impl Dispatcher {
@@ -67,6 +69,7 @@ impl Dispatcher {
         let timeout = timeout_of(&in_force, upstream.name(), &constraints);
         let Prepared { target, arguments, facts, recorded, outbound, estimate, tokenizer, workflow, .. } =
             prepared;
+        let revealed = prepared.revealed;
         let client = client_handle.client();
         let kind = outgoing.kind;
         let tasks = kind == CallKind::Tool && outgoing.is_use() && takes_tasks(client.as_ref());
@@ -83,6 +86,9 @@ impl Dispatcher {
         let completing = outgoing.completing(&arguments);
         let call = outgoing.call(&target, arguments, completing.as_ref(), timeout, (approved, tasks));
         let relay = Arc::new(Relay::new(Relaying {
+            agent: agent.clone(),
+            revealed,
+            measures: self.measures.clone(),
             client_handle: client_handle.clone(),
             target: target.clone(),
             in_force: in_force.clone(),
@@ -109,6 +115,7 @@ impl Dispatcher {
             tasks,
             strict,
             spending,
+            revealed: relay.revealed_names(),
         };
         let answered = Answered {
             is_upstreams: ending.answered(),
@@ -124,6 +131,8 @@ impl Dispatcher {
             reserved: strict.then_some(Reserved { tokenizer, tokens: settling.estimate.result_tokens }),
             changed,
             tokenizer,
+            rules: relay.result_rules(),
+            breach: None,
         };
         let looked = look_through((&self.measures, &self.large), &agent, answered).await;
         let asked = std::mem::take(&mut *relay.asked().lock());

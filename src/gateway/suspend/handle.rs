@@ -9,7 +9,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// The extension's name among capabilities.
 pub(crate) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
@@ -39,6 +39,9 @@ pub(crate) struct Made {
     pub(crate) call: CallId,
     /// What policy masks in the result.
     pub(crate) redact: Vec<String>,
+    /// The placeholders whose values the upstream got.
+    #[serde(default)]
+    pub(crate) revealed: Vec<Arc<str>>,
     /// How much of the result the agent gets.
     #[serde(default)]
     pub(crate) max_result_bytes: Option<u64>,

@@ -14,7 +14,10 @@ use crate::gateway::{
     edits,
     labelled::AllPassed,
     measures::Measures,
+    output,
+    placeholders::caller_of,
     relay::{Relay, Relaying, Sampling},
+    result_rules::ResultRules,
     server_requests::price_sampled,
     shape,
     suspend::{
@@ -36,6 +39,9 @@ use crate::{
 };
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
+
+/// Said where values cannot be looked up or kept for placeholders.
+const VAULT_AWAY: &str = "the vault of `tokenize` does not answer: ask for the task again later";
 
 /// Answers requests about calls that became tasks.
 pub(crate) struct Tasks {
@@ -96,7 +102,16 @@ impl Tasks {
         let redact: Vec<Pointer> = made.redact.iter().filter_map(|text| Pointer::parse(text).ok()).collect();
         let (client_handle, _asked) = ClientHandle::new(request.client.clone());
         let settings = in_force.config.upstreams.get(&made.upstream).ok_or_else(not_found)?;
+        let agent = request.principal.agent().ok_or_else(not_found)?;
+        // What went upstream for placeholders comes back as those, as long as the vault has it.
+        let caller = caller_of(&in_force.policies, agent);
+        let known = self.measures.placeholders.look_up(&in_force.config, made.revealed.clone(), &caller);
+        let known = known.await.map_err(|_| RpcError::new(code::INTERNAL_ERROR, VAULT_AWAY))?;
+        let mut rules = ResultRules::of(in_force, agent, known.clone());
         let relay = Relay::new(Relaying {
+            agent: agent.clone(),
+            revealed: known,
+            measures: self.measures.clone(),
             client_handle,
             target: target.clone(),
             in_force: in_force.clone(),
@@ -133,7 +148,7 @@ impl Tasks {
                 strip_reserved(&mut result);
                 match request.verb {
                     TaskVerb::Get => self
-                        .shown_task(in_force, &relay, &target, &place, limits, &mut result)
+                        .shown_task((in_force, &mut rules), &relay, &target, &place, limits, &mut result)
                         .await
                         .map(|()| with_id(result, shown)),
                     TaskVerb::Update | TaskVerb::Cancel => Ok(json!({})),
@@ -141,9 +156,13 @@ impl Tasks {
             }
             Err(mut error) => {
                 edits::strip_reserved_error(&mut error);
-                self.measures.limit_error(in_force, &mut error, &constraints, &place, reserved);
+                self.measures.limit_error(&mut rules, &mut error, &constraints, &place, reserved);
                 Err(without_pages(error))
             }
+        };
+        let reply = match self.keep_minted(in_force, &mut rules).await {
+            true => reply,
+            false => Err(RpcError::new(code::INTERNAL_ERROR, VAULT_AWAY)),
         };
         let ended = reply.as_ref().ok().and_then(|task| task.get("status")).and_then(Value::as_str);
         let ended = ended.filter(|status| ["completed", "failed", "cancelled"].contains(status));
@@ -178,7 +197,7 @@ impl Tasks {
         };
         let asks = now.get("status").and_then(Value::as_str) == Some("input_required");
         let asked = if asks { relay.label_all(&mut now).await? } else { AllPassed::new() };
-        let responses = relay.bring(responses, &asked)?;
+        let responses = relay.bring(responses, &asked).await?;
         if responses.is_empty() {
             return Ok(Some(Ok(json!({}))));
         }
@@ -186,10 +205,16 @@ impl Tasks {
         Ok(None)
     }
 
+    /// Keeps the values for which the agent is about to get placeholders. False: it may not see them.
+    async fn keep_minted(&self, in_force: &InForce, rules: &mut ResultRules) -> bool {
+        let minted = std::mem::take(&mut rules.minted);
+        self.measures.placeholders.keep(&in_force.config, minted).await.is_ok()
+    }
+
     /// Holds a task's state to the rules for results and questions.
     async fn shown_task(
         &self,
-        in_force: &Arc<InForce>,
+        (in_force, rules): (&Arc<InForce>, &mut ResultRules),
         relay: &Relay,
         target: &Target,
         place: &Place<'_>,
@@ -214,17 +239,20 @@ impl Tasks {
             let mut told = RpcError::new(code, message);
             told.data = error.get("data").cloned();
             edits::strip_reserved_error(&mut told);
-            self.measures.limit_error(in_force, &mut told, constraints, place, reserved);
+            self.measures.limit_error(rules, &mut told, constraints, place, reserved);
             json!(without_pages(told))
         });
-        self.measures.limit_result(in_force, task, &Constraints::default(), (place, None, Era::Modern), None);
+        self.measures.limit_result(rules, task, &Constraints::default(), (place, None, Era::Modern), None);
         let map = task.as_object_mut().ok_or_else(malformed)?;
         map.insert("status".to_owned(), Value::String(status));
         if let Some(mut result) = result {
             shape::list_content(CallKind::Tool, &mut result);
             in_force.catalog.alias_links(target.upstream(), &mut result);
+            if let Some(breach) = output::breach_here(in_force, target, &result) {
+                breach.refuse(&mut result);
+            }
             let place = (place, target.declared(), Era::Modern);
-            self.measures.limit_result(in_force, &mut result, constraints, place, reserved);
+            self.measures.limit_result(rules, &mut result, constraints, place, reserved);
             map.insert("result".to_owned(), result);
         }
         map.extend(error.map(|error| ("error".to_owned(), error)));
