@@ -84,10 +84,11 @@ async fn rotate_key(setup: &Setup) -> Result<(), CliError> {
                 true => "encrypted with `vault_key`",
                 false => "in a file for this user alone; `[store] vault_key` encrypts it",
             };
-            screen.line(&format!(
-                "{} values are encrypted under key {} now, which is kept {wrapped}",
-                done.values, done.key
-            ))
+            let values = match done.values {
+                1 => "1 value is".to_owned(),
+                many => format!("{many} values are"),
+            };
+            screen.line(&format!("{values} encrypted under key {} now, which is kept {wrapped}", done.key))
         }
     }
 }

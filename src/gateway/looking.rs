@@ -70,7 +70,9 @@ pub(super) async fn look_through(
     mut answered: Answered,
 ) -> (Answered, Measured) {
     if answered.declares() {
-        Box::pin(output::hold(large, agent, &mut answered)).await;
+        answered.breach = Box::pin(answered.held(large, agent)).await;
+        // What stands in its place is ours.
+        answered.is_upstreams &= answered.breach.as_ref().is_none_or(|breach| !breach.refuses());
     }
     let (mut answered, measured) = match answered.is_large() {
         true => {
@@ -103,6 +105,12 @@ impl Answered {
     /// Whether the result is one of which its tool declares something.
     fn declares(&self) -> bool {
         self.is_use && self.kind == CallKind::Tool && self.is_upstreams && self.target.declared().is_some()
+    }
+
+    /// How the result is not what is declared of it.
+    async fn held(&mut self, large: &Offload, agent: &AgentId) -> Option<Breach> {
+        let Self { ending, in_force, target, .. } = self;
+        output::hold(large, agent, (in_force, target), ending.reply.as_mut().ok()?).await
     }
 
     /// Masks the values for which there are no placeholders after all.

@@ -1,6 +1,6 @@
 //! A result against what its tool declares: `output_schema` in servers.toml says what happens to one that is something else.
 
-use super::{InForce, looking::Answered, suspend::handle::is_task, target::Target};
+use super::{InForce, suspend::handle::is_task, target::Target};
 use crate::{
     catalog::{Budget, Misfit, ToolSchema},
     config::OutputCheck,
@@ -48,10 +48,14 @@ impl Breach {
         }
     }
 
-    /// Puts an error in the result's place, where the setting says so. Whether it did.
-    pub(super) fn refuse(&self, result: &mut Value) -> bool {
-        let refuses = self.setting == OutputCheck::Refuse;
-        if refuses {
+    /// Whether an error stands in the result's place.
+    pub(super) fn refuses(&self) -> bool {
+        self.setting == OutputCheck::Refuse
+    }
+
+    /// Puts it there.
+    pub(super) fn refuse(&self, result: &mut Value) {
+        if self.refuses() {
             let text = format!(
                 "[The call was made and succeeded; do not repeat it. Its result is withheld: it is not what the tool's \
                  outputSchema declares ({}), and `output_schema = \"refuse\"` is set for the tool.]",
@@ -65,7 +69,6 @@ impl Breach {
                 map.insert("resultType".to_owned(), kind);
             }
         }
-        refuses
     }
 }
 
@@ -77,13 +80,15 @@ enum Look {
     Exceeded,
 }
 
-/// Holds the result of a call against what its tool declares: at once where that is cheap, else beside.
-pub(super) async fn hold(large: &Offload, agent: &AgentId, answered: &mut Answered) {
-    let Answered { ending, target, in_force, .. } = answered;
-    let (Ok(result), Some(schema)) = (&ending.reply, target.declared()) else { return };
-    if !is_checked(result) {
-        return;
-    }
+/// Holds the result of a call against what its tool declares: at once where that is cheap, else beside. Where the setting says
+/// so, an error stands in its place then.
+pub(super) async fn hold(
+    large: &Offload,
+    agent: &AgentId,
+    (in_force, target): (&InForce, &Target),
+    result: &mut Value,
+) -> Option<Breach> {
+    let schema = target.declared().filter(|_| is_checked(result))?;
     let look = match result.get("structuredContent") {
         None => Look::Breaks(MISSING.to_owned()),
         Some(content) => match look_at_once(schema, content) {
@@ -94,14 +99,9 @@ pub(super) async fn hold(large: &Offload, agent: &AgentId, answered: &mut Answer
             known => known,
         },
     };
-    let Some(breach) = breach_of(in_force, target, look) else { return };
-    if let Ok(result) = &mut ending.reply
-        && breach.refuse(result)
-    {
-        // What stands there now is ours.
-        answered.is_upstreams = false;
-    }
-    answered.breach = Some(breach);
+    let breach = breach_of(in_force, target, look)?;
+    breach.refuse(result);
+    Some(breach)
 }
 
 /// The same at once, of a result that comes to a task.

@@ -131,15 +131,7 @@ impl Preparation {
         let data = DataFacts { level: inspected.level, labels, findings: inspected.findings };
         let cost = CostFacts { estimate: estimate.cost, tokens: estimate.tokens() };
         let facts = self.facts(policies, request, &found, (data, cost, answers), &call_digest, given);
-        // Of a revealed value nothing is recorded but its placeholder.
-        let recorded = match found.revealed.is_empty() {
-            true => inspected.recorded,
-            false => policies.data.inspect_arguments(&found.given, &place).recorded,
-        };
-        let recorded = match recorded {
-            Cow::Borrowed(_) => found.given.clone(),
-            Cow::Owned(masked) => Arc::new(masked),
-        };
+        let recorded = found.recorded(policies, inspected.recorded);
         let (redacted, minted) = (inspected.redacted, inspected.minted);
         let (outbound, blocked) = outbound_of(request, arguments, inspected.outbound);
         let outbound = outbound.or_else(|| (!found.revealed.is_empty()).then(|| Value::clone(arguments)));
@@ -290,6 +282,21 @@ impl Preparation {
     fn count_arguments(&self, tokenizer: Tokenizer, arguments: &Value) -> (u64, u64) {
         let text = text::of(arguments);
         (self.measures.tokens.count_for(tokenizer, &text), text.len() as u64)
+    }
+}
+
+impl InScope<'_> {
+    /// The arguments for the record, from what may be recorded of those that are sent. Of a revealed value that is its
+    /// placeholder.
+    fn recorded(&self, policies: &PolicySet, sent: Cow<'_, Value>) -> Arc<Value> {
+        let recorded = match self.revealed.is_empty() {
+            true => sent,
+            false => policies.data.inspect_arguments(&self.given, &self.target.place()).recorded,
+        };
+        match recorded {
+            Cow::Borrowed(_) => self.given.clone(),
+            Cow::Owned(masked) => Arc::new(masked),
+        }
     }
 }
 

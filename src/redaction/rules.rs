@@ -4,10 +4,11 @@
 use super::{
     detector::{BUILT_IN, CLASSES, Kind},
     field::{FieldNames, plain},
+    inspected::Place,
     mask::{HashKey, MAX_NAME, digest},
     scan::{Scanner, config, syntax},
     spec::{Action, DataSpec, Direction, OnSpec, RuleSpec},
-    token::{Caller, TokenRule},
+    token::{Caller, TokenScope},
 };
 use crate::model::{Glob, Sensitivity, pointer::Pointer};
 use regex_automata::{Anchored, Input, meta};
@@ -101,6 +102,27 @@ impl Rule {
             Direction::Results => self.results,
             Direction::Shown => None,
         }
+    }
+}
+
+/// What a rule says of its placeholders.
+#[derive(Clone, Debug)]
+pub(super) struct TokenRule {
+    /// Names the rule in the vault.
+    pub(super) id: Arc<str>,
+    pub(super) scope: TokenScope,
+    /// Who may have the values; none: where the rule itself looks.
+    pub(super) permitted: Option<Calls>,
+}
+
+impl TokenRule {
+    pub(super) fn permits(&self, on: &Calls, place: &Place<'_>) -> bool {
+        self.permitted.as_ref().unwrap_or(on).has(place.upstream, place.tool, place.labels)
+    }
+
+    /// Whether the value goes on as it is, since its upstream may have it.
+    pub(super) fn passes(&self, on: &Calls, place: &Place<'_>, direction: Direction) -> bool {
+        direction == Direction::Arguments && self.permits(on, place)
     }
 }
 

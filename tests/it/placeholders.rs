@@ -12,7 +12,7 @@ const NOTE: &str = "prefers \"quiet\" rooms & tea";
 /// `up` is where values come from; `mail` may have them, `web` may not.
 const RULES: &str = "=== authority.yaml
 capabilities:
-  all: { tools: [\"*\"], prompts: [\"*\"], resources: [\"file:///**\"] }
+  all: { tools: [\"*\"], prompts: [\"*\"], resources: [\"**\"] }
 agents:
   ada: { owner: tests, tenant: acme, operator: alice, attended: true, capabilities: [all], keys: [\"{ada}\"] }
   eve: { owner: tests, tenant: acme, operator: alice, attended: true, capabilities: [all], keys: [\"{eve}\"] }
@@ -219,8 +219,13 @@ async fn values_are_handled_wherever_they_flow() {
         };
         Some(answer(json_reply(seen, &result)))
     });
-    let read = ada.request("resources/read", json!({"uri": "file:///open/a.txt"})).await;
-    assert_eq!(read.ok()["contents"][0]["text"], format!("of {mail}"));
+    // Each upstream lists one of that name.
+    let mut texts = Vec::new();
+    for uri in ada.names("resources/list", "resources").await {
+        let read = ada.request("resources/read", json!({"uri": uri})).await;
+        texts.push(read.ok()["contents"][0]["text"].clone());
+    }
+    assert!(texts.contains(&json!(format!("of {mail}"))), "{texts:?}");
     let prompt = ada.request("prompts/get", json!({"name": "up__short"})).await;
     assert_eq!(prompt.ok()["messages"][0]["content"]["text"], mail);
     let completion =

@@ -25,9 +25,10 @@ use super::{
 };
 use crate::{
     clock::{Clock, IdSource},
-    model::{CallKind, Decision, UpstreamName, code},
+    model::{AgentId, CallKind, Decision, UpstreamName, code},
     offload::Offload,
     policy::Constraints,
+    redaction::Tokenized,
     store::Store,
     upstream::{CallRelay as _, Era, Upstream},
 };
@@ -85,18 +86,11 @@ impl Dispatcher {
         let uri = uri_of(&arguments).unwrap_or_default().to_owned();
         let completing = outgoing.completing(&arguments);
         let call = outgoing.call(&target, arguments, completing.as_ref(), timeout, (approved, tasks));
-        let relay = Arc::new(Relay::new(Relaying {
-            agent: agent.clone(),
-            revealed,
-            measures: self.measures.clone(),
-            client_handle: client_handle.clone(),
-            target: target.clone(),
-            in_force: in_force.clone(),
-            redact: constraints.redact.clone(),
-            may_ask: completing.is_none(),
-            timeout,
-            sampling: sampling_of(strict, &spending),
-        }));
+        let relay = self.relay(
+            (agent.clone(), client_handle.clone(), revealed),
+            (&in_force, &target, &constraints),
+            (completing.is_none(), timeout, sampling_of(strict, &spending)),
+        );
         let ending =
             self.talk(&upstream, call, &mut outgoing, (&target, &uri), (&*client, &relay), gone).await;
         let completing = completing.map(|(argument, known)| {
@@ -137,6 +131,27 @@ impl Dispatcher {
         let looked = look_through((&self.measures, &self.large), &agent, answered).await;
         let asked = std::mem::take(&mut *relay.asked().lock());
         self.settle(settling, outgoing, looked, asked)
+    }
+
+    /// The call's side of its upstream and its client.
+    fn relay(
+        &self,
+        (agent, client_handle, revealed): (AgentId, Arc<ClientHandle>, Vec<Tokenized>),
+        (in_force, target, constraints): (&Arc<InForce>, &Target, &Constraints),
+        (may_ask, timeout, sampling): (bool, Duration, Sampling),
+    ) -> Arc<Relay> {
+        Arc::new(Relay::new(Relaying {
+            agent,
+            revealed,
+            measures: self.measures.clone(),
+            client_handle,
+            target: target.clone(),
+            in_force: in_force.clone(),
+            redact: constraints.redact.clone(),
+            may_ask,
+            timeout,
+            sampling,
+        }))
     }
 
     /// How the call ends: what its upstream answers, or that nobody waits for that any more.

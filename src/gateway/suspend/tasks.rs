@@ -31,9 +31,9 @@ use crate::{
     catalog::naming::strip_reserved,
     clock::Clock,
     evidence::{TaskEnd, task_ended},
-    model::{CallKind, Outcome, RpcError, code, pointer::Pointer, text},
+    model::{AgentId, CallKind, Outcome, RpcError, code, pointer::Pointer, text},
     policy::Constraints,
-    redaction::Place,
+    redaction::{Place, Tokenized},
     store::Store,
     upstream::Era,
 };
@@ -103,14 +103,9 @@ impl Tasks {
         let (client_handle, _asked) = ClientHandle::new(request.client.clone());
         let settings = in_force.config.upstreams.get(&made.upstream).ok_or_else(not_found)?;
         let agent = request.principal.agent().ok_or_else(not_found)?;
-        // What went upstream for placeholders comes back as those, as long as the vault has it.
-        let caller = caller_of(&in_force.policies, agent);
-        let known = self.measures.placeholders.look_up(&in_force.config, made.revealed.clone(), &caller);
-        let known = known.await.map_err(|_| RpcError::new(code::INTERNAL_ERROR, VAULT_AWAY))?;
-        let mut rules = ResultRules::of(in_force, agent, known.clone());
         let relay = Relay::new(Relaying {
             agent: agent.clone(),
-            revealed: known,
+            revealed: self.revealed_in(in_force, agent, &made).await?,
             measures: self.measures.clone(),
             client_handle,
             target: target.clone(),
@@ -123,6 +118,7 @@ impl Tasks {
                 false => Sampling::Free,
             },
         });
+        let mut rules = relay.result_rules();
         let mut params = Map::new();
         params.insert("taskId".to_owned(), Value::String(made.own.clone()));
         let ended_here =
@@ -142,13 +138,19 @@ impl Tasks {
             ..Constraints::default()
         };
         let reserved = reserved_for(in_force, &request, &made);
-        let limits = (&constraints, reserved);
         let reply = match outcome {
             Ok(mut result) => {
                 strip_reserved(&mut result);
                 match request.verb {
                     TaskVerb::Get => self
-                        .shown_task((in_force, &mut rules), &relay, &target, &place, limits, &mut result)
+                        .shown_task(
+                            (in_force, &mut rules),
+                            &relay,
+                            &target,
+                            &place,
+                            (&constraints, reserved),
+                            &mut result,
+                        )
                         .await
                         .map(|()| with_id(result, shown)),
                     TaskVerb::Update | TaskVerb::Cancel => Ok(json!({})),
@@ -160,10 +162,7 @@ impl Tasks {
                 Err(without_pages(error))
             }
         };
-        let reply = match self.keep_minted(in_force, &mut rules).await {
-            true => reply,
-            false => Err(RpcError::new(code::INTERNAL_ERROR, VAULT_AWAY)),
-        };
+        let reply = self.keep_minted(in_force, &mut rules, reply).await;
         let ended = reply.as_ref().ok().and_then(|task| task.get("status")).and_then(Value::as_str);
         let ended = ended.filter(|status| ["completed", "failed", "cancelled"].contains(status));
         if brought || request.verb != TaskVerb::Get || ended.is_some() || reply.is_err() {
@@ -205,10 +204,25 @@ impl Tasks {
         Ok(None)
     }
 
-    /// Keeps the values for which the agent is about to get placeholders. False: it may not see them.
-    async fn keep_minted(&self, in_force: &InForce, rules: &mut ResultRules) -> bool {
+    /// The values that the upstream got for placeholders, as long as the vault has them: they come back as those.
+    async fn revealed_in(
+        &self,
+        in_force: &InForce,
+        agent: &AgentId,
+        made: &Made,
+    ) -> Result<Vec<Tokenized>, RpcError> {
+        let caller = caller_of(&in_force.policies, agent);
+        let known = self.measures.placeholders.look_up(&in_force.config, made.revealed.clone(), &caller);
+        known.await.map_err(|_| RpcError::new(code::INTERNAL_ERROR, VAULT_AWAY))
+    }
+
+    /// The reply, once the values are kept for which the agent is about to get placeholders.
+    async fn keep_minted(&self, in_force: &InForce, rules: &mut ResultRules, reply: CallReply) -> CallReply {
         let minted = std::mem::take(&mut rules.minted);
-        self.measures.placeholders.keep(&in_force.config, minted).await.is_ok()
+        match self.measures.placeholders.keep(&in_force.config, minted).await {
+            Ok(()) => reply,
+            Err(_) => Err(RpcError::new(code::INTERNAL_ERROR, VAULT_AWAY)),
+        }
     }
 
     /// Holds a task's state to the rules for results and questions.
