@@ -33,7 +33,7 @@ use crate::{
     evidence::{TaskEnd, task_ended},
     model::{AgentId, CallKind, Outcome, RpcError, code, pointer::Pointer, text},
     policy::Constraints,
-    redaction::{Place, Tokenized},
+    redaction::Tokenized,
     store::Store,
     upstream::Era,
 };
@@ -130,27 +130,19 @@ impl Tasks {
             Some(outcome) => outcome,
             None => ask_task(in_force, &request, request.verb, &made, &target, params).await,
         };
-        let place = target.place();
         let constraints = Constraints {
             redact,
             max_result_bytes: made.max_result_bytes,
             max_result_tokens: made.max_result_tokens,
             ..Constraints::default()
         };
-        let reserved = reserved_for(in_force, &request, &made);
+        let limits = (&constraints, reserved_for(in_force, &request, &made));
         let reply = match outcome {
             Ok(mut result) => {
                 strip_reserved(&mut result);
                 match request.verb {
                     TaskVerb::Get => self
-                        .shown_task(
-                            (in_force, &mut rules),
-                            &relay,
-                            &target,
-                            &place,
-                            (&constraints, reserved),
-                            &mut result,
-                        )
+                        .shown_task((in_force, &mut rules), &relay, &target, limits, &mut result)
                         .await
                         .map(|()| with_id(result, shown)),
                     TaskVerb::Update | TaskVerb::Cancel => Ok(json!({})),
@@ -158,7 +150,7 @@ impl Tasks {
             }
             Err(mut error) => {
                 edits::strip_reserved_error(&mut error);
-                self.measures.limit_error(&mut rules, &mut error, &constraints, &place, reserved);
+                self.measures.limit_error(&mut rules, &mut error, limits.0, &target.place(), limits.1);
                 Err(without_pages(error))
             }
         };
@@ -231,10 +223,10 @@ impl Tasks {
         (in_force, rules): (&Arc<InForce>, &mut ResultRules),
         relay: &Relay,
         target: &Target,
-        place: &Place<'_>,
         (constraints, reserved): (&Constraints, Option<Reserved>),
         task: &mut Value,
     ) -> Result<(), RpcError> {
+        let place = &target.place();
         let malformed = || RpcError::new(code::INTERNAL_ERROR, "the upstream's answer is not a task");
         let status = task.get("status").and_then(Value::as_str).ok_or_else(malformed)?.to_owned();
         let asks = status == "input_required";
