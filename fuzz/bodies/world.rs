@@ -43,6 +43,7 @@ pub(crate) fn config(url: url::Url, wire: HttpWire) -> UpstreamConfig {
         trust_annotations: false,
         trust_cost: false,
         pins: Default::default(),
+        output_schema: tollgate::config::OutputCheck::Lint,
         tools: BTreeMap::new(),
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn upstream(name: &str, prefix: &str) -> UpstreamConfig {
         trust_annotations: false,
         trust_cost: false,
         pins: Default::default(),
+        output_schema: crate::config::OutputCheck::Lint,
         tools: BTreeMap::new(),
     }
 }
@@ -63,7 +64,12 @@ pub(super) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             behind_tls_proxy: false,
         },
         admin: AdminConfig { listen: "127.0.0.1:2".parse().unwrap() },
-        store: StoreConfig { path: "db".into(), durability: Durability::Commit, retention: None },
+        store: StoreConfig {
+            path: "db".into(),
+            durability: Durability::Commit,
+            retention: None,
+            vault: crate::config::VaultConfig::default(),
+        },
         audit: crate::config::AuditConfig::default(),
         deliveries: Vec::new(),
         auth: AuthConfig::default(),

@@ -213,13 +213,14 @@ Examples:
     /// What the record advises
     #[command(subcommand)]
     Report(ReportCommand),
-    /// Take over an older store, or go on behind a damaged record
+    /// Take over an older store, go on behind a damaged record, or rotate the vault's key
     #[command(
         subcommand,
         after_help = "\
 Examples:
   tollgate store import
-  TOLLGATE_KEY=… tollgate store accept --reason 'disk replaced, no backup; incident 4711'"
+  TOLLGATE_KEY=… tollgate store accept --reason 'disk replaced, no backup; incident 4711'
+  tollgate store rotate-key             values behind placeholders, under a new key"
     )]
     Store(StoreCommand),
     /// The agents of policies/authority.yaml, and new keys for them

@@ -1,4 +1,4 @@
-//! `tollgate store …`: taking over an older store, and going on behind damage.
+//! `tollgate store …`: taking over an older store, going on behind damage, and new keys for the vault.
 
 use super::{
     args::{AcceptArgs, StoreCommand},
@@ -7,6 +7,7 @@ use super::{
     setup::Setup,
     wiring,
 };
+use crate::{clock::IdSource as _, evidence};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Runs one of them.
@@ -14,6 +15,7 @@ pub(super) async fn store(setup: Setup, command: StoreCommand) -> Result<(), Cli
     match command {
         StoreCommand::Import => import(&setup),
         StoreCommand::Accept(args) => accept(&setup, &args).await,
+        StoreCommand::RotateKey => rotate_key(&setup).await,
     }
 }
 
@@ -57,4 +59,36 @@ async fn accept(setup: &Setup, args: &AcceptArgs) -> Result<(), CliError> {
     };
     screen.line(&format!("accepted by {person}: {problem}"))?;
     screen.line("the record goes on; `tollgate audit verify` keeps naming what is damaged")
+}
+
+async fn rotate_key(setup: &Setup) -> Result<(), CliError> {
+    setup.admin()?;
+    let store = setup.store()?;
+    let rotated = async {
+        let Some(vault) = store.vault() else { return Ok(None) };
+        vault.configure(setup.loaded.config.store.vault.clone());
+        let rotated = vault.rotate(setup.now(), setup.system.random()).await?;
+        if let Some(done) = rotated {
+            let person = setup.person().ok().map(|person| person.as_str());
+            store.record(vec![evidence::vault_rotated(setup.now(), person, done.key, done.values)]).await?;
+        }
+        Ok::<_, CliError>(rotated)
+    };
+    let rotated = rotated.await;
+    store.close().await;
+    let mut screen = Screen::new();
+    match rotated? {
+        None => screen.line("the vault keeps nothing: there is no key to rotate"),
+        Some(done) => {
+            let wrapped = match done.is_wrapped {
+                true => "encrypted with `vault_key`",
+                false => "in a file for this user alone; `[store] vault_key` encrypts it",
+            };
+            let values = match done.values {
+                1 => "1 value is".to_owned(),
+                many => format!("{many} values are"),
+            };
+            screen.line(&format!("{values} encrypted under key {} now, which is kept {wrapped}", done.key))
+        }
+    }
 }

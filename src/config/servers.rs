@@ -2,8 +2,8 @@
 
 use super::{
     AdminConfig, AuthConfig, CatalogMode, CheckConfig, Config, Durability, Formats, GatewayConfig,
-    LabelTerms, MetaKey, RejectedAsks, SecretUrl, StoreConfig, TlsConfig, Unchecked, WebhookConfig, audit,
-    contain, delivery,
+    LabelTerms, MetaKey, RejectedAsks, SecretUrl, StoreConfig, TlsConfig, Unchecked, VaultConfig,
+    WebhookConfig, audit, contain, delivery,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
     jwt, secret_url, signed, upstreams,
@@ -19,6 +19,7 @@ use crate::{
         source::{Kind, Node, Report},
     },
 };
+use secrecy::SecretString;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -52,7 +53,19 @@ const GATEWAY_KEYS: &[&str] = &[
     "behind_tls_proxy",
 ];
 
-const STORE_KEYS: &[&str] = &["url", "durability", "retention", "allow_short_retention"];
+const STORE_KEYS: &[&str] = &[
+    "url",
+    "durability",
+    "retention",
+    "allow_short_retention",
+    "vault_key",
+    "vault_key_before",
+    "vault_retention",
+];
+
+/// What the vault's keys are encrypted with holds 192 bits or more where it is random base64.
+const SHORTEST_VAULT_KEY: usize = 32;
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Evidence that goes sooner than this must be meant to.
 const SHORT_RETENTION: Duration = Duration::from_secs(180 * 86_400);
@@ -403,8 +416,9 @@ fn store(
         .read("durability", report, word(&[("commit", Durability::Commit), ("fsync", Durability::Fsync)]))
         .unwrap_or(Durability::Commit);
     let retention = retention(map, report)?;
+    let vault = vault(map, input, report)?;
     let Some(written) = expanded(map, "url", input, report)? else {
-        return Some(StoreConfig { path: data_dir?.join("tollgate.db"), durability, retention });
+        return Some(StoreConfig { path: data_dir?.join("tollgate.db"), durability, retention, vault });
     };
     let at = map.get("url").map_or(map.at, |node| node.start);
     let scheme = written.split(':').next().unwrap_or_default().to_ascii_lowercase();
@@ -416,7 +430,7 @@ fn store(
     let path = written.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
     match path {
         Some(path) if !path.is_empty() && !path.starts_with(':') && !path.contains(['?', '\0']) => {
-            Some(StoreConfig { path: resolve(input.path, path), durability, retention })
+            Some(StoreConfig { path: resolve(input.path, path), durability, retention, vault })
         }
         Some(_) | None => {
             report.error(
@@ -444,6 +458,36 @@ fn retention(map: &Fields<'_>, report: &mut Report<'_>) -> Option<Option<Duratio
         return None;
     }
     Some(Some(retention))
+}
+
+/// The vault of `tokenize`. No message shows a key.
+fn vault(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Option<VaultConfig> {
+    let mut key = |name: &str| -> Option<Option<SecretString>> {
+        let Some(written) = expanded(map, name, input, report)? else { return Some(None) };
+        if written.chars().count() < SHORTEST_VAULT_KEY {
+            let at = map.get(name).map_or(map.at, |node| node.start);
+            report.error(
+                at,
+                format!("`{name}` is shorter than {SHORTEST_VAULT_KEY} characters (not shown)"),
+                "32 random bytes or more, from the environment: ${NAME}, made by `openssl rand -base64 32`",
+            );
+            return None;
+        }
+        if let Some(node) =
+            map.get(name).filter(|node| node.as_text().is_some_and(|text| !text.contains("${")))
+        {
+            report.lint(
+                node.start,
+                format!("`{name}` is written out (not shown): whoever reads this file and the vault reads its values"),
+                "`${NAME}`, with the value in the environment",
+            );
+        }
+        Some(Some(SecretString::from(written)))
+    };
+    let (now, before) = (key("vault_key"), key("vault_key_before"));
+    let retention = map.read("vault_retention", report, duration(HOUR, Duration::from_secs(3_660 * 86_400)));
+    let retention = retention.unwrap_or(VaultConfig::default().retention);
+    Some(VaultConfig { key: now?, key_before: before?, retention })
 }
 
 fn auth(

@@ -74,6 +74,7 @@ labels = ["internal"]
 asks = ["roots", "sampling"]
 trust_annotations = true
 trust_cost = true
+output_schema = "alert"
 [upstreams.files.tools.write_file]
 action = "files:write"
 labels = ["write"]
@@ -84,6 +85,7 @@ open_world = false
 cost_usd = 0.25
 expected_result_tokens = 200
 sensitive = ["/content", "/items/*/key"]
+output_schema = "refuse"
 
 [upstreams.crm]
 url = "https://crm.example/mcp"
@@ -220,6 +222,7 @@ fn every_key_is_read() {
         (Some(false), Some(true), Some(true), Some(false))
     );
     assert_eq!(tool.sensitive.len(), 2);
+    assert_eq!((files.output_schema, tool.output_schema), (OutputCheck::Alert, Some(OutputCheck::Refuse)));
 
     let crm = &config.upstreams["crm"];
     let UpstreamTransport::Http { url, headers, .. } = &crm.transport else { panic!("http") };
@@ -274,6 +277,31 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(files.retry, RetryConfig { attempts: 2, backoff: Duration::from_millis(200) });
     assert_eq!(files.breaker, BreakerConfig { failures: 5, cooldown: Duration::from_secs(30) });
     assert!(!files.trust_annotations && !files.trust_cost);
+    assert_eq!(files.output_schema, OutputCheck::Lint);
+    let vault = &config.store.vault;
+    assert!(vault.key.is_none() && vault.key_before.is_none());
+    assert_eq!(vault.retention, Duration::from_secs(30 * 86_400));
+}
+
+#[test]
+fn the_key_of_the_vault_is_shown_nowhere() {
+    let long = "0123456789abcdef0123456789abcdef";
+    let text = format!(
+        "[store]\nvault_key = \"{long}\"\nvault_key_before = \"${{EMPTY:-{long}2}}\"\nvault_retention = \"7d\"\n"
+    );
+    let loaded = loaded(&text);
+    let vault = &loaded.config.store.vault;
+    assert_eq!(vault.key.as_ref().unwrap().expose_secret(), long);
+    assert_eq!(vault.key_before.as_ref().unwrap().expose_secret(), format!("{long}2"));
+    assert_eq!(vault.retention, Duration::from_secs(7 * 86_400));
+    assert!(!format!("{:?}", loaded.config).contains(long));
+    let lints: Vec<&str> = loaded.lints.0.iter().map(|lint| lint.message.as_str()).collect();
+    assert_eq!(
+        lints.iter().filter(|text| text.contains("`vault_key` is written out")).count(),
+        1,
+        "{lints:?}"
+    );
+    assert!(!lints.join(" ").contains(long));
 }
 
 #[test]

@@ -247,6 +247,35 @@ pub struct StoreConfig {
     pub durability: Durability,
     /// How old records become before they are removed, whole segments at a time; none: they stay.
     pub retention: Option<Duration>,
+    /// The vault of `tokenize`.
+    pub vault: VaultConfig,
+}
+
+/// `[store] vault_…`. `Debug` shows no key.
+#[derive(Clone)]
+pub struct VaultConfig {
+    /// `vault_key`: what the vault's keys are encrypted with.
+    pub key: Option<SecretString>,
+    /// `vault_key_before`: what they were encrypted with before.
+    pub key_before: Option<SecretString>,
+    /// `vault_retention`: how long a value is kept that nobody uses.
+    pub retention: Duration,
+}
+
+impl Default for VaultConfig {
+    fn default() -> Self {
+        Self { key: None, key_before: None, retention: Duration::from_secs(30 * 86_400) }
+    }
+}
+
+impl fmt::Debug for VaultConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VaultConfig")
+            .field("key", &self.key.is_some())
+            .field("key_before", &self.key_before.is_some())
+            .field("retention", &self.retention)
+            .finish()
+    }
 }
 
 /// `durability`
@@ -326,8 +355,33 @@ pub struct UpstreamConfig {
     pub trust_cost: bool,
     /// What becomes of items that appear later, and of what the scan finds.
     pub pins: PinSettings,
+    /// What happens to results that are not what their tool's `outputSchema` declares.
+    pub output_schema: OutputCheck,
     /// `[upstreams.NAME.tools.*]`, by the upstream's own tool name.
     pub tools: BTreeMap<String, ToolConfig>,
+}
+
+/// `output_schema`: what happens to a result that is not what its tool's `outputSchema` declares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutputCheck {
+    /// The record of the call says so.
+    #[default]
+    Lint,
+    /// An alert says so too.
+    Alert,
+    /// The agent gets an error in its place.
+    Refuse,
+}
+
+impl OutputCheck {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lint => "lint",
+            Self::Alert => "alert",
+            Self::Refuse => "refuse",
+        }
+    }
 }
 
 /// An upstream that is known and not started: `enabled = false`, or a variable that its table names is not set.
@@ -583,6 +637,8 @@ pub struct ToolConfig {
     pub price: ToolPrice,
     /// Where learning starts.
     pub expected_result_tokens: Option<u64>,
+    /// In place of the upstream's `output_schema`.
+    pub output_schema: Option<OutputCheck>,
     /// Pointers into the arguments.
     pub sensitive: Vec<Pointer>,
 }

@@ -1,8 +1,8 @@
 //! `[upstreams.*]`: how each upstream is reached, what it is trusted with, and its tools' tables.
 
 use super::{
-    Asks, BreakerConfig, DisabledUpstream, HttpWire, Isolation, RetryConfig, ToolConfig, UpstreamConfig,
-    UpstreamTransport, apps, contain,
+    Asks, BreakerConfig, DisabledUpstream, HttpWire, Isolation, OutputCheck, RetryConfig, ToolConfig,
+    UpstreamConfig, UpstreamTransport, apps, contain,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
     oauth,
@@ -48,6 +48,7 @@ const KEYS: &[&str] = &[
     "trust_cost",
     "new_tools",
     "findings",
+    "output_schema",
     "tools",
 ];
 const TOOL_KEYS: &[&str] = &[
@@ -61,7 +62,10 @@ const TOOL_KEYS: &[&str] = &[
     "cost",
     "expected_result_tokens",
     "sensitive",
+    "output_schema",
 ];
+const OUTPUT_CHECKS: &[(&str, OutputCheck)] =
+    &[("lint", OutputCheck::Lint), ("alert", OutputCheck::Alert), ("refuse", OutputCheck::Refuse)];
 const ISOLATION: &[(&str, Isolation)] =
     &[("shared", Isolation::Shared), ("agent", Isolation::Agent), ("session", Isolation::Session)];
 const NEW_ITEMS: &[(&str, NewItems)] =
@@ -209,6 +213,7 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
         new_items: map.read("new_tools", report, word(NEW_ITEMS)).unwrap_or_default(),
         findings: map.read("findings", report, word(FINDINGS)).unwrap_or_default(),
     };
+    let output_schema = map.read("output_schema", report, word(OUTPUT_CHECKS)).unwrap_or_default();
     named?;
     let reason = match reasons.into_inner().into_iter().next() {
         _ if !enabled => "`enabled = false` in servers.toml".to_owned(),
@@ -231,6 +236,7 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
                 trust_annotations,
                 trust_cost,
                 pins,
+                output_schema,
                 tools,
             })));
         }
@@ -473,6 +479,7 @@ fn tool_table(node: &Node, name: &str, report: &mut Report<'_>) -> Option<ToolCo
         price: price.unwrap_or_default(),
         expected_result_tokens: map.read("expected_result_tokens", report, count(0, 100_000_000)),
         sensitive: map.read("sensitive", report, pointers).unwrap_or_default(),
+        output_schema: map.read("output_schema", report, word(OUTPUT_CHECKS)),
     };
     if table.read_only == Some(true) && table.destructive == Some(true) {
         report.error(

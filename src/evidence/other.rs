@@ -38,6 +38,17 @@ pub fn loop_alert(decision: &EventDraft, kind: &str, sentence: &str, now: Timest
     event
 }
 
+/// An alert about a result that is not what its tool declares: the fields of the call's side effect. `count`: how many there
+/// were since the alert before.
+pub fn output_alert(side_effect: &EventDraft, sentence: &str, count: u64, now: Timestamp) -> EventDraft {
+    let why: Arc<str> = format!("the result is not what the tool's outputSchema declares: {sentence}").into();
+    let mut event = alert_of_call(side_effect, &PolicyId::from("output_schema"), "", 100, now);
+    event.action = Some("output_schema".into());
+    event.reason = Some(why);
+    event.detail = Some(json!({"alert": "failures", "count": count}));
+    event
+}
+
 /// Bytes that a process was writing to the journal as it ended, which nobody was told of, were cut off.
 /// `kept`: the file of the journal's folder `torn` that has them, or the beginning of them.
 pub fn torn_tail(
@@ -220,6 +231,18 @@ pub fn damage_accepted(
     event.action = Some(DAMAGE_ACCEPTED.into());
     event.reason = Some(reason.into());
     event.detail = Some(json!({"person": person, "damage": problem, "places": places}));
+    event
+}
+
+/// What the vault of `tokenize` keeps is encrypted under a new key.
+pub fn vault_rotated(now: Timestamp, person: Option<&str>, key: u32, values: u64) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AdminAction, now);
+    if person.is_some() {
+        event.actor = Actor { kind: "person".into(), role: Some("admin".into()) };
+    }
+    event.action = Some("vault_key_rotated".into());
+    event.reason = Some(format!("{values} values are encrypted under key {key}").into());
+    event.detail = Some(json!({"person": person, "key": key, "values": values}));
     event
 }
 

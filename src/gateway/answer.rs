@@ -2,7 +2,8 @@
 //! where policy changed the call.
 
 use super::{
-    InForce, decided::Decided, declared::hold, edits, edits::Cut, measures::Measures, shape, target::Target,
+    InForce, copies::Copies, decided::Decided, declared::hold, edits, edits::Cut, measures::Measures,
+    result_rules::ResultRules, shape, target::Target,
 };
 use crate::{
     catalog::ToolSchema,
@@ -19,7 +20,7 @@ impl Measures {
     /// Redacts and cuts a result as data.yaml and the constraints say. It stays what its tool declares.
     pub(crate) fn limit_result(
         &self,
-        in_force: &Arc<InForce>,
+        rules: &mut ResultRules,
         result: &mut Value,
         constraints: &Constraints,
         (target, declared, era): (&Target, Option<&Arc<ToolSchema>>, Era),
@@ -31,25 +32,25 @@ impl Measures {
         // Our own seal: it looks like a secret, and is none.
         let sealed = result.as_object_mut().filter(|_| asks).and_then(|map| map.shift_remove("requestState"));
         let declared = shape::declared_to(era, declared);
-        let data = &in_force.policies.data;
-        let inspected = match declared {
-            Some(_) => data.inspect_declared_result(result, &place, &constraints.redact),
-            None => data.inspect_result(result, &place, &constraints.redact),
-        };
-        let entry = data.entry(&inspected, &place, &claims, is_trusted(in_force, &place));
-        match inspected.outbound {
+        let mut original = rules.conceal(result);
+        let (outbound, entry) =
+            rules.inspect(result, (&place, &claims), &constraints.redact, declared.is_some());
+        match outbound {
             Outbound::Unchanged => {}
             Outbound::Changed(changed) => {
-                let original = std::mem::replace(result, changed);
-                if let Some(schema) = declared {
-                    hold(schema, &original, result);
-                }
+                let before = std::mem::replace(result, changed);
+                original.get_or_insert(before);
             }
             Outbound::Blocked(reason) => {
                 let text = withheld(&reason);
                 *result = json!({"content": [{"type": "text", "text": text}], "isError": true});
                 return Limited { cut: false, entry };
             }
+        }
+        if let (Some(original), Some(schema)) = (original, declared) {
+            let copies = Copies::of(result);
+            hold(schema, &original, result);
+            copies.renew(result);
         }
         if asks {
             // A question is no result: it has nothing that would have to be cut, and where there is a limit no `_meta`.
@@ -153,13 +154,13 @@ impl Measures {
     /// Redacts and cuts an upstream's error as if it were a result: it is as much text of the upstream's.
     pub(crate) fn limit_error(
         &self,
-        in_force: &InForce,
+        rules: &mut ResultRules,
         error: &mut RpcError,
         constraints: &Constraints,
         target: &Target,
         reserved: Option<Reserved>,
     ) -> Limited {
-        let entry = redact_error(in_force, error, target, &constraints.redact);
+        let entry = redact_error(rules, error, target, &constraints.redact);
         if constraints.max_result_bytes.is_none() && token_limits(constraints, reserved).next().is_none() {
             return Limited { cut: false, entry };
         }
@@ -203,17 +204,11 @@ pub(crate) fn is_trusted(in_force: &InForce, place: &Place<'_>) -> bool {
 }
 
 /// An upstream's error under the same data rules as its results.
-fn redact_error(in_force: &InForce, error: &mut RpcError, target: &Target, redact: &[Pointer]) -> Entry {
-    let (place, data) = (target.place(), &in_force.policies.data);
+fn redact_error(rules: &mut ResultRules, error: &mut RpcError, target: &Target, redact: &[Pointer]) -> Entry {
     let told = json!({"message": error.message, "data": error.data});
     let claims = error.data.as_ref().map(|data| target.claims(data)).unwrap_or_default();
-    let inspected = data.inspect_result(&told, &place, redact);
-    let entry = data.entry(&inspected, &place, &claims, is_trusted(in_force, &place));
-    let changed = match inspected.outbound {
-        Outbound::Unchanged => return entry,
-        Outbound::Changed(changed) => changed,
-        Outbound::Blocked(reason) => json!({"message": withheld(&reason)}),
-    };
+    let (changed, entry) = rules.limit(told, (&target.place(), &claims), redact);
+    let changed = changed.unwrap_or_else(|why| json!({"message": withheld(&why)}));
     error.message = changed.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
     error.data = changed.get("data").filter(|data| !data.is_null()).cloned();
     entry

@@ -12,6 +12,7 @@ use super::{
     fit::{self, Looks},
     freezes,
     people::{PendingCall, approve::Step, client_questions::ClientQuestions, waiter::Waiter},
+    placeholders::{KnownValues, caller_of},
     prepare::Stop,
     prepared::Prepared,
     reach::{Reach, unreadable},
@@ -32,6 +33,7 @@ use crate::{
     identity::Principal,
     model::{AgentId, CallKind, Decision, SharePlace},
     offload::Busy,
+    store::StoreError,
     upstream::Era,
 };
 use futures::future::BoxFuture;
@@ -215,6 +217,15 @@ impl Gateway {
             back.await;
             return Err(Halt::Again);
         }
+        // Placeholders go upstream in place of values that are kept by then.
+        let minted = std::mem::take(&mut decided.prepared.minted);
+        if !minted.is_empty()
+            && let Err(error) =
+                Box::pin(self.0.tasks.measures.placeholders.keep(&in_force.config, minted)).await
+        {
+            let refusal = vault_failed(&error);
+            return Err(self.refuse(in_force, underway, Some(&decided.prepared), refusal).await);
+        }
         self.carry_out(in_force, underway, decided, warrant).await
     }
 
@@ -259,6 +270,17 @@ impl Gateway {
                 Ok(()) => Halt::Again,
                 Err(Busy) => self.refuse(in_force, underway, None, fit::too_many()).await,
             },
+            Stop::Sealed(placeholders) => {
+                let caller = caller_of(&in_force.policies, &request.agent);
+                let kept = &self.0.tasks.measures.placeholders;
+                match Box::pin(kept.look_up(&in_force.config, placeholders, &caller)).await {
+                    Ok(found) => {
+                        looks.opened = KnownValues::of(found);
+                        Halt::Again
+                    }
+                    Err(error) => self.refuse(in_force, underway, None, vault_failed(&error)).await,
+                }
+            }
             Stop::Unasked(checks, prepared) => {
                 // Nothing leaves for a call that is frozen, not even a question about it.
                 if let Some(frozen) = self.0.freezes.frozen(&prepared.freeze_subject()) {
@@ -468,6 +490,15 @@ impl Gateway {
         let refused = self.0.refusals.refuse(request, prepared, in_force, refusal, asking);
         Halt::Reply(Box::pin(refused).await)
     }
+}
+
+/// The refusal where nobody can tell what stands behind a placeholder, or keep a value for one.
+fn vault_failed(error: &StoreError) -> Refusal {
+    tracing::error!(%error, "the vault of placeholders does not answer");
+    Refusal::deny(
+        "data",
+        "the vault of `tokenize` does not answer: whoever runs the gateway finds the cause in its log",
+    )
 }
 
 /// A budget that asks for a person adds its requirement to the rules' own.

@@ -1,5 +1,7 @@
-//! Cutting results to their limits.
+//! Cutting results to their limits: at the end of an item, of an element of a JSON list, of a line or of a word, and never
+//! without saying how much is missing.
 
+use super::boundary::prefix;
 use crate::{
     catalog::naming::{reserved_key, strip_reserved},
     model::RpcError,
@@ -28,8 +30,8 @@ impl Cut {
     }
 
     fn note(&self, dropped: u64) -> Value {
-        let made = if self.is_made_error { MADE } else { "" };
-        json!({"type": "text", "text": format!("[cut by policy: {dropped} bytes left out{made}]")})
+        let more = if self.is_made_error { MADE } else { LESS };
+        json!({"type": "text", "text": format!("[cut by policy: {dropped} bytes left out{more}]")})
     }
 
     /// Takes the note of an earlier cut away, since this one writes its own.
@@ -41,10 +43,16 @@ impl Cut {
 
     fn put_note(&mut self, result: &mut Value) {
         let Some(map) = result.as_object_mut() else { return };
+        if map.contains_key("contents") || map.contains_key("completion") {
+            // These have no place for a text of ours.
+            let meta = map.entry("_meta").or_insert_with(|| json!({}));
+            if let Some(meta) = meta.as_object_mut() {
+                meta.insert("tollgate/cut".to_owned(), json!({"bytes_left_out": self.dropped}));
+            }
+            return;
+        }
         let (member, note) = match map.contains_key("messages") {
             true => ("messages", json!({"role": "user", "content": self.note(self.dropped)})),
-            // These have no place for it.
-            false if map.contains_key("contents") || map.contains_key("completion") => return,
             false => ("content", self.note(self.dropped)),
         };
         if let Value::Array(items) = map.entry(member).or_insert_with(|| json!([])) {
@@ -60,16 +68,18 @@ const LISTS: [&str; 3] = ["content", "contents", "messages"];
 const KEPT: [&str; 7] =
     ["content", "contents", "messages", "completion", "structuredContent", "isError", "resultType"];
 /// What the note about a cut may take beyond the limit, where the limit is too small for it.
-const NOTE: u64 = 150;
+const NOTE: u64 = 180;
 /// What a plain text's item takes beside its text.
 const PLAIN: u64 = 64;
 /// What a result takes beside its structured content and its text.
 const FRAME: u64 = 120;
+/// Said of what an agent can have in part.
+const LESS: &str = "; to get the rest, read less at a time";
 /// Said where a cut makes an error of a call that succeeded.
 const MADE: &str = "; the call was made and succeeded: do not repeat it";
 
-/// Cuts a result so that it is at most `max_bytes` long as it is written in JSON, and says so. Text is cut at characters;
-/// structured content and embedded data that do not fit are dropped whole, since half of them would be wrong.
+/// Cuts a result so that it is at most `max_bytes` long as it is written in JSON, and says so. Text is cut where a part of it
+/// ends; structured content and embedded data that do not fit are dropped whole, since half of them would be wrong.
 pub(crate) fn cut_result(result: &mut Value, max_bytes: u64, cut: &mut Cut) -> bool {
     if size(result) <= max_bytes {
         return false;
@@ -165,42 +175,27 @@ fn fitted(mut item: Value, budget: &mut u64, dropped: &mut u64) -> Option<Value>
         return Some(item);
     }
     let slot = if item.get("text").is_some() { "/text" } else { "/content/text" };
-    let keep = match item.pointer(slot) {
+    let kept = match item.pointer(slot) {
         Some(Value::String(text)) => {
             let frame = needs.saturating_sub(size(text)).saturating_add(2);
             prefix(text, budget.saturating_sub(frame))
         }
-        Some(_) | None => 0,
+        Some(_) | None => None,
     };
-    match item.pointer_mut(slot) {
-        Some(Value::String(text)) if keep > 0 => {
-            *dropped = dropped.saturating_add(text.len().saturating_sub(keep) as u64);
-            text.truncate(keep);
+    match (item.pointer_mut(slot), kept) {
+        (Some(Value::String(text)), Some(kept)) => {
+            let shown = kept.end + kept.close.len();
+            *dropped = dropped.saturating_add(text.len().saturating_sub(shown) as u64);
+            text.truncate(kept.end);
+            text.push_str(kept.close);
             *budget = budget.saturating_sub(size(&item).saturating_add(1));
             Some(item)
         }
-        Some(_) | None => {
+        (_, _) => {
             *dropped = dropped.saturating_add(weight(&item));
             None
         }
     }
-}
-
-/// The longest beginning of a text that takes at most so many bytes in JSON, where quotes and controls take more.
-fn prefix(text: &str, room: u64) -> usize {
-    let mut left = room;
-    for (at, character) in text.char_indices() {
-        let needs = match character {
-            '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
-            '\0'..='\u{1f}' => 6,
-            other => other.len_utf8() as u64,
-        };
-        match left.checked_sub(needs) {
-            Some(rest) => left = rest,
-            None => return at,
-        }
-    }
-    text.len()
 }
 
 /// A result of the same kind without anything the upstream wrote.
@@ -282,7 +277,7 @@ mod tests {
         let rows: Vec<Value> =
             (0..90).map(|n| json!({"city": "Łódź", "n": n, "says": "a \"b\" \\ c"})).collect();
         for (text, widest) in
-            [(json!(rows).to_string(), 3), ("\u{1}\n\"".repeat(900), 6), ("plain ".repeat(700), 1)]
+            [(json!(rows).to_string(), 80), ("\u{1}\n\"".repeat(900), 12), ("plain ".repeat(700), 6)]
         {
             for sizes in [vec![1_500], vec![1_500, 1_100, 640], vec![2_000, 333]] {
                 let mut result =
@@ -296,8 +291,14 @@ mod tests {
                 let items = result["content"].as_array().unwrap();
                 let (kept, note) =
                     (items[0]["text"].as_str().unwrap(), items[items.len() - 1]["text"].as_str().unwrap());
-                assert!(text.starts_with(kept) && items.len() == 2, "{result}");
+                // A list that is cut is closed.
+                let open = if text.starts_with('[') { kept.strip_suffix(']').unwrap() } else { kept };
+                assert!(text.starts_with(open) && items.len() == 2, "{result}");
                 assert_eq!(kept.len() + told(note), text.len() + 3, "{note}");
+                if text.starts_with('[') {
+                    let whole: Vec<Value> = serde_json::from_str(kept).unwrap();
+                    assert_eq!(whole[..], rows[..whole.len()]);
+                }
             }
         }
         let mut asked = json!({"messages": [{"role": "user", "content": {"type": "text", "text": "\"x\" ".repeat(300)}}]});

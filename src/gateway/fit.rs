@@ -1,7 +1,7 @@
 //! Arguments against their tool's schema: at once where that is cheap, else on a thread beside, so that no connection waits
 //! for another agent's arguments.
 
-use super::{checks::Answers, refusal::Refusal};
+use super::{checks::Answers, placeholders::KnownValues, refusal::Refusal};
 use crate::{
     catalog::{ArgumentSchema, Budget, Misfit, SchemaError, ToolSchema},
     config::Unchecked,
@@ -92,6 +92,8 @@ pub(crate) struct Looks {
     fits: Vec<(Look, Result<(), Fault>)>,
     /// What external checks have said.
     pub(crate) answers: Answers,
+    /// What stands behind the placeholders in the arguments.
+    pub(crate) opened: KnownValues,
 }
 
 /// The refusal where too many of an agent's arguments wait to be checked.

@@ -14,8 +14,10 @@ use super::{
     keep::References,
     measures::Measures,
     orders::Orders,
+    output::OutputAlerts,
     people::{People, prompts::Prompts, store_error},
     pin_book::Pins,
+    placeholders::Placeholders,
     prepare::Preparation,
     reach::Labels,
     refused::Refusals,
@@ -161,6 +163,7 @@ impl Outside {
                 labels: labels.clone(),
                 log: log.clone(),
                 freezes: freezes.clone(),
+                output_alerts: OutputAlerts::default(),
             },
             parking: Arc::new(Parking::new(&store, &clock, &ids, &seal, &stop)),
             tasks: Tasks {
@@ -215,6 +218,7 @@ impl Gateway {
             tokens: TokenCounter::load(),
             learned,
             errors: EstimateErrors::default(),
+            placeholders: Arc::new(Placeholders::new(store.vault(), clock.clone(), ids.clone())),
             digest_key: DigestKey::new(&digest_key),
         };
         let (config, policies, origin) = keyed(files, hash_key);
@@ -307,6 +311,7 @@ impl Gateway {
             if let Err(error) = self.0.labels.tidy(self.in_force().config.gateway.labels).await {
                 tracing::error!(%error, "labels that are over could not be removed");
             }
+            self.0.tasks.measures.placeholders.retire(&self.in_force().config).await;
             let Some(retention) = self.in_force().config.store.retention else { continue };
             let now = self.0.clock.now();
             let Ok(before) = now.checked_sub(retention) else { continue };

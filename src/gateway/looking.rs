@@ -8,6 +8,8 @@ use super::{
     edits,
     ending::Ending,
     measures::Measures,
+    output::{self, Breach},
+    result_rules::ResultRules,
     shape,
     suspend::handle::is_task,
     target::Target,
@@ -18,7 +20,7 @@ use crate::{
     model::{AgentId, CallKind, Digest, Outcome, RpcError, code, text, weight::weight},
     offload::{LARGE, Offload},
     policy::Constraints,
-    redaction::Entry,
+    redaction::{Entry, Tokenized, unmint},
     upstream::Era,
 };
 use serde_json::{Value, json};
@@ -46,6 +48,9 @@ pub(super) struct Answered {
     /// What the agent is told where policy changed the call.
     pub(super) changed: Option<Value>,
     pub(super) tokenizer: Tokenizer,
+    pub(super) rules: ResultRules,
+    /// How the result is not what its tool declares.
+    pub(super) breach: Option<Breach>,
 }
 
 /// What was found.
@@ -66,19 +71,63 @@ pub(super) async fn look_through(
     agent: &AgentId,
     mut answered: Answered,
 ) -> (Answered, Measured) {
-    if answered.is_large() {
-        let measures = measures.clone();
-        let work = move || {
-            let measured = answered.look_through(&measures);
-            (answered, measured)
-        };
-        return Box::pin(large.finish(agent, work)).await;
+    if answered.declares() {
+        answered.breach = Box::pin(answered.held(large, agent)).await;
+        // What stands in its place is ours.
+        answered.is_upstreams &= answered.breach.as_ref().is_none_or(|breach| !breach.refuses());
     }
-    let measured = answered.look_through(measures);
+    let (mut answered, measured) = match answered.is_large() {
+        true => {
+            let measures = measures.clone();
+            let work = move || {
+                let measured = answered.look_through(&measures);
+                (answered, measured)
+            };
+            Box::pin(large.finish(agent, work)).await
+        }
+        false => {
+            let measured = answered.look_through(measures);
+            (answered, measured)
+        }
+    };
+    let minted = std::mem::take(&mut answered.rules.minted);
+    if minted.is_empty() {
+        return (answered, measured);
+    }
+    let config = answered.in_force.config.clone();
+    if Box::pin(measures.placeholders.keep(&config, minted.clone())).await.is_ok() {
+        return (answered, measured);
+    }
+    answered.unmint(&minted);
+    let measured = Measured { cut: measured.cut, ..answered.measure(measures) };
     (answered, measured)
 }
 
 impl Answered {
+    /// Whether the result is one of which its tool declares something.
+    fn declares(&self) -> bool {
+        self.is_use && self.kind == CallKind::Tool && self.is_upstreams && self.target.declared().is_some()
+    }
+
+    /// How the result is not what is declared of it.
+    async fn held(&mut self, large: &Offload, agent: &AgentId) -> Option<Breach> {
+        let Self { ending, in_force, target, .. } = self;
+        output::hold(large, agent, (in_force, target), ending.reply.as_mut().ok()?).await
+    }
+
+    /// Masks the values for which there are no placeholders after all.
+    fn unmint(&mut self, minted: &[Tokenized]) {
+        match &mut self.ending.reply {
+            Ok(result) => unmint(result, minted),
+            Err(error) => {
+                let mut told = json!({"message": error.message, "data": error.data});
+                unmint(&mut told, minted);
+                error.message = told["message"].as_str().unwrap_or_default().to_owned();
+                error.data = told.get("data").filter(|data| !data.is_null()).cloned();
+            }
+        }
+    }
+
     fn is_large(&self) -> bool {
         match &self.ending.reply {
             Ok(result) => weight(result, LARGE) > LARGE,
@@ -121,11 +170,11 @@ impl Answered {
 
     fn look_through(&mut self, measures: &Measures) -> Measured {
         self.hold_to_skill();
-        let Self { ending, in_force, target, constraints, reserved, .. } = self;
+        let Self { ending, in_force, target, constraints, reserved, rules, .. } = self;
         let mut limited = Limited { cut: false, entry: Entry::default() };
         if let Err(error) = &mut ending.reply {
             edits::strip_reserved_error(error);
-            limited = measures.limit_error(in_force, error, constraints, target, *reserved);
+            limited = measures.limit_error(rules, error, constraints, target, *reserved);
         }
         if let Ok(result) = &mut ending.reply {
             // Questions are as Tollgate puts them.
@@ -150,7 +199,7 @@ impl Answered {
                 strip_modern(result);
             }
             let place = (&*target, target.declared(), self.era);
-            limited = measures.limit_result(in_force, result, constraints, place, *reserved);
+            limited = measures.limit_result(rules, result, constraints, place, *reserved);
             if let Some(changed) = self.changed.take() {
                 attach_change(result, changed);
             }

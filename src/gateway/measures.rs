@@ -1,6 +1,6 @@
-//! What calls and results are measured by: tokens, the sizes that were learned, and digests.
+//! What calls and results are measured and handled by: tokens, the sizes that were learned, digests, and placeholders.
 
-use super::digest::DigestKey;
+use super::{digest::DigestKey, placeholders::Placeholders};
 use crate::cost::{EstimateErrors, LearnedSizes, TokenCounter};
 use std::sync::Arc;
 
@@ -12,4 +12,5 @@ pub(super) struct Measures {
     /// How far estimates were off.
     pub(super) errors: EstimateErrors,
     pub(super) digest_key: DigestKey,
+    pub(super) placeholders: Arc<Placeholders>,
 }

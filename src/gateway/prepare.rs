@@ -6,6 +6,7 @@ use super::{
     extras,
     fit::{Fit, Look, Looks},
     measures::Measures,
+    placeholders::{Revealed, caller_of},
     prepared::{Extras, Prepared},
     refusal::Refusal,
     repeats::Repeats,
@@ -18,9 +19,9 @@ use crate::{
     clock::Clock,
     cost::{Tokenizer, Unpriceable},
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
-    model::{CallKind, CapabilityId, Digest, MicroUsd, PersonId, UriError, text},
+    model::{AgentId, CallKind, CapabilityId, Digest, MicroUsd, PersonId, UriError, text},
     policy::{Agent, CheckAnswer, PolicySet, Workflow},
-    redaction::{Outbound, display_text},
+    redaction::{DataRules, Outbound, Tokenized, display_text},
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -51,6 +52,8 @@ pub(crate) enum Stop {
     Unknown,
     /// Whether the arguments fit has to be found out beside first.
     Unchecked(Box<Look>),
+    /// What stands behind these placeholders has to be looked up first.
+    Sealed(Vec<Arc<str>>),
     /// Rules wait for what external checks say of it.
     Unasked(Vec<Arc<str>>, Box<Prepared>),
     /// Refused before policy saw it, with what is known of it for the record.
@@ -72,7 +75,11 @@ struct InScope<'c> {
     workflow_refused: Option<Arc<str>>,
     target: Target,
     capabilities: Arc<[CapabilityId]>,
+    /// As they were given.
+    given: Arc<Value>,
+    /// As they are decided on and sent: with the values that the upstream may have for placeholders.
     arguments: Arc<Value>,
+    revealed: Vec<Tokenized>,
     tokenizer: Tokenizer,
     argument_tokens: u64,
     /// The length of the arguments as text.
@@ -99,7 +106,8 @@ impl Preparation {
         let found = self.in_scope(in_force, view, request, version, looks)?;
         let InScope { agent, target, arguments, .. } = &found;
         let place = target.place();
-        let inspected = policies.data.inspect_arguments(arguments, &place);
+        let mut inspected = rules_of(policies, &agent.id).inspect_arguments(arguments, &place);
+        policies.data.label_revealed(&found.revealed, &mut inspected);
         let inspected_extras =
             policies.data.acts_on_arguments(&place).then(|| extras::inspect(policies, request, target));
         let shown = target.shown(&policies.data);
@@ -125,14 +133,12 @@ impl Preparation {
         let data = DataFacts { level: inspected.level, labels, findings: inspected.findings };
         let cost = CostFacts { estimate: estimate.cost, tokens: estimate.tokens() };
         let facts = self.facts(policies, request, &found, (data, cost, answers), &call_digest, given);
-        let recorded = match inspected.recorded {
-            Cow::Borrowed(_) => arguments.clone(),
-            Cow::Owned(masked) => Arc::new(masked),
-        };
-        let redacted = inspected.redacted;
+        let recorded = found.recorded(policies, inspected.recorded);
+        let (redacted, minted) = (inspected.redacted, inspected.minted);
         let (outbound, blocked) = outbound_of(request, arguments, inspected.outbound);
+        let outbound = outbound.or_else(|| (!found.revealed.is_empty()).then(|| Value::clone(arguments)));
         let (outbound_extras, blocked_extras) = extras_of(inspected_extras);
-        let InScope { agent, workflow, target, arguments, tokenizer, fit, .. } = found;
+        let InScope { agent, workflow, target, given, revealed, tokenizer, fit, .. } = found;
         let prepared = Prepared {
             judged: None,
             redacted,
@@ -146,7 +152,9 @@ impl Preparation {
             shown_action: target.shown_action(&policies.data),
             kept_as,
             target,
-            arguments,
+            arguments: given,
+            revealed,
+            minted,
             facts,
             estimate,
             tokenizer,
@@ -196,7 +204,21 @@ impl Preparation {
                 Some(why) => Stop::Refused(Box::new(Refusal::held(why)), None),
                 None => Stop::Unknown,
             })?;
-        let arguments = as_matched(&target, version.arguments);
+        let given = as_matched(&target, version.arguments);
+        let data = &policies.data;
+        // What a resource is named by is what was matched, and no value.
+        let (arguments, revealed) = match request.kind {
+            CallKind::Resource => (given.clone(), Vec::new()),
+            CallKind::Tool | CallKind::Prompt => {
+                if let Some(sealed) = looks.opened.missing(data, &given) {
+                    return Err(Stop::Sealed(sealed));
+                }
+                match looks.opened.revealed(data, &target.place(), &given) {
+                    Some(Revealed { arguments, tokens }) => (arguments, tokens),
+                    None => (given.clone(), Vec::new()),
+                }
+            }
+        };
         let tokenizer = policies.prices.tokenizer(agent.model.as_deref());
         let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
         let fit = match &target {
@@ -212,7 +234,9 @@ impl Preparation {
             workflow_refused,
             target,
             capabilities,
+            given,
             arguments,
+            revealed,
             tokenizer,
             argument_tokens,
             size,
@@ -291,6 +315,29 @@ fn unfit(
         // Whoever can call it at no price can call it without end.
         (Fit::Fits | Fit::Unchecked, None, Err(error)) => Some(("price", error.to_string(), None)),
         (Fit::Fits | Fit::Unchecked, None, Ok(_)) => None,
+    }
+}
+
+impl InScope<'_> {
+    /// The arguments for the record, from what may be recorded of those that are sent. Of a revealed value that is its
+    /// placeholder.
+    fn recorded(&self, policies: &PolicySet, sent: Cow<'_, Value>) -> Arc<Value> {
+        let recorded = match self.revealed.is_empty() {
+            true => sent,
+            false => policies.data.inspect_arguments(&self.given, &self.target.place()).recorded,
+        };
+        match recorded {
+            Cow::Borrowed(_) => self.given.clone(),
+            Cow::Owned(masked) => Arc::new(masked),
+        }
+    }
+}
+
+/// The data rules for a call of this agent.
+fn rules_of(policies: &PolicySet, agent: &AgentId) -> DataRules {
+    match policies.data.tokenizes() {
+        true => policies.data.for_caller(caller_of(policies, agent)),
+        false => policies.data.clone(),
     }
 }
 

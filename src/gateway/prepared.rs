@@ -6,6 +6,7 @@ use crate::{
     decision::Facts,
     evidence::{Evaluated, Judged, ResolvedTool},
     model::{Digest, MicroUsd, PersonId, Sensitivity, SnapshotId, WorkflowId},
+    redaction::Tokenized,
     store::ApprovalBinding,
 };
 use serde_json::{Map, Value};
@@ -20,6 +21,7 @@ pub(crate) struct Prepared {
     pub(crate) shown_action: Arc<str>,
     /// See [`Target::kept_as`].
     pub(crate) kept_as: Arc<str>,
+    /// As they were given, with placeholders where the agent wrote some.
     pub(crate) arguments: Arc<Value>,
     pub(crate) facts: Facts,
     /// Masked, for records and prompts.
@@ -28,6 +30,10 @@ pub(crate) struct Prepared {
     pub(crate) level: Sensitivity,
     /// Changed arguments as they go to the upstream, where data.yaml says so.
     pub(crate) outbound: Option<Value>,
+    /// The values that go upstream for placeholders.
+    pub(crate) revealed: Vec<Tokenized>,
+    /// The values for which placeholders go upstream: they are kept before that.
+    pub(crate) minted: Vec<Tokenized>,
     /// The same of what goes beside them: `_meta` and other members of the params.
     pub(crate) outbound_extras: Option<(Map<String, Value>, Map<String, Value>)>,
     pub(crate) estimate: Estimate,

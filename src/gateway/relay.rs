@@ -6,8 +6,11 @@ use super::{
     answer::is_trusted,
     labelled::{self, AllPassed, Passed, Renamed},
     later::DecidedOn,
+    measures::Measures,
     notices::{Notice, Notices},
     people::question::supports_form,
+    placeholders::{KnownValues, Revealed, caller_of},
+    result_rules::ResultRules,
     server_requests::{Sampled, ServerRequests, known, prompt_of, sampled},
     spending::{Held, Spending},
     suspend::client_handle::{Answering, ClientHandle},
@@ -16,8 +19,8 @@ use super::{
 use crate::{
     catalog::naming::strip_reserved,
     config::Asks,
-    model::{RpcError, UpstreamName, code, pointer::Pointer},
-    redaction::{Outbound, Place},
+    model::{AgentId, RpcError, UpstreamName, code, pointer::Pointer},
+    redaction::{Outbound, Place, Tokenized},
     upstream::{CallRelay, Era},
 };
 use futures::future::{BoxFuture, try_join_all};
@@ -40,6 +43,10 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// What a relay is for.
 pub(crate) struct Relaying {
+    pub(crate) agent: AgentId,
+    /// The values that the upstream got for placeholders.
+    pub(crate) revealed: Vec<Tokenized>,
+    pub(crate) measures: Arc<Measures>,
     pub(crate) client_handle: Arc<ClientHandle>,
     pub(crate) target: Target,
     pub(crate) in_force: Arc<InForce>,
@@ -58,6 +65,7 @@ pub(crate) struct Relaying {
 impl Relaying {
     /// For a client and a target, of which anything may be asked, and nothing of it is paid for.
     pub(crate) fn of(
+        (agent, measures): (&AgentId, &Arc<Measures>),
         client_handle: &Arc<ClientHandle>,
         target: &Target,
         in_force: &Arc<InForce>,
@@ -65,6 +73,9 @@ impl Relaying {
         decided_on: DecidedOn,
     ) -> Self {
         Self {
+            agent: agent.clone(),
+            revealed: Vec::new(),
+            measures: measures.clone(),
             client_handle: client_handle.clone(),
             target: target.clone(),
             in_force: in_force.clone(),
@@ -101,6 +112,8 @@ struct Inner {
     /// Whether the upstream may have seen the request under way, and whether it has answered one.
     sent: AtomicBool,
     answered: AtomicBool,
+    /// The values that the client's answers gave the upstream for placeholders.
+    revealed: Mutex<Vec<Tokenized>>,
 }
 
 /// A question that the client may be asked, as it is put.
@@ -114,8 +127,9 @@ pub(crate) struct Question {
 }
 
 impl Relay {
-    pub(crate) fn new(is: Relaying) -> Self {
+    pub(crate) fn new(mut is: Relaying) -> Self {
         let upstream = is.target.upstream().clone();
+        let revealed = Mutex::new(std::mem::take(&mut is.revealed));
         Self(Arc::new(Inner {
             is,
             upstream,
@@ -124,7 +138,18 @@ impl Relay {
             count: AtomicUsize::new(0),
             sent: AtomicBool::new(false),
             answered: AtomicBool::new(false),
+            revealed,
         }))
+    }
+
+    /// The data rules for what the upstream says of this call.
+    pub(crate) fn result_rules(&self) -> ResultRules {
+        ResultRules::of(&self.0.is.in_force, &self.0.is.agent, self.0.revealed.lock().clone())
+    }
+
+    /// The placeholders whose values the upstream got.
+    pub(crate) fn revealed_names(&self) -> Vec<Arc<str>> {
+        self.0.revealed.lock().iter().map(|token| token.placeholder.clone()).collect()
     }
 
     /// The upstream has answered a request of this call: a further round changes nothing of that.
@@ -210,18 +235,16 @@ impl Relay {
     /// why it may not pass.
     fn limited(&self, mut params: Value) -> Result<(Value, Vec<Arc<str>>), RpcError> {
         strip_reserved(&mut params);
-        let Relaying { in_force, redact, target, .. } = &self.0.is;
-        let (place, data) = (self.place(), &in_force.policies.data);
-        let inspected = data.inspect_result(&params, &place, redact);
-        let entry = data.entry(&inspected, &place, &target.claims(&params), is_trusted(in_force, &place));
-        match inspected.outbound {
-            Outbound::Unchanged => Ok((params, entry.reached)),
-            Outbound::Changed(changed) => Ok((changed, entry.reached)),
-            Outbound::Blocked(reason) => {
-                let text = format!("the question was withheld by the data policy: {reason}");
-                Err(RpcError::new(code::INTERNAL_ERROR, text))
-            }
-        }
+        let Relaying { in_force, redact, measures, target, .. } = &self.0.is;
+        let mut rules = self.result_rules();
+        let claims = target.claims(&params);
+        let (limited, entry) = rules.limit(params, (&self.place(), &claims), redact);
+        let limited = limited.map_err(|reason| {
+            let text = format!("the question was withheld by the data policy: {reason}");
+            RpcError::new(code::INTERNAL_ERROR, text)
+        })?;
+        measures.placeholders.keep_aside(&in_force.config, rules.minted);
+        Ok((limited, entry.reached))
     }
 
     /// Whether the client declared what this question needs.
@@ -419,7 +442,7 @@ impl Relay {
                 let outcome = tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| {
                     Err(RpcError::new(code::INTERNAL_ERROR, "the client did not answer in time"))
                 });
-                let came = relay.came(method, &renamed, prompt, outcome)?;
+                let came = relay.came(method, &renamed, prompt, outcome).await?;
                 // It may hold what has reached the client since the call was decided.
                 let Relaying { in_force, decided_on, .. } = &relay.0.is;
                 decided_on
@@ -433,40 +456,60 @@ impl Relay {
     }
 
     /// An answer has come: it is recorded, its price counted, and it goes upstream as far as the rules let it.
-    fn came(
+    async fn came(
         &self,
         method: &'static str,
         renamed: &Renamed,
         prompt: Option<(String, Option<Held>)>,
         outcome: Result<Value, RpcError>,
     ) -> Result<Value, RpcError> {
-        let mut asked = self.0.asked.lock();
-        asked.answered(method, &outcome);
-        if let (Some((prompt, held)), Ok(answer)) = (prompt, &outcome) {
-            let sampled = Sampled { prompt, ..sampled(answer) };
-            if let Some(held) = held {
-                held.became(&sampled);
+        {
+            let mut asked = self.0.asked.lock();
+            asked.answered(method, &outcome);
+            if let (Some((prompt, held)), Ok(answer)) = (prompt, &outcome) {
+                let sampled = Sampled { prompt, ..sampled(answer) };
+                if let Some(held) = held {
+                    held.became(&sampled);
+                }
+                asked.sampled.push(sampled);
             }
-            asked.sampled.push(sampled);
         }
-        drop(asked);
         match outcome {
             Ok(mut answer) => {
                 renamed.restore(&mut answer);
-                self.outbound(method, answer)
+                self.outbound(method, answer).await
             }
-            Err(error) => Err(self.outbound_error(method, error)),
+            Err(error) => Err(self.outbound_error(method, error).await),
         }
     }
 
     /// What a client answers goes where its arguments go, under the same rules.
-    fn outbound(&self, method: &str, answer: Value) -> Result<Value, RpcError> {
+    async fn outbound(&self, method: &str, answer: Value) -> Result<Value, RpcError> {
         if !answer.is_object() {
             return Err(RpcError::new(code::INTERNAL_ERROR, "the client's answer is not an object"));
         }
+        let Relaying { in_force, agent, measures, .. } = &self.0.is;
+        let away = |_| RpcError::new(code::INTERNAL_ERROR, "the vault of `tokenize` does not answer");
         // The places that are named are places in the arguments.
         let place = Place { sensitive: &[], ..self.place() };
-        match self.0.is.in_force.policies.data.inspect_arguments(&answer, &place).outbound {
+        let data = self.result_rules().data;
+        let mut known = KnownValues::default();
+        if let Some(wanted) = known.missing(&data, &answer) {
+            let caller = caller_of(&in_force.policies, agent);
+            let found = measures.placeholders.look_up(&in_force.config, wanted, &caller);
+            known = KnownValues::of(found.await.map_err(away)?);
+        }
+        let answer = match known.revealed(&data, &place, &answer) {
+            Some(Revealed { arguments, tokens }) => {
+                self.0.revealed.lock().extend(tokens);
+                Arc::unwrap_or_clone(arguments)
+            }
+            None => answer,
+        };
+        let inspected = data.inspect_arguments(&answer, &place);
+        let (outbound, minted) = (inspected.outbound, inspected.minted);
+        measures.placeholders.keep(&in_force.config, minted).await.map_err(away)?;
+        match outbound {
             Outbound::Unchanged => Ok(answer),
             Outbound::Changed(changed) => Ok(changed),
             Outbound::Blocked(reason) => {
@@ -477,9 +520,9 @@ impl Relay {
         }
     }
 
-    fn outbound_error(&self, method: &str, error: RpcError) -> RpcError {
+    async fn outbound_error(&self, method: &str, error: RpcError) -> RpcError {
         let told = json!({"code": error.code, "message": error.message, "data": error.data});
-        match self.outbound(method, told) {
+        match self.outbound(method, told).await {
             Ok(told) => RpcError {
                 code: told.get("code").and_then(Value::as_i64).unwrap_or(code::INTERNAL_ERROR),
                 message: told.get("message").and_then(Value::as_str).unwrap_or_default().to_owned(),
@@ -491,7 +534,7 @@ impl Relay {
 
     /// The answers that a retry brings, as they go upstream: those to questions that were asked. One that the rules stop
     /// stops the retry.
-    pub(crate) fn bring(
+    pub(crate) async fn bring(
         &self,
         responses: Map<String, Value>,
         passed: &AllPassed,
@@ -501,14 +544,17 @@ impl Relay {
             let Some(Passed { method, renamed }) = passed.get(&name) else { continue };
             self.0.asked.lock().brought(method, &answer);
             renamed.restore(&mut answer);
-            brought.insert(name, self.outbound(method, answer)?);
+            brought.insert(name, self.outbound(method, answer).await?);
         }
         Ok(brought)
     }
 
     /// Answers that came before anybody asked, as they go upstream: under the rules for arguments, and nowhere where the
     /// upstream may not ask.
-    pub(crate) fn bring_unasked(&self, answers: Map<String, Value>) -> Result<Map<String, Value>, RpcError> {
+    pub(crate) async fn bring_unasked(
+        &self,
+        answers: Map<String, Value>,
+    ) -> Result<Map<String, Value>, RpcError> {
         let Asks { elicitation, sampling, roots } = self.asks();
         if !self.0.is.may_ask || !(elicitation || sampling || roots) {
             return Ok(Map::new());
@@ -522,7 +568,7 @@ impl Relay {
             return Err(RpcError::new(code::INVALID_PARAMS, text));
         }
         let answers = Value::Object(answers);
-        match self.outbound("inputResponses", answers)? {
+        match self.outbound("inputResponses", answers).await? {
             Value::Object(answers) => Ok(answers),
             _ => Ok(Map::new()),
         }

@@ -154,7 +154,7 @@ impl Gateway {
     ) {
         let own = match stop {
             // It is decided again.
-            Stop::Unchecked(_) | Stop::Unasked(..) => return,
+            Stop::Unchecked(_) | Stop::Unasked(..) | Stop::Sealed(_) => return,
             Stop::Unknown => Said::out_of_scope(),
             Stop::Refused(refusal, _) => Said::refused(refusal),
         };
@@ -182,7 +182,7 @@ impl Gateway {
             Err(Stop::Refused(refusal, _)) => Said::refused(&refusal),
             Err(Stop::Unknown) => Said::out_of_scope(),
             // Nothing can be told of it: no external check is asked for what decides nothing.
-            Err(Stop::Unchecked(_) | Stop::Unasked(..)) => return None,
+            Err(Stop::Unchecked(_) | Stop::Unasked(..) | Stop::Sealed(_)) => return None,
         };
         Some((other, said))
     }

@@ -1,5 +1,6 @@
 //! What is asked about a value, and what is answered.
 
+use super::token::Tokenized;
 use crate::model::{Sensitivity, pointer::Pointer};
 use serde_json::Value;
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
@@ -62,6 +63,8 @@ pub struct Inspected<'v> {
     pub(super) classes: BTreeMap<Arc<str>, Sensitivity>,
     /// Those of what stays in it on its way.
     pub(super) passing: BTreeMap<Arc<str>, Sensitivity>,
+    /// The placeholders that stand in what goes on its way, each once: to be kept before it goes.
+    pub minted: Vec<Tokenized>,
     /// Characters of base64 content that were not looked into; in `recorded` they are replaced by their number.
     pub binary_bytes: u64,
 }

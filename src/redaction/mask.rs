@@ -1,4 +1,5 @@
-//! What stands in a value's place: `[redacted:<detector>:<length>]` and `[hash:<detector>:<hex>]`.
+//! What stands in a value's place: `[redacted:<detector>:<length>]`, `[hash:<detector>:<hex>]` and, where the value can be
+//! had back, `[token:<detector>:<hex>]`.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -24,28 +25,60 @@ pub(super) fn binary(length: usize) -> String {
     format!("[binary:{length}]")
 }
 
-/// The key of `hash`. Never shown.
+/// The key of `hash`, and the one of `tokenize` that is made of it. Never shown.
 #[derive(Clone)]
-pub(super) struct HashKey(Zeroizing<[u8; 32]>);
+pub(super) struct HashKey {
+    hash: Zeroizing<[u8; 32]>,
+    token: Zeroizing<[u8; 32]>,
+}
 
 impl HashKey {
     /// From 32 random bytes that the store keeps, so that equal values stay recognisable.
     pub(super) fn new(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
+        // HMAC takes a key of any length: this cannot fail.
+        let token = authenticated(&bytes, &[TOKENS]).map_or(bytes, |digest| digest);
+        Self { hash: Zeroizing::new(bytes), token: Zeroizing::new(token) }
     }
 
     pub(super) fn hash(&self, name: &str, value: &str) -> String {
-        let mut text = format!("[hash:{name}:");
-        // HMAC takes a key of any length, so this cannot fail; were it to, the value is masked.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&*self.0) else {
-            return mask(name, value.chars().count());
-        };
-        mac.update(value.as_bytes());
-        let digest = mac.finalize().into_bytes();
-        push_hex(&mut text, digest.iter().take(HASH_DIGITS / 2));
-        text.push(']');
-        text
+        match authenticated(&self.hash, &[value.as_bytes()]) {
+            Some(digest) => format!("[hash:{name}:{}]", digits(&digest)),
+            None => mask(name, value.chars().count()),
+        }
     }
+
+    /// The placeholder of a value for `scope` under `rule`. None: it cannot have one.
+    pub(super) fn token(&self, name: &str, (scope, rule): (&str, &str), value: &str) -> Option<String> {
+        let lengths = [scope, rule, name].map(|part| (part.len() as u64).to_be_bytes());
+        let [scope_length, rule_length, name_length] = &lengths;
+        // Each part with its length, so that no two lists of parts are alike.
+        let parts: [&[u8]; 7] = [
+            scope_length,
+            scope.as_bytes(),
+            rule_length,
+            rule.as_bytes(),
+            name_length,
+            name.as_bytes(),
+            value.as_bytes(),
+        ];
+        Some(format!("[token:{name}:{}]", digits(&authenticated(&self.token, &parts)?)))
+    }
+}
+
+/// What the key of placeholders is made with.
+const TOKENS: &[u8] = b"tollgate placeholders 1";
+
+/// HMAC-SHA-256. It takes a key of any length, so this cannot fail; were it to, the value is masked.
+fn authenticated(key: &[u8; 32], parts: &[&[u8]]) -> Option<[u8; 32]> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
+    parts.iter().for_each(|part| mac.update(part));
+    Some(mac.finalize().into_bytes().into())
+}
+
+fn digits(digest: &[u8; 32]) -> String {
+    let mut text = String::with_capacity(HASH_DIGITS);
+    push_hex(&mut text, digest.iter().take(HASH_DIGITS / 2));
+    text
 }
 
 impl fmt::Debug for HashKey {
@@ -66,11 +99,11 @@ fn push_hex<'b>(text: &mut String, bytes: impl Iterator<Item = &'b u8>) {
     }
 }
 
-/// The length in bytes of the mask or hash that `text` starts with.
+/// The length in bytes of the mask, hash or placeholder that `text` starts with.
 pub(super) fn starts_with_mask(text: &[u8], is_name: impl Fn(&str) -> bool) -> Option<usize> {
     let (rest, hash) = match text.strip_prefix(b"[redacted:") {
         Some(rest) => (rest, false),
-        None => (text.strip_prefix(b"[hash:")?, true),
+        None => (text.strip_prefix(b"[hash:").or_else(|| text.strip_prefix(b"[token:"))?, true),
     };
     let colon = rest.iter().take(MAX_NAME + 1).position(|b| *b == b':')?;
     let (name, rest) = rest.split_at_checked(colon)?;
@@ -108,6 +141,8 @@ mod tests {
         check("[hash:email:0123456789abcdef0123456789abcdef]", Some(45));
         check("[hash:email:0123456789ABCDEF0123456789abcdef]", None);
         check("[hash:email:01]", None);
+        check("[token:email:0123456789abcdef0123456789abcdef]!", Some(46));
+        check("[token:email:0123]", None);
         check("", None);
     }
 
@@ -119,5 +154,16 @@ mod tests {
         let hash = one.hash("email", "a@b.example");
         assert_eq!(starts_with_mask(hash.as_bytes(), |name| name == "email"), Some(hash.len()));
         assert_eq!(format!("{one:?}"), "HashKey(..)");
+        let token = |scope, rule, value| one.token("email", (scope, rule), value).unwrap();
+        let mine = token("agent:a", "r", "a@b.example");
+        assert_eq!(mine, token("agent:a", "r", "a@b.example"));
+        for other in [
+            token("agent:b", "r", "a@b.example"),
+            token("agent:a", "s", "a@b.example"),
+            token("agent:ar", "", "a@b.example"),
+        ] {
+            assert_ne!(mine, other);
+        }
+        assert_ne!(mine.rsplit(':').next(), hash.rsplit(':').next());
     }
 }

@@ -46,6 +46,7 @@ mod number;
 mod pass;
 mod phone;
 mod random;
+mod reveal;
 mod rules;
 mod runs;
 mod scan;
@@ -54,6 +55,7 @@ mod shapes;
 mod spec;
 mod starts;
 mod survey;
+mod token;
 mod walk;
 
 #[cfg(test)]
@@ -64,6 +66,8 @@ pub use cut::cut_value;
 pub use display::{display_text, is_hidden, visible, visible_json};
 pub use entry::Entry;
 pub use inspected::{Inspected, Outbound, Place};
+pub use reveal::{MAX_REVEALED, conceal, placeholders, reveal, unmint};
 pub use rules::{DataError, DataRules};
 pub use schema::SchemaMarks;
 pub use spec::{Action, AllowSpec, DataSpec, DetectorSpec, FieldSpec, OnSpec, RuleSpec, SourceSpec};
+pub use token::{Caller, TokenScope, Tokenized};

@@ -4,12 +4,15 @@
 use super::{
     detector::{BUILT_IN, CLASSES, Kind},
     field::{FieldNames, plain},
+    inspected::Place,
     mask::{HashKey, MAX_NAME, digest},
     scan::{Scanner, config, syntax},
-    spec::{Action, DataSpec, Direction, OnSpec},
+    spec::{Action, DataSpec, Direction, OnSpec, RuleSpec},
+    token::{Caller, TokenScope},
 };
 use crate::model::{Glob, Sensitivity, UriPattern, UriPatternError, pointer::Pointer};
 use regex_automata::{Anchored, Input, meta};
+use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -90,6 +93,8 @@ pub(super) struct Rule {
     pub(super) pointers: Vec<Pointer>,
     arguments: Option<Action>,
     results: Option<Action>,
+    /// What it says of its placeholders; none where it makes none.
+    pub(super) token: Option<TokenRule>,
 }
 
 impl Rule {
@@ -103,6 +108,27 @@ impl Rule {
             Direction::Results => self.results,
             Direction::Shown => None,
         }
+    }
+}
+
+/// What a rule says of its placeholders.
+#[derive(Clone, Debug)]
+pub(super) struct TokenRule {
+    /// Names the rule in the vault.
+    pub(super) id: Arc<str>,
+    pub(super) scope: TokenScope,
+    /// Who may have the values; none: where the rule itself looks.
+    pub(super) permitted: Option<Calls>,
+}
+
+impl TokenRule {
+    pub(super) fn permits(&self, on: &Calls, place: &Place<'_>) -> bool {
+        self.permitted.as_ref().unwrap_or(on).has(place.upstream, place.tool, place.labels)
+    }
+
+    /// Whether the value goes on as it is, since its upstream may have it.
+    pub(super) fn passes(&self, on: &Calls, place: &Place<'_>, direction: Direction) -> bool {
+        direction == Direction::Arguments && self.permits(on, place)
     }
 }
 
@@ -152,6 +178,8 @@ pub(super) struct Source {
 pub struct DataRules {
     pub(super) inner: Arc<Inner>,
     pub(super) key: Option<HashKey>,
+    /// For whom placeholders are made; nobody: values are masked in their place.
+    pub(super) caller: Option<Arc<Caller>>,
 }
 
 pub(super) struct Inner {
@@ -191,6 +219,7 @@ static BUILT_IN_RULES: LazyLock<DataRules> = LazyLock::new(|| {
             sources: Vec::new(),
         }),
         key: None,
+        caller: None,
     })
 });
 
@@ -211,21 +240,24 @@ impl DataRules {
         };
         let inner = compile.all(spec);
         match inner {
-            Some(inner) if compile.errors.is_empty() => Ok(Self { inner: Arc::new(inner), key: None }),
+            Some(inner) if compile.errors.is_empty() => {
+                Ok(Self { inner: Arc::new(inner), key: None, caller: None })
+            }
             Some(_) | None => Err(compile.errors),
         }
     }
 
-    /// The same with the store's key for `hash`. Without a key `hash` masks.
+    /// The same with the store's key for `hash` and `tokenize`. Without a key they mask.
     #[must_use]
     pub fn with_key(mut self, key: [u8; 32]) -> Self {
         self.key = Some(HashKey::new(key));
         self
     }
 
-    /// Whether a rule says `hash`.
+    /// Whether a rule says `hash` or `tokenize`.
     pub fn needs_key(&self) -> bool {
-        self.inner.rules.iter().any(|rule| [rule.arguments, rule.results].contains(&Some(Action::Hash)))
+        let keyed = [Some(Action::Hash), Some(Action::Tokenize)];
+        self.inner.rules.iter().any(|rule| keyed.contains(&rule.arguments) || keyed.contains(&rule.results))
     }
 
     /// The names of the classes that are there without data.yaml.
@@ -504,12 +536,12 @@ impl Compile {
         }
     }
 
-    fn calls(&mut self, path: &str, on: &[OnSpec]) -> Calls {
+    fn calls(&mut self, path: &str, key: &str, on: &[OnSpec]) -> Calls {
         let mut calls = Vec::new();
         for (at, entry) in on.iter().enumerate() {
-            let mut glob = |key: &str, text: &Option<String>| {
+            let mut glob = |named: &str, text: &Option<String>| {
                 let text = text.as_ref()?;
-                self.glob(format!("{path}.on[{at}].{key}"), text)
+                self.glob(format!("{path}{key}[{at}].{named}"), text)
             };
             let entry = On {
                 upstream: glob("upstream", &entry.upstream),
@@ -518,7 +550,7 @@ impl Compile {
                 resource: entry
                     .resource
                     .as_ref()
-                    .and_then(|text| self.uri(format!("{path}.on[{at}].resource"), text)),
+                    .and_then(|text| self.uri(format!("{path}{key}[{at}].resource"), text)),
             };
             calls.push(entry);
         }
@@ -556,14 +588,38 @@ impl Compile {
         }
     }
 
-    fn action(&mut self, path: String, action: Option<Action>) -> Option<Action> {
-        match action {
-            Some(Action::Tokenize) => {
-                self.error(path, "`tokenize` is not built yet", "keep, mask, hash, drop or block");
-                None
+    /// What a rule says of its placeholders, and what it says of them in vain.
+    fn token(&mut self, spec: &DataSpec, at: usize, rule: &RuleSpec) -> Option<TokenRule> {
+        let path = format!("rules[{at}]");
+        let tokenizes = |rule: &RuleSpec| [rule.arguments, rule.results].contains(&Some(Action::Tokenize));
+        if !tokenizes(rule) {
+            let idle = [("permitted", !rule.permitted.is_empty()), ("scope", rule.scope.is_some())];
+            for (key, _) in idle.into_iter().filter(|(_, is_there)| *is_there) {
+                self.error(
+                    format!("{path}.{key}"),
+                    format!("`{key}` does nothing here"),
+                    "`tokenize` for `arguments` or `results`: it says who gets the value for its placeholder",
+                );
             }
-            Some(Action::Keep | Action::Mask | Action::Hash | Action::Drop | Action::Block) | None => action,
+            return None;
         }
+        if let Some(id) = &rule.id
+            && spec.rules.iter().take(at).any(|other| tokenizes(other) && other.id.as_ref() == Some(id))
+        {
+            self.error(
+                format!("{path}.id"),
+                format!("another rule that tokenizes is `{}` too", short(id)),
+                "an id of its own: placeholders are kept under it",
+            );
+        }
+        // A rule without a name is known by what it says, so that another one in its place gives away none of its values.
+        let unnamed = || format!("~{}", hex::encode(Sha256::digest(format!("{rule:?}"))));
+        Some(TokenRule {
+            id: rule.id.clone().unwrap_or_else(unnamed).into(),
+            scope: rule.scope.unwrap_or_default(),
+            permitted: (!rule.permitted.is_empty())
+                .then(|| self.calls(&format!("{path}.permitted"), "", &rule.permitted)),
+        })
     }
 
     fn rule(&mut self, spec: &DataSpec, at: usize) -> Rule {
@@ -577,13 +633,14 @@ impl Compile {
                 pointers: Vec::new(),
                 arguments: None,
                 results: None,
+                token: None,
             };
         };
         if rule.arguments.is_none() && rule.results.is_none() {
             self.error(
                 &path,
                 "the rule says nothing",
-                "`arguments` or `results` with keep, mask, hash, drop or block",
+                "`arguments` or `results` with keep, mask, hash, drop, tokenize or block",
             );
         }
         let everything = rule.detectors.is_empty() && rule.classes.is_empty() && rule.pointers.is_empty();
@@ -601,11 +658,12 @@ impl Compile {
         }
         Rule {
             id: Arc::from(rule.id.as_deref().unwrap_or(&position)),
-            on: self.calls(&path, &rule.on),
+            on: self.calls(&path, ".on", &rule.on),
             kinds,
             pointers,
-            arguments: self.action(format!("{path}.arguments"), rule.arguments),
-            results: self.action(format!("{path}.results"), rule.results),
+            arguments: rule.arguments,
+            results: rule.results,
+            token: self.token(spec, at, rule),
         }
     }
 
@@ -644,7 +702,7 @@ impl Compile {
         };
         let mut kinds = vec![allow.detectors.is_empty(); self.detectors.len()];
         self.kinds(&path, &allow.detectors, &mut kinds);
-        Some(Allow { what, on: self.calls(&path, &allow.on), kinds })
+        Some(Allow { what, on: self.calls(&path, ".on", &allow.on), kinds })
     }
 }
 
@@ -663,7 +721,7 @@ impl Compile {
                 None => classes.push(self.label(format!("{path}.labels[{label_at}]"), label)),
             }
         }
-        Some(Source { on: self.calls(&path, &source.on), level, classes })
+        Some(Source { on: self.calls(&path, ".on", &source.on), level, classes })
     }
 
     /// A class that stands among labels, where a level could stand too.

@@ -1,5 +1,6 @@
 //! data.yaml as an admin writes it, before it is checked and compiled.
 
+use super::token::TokenScope;
 use crate::model::Sensitivity;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -48,7 +49,7 @@ pub struct FieldSpec {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RuleSpec {
-    /// Named where the rule blocks; else its position from 1.
+    /// Named where the rule blocks, and in the vault of `tokenize`; else its position from 1.
     pub id: Option<String>,
     /// Which calls; any entry may match; absent: all.
     pub on: Vec<OnSpec>,
@@ -62,6 +63,10 @@ pub struct RuleSpec {
     pub arguments: Option<Action>,
     /// What happens to results on their way to the agent.
     pub results: Option<Action>,
+    /// With `tokenize`: which calls get the value for its placeholder; any entry may match. Absent: those of `on`.
+    pub permitted: Vec<OnSpec>,
+    /// With `tokenize`: who may use a placeholder; absent: the agent that got it.
+    pub scope: Option<TokenScope>,
 }
 
 /// One entry of `on`; all keys that are there must match.
@@ -106,7 +111,7 @@ pub struct SourceSpec {
     pub labels: Vec<String>,
 }
 
-/// What happens to a sensitive value on its way.
+/// What happens to a sensitive value on its way. `tokenize` masks where no vault can keep the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
@@ -120,7 +125,7 @@ pub enum Action {
     Drop,
     /// The call or the result is refused.
     Block,
-    /// Not built yet; refused when the file is read.
+    /// It becomes `[token:<detector>:<hex>]`, for which a permitted upstream gets the value.
     Tokenize,
 }
 

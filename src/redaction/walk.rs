@@ -14,6 +14,7 @@ use super::{
     random::is_media,
     rules::{Allow, Allowed, DataRules, Rule, labels},
     spec::{Action, Direction},
+    token::{MAX_MINTED, MAX_VALUE, Tokenized},
 };
 use crate::model::{Sensitivity, json, pointer::Pointer};
 use serde_json::{Map, Value};
@@ -128,6 +129,11 @@ struct Walk<'r> {
     declared: bool,
     /// Inside such content: masks keep the type.
     typed: bool,
+    /// The structured content of a result, where something may happen to it: a text that says the same is handled with it.
+    structured: Option<&'r Value>,
+    /// The value under way is JSON that is no text.
+    as_json: bool,
+    minted: Vec<Tokenized>,
 }
 
 impl DataRules {
@@ -162,7 +168,7 @@ impl DataRules {
         place: &Place<'_>,
         redact: &[Pointer],
     ) -> Inspected<'v> {
-        let mut walk = Walk::new(self, *place, Direction::Results, redact);
+        let mut walk = Walk::new(self, *place, Direction::Results, redact).with_structured(result);
         walk.declared = true;
         let active = walk.pointers.clone();
         let change = walk.node(result, &active, 0, true);
@@ -214,6 +220,9 @@ impl DataRules {
         redact: &[Pointer],
     ) -> Inspected<'v> {
         let mut walk = Walk::new(self, *place, direction, redact);
+        if direction == Direction::Results {
+            walk = walk.with_structured(value);
+        }
         let active = walk.pointers.clone();
         let change = walk.node(value, &active, 0, direction == Direction::Results);
         walk.finish(value, change)
@@ -265,7 +274,17 @@ impl<'r> Walk<'r> {
             spans: Vec::new(),
             declared: false,
             typed: false,
+            structured: None,
+            as_json: false,
+            minted: Vec::new(),
         }
+    }
+
+    /// Remembers the structured content of a result that is looked through, where rules may change it.
+    fn with_structured(mut self, result: &'r Value) -> Self {
+        let may_change = !self.selected.is_empty() || !self.pointers.is_empty();
+        self.structured = result.get("structuredContent").filter(|_| may_change);
+        self
     }
 
     fn finish<'v>(self, value: &'v Value, change: Change) -> Inspected<'v> {
@@ -304,6 +323,7 @@ impl<'r> Walk<'r> {
             outbound,
             classes: found,
             passing,
+            minted: self.minted,
             binary_bytes: self.binary,
         }
     }
@@ -315,11 +335,11 @@ impl<'r> Walk<'r> {
     /// What the rules say of a finding, and which one; the first that concerns it counts.
     fn action(&self, mark: Mark<'r>) -> (Action, Option<&'r Rule>) {
         let kind = match mark {
-            Mark::Rule(rule) => return (rule.action(self.direction).unwrap_or(Action::Keep), Some(rule)),
+            Mark::Rule(rule) => return (self.said(rule).unwrap_or(Action::Keep), Some(rule)),
             Mark::Place(Kind::CONSTRAINT) => return (Action::Mask, None),
             // What could not be looked into may be anything.
             Mark::Place(Kind::TOO_DEEP) => {
-                let says = |rule: &'r Rule| (rule.action(self.direction).unwrap_or(Action::Keep), Some(rule));
+                let says = |rule: &'r Rule| (self.said(rule).unwrap_or(Action::Keep), Some(rule));
                 let strictest =
                     self.selected.iter().map(|rule| says(rule)).max_by_key(|(action, _)| strictness(*action));
                 return strictest.unwrap_or((Action::Keep, None));
@@ -328,7 +348,18 @@ impl<'r> Walk<'r> {
             Mark::Allow(_) => return (Action::Keep, None),
         };
         let rule = self.selected.iter().copied().find(|rule| rule.concerns(kind));
-        (rule.and_then(|rule| rule.action(self.direction)).unwrap_or(Action::Keep), rule)
+        (rule.and_then(|rule| self.said(rule)).unwrap_or(Action::Keep), rule)
+    }
+
+    /// What a rule says in this direction: what it tokenizes goes as it is to an upstream that may have it.
+    fn said(&self, rule: &Rule) -> Option<Action> {
+        let passes = |rule: &Rule| {
+            rule.token.as_ref().is_some_and(|token| token.passes(&rule.on, &self.place, self.direction))
+        };
+        match rule.action(self.direction) {
+            Some(Action::Tokenize) if passes(rule) => Some(Action::Keep),
+            action => action,
+        }
     }
 
     fn block(&mut self, kind: Kind, rule: Option<&Rule>) {
@@ -428,6 +459,12 @@ impl<'r> Walk<'r> {
                 inside.outbound
             }
             (Action::Hash, kind, _) => Some(To::Value(self.instead_of(value, self.hash(kind, &text)))),
+            (Action::Tokenize, kind, Some(rule)) if value.is_string() || !self.typed => {
+                self.as_json = !value.is_string();
+                let token = self.token(kind, rule, &text);
+                self.as_json = false;
+                Some(To::Value(Value::String(token)))
+            }
             (Action::Mask | Action::Tokenize, kind, _) => {
                 let masked = mask(self.name(kind), text.chars().count());
                 Some(To::Value(self.instead_of(value, masked)))
@@ -460,12 +497,40 @@ impl<'r> Walk<'r> {
         }
     }
 
+    /// The placeholder of a value, which is minted; its mask where it cannot have one.
+    fn token(&mut self, kind: Kind, rule: &Rule, value: &str) -> String {
+        let name = self.name(kind);
+        let masked = || mask(name, value.chars().count());
+        let (Some(key), Some(caller), Some(made)) = (&self.rules.key, &self.rules.caller, &rule.token) else {
+            return masked();
+        };
+        let scope = caller.scope(made.scope);
+        let Some(token) = key.token(name, (scope, &made.id), value) else { return masked() };
+        if self.minted.iter().any(|known| *known.placeholder == *token) {
+            return token;
+        }
+        if value.len() > MAX_VALUE || self.minted.len() >= MAX_MINTED || (self.typed && self.as_json) {
+            return masked();
+        }
+        self.minted.push(Tokenized {
+            placeholder: token.as_str().into(),
+            scope: scope.clone(),
+            rule: made.id.clone(),
+            detector: name.into(),
+            value: value.to_owned().into(),
+            is_json: self.as_json,
+        });
+        token
+    }
+
     fn number(&mut self, number: &serde_json::Number, active: &[Active<'r>]) -> Change {
         let text = number.as_str();
         if text.len() < 9 {
             return Change::default();
         }
+        self.as_json = true;
         let mut change = self.plain_text(text, active);
+        self.as_json = false;
         if self.typed && matches!(change.outbound, Some(To::Value(_))) {
             change.outbound = Some(To::Value(Value::from(0)));
         }
@@ -628,6 +693,9 @@ impl<'r> Walk<'r> {
     }
 
     fn text(&mut self, text: &str, active: &[Active<'r>]) -> Change {
+        if let Some(change) = self.copy_of_structured(text) {
+            return change;
+        }
         match self.json_text(text) {
             None => self.plain_text(text, active),
             Some(inside) => {
@@ -659,22 +727,42 @@ impl<'r> Walk<'r> {
         }
     }
 
-    /// A text that is JSON is read where pointers may name something in it.
+    /// A text that says in JSON what the structured content says: the same happens to both, and it stays a copy.
+    fn copy_of_structured(&mut self, text: &str) -> Option<Change> {
+        let structured = self.structured.filter(|_| self.nested == 0)?;
+        if !is_framed(text.trim()) || json::parse_inner(text.trim().as_bytes()).ok()? != *structured {
+            return None;
+        }
+        let mut active = below(&self.pointers, Token::Name("structuredContent"));
+        active.extend(self.pointers.iter().copied());
+        self.nested += 1;
+        let was_typed = std::mem::replace(&mut self.typed, self.declared);
+        let change = self.node(structured, &active, 1, false);
+        self.typed = was_typed;
+        self.nested -= 1;
+        let written = |value: Value| Value::String(written_like(text, &value));
+        Some(Change {
+            recorded: change.recorded.map(written),
+            outbound: change.outbound.map(|to| match to {
+                To::Value(value) => To::Value(written(value)),
+                To::Dropped => To::Dropped,
+            }),
+        })
+    }
+
+    /// A text that is JSON is read where something may happen to what is in it, so that it stays JSON.
     fn json_text(&mut self, text: &str) -> Option<Change> {
-        let pointed = self.direction == Direction::Results && !self.pointers.is_empty();
-        if !pointed || self.nested >= MAX_NESTED_JSON {
+        let concerned = !self.pointers.is_empty() || !self.selected.is_empty();
+        if self.direction != Direction::Results || !concerned || self.nested >= MAX_NESTED_JSON {
             return None;
         }
         let trimmed = text.trim();
-        let bracketed = trimmed.starts_with('{') && trimmed.ends_with('}')
-            || trimmed.starts_with('[') && trimmed.ends_with(']')
-            || trimmed.starts_with('"') && trimmed.ends_with('"');
-        if !bracketed {
+        if !is_framed(trimmed) {
             return None;
         }
         let value = match json::parse_inner(trimmed.as_bytes()) {
             Ok(value) => value,
-            Err(error) if error.is_data() => return Some(self.unclear(text)),
+            Err(error) if error.is_data() && !self.pointers.is_empty() => return Some(self.unclear(text)),
             // No JSON.
             Err(_) => return None,
         };
@@ -800,6 +888,7 @@ impl<'r> Walk<'r> {
                     self.passing.extend(cluster.iter().map(|span| span.kind));
                     continue;
                 }
+                (Action::Tokenize, kind, Some(rule)) => Some(self.token(kind, rule, value)),
                 (Action::Mask | Action::Tokenize, kind, _) => {
                     let kind = if record { widest.kind } else { kind };
                     Some(mask(self.name(kind), value.chars().count()))
@@ -825,6 +914,20 @@ impl<'r> Walk<'r> {
     }
 }
 
+/// Whether a text may be JSON that has parts.
+fn is_framed(trimmed: &str) -> bool {
+    let ends = (trimmed.bytes().next(), trimmed.bytes().next_back());
+    matches!(ends, (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')) | (Some(b'"'), Some(b'"')))
+}
+
+/// JSON in lines where the text before was.
+pub(super) fn written_like(before: &str, value: &Value) -> String {
+    match before.trim().contains('\n') {
+        true => serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string()),
+        false => value.to_string(),
+    }
+}
+
 /// Whether the first of two findings in one place says more of what it is.
 fn names_better(one: Span, other: Span) -> bool {
     let known = |span: Span| !matches!(span.kind, Kind::HIGH_ENTROPY | Kind::TOO_DEEP);
@@ -842,7 +945,7 @@ fn strictness(action: Action) -> u8 {
 }
 
 /// Two names may get the same mask; both members stay.
-fn insert(map: &mut Map<String, Value>, mut key: String, at: usize, value: Value) {
+pub(super) fn insert(map: &mut Map<String, Value>, mut key: String, at: usize, value: Value) {
     while map.contains_key(&key) {
         key = format!("{key} #{at}");
     }

@@ -4,9 +4,11 @@
 pub mod embedded;
 mod register;
 mod types;
+mod vault;
 
 pub use register::{LONGEST_KEY, Register, RegisterBounds, RegisterChange, RegisterEntry, RegisterRead};
 pub use types::*;
+pub use vault::{Vault, VaultRotation};
 
 use crate::{
     cost::LearnedSizes,
@@ -138,6 +140,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// A named secret key of this store (32 random bytes, made on first use from `fresh`), the same in every process.
     fn secret(&self, name: &'static str, fresh: [u8; 32]) -> StoreFuture<'_, [u8; 32]>;
+
+    /// The vault of `tokenize` that goes with this store. None: it has none, and `tokenize` masks.
+    fn vault(&self) -> Option<Arc<dyn Vault>> {
+        None
+    }
 
     /// Keeps what records are about to refer to. Where something is kept under the name already, nothing is changed.
     fn keep(&self, kept: Kept) -> StoreFuture<'_, ()>;

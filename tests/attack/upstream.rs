@@ -63,6 +63,7 @@ fn config(transport: UpstreamTransport) -> UpstreamConfig {
         trust_annotations: false,
         trust_cost: false,
         pins: Default::default(),
+        output_schema: tollgate::config::OutputCheck::Lint,
         tools: BTreeMap::new(),
     }
 }

@@ -577,6 +577,37 @@ pub(crate) const ERRORS: &[Case] = &[
         )],
     ),
     case("an unknown level of data.yaml", DATA, &[("", "classes: { health: secret }\n")]),
+    case(
+        "two rules of data.yaml with the id of one vault entry",
+        DATA,
+        &[(
+            "",
+            "rules:\n  - { id: mails, detectors: [email], results: tokenize }\n  - { id: mails, detectors: [phone], results: tokenize }\n",
+        )],
+    ),
+    case(
+        "`permitted` where nothing is tokenized",
+        DATA,
+        &[("", "rules: [{ results: mask, permitted: [{ upstream: filesystem }] }]\n")],
+    ),
+    case("`scope` where nothing is tokenized", DATA, &[("", "rules: [{ results: mask, scope: tenant }]\n")]),
+    case("a `scope` that is none", DATA, &[("", "rules: [{ results: tokenize, scope: workflow }]\n")]),
+    case("an `output_schema` that is a slip", SERVERS, &[("timeout = \"30s\"", "output_schema = \"error\"")]),
+    case(
+        "an `output_schema` of a tool that is a slip",
+        SERVERS,
+        &[("labels = [\"write\"]", "output_schema = true")],
+    ),
+    case(
+        "a `vault_key` that is too short",
+        SERVERS,
+        &[("[upstreams.filesystem]", "[store]\nvault_key = \"hunter2hunter2\"\n\n[upstreams.filesystem]")],
+    ),
+    case(
+        "a `vault_retention` that is too short",
+        SERVERS,
+        &[("[upstreams.filesystem]", "[store]\nvault_retention = \"5m\"\n\n[upstreams.filesystem]")],
+    ),
 ];
 
 /// What can be used and should not.
@@ -716,6 +747,14 @@ pub(crate) const LINTS: &[Case] = &[
     ),
     case("a level that there is not", GATE, &[(" && agent.role == 'writer'", " && data.level == 'secret'")]),
     case("an exception for everything", DATA, &[("", "allow: [{ pattern: '.*' }]\n")]),
+    case(
+        "a `vault_key` that is written out",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[store]\nvault_key = \"0123456789abcdef0123456789abcdef\"\n\n[upstreams.filesystem]",
+        )],
+    ),
     case(
         "a missing variable of an upstream",
         SERVERS,

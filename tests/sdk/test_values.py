@@ -42,6 +42,8 @@ agents:
 rules:
   - { id: found, on: [{ tool: "v__detected" }], detectors: [card, email], results: mask }
   - { id: gone, on: [{ tool: "v__dropped" }], pointers: [/holder, /balance], results: drop }
+  - { id: copied, on: [{ tool: "v__copied" }], detectors: [card, email], results: mask }
+  - { id: token, on: [{ tool: "v__token" }], detectors: [email], results: tokenize }
 """,
     "pointed.yaml": gate("pointed", "{ redact: [/number, /balance, /mail, /opened, /holder/age, /holder/vip] }"),
     "whole.yaml": gate("whole", "{ redact: [/holder] }"),
@@ -54,8 +56,8 @@ budgets:
   - { id: tight, scope: agent, match: [{ tool: "v__strict" }], window: day, max_tokens: 100000, strict: true }
 """,
 }
-NAMES = ["detected", "pointed", "whole", "enumerated", "dropped", "plain", "bytes", "tokens", "strict", "small", "slug",
-         "bare", "broken"]
+NAMES = ["detected", "pointed", "whole", "enumerated", "dropped", "plain", "copied", "token", "lied", "bytes", "tokens", "strict",
+         "small", "slug", "bare", "broken"]
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,8 @@ def gateway(binary):
 command = ["{sys.executable}", "{HERE / 'values_upstream.py'}"]
 [upstreams.v.tools.strict]
 expected_result_tokens = 100
+[upstreams.v.tools.lied]
+output_schema = "refuse"
 """
     with Gateway(binary, upstream, POLICIES) as running:
         yield running
@@ -89,6 +93,14 @@ def check(listed: dict, results: dict) -> None:
     assert content["whole"]["holder"] == {"age": 0, "vip": False} and content["whole"]["tier"] == "gold"
     # What was dropped has to be there, and says nothing.
     assert content["dropped"]["holder"] == {"age": 0, "vip": False} and content["dropped"]["balance"] == 1
+    # The text that copies it is what it is.
+    assert content["copied"]["number"] == 1000 and content["copied"]["mail"] == "redacted@redacted.invalid"
+    assert json.loads(results["copied"]["content"][0]["text"]) == content["copied"]
+    assert content["token"]["mail"].startswith("[token:email:") and not results["token"].get("isError")
+    assert json.loads(results["token"]["content"][0]["text"]) == content["token"]
+    # What breaks its own declaration is an error that a client can read.
+    assert content["lied"] is None and results["lied"]["isError"] is True
+    assert "not what the tool's outputSchema declares" in json.dumps(results["lied"])
     # No name of a list stands for another.
     assert content["enumerated"] is None and results["enumerated"]["isError"]
     assert "made and succeeded" in json.dumps(results["enumerated"])

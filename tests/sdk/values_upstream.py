@@ -39,7 +39,8 @@ def tool(name, output, schema=None):
 
 
 TOOLS = [
-    *[tool(name, ACCOUNT) for name in ("detected", "pointed", "whole", "enumerated", "dropped", "plain")],
+    *[tool(name, ACCOUNT) for name in ("detected", "pointed", "whole", "enumerated", "dropped", "plain", "copied", "lied")],
+    tool("token", {"type": "object", "required": ["mail"], "properties": {"mail": {"type": "string", "minLength": 5}}}),
     *[tool(name, ROWS) for name in ("bytes", "tokens", "strict", "small")],
     tool("slug", None, {"type": "object", "properties": {
         "name": {"type": "string", "pattern": "^[\\p{L}\\p{Nd}' ]{1,60}$"},
@@ -58,6 +59,13 @@ def call(name):
         text = "x" * 5000 if name == "small" else json.dumps(value)
     elif name in ("slug", "bare", "broken"):
         return {"content": [{"type": "text", "text": "done"}]}
+    elif name == "copied":
+        value, text = VALUE, json.dumps(VALUE, indent=2)
+    elif name == "token":
+        value = {"mail": VALUE["mail"]}
+        text = json.dumps(value)
+    elif name == "lied":
+        value, text = {**VALUE, "number": "none of yours"}, "an account"
     else:
         value, text = VALUE, "an account"
     return {"content": [{"type": "text", "text": text}], "structuredContent": value}

@@ -19,6 +19,14 @@ put the journal back from a backup. Where there is none, this says that the reco
 stays as it is, `audit verify` keeps naming it, no number of a record is given twice, and the first new record says who \
 accepted what and why.")]
     Accept(AcceptArgs),
+    /// Encrypt what the vault of `tokenize` keeps under a new key, and forget the old one
+    #[command(long_about = "\
+The vault keeps the values behind placeholders (`tokenize` in data.yaml), encrypted, in NAME.vault beside the store; its keys are in \
+NAME.vault-keys, for this user alone. This makes a new key, encrypts every value under it and forgets the old ones: placeholders that \
+agents have stay good, and whoever has a copy of the old keys reads nothing that is kept from now on. A running gateway notices by \
+itself. To change `[store] vault_key`, name the old one as `vault_key_before`, run this, and take that line out again. The record \
+says who rotated.")]
+    RotateKey,
 }
 
 /// `store accept`

@@ -36,13 +36,13 @@ pub(super) async fn converse(
     let (mut responses, mut state) = (None, None);
     if let Some((continuing, brought)) = continuation.filter(|_| modern) {
         state = continuing.state;
-        match relay.bring(brought, &continuing.asked) {
+        match Box::pin(relay.bring(brought, &continuing.asked)).await {
             Ok(brought) => responses = (!brought.is_empty()).then_some(brought),
             Err(error) => return withheld(error),
         }
     }
     if let Some(answers) = unasked.filter(|_| modern) {
-        match relay.bring_unasked(answers) {
+        match Box::pin(relay.bring_unasked(answers)).await {
             Ok(answers) => responses = (!answers.is_empty()).then_some(answers),
             Err(error) => return withheld(error),
         }

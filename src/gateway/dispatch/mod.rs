@@ -17,6 +17,7 @@ use super::{
     later::DecidedOn,
     looking::{Answered, Measured, look_through},
     measures::Measures,
+    output::OutputAlerts,
     prepared::Prepared,
     reach::Labels,
     relay::{Relay, Relaying, Sampling},
@@ -27,9 +28,10 @@ use super::{
 };
 use crate::{
     clock::{Clock, IdSource},
-    model::{CallKind, Decision, UpstreamName, code},
+    model::{AgentId, CallKind, Decision, UpstreamName, code},
     offload::Offload,
     policy::Constraints,
+    redaction::Tokenized,
     store::Store,
     upstream::{CallRelay as _, Era, Upstream},
 };
@@ -51,6 +53,7 @@ pub(crate) struct Dispatcher {
     pub(super) labels: Arc<Labels>,
     pub(super) log: Arc<CallLog>,
     pub(super) freezes: Arc<Freezes>,
+    pub(super) output_alerts: OutputAlerts,
 }
 
 impl Dispatcher {
@@ -74,7 +77,7 @@ impl Dispatcher {
             (self.clock.monotonic(), timeout_of(&in_force, upstream.name(), &constraints));
         let Prepared { target, arguments, facts, recorded, outbound, estimate, tokenizer, workflow, .. } =
             prepared;
-        let (client, kind) = (client_handle.client(), outgoing.kind);
+        let (client, kind, revealed) = (client_handle.client(), outgoing.kind, prepared.revealed);
         let tasks = kind == CallKind::Tool && outgoing.is_use() && takes_tasks(client.as_ref());
         let agent = facts.agent.id.clone();
         let model = in_force.policies.authority.agents.get(&agent).and_then(|a| a.model.clone());
@@ -94,7 +97,8 @@ impl Dispatcher {
             may_ask: completing.is_none(),
             sampling: sampling_of(strict, &spending),
             redact: constraints.redact.clone(),
-            ..Relaying::of(&client_handle, &target, &in_force, timeout, decided_on)
+            revealed,
+            ..Relaying::of((&agent, &self.measures), &client_handle, &target, &in_force, timeout, decided_on)
         }));
         let talk = self.talk(&upstream, call, &mut outgoing, (&target, &uri), (&*client, &relay), gone);
         let ended = tokio::select! {
@@ -127,6 +131,7 @@ impl Dispatcher {
             strict,
             spending,
             session_labels,
+            revealed: relay.revealed_names(),
         };
         let answered = Answered {
             is_upstreams: ending.answered(),
@@ -142,6 +147,8 @@ impl Dispatcher {
             reserved: strict.then_some(Reserved { tokenizer, tokens: settling.estimate.result_tokens }),
             changed,
             tokenizer,
+            rules: relay.result_rules(),
+            breach: None,
         };
         let mut looked = look_through((&self.measures, &self.large), &agent, answered).await;
         self.let_through(&outgoing, &relay, &mut looked).await;

@@ -7,14 +7,16 @@ use crate::gateway::{
     api::CallReply,
     ending::Ending,
     looking::{Answered, Measured},
+    output::Breach,
     server_requests::{ServerRequests, price_sampled, questions_detail},
     spending::Spending,
     suspend::handle::{Made, hand_out, is_task},
+    target::Target,
 };
 use crate::{
     cost::{Estimate, SizeCell},
-    evidence::{Settled, limits, settled_detail, token_detail},
-    model::{EventDecision, MicroUsd, Outcome, RpcError, UpstreamName, code},
+    evidence::{Settled, limits, output_alert, settled_detail, token_detail},
+    model::{EventDecision, EventDraft, MicroUsd, Outcome, RpcError, UpstreamName, code},
     store::Settlement,
 };
 use serde_json::json;
@@ -42,6 +44,8 @@ pub(super) struct Settling {
     pub(super) spending: Arc<Spending>,
     /// What had reached the session when it was decided.
     pub(super) session_labels: Vec<Arc<str>>,
+    /// The placeholders whose values the upstream got.
+    pub(super) revealed: Vec<Arc<str>>,
 }
 
 impl Dispatcher {
@@ -64,7 +68,7 @@ impl Dispatcher {
                 }
             };
         }
-        let Answered { ending, constraints, target, in_force, .. } = answered;
+        let Answered { ending, constraints, target, in_force, breach, .. } = answered;
         let Measured { cut, size, tokens: result_tokens, digest: result_digest, entry } = measured;
         let ServerRequests { questions, sampled } = asked;
         let sampled_price =
@@ -97,6 +101,12 @@ impl Dispatcher {
         if let Some(of) = &outgoing.replay_of {
             told.push_str(&format!(r#","replay_of":{}"#, json!(of)));
         }
+        if !settling.revealed.is_empty() {
+            told.push_str(&format!(r#","revealed":{}"#, json!(settling.revealed)));
+        }
+        if let Some(breach) = &breach {
+            told.push_str(&format!(r#","output_schema":{}"#, breach.detail()));
+        }
         let settled = Settled {
             outcome: ending.outcome,
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
@@ -114,6 +124,9 @@ impl Dispatcher {
         }
         let took = self.clock.monotonic().saturating_sub(outgoing.began);
         self.log.note(side_effect, Some(settling.word), took);
+        if let Some(breach) = &breach {
+            self.alert_of(breach, side_effect, &target);
+        }
         let Outgoing { side_effect, .. } = *outgoing;
         let call_id = side_effect.call_id.clone().unwrap_or_else(|| self.ids.call_id());
         let settlement =
@@ -122,6 +135,20 @@ impl Dispatcher {
         // for the disk twice. Where it is lost with this process, the call is settled as unknown.
         drop(self.store.settle(settlement));
         ending.reply
+    }
+
+    /// Writes an alert about a result that is not what its tool declares, where the setting says so.
+    fn alert_of(&self, breach: &Breach, side_effect: &EventDraft, target: &Target) {
+        let due = breach.alerts().then(|| self.output_alerts.due(target, self.clock.monotonic())).flatten();
+        if let Some(since) = due {
+            let event = output_alert(side_effect, breach.sentence(), since, self.clock.now());
+            let store = self.store.clone();
+            tokio::spawn(async move {
+                if let Err(error) = store.record(vec![event]).await {
+                    tracing::error!(%error, "an alert about a result could not be recorded");
+                }
+            });
+        }
     }
 
     /// Puts our handle in the place of an upstream's task id, or ends the call where nobody could ask for the task.
@@ -133,6 +160,7 @@ impl Dispatcher {
             tool: target.listed().to_string(),
             trace: outgoing.trace_id,
             call: outgoing.side_effect.call_id.clone().unwrap_or_else(|| self.ids.call_id()),
+            revealed: settling.revealed.clone(),
             redact: constraints.redact.iter().map(|pointer| pointer.as_str().to_owned()).collect(),
             max_result_bytes: constraints.max_result_bytes,
             max_result_tokens: constraints.max_result_tokens,

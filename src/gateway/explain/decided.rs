@@ -9,6 +9,7 @@ use crate::{
         decided::Decided,
         evaluate::Evaluator,
         fit::{Looks, too_many},
+        placeholders::KnownValues,
         prepare::Stop,
         prepared::Prepared,
         refusal::Refusal,
@@ -93,6 +94,11 @@ pub(super) fn decide(ground: Ground<'_>, question: &Question) -> (Came, Vec<Seen
             Err(Stop::Unasked(_, prepared)) => {
                 let reason = "an external check would have to be asked";
                 Came::Refused(Box::new(Refusal::deny("checks", reason)), Some(prepared))
+            }
+            // Nothing is revealed: conditions see the placeholders.
+            Err(Stop::Sealed(_)) => {
+                looks.opened = KnownValues::of(Vec::new());
+                continue;
             }
             Err(Stop::Unchecked(look)) => {
                 if looks.take_here(*look) {

@@ -8,7 +8,8 @@ use crate::{
     config::Config,
     cost::{EstimateErrors, LearnedSizes, TokenCounter},
     gateway::{
-        Gateway, InForce, digest::DigestKey, evaluate::Evaluator, measures::Measures, prepare::Preparation,
+        Gateway, InForce, digest::DigestKey, evaluate::Evaluator, measures::Measures,
+        placeholders::Placeholders, prepare::Preparation,
     },
     model::{AgentId, SnapshotId},
     offload::Busy,
@@ -82,6 +83,8 @@ impl Resolver {
             errors: EstimateErrors::default(),
             // Digests are made for nobody here.
             digest_key: DigestKey::new(&[0; 32]),
+            // A call that is not made reveals nothing.
+            placeholders: Arc::new(Placeholders::none(clock.clone(), ids.clone())),
         };
         let deps = UpstreamDeps::new(clock.clone(), ids, Arc::new(|text: &str| text.to_owned()))?;
         let upstreams = UpstreamSet::start([], deps);

@@ -39,6 +39,9 @@ pub(crate) struct Made {
     pub(crate) call: CallId,
     /// What policy masks in the result.
     pub(crate) redact: Vec<String>,
+    /// The placeholders whose values the upstream got.
+    #[serde(default)]
+    pub(crate) revealed: Vec<Arc<str>>,
     /// How much of the result the agent gets.
     #[serde(default)]
     pub(crate) max_result_bytes: Option<u64>,

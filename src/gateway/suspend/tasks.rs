@@ -16,9 +16,12 @@ use crate::gateway::{
     labelled::AllPassed,
     later::{DecidedOn, may_answer_recorded, withheld},
     measures::Measures,
+    output,
+    placeholders::caller_of,
     reach::{Labels, Reach, unkept},
     relay::{Relay, Relaying, Sampling},
     request::own_session,
+    result_rules::ResultRules,
     server_requests::price_sampled,
     shape,
     suspend::{
@@ -33,14 +36,18 @@ use crate::{
     clock::Clock,
     cost::SizeCell,
     evidence::{TaskEnd, task_ended},
-    model::{CallKind, Outcome, RpcError, code, pointer::Pointer, text},
+    model::{AgentId, CallKind, Outcome, RpcError, code, pointer::Pointer, text},
     policy::Constraints,
     redaction::Entry,
+    redaction::Tokenized,
     store::Store,
     upstream::Era,
 };
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
+
+/// Said where values cannot be looked up or kept for placeholders.
+const VAULT_AWAY: &str = "the vault of `tokenize` does not answer: ask for the task again later";
 
 /// Answers requests about calls that became tasks.
 pub(crate) struct Tasks {
@@ -116,18 +123,28 @@ impl Tasks {
         let settings = in_force.config.upstreams.get(&made.upstream).ok_or_else(not_found)?;
         let agent = request.principal.agent().ok_or_else(not_found)?.clone();
         let session = own_session(&request.session, &request.principal, request.client.era());
-        let reach = Reach::outside(in_force, agent, session, made.workflow.clone(), made.trace);
+        let reach = Reach::outside(in_force, agent.clone(), session, made.workflow.clone(), made.trace);
         // What it was decided on is not known here: `bring_answers` goes by its record.
         let decided_on = DecidedOn { labels: self.labels.clone(), reach: reach.clone(), facts: None };
         let relay = Relay::new(Relaying {
+            revealed: self.revealed_in(in_force, &agent, &made).await?,
             redact: redact.clone(),
             sampling: match made.no_sampling {
                 true => Sampling::Refused("for which a limit on its call's cost has nothing left"),
                 false => Sampling::Free,
             },
-            ..Relaying::of(&client_handle, &target, in_force, settings.timeout, decided_on)
+            ..Relaying::of(
+                (&agent, &self.measures),
+                &client_handle,
+                &target,
+                in_force,
+                settings.timeout,
+                decided_on,
+            )
         });
-        let mut params = Map::from_iter([("taskId".to_owned(), Value::String(made.own.clone()))]);
+        let mut rules = relay.result_rules();
+        let mut params = Map::new();
+        params.insert("taskId".to_owned(), Value::String(made.own.clone()));
         let ended_here =
             self.bring_answers(in_force, &request, &made, (&relay, &reach, &target), &mut params).await?;
         let brought = params.contains_key("inputResponses");
@@ -150,7 +167,13 @@ impl Tasks {
                 strip_reserved(&mut result);
                 match request.verb {
                     TaskVerb::Get => self
-                        .shown_task(in_force, &relay, &target, (&constraints, reserved), &mut result)
+                        .shown_task(
+                            (in_force, &mut rules),
+                            &relay,
+                            &target,
+                            (&constraints, reserved),
+                            &mut result,
+                        )
                         .await
                         .map(|came| {
                             entry = came;
@@ -162,10 +185,11 @@ impl Tasks {
             Err(mut error) => {
                 edits::strip_reserved_error(&mut error);
                 entry =
-                    self.measures.limit_error(in_force, &mut error, &constraints, &target, reserved).entry;
+                    self.measures.limit_error(&mut rules, &mut error, &constraints, &target, reserved).entry;
                 Err(without_pages(error))
             }
         };
+        let reply = self.keep_minted(in_force, &mut rules, reply).await;
         // They stand before anybody sees what brings them.
         let reply = self.labels.let_through(&in_force.policies, &reach, &entry.reached).await.and(reply);
         let ended = reply.as_ref().ok().and_then(|task| task.get("status")).and_then(Value::as_str);
@@ -201,7 +225,7 @@ impl Tasks {
         };
         let asks = now.get("status").and_then(Value::as_str) == Some("input_required");
         let asked = if asks { relay.label_all(&mut now).await? } else { AllPassed::new() };
-        let responses = relay.bring(responses, &asked)?;
+        let responses = relay.bring(responses, &asked).await?;
         if !responses.is_empty() {
             self.may_answer(in_force, reach, made).await?;
         }
@@ -229,10 +253,31 @@ impl Tasks {
         }
     }
 
+    /// The values that the upstream got for placeholders, as long as the vault has them: they come back as those.
+    async fn revealed_in(
+        &self,
+        in_force: &InForce,
+        agent: &AgentId,
+        made: &Made,
+    ) -> Result<Vec<Tokenized>, RpcError> {
+        let caller = caller_of(&in_force.policies, agent);
+        let known = self.measures.placeholders.look_up(&in_force.config, made.revealed.clone(), &caller);
+        known.await.map_err(|_| RpcError::new(code::INTERNAL_ERROR, VAULT_AWAY))
+    }
+
+    /// The reply, once the values are kept for which the agent is about to get placeholders.
+    async fn keep_minted(&self, in_force: &InForce, rules: &mut ResultRules, reply: CallReply) -> CallReply {
+        let minted = std::mem::take(&mut rules.minted);
+        match self.measures.placeholders.keep(&in_force.config, minted).await {
+            Ok(()) => reply,
+            Err(_) => Err(RpcError::new(code::INTERNAL_ERROR, VAULT_AWAY)),
+        }
+    }
+
     /// Holds a task's state to the rules for results and questions, and says what it is labelled with.
     async fn shown_task(
         &self,
-        in_force: &Arc<InForce>,
+        (in_force, rules): (&Arc<InForce>, &mut ResultRules),
         relay: &Relay,
         target: &Target,
         (constraints, reserved): (&Constraints, Option<Reserved>),
@@ -256,20 +301,23 @@ impl Tasks {
             let mut told = RpcError::new(code, message);
             told.data = error.get("data").cloned();
             edits::strip_reserved_error(&mut told);
-            let limited = self.measures.limit_error(in_force, &mut told, constraints, target, reserved);
+            let limited = self.measures.limit_error(rules, &mut told, constraints, target, reserved);
             (json!(without_pages(told)), limited.entry)
         });
         let unlimited = Constraints::default();
         let place = (target, None, Era::Modern);
-        let mut entry = self.measures.limit_result(in_force, task, &unlimited, place, None).entry;
+        let mut entry = self.measures.limit_result(rules, task, &unlimited, place, None).entry;
         let map = task.as_object_mut().ok_or_else(malformed)?;
         map.insert("status".to_owned(), Value::String(status));
         if let Some(mut result) = result {
             shape::list_content(CallKind::Tool, &mut result);
             in_force.catalog.cap_pages(target.upstream(), &mut result);
             in_force.catalog.alias_links(target.upstream(), &mut result);
+            if let Some(breach) = output::breach_here(in_force, target, &result) {
+                breach.refuse(&mut result);
+            }
             let place = (target, target.declared(), Era::Modern);
-            let limited = self.measures.limit_result(in_force, &mut result, constraints, place, reserved);
+            let limited = self.measures.limit_result(rules, &mut result, constraints, place, reserved);
             entry.join(limited.entry);
             map.insert("result".to_owned(), result);
         }

@@ -41,6 +41,7 @@ mod terms;
 mod trees;
 mod tx;
 mod usage;
+mod vault;
 mod verify;
 mod watch;
 mod writer;
@@ -190,6 +191,7 @@ pub struct EmbeddedStore {
     watcher: JoinHandle<()>,
     patrol: Arc<Mutex<patrol::Patrol>>,
     patroller: JoinHandle<()>,
+    vault: vault::EmbeddedVault,
 }
 
 /// An admission on its way to the caller. Where the caller has left, the grant is taken back: nobody

@@ -14,7 +14,7 @@ use super::{
     queue::Queue,
     readers::Readers,
     terms::{locked, remedied},
-    verify, watch,
+    vault, verify, watch,
     writer::{self, Held, Writer, WriterLock},
 };
 use crate::{
@@ -107,6 +107,7 @@ pub(super) fn open(
         watcher,
         patrol,
         patroller,
+        vault: vault::EmbeddedVault::beside(path),
     }))
 }
 

@@ -22,7 +22,7 @@ use crate::{
         ApprovalUpdate, AskLimits, Asked, BudgetReset, BudgetUsage, ChainReport, EventLine, EventQuery,
         GrantEnd, GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Register, RegisterChange,
         RegisterEntry, Requirement, ResetCounter, Settlement, StandingGrant, Store, StoreError, StoreFuture,
-        TreeAnswer, TreePath,
+        TreeAnswer, TreePath, Vault,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -302,6 +302,10 @@ impl Store for EmbeddedStore {
             read.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
         }
         .boxed()
+    }
+
+    fn vault(&self) -> Option<Arc<dyn Vault>> {
+        Some(Arc::new(self.vault.clone()))
     }
 
     fn keep(&self, kept: Kept) -> StoreFuture<'_, ()> {

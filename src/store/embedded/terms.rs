@@ -23,3 +23,11 @@ pub(super) fn locked(path: &Path, error: JournalError) -> StoreError {
         JournalError::Full | JournalError::Failed { .. } | JournalError::Damaged(_) => error.into(),
     }
 }
+
+/// What a file of the store's own says.
+pub(super) fn io(error: &std::io::Error) -> StoreError {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => StoreError::Full,
+        _ => StoreError::Failed(error.to_string()),
+    }
+}

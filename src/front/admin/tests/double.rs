@@ -111,6 +111,7 @@ fn files() -> CheckedFiles {
         trust_annotations: false,
         trust_cost: false,
         pins: Default::default(),
+        output_schema: crate::config::OutputCheck::Lint,
         tools: Default::default(),
     };
     let config = Config {
@@ -145,6 +146,7 @@ fn files() -> CheckedFiles {
             path: "/srv/.tollgate/tollgate.db".into(),
             durability: Durability::Commit,
             retention: None,
+            vault: crate::config::VaultConfig::default(),
         },
         audit: crate::config::AuditConfig::default(),
         deliveries: Vec::new(),

@@ -1,0 +1,41 @@
+//! The port of the vault of `tokenize`: the only place where a raw value is kept, encrypted, until nobody has used it for a while.
+
+use super::StoreFuture;
+use crate::{config::VaultConfig, redaction::Tokenized};
+use jiff::Timestamp;
+use std::{fmt, sync::Arc};
+
+/// What a rotation did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VaultRotation {
+    /// Values that are encrypted under the new key now.
+    pub values: u64,
+    /// The number of the new key.
+    pub key: u32,
+    /// The keys are encrypted with `vault_key`.
+    pub is_wrapped: bool,
+}
+
+/// Keeps the values behind placeholders, for all processes on one store. Nothing is made before the first value is kept.
+pub trait Vault: Send + Sync + fmt::Debug {
+    /// What holds from now on.
+    fn configure(&self, settings: VaultConfig);
+
+    /// Keeps values, all or none. One that is there already counts as used. `fresh` becomes the first key where there is none.
+    fn put(&self, tokens: Vec<Tokenized>, now: Timestamp, fresh: [u8; 32]) -> StoreFuture<'_, ()>;
+
+    /// Those of the placeholders that are kept for one of these scopes. What is not there, somebody else's, or too old is left
+    /// out: nobody can tell which.
+    fn get(
+        &self,
+        placeholders: Vec<Arc<str>>,
+        scopes: Vec<Arc<str>>,
+        now: Timestamp,
+    ) -> StoreFuture<'_, Vec<Tokenized>>;
+
+    /// Encrypts everything under a new key, and forgets the old ones. None: nothing was ever kept.
+    fn rotate(&self, now: Timestamp, fresh: [u8; 32]) -> StoreFuture<'_, Option<VaultRotation>>;
+
+    /// Removes what is too old, and says how many values went.
+    fn retire(&self, now: Timestamp) -> StoreFuture<'_, u64>;
+}

@@ -1,0 +1,313 @@
+//! `tokenize`: the agent sees a placeholder, a permitted upstream gets the value, and nobody else does (SPEC 7; R41, R42).
+
+use crate::harness::*;
+use serde_json::{Value, json};
+use std::{path::Path, process::Stdio};
+use tollgate::model::EventType;
+
+const MAIL: &str = "grace.hopper@navy-secret.example.org";
+/// What only its place makes sensitive.
+const NOTE: &str = "prefers \"quiet\" rooms & tea";
+
+/// `up` is where values come from; `mail` may have them, `web` may not.
+const RULES: &str = "=== authority.yaml
+capabilities:
+  all: { tools: [\"*\"], prompts: [\"*\"], resources: [\"**\"] }
+agents:
+  ada: { owner: tests, tenant: acme, operator: alice, attended: true, capabilities: [all], keys: [\"{ada}\"] }
+  eve: { owner: tests, tenant: acme, operator: alice, attended: true, capabilities: [all], keys: [\"{eve}\"] }
+people:
+  alice: { keys: [\"{alice}\"], groups: [leads], roles: [approver] }
+  dan: { keys: [\"{dan}\"], roles: [admin] }
+=== data.yaml
+rules:
+  - { id: mails, detectors: [email], on: [{ upstream: up }], results: tokenize, permitted: [{ upstream: mail }] }
+  - { id: notes, pointers: [/note], on: [{ upstream: up }], results: tokenize, permitted: [{ upstream: mail }] }
+  - { id: cards, detectors: [card], on: [{ upstream: up }], results: tokenize, scope: tenant, permitted: [{ upstream: mail }] }
+  - { id: out, detectors: [phone], arguments: tokenize, permitted: [{ upstream: mail }] }
+=== where.yaml
+name: where
+description: Mail goes to the navy
+on: [{ tool: mail__send }]
+rules:
+  - { id: inside, condition: \"has(args.to) && !glob(args.to, '*navy-secret.example.org')\", decision: DENY }
+";
+
+async fn world() -> World {
+    let mut send = tool("send");
+    send["inputSchema"] = json!({"type": "object", "properties": {"to": {"type": "string", "format": "email", "maxLength": 60}}});
+    let mail = Scripted::with(vec![send, tool("list")], false).await;
+    let web = Scripted::with(vec![tool("post")], true).await;
+    let servers = "
+[upstreams.mail]
+url = \"{mail}\"
+[upstreams.web]
+url = \"{web}\"
+"
+    .to_owned();
+    World::start(Setup {
+        files: RULES.to_owned(),
+        gateway: "approval_wait = \"200ms\"\nformats = \"assert\"".to_owned(),
+        servers,
+        more: vec![("mail", mail), ("web", web)],
+        ..Setup::default()
+    })
+    .await
+}
+
+impl World {
+    fn other(&self, name: &str) -> &Scripted {
+        &self.more.iter().find(|(known, _)| *known == name).unwrap().1
+    }
+}
+
+/// No file of the data folder holds a value.
+fn holds_no(dir: &Path, value: &str) -> usize {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            seen += holds_no(&path, value);
+        } else if let Ok(bytes) = std::fs::read(&path) {
+            seen += 1;
+            let found = bytes.windows(value.len()).any(|window| window == value.as_bytes());
+            assert!(!found, "{value} stands in {}", path.display());
+        }
+    }
+    seen
+}
+
+/// What an agent is shown of a result in which the values stand.
+async fn learned(world: &World, client: &Client) -> (String, String) {
+    world.up.results(json!({
+        "content": [{"type": "text", "text": json!({"mail": MAIL, "note": NOTE}).to_string()}],
+        "structuredContent": {"mail": MAIL, "note": NOTE},
+    }));
+    let reply = client.call("up__echo", json!({})).await;
+    let shown = reply.ok()["structuredContent"].clone();
+    assert_eq!(serde_json::from_str::<Value>(reply.text()).unwrap(), shown, "both are the same");
+    let text = |name: &str| shown[name].as_str().unwrap().to_owned();
+    assert!(
+        text("mail").starts_with("[token:email:") && text("note").starts_with("[token:pointer:"),
+        "{shown}"
+    );
+    (text("mail"), text("note"))
+}
+
+/// R41, R42: the value goes to whom the rule permits, wherever its placeholder stands, is decided on as what it is, and stands in
+/// no record.
+#[tokio::test]
+async fn a_permitted_upstream_gets_the_value_and_nobody_else() {
+    let world = world().await;
+    for ada in [world.modern("ada"), world.legacy("ada").await] {
+        let (mail, note) = learned(&world, &ada).await;
+        let again = learned(&world, &ada).await;
+        assert_eq!((&again.0, &again.1), (&mail, &note), "it stays the same");
+        let before = world.other("mail").count();
+        // The schema's `format` and the rule's condition see the value.
+        ada.call("mail__send", json!({"to": mail})).await.ok();
+        let inner = json!({"cc": [mail], "why": note}).to_string();
+        let nested = json!({"to": mail, "body": format!("dear {mail}, you said {note}."), "payload": inner, mail.as_str(): 1});
+        let reply = ada.call("mail__send", nested).await;
+        let sent = world.other("mail").calls().pop().unwrap().arguments().clone();
+        assert_eq!(world.other("mail").count(), before + 2);
+        assert_eq!((&sent["to"], &sent[MAIL]), (&json!(MAIL), &json!(1)));
+        assert_eq!(sent["body"], format!("dear {MAIL}, you said {NOTE}."));
+        let payload: Value = serde_json::from_str(sent["payload"].as_str().unwrap()).unwrap();
+        assert_eq!(payload, json!({"cc": [MAIL], "why": NOTE}), "a value adds nothing to what it is in");
+        // The upstream echoes what it got; the agent sees placeholders all the same.
+        assert!(
+            !reply.body.to_string().contains("hopper") && !reply.text().contains("quiet"),
+            "{:#}",
+            reply.body
+        );
+        let echoed = reply.echoed();
+        assert_eq!(
+            (&echoed["to"], &echoed["payload"]),
+            (&json!(mail), &json!(json!({"cc": [mail], "why": note}).to_string()))
+        );
+        // Another upstream gets the placeholder, and so does everything beside the arguments.
+        ada.call("web__post", json!({"to": mail, "text": format!("see {note}")})).await;
+        let posted = world.other("web").calls().pop().unwrap().arguments().clone();
+        assert_eq!(posted, json!({"to": mail, "text": format!("see {note}")}));
+        // An error of the upstream that repeats a value.
+        world.other("mail").script(|seen| {
+            let told =
+                format!("no mailbox {}", seen.arguments()["to"].as_str().unwrap_or_default().to_uppercase());
+            (seen.method() == "tools/call").then(|| answer(error(seen, -32050, &told)))
+        });
+        let failed = ada.call("mail__send", json!({"to": mail})).await;
+        assert_eq!(failed.error()["message"], format!("no mailbox {mail}"));
+        world.other("mail").behaves();
+    }
+    let settled = world.until_settled(1).await;
+    assert!(settled.iter().any(|event| event.draft.detail.as_ref().unwrap()["revealed"].is_array()));
+    let decisions = world.events().await;
+    let revealing = decisions.iter().rfind(|event| {
+        event.draft.event_type == EventType::AgentDecision
+            && event.draft.tool.as_deref() == Some("mail__send")
+    });
+    let event = serde_json::to_value(revealing.unwrap()).unwrap();
+    assert_eq!(event["metadata"], json!({"sensitivity_level": "confidential", "redacted": true}));
+    let whole = serde_json::to_string(&world.events().await).unwrap();
+    assert!(!whole.contains("hopper") && !whole.contains("quiet"), "I5");
+    for value in [MAIL, "quiet", "hopper"] {
+        assert!(holds_no(&world.dir.join("data"), value) > 3);
+    }
+}
+
+/// The confused deputy: a placeholder is worth nothing to another agent, nor is one that was guessed; one of a tenant's is shared.
+#[tokio::test]
+async fn no_agent_uses_anothers_placeholder() {
+    let world = world().await;
+    let (ada, eve) = (world.modern("ada"), world.modern("eve"));
+    let (mail, note) = learned(&world, &ada).await;
+    // The upstream in between stores it for both.
+    let sent = async |agent: &Client, arguments: Value| {
+        agent.call("mail__list", arguments).await.ok();
+        world.other("mail").calls().pop().unwrap().arguments().clone()
+    };
+    let given = json!({"a": mail, "b": [format!("x {note}")]});
+    assert_eq!(sent(&eve, given.clone()).await, given);
+    let guessed = format!("[token:email:{}]", "0".repeat(32));
+    assert_eq!(sent(&ada, json!({"a": guessed})).await, json!({"a": guessed}));
+    let renamed = mail.replace("email", "phone");
+    assert_eq!(sent(&ada, json!({"a": renamed})).await, json!({"a": renamed}));
+    assert_eq!(sent(&ada, given).await, json!({"a": MAIL, "b": [format!("x {NOTE}")]}));
+    // Eve has her own for the same value.
+    let (own, _) = learned(&world, &eve).await;
+    assert_ne!(own, mail);
+    assert_eq!(sent(&eve, json!({"a": own})).await, json!({"a": MAIL}));
+    assert_eq!(sent(&ada, json!({"a": own})).await, json!({"a": own}));
+    // `scope: tenant`, and a number that is one again.
+    world.up.results(json!({"content": [], "structuredContent": {"card": 4_111_111_111_111_111_u64}}));
+    let shown = ada.call("up__echo", json!({})).await.ok()["structuredContent"]["card"].clone();
+    assert_eq!(sent(&eve, json!({"card": shown})).await, json!({"card": 4_111_111_111_111_111_u64}));
+}
+
+/// A rule that tokenizes arguments: what is not permitted gets a placeholder, and may hand it back.
+#[tokio::test]
+async fn arguments_are_tokenized_on_their_way() {
+    let world = world().await;
+    let ada = world.modern("ada");
+    let phone = "+49 30 901820123";
+    ada.call("web__post", json!({"call": phone})).await;
+    let posted = world.other("web").calls().pop().unwrap().arguments()["call"].clone();
+    assert!(posted.as_str().unwrap().starts_with("[token:phone:"), "{posted}");
+    ada.call("mail__list", json!({"call": phone})).await.ok();
+    assert_eq!(world.other("mail").calls().pop().unwrap().arguments()["call"], phone);
+    ada.call("mail__list", json!({"call": posted})).await.ok();
+    assert_eq!(world.other("mail").calls().pop().unwrap().arguments()["call"], phone);
+}
+
+/// Prompts, resources, what an upstream tells on the way, and what a client answers it.
+#[tokio::test]
+async fn values_are_handled_wherever_they_flow() {
+    let world = world().await;
+    let ada = world.legacy("ada").await;
+    let (mail, _) = learned(&world, &ada).await;
+    world.up.script(|seen| {
+        let result = match seen.method() {
+            "resources/read" => {
+                json!({"contents": [{"uri": seen.body["params"]["uri"], "text": format!("of {MAIL}")}]})
+            }
+            "prompts/get" => {
+                json!({"messages": [{"role": "user", "content": {"type": "text", "text": MAIL}}]})
+            }
+            "completion/complete" => json!({"completion": {"values": [MAIL]}}),
+            _ => return None,
+        };
+        Some(answer(json_reply(seen, &result)))
+    });
+    // Each upstream lists one of that name.
+    let mut texts = Vec::new();
+    for uri in ada.names("resources/list", "resources").await {
+        let read = ada.request("resources/read", json!({"uri": uri})).await;
+        texts.push(read.ok()["contents"][0]["text"].clone());
+    }
+    assert!(texts.contains(&json!(format!("of {mail}"))), "{texts:?}");
+    let prompt = ada.request("prompts/get", json!({"name": "up__short"})).await;
+    assert_eq!(prompt.ok()["messages"][0]["content"]["text"], mail);
+    let completion =
+        json!({"ref": {"type": "ref/prompt", "name": "up__short"}, "argument": {"name": "x", "value": ""}});
+    let completed = ada.request("completion/complete", completion).await;
+    assert_eq!(completed.ok()["completion"]["values"][0], mail);
+    // A prompt of a permitted upstream gets the value.
+    let params = json!({"name": "mail__short", "arguments": {"who": mail}});
+    let prompt = ada.request("prompts/get", params).await;
+    let seen = world.other("mail").calls().pop().unwrap();
+    assert_eq!(seen.body["params"]["arguments"]["who"], MAIL);
+    assert!(!prompt.body.to_string().contains("hopper"), "{:#}", prompt.body);
+}
+
+/// Two gateways on one store, a rotation by command between them, and a start again.
+#[tokio::test]
+async fn processes_share_the_vault_and_its_keys_are_rotated() {
+    let world = world().await;
+    let ada = world.modern("ada");
+    let (mail, _) = learned(&world, &ada).await;
+    let second = world.second().await;
+    let there = Client::modern(&world.http, &second.mcp, "ada", json!({}));
+    let sent = async |client: &Client| {
+        client.call("mail__list", json!({"a": mail})).await.ok();
+        world.other("mail").calls().pop().unwrap().arguments()["a"].clone()
+    };
+    assert_eq!(sent(&there).await, MAIL);
+    let rotate = async || {
+        let command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args(["--config", world.dir.join("servers.toml").to_str().unwrap(), "store", "rotate-key"])
+            .stdin(Stdio::null())
+            .output();
+        let said = soon(command).await.unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        String::from_utf8(said.stdout).unwrap()
+    };
+    let keys = || std::fs::read_to_string(world.dir.join("data/tollgate.vault-keys")).unwrap();
+    let before = keys();
+    let said = rotate().await;
+    assert!(said.contains("2 values are encrypted under key 2"), "{said}");
+    assert_ne!(keys(), before);
+    assert_eq!(sent(&ada).await, MAIL);
+    assert_eq!(sent(&there).await, MAIL);
+    assert_eq!(learned(&world, &ada).await.0, mail, "placeholders stay what they were");
+    world.until_event(|event| event.draft.action.as_deref() == Some("vault_key_rotated")).await;
+    drop((second, there));
+    let third = world.second().await;
+    let there = Client::modern(&world.http, &third.mcp, "ada", json!({}));
+    assert_eq!(sent(&there).await, MAIL);
+    // Where the vault cannot be read the call is refused, and a result is masked.
+    std::fs::remove_file(world.dir.join("data/tollgate.vault-keys")).unwrap();
+    let fourth = world.second().await;
+    let there = Client::modern(&world.http, &fourth.mcp, "ada", json!({}));
+    let calls = world.other("mail").count();
+    let refused = there.call("mail__list", json!({"a": mail})).await;
+    assert_eq!((refused.word(), refused.decision()["policy_id"].as_str()), ("deny", Some("data")));
+    assert!(refused.text().contains("the vault of `tokenize` does not answer"), "{}", refused.text());
+    assert_eq!(world.other("mail").count(), calls);
+    world.up.results(text_result(&format!("to a new one: other.{MAIL}")));
+    let masked = there.call("up__echo", json!({})).await;
+    assert!(masked.text().starts_with("to a new one: [redacted:email:"), "{}", masked.text());
+}
+
+/// A bundle that no longer permits it, or lacks the rule, gives nobody the value.
+#[tokio::test]
+async fn the_bundle_in_force_says_who_may_have_a_value() {
+    let world = world().await;
+    let ada = world.modern("ada");
+    let (mail, _) = learned(&world, &ada).await;
+    let sent = async |tool: &str, at: &str| {
+        ada.call(tool, json!({"a": mail})).await;
+        world.other(at).calls().pop().unwrap().arguments()["a"].clone()
+    };
+    assert_eq!(sent("mail__list", "mail").await, MAIL);
+    let moved = RULES.replace(
+        "results: tokenize, permitted: [{ upstream: mail }] }\n  - { id: notes",
+        "results: tokenize, permitted: [{ upstream: web }] }\n  - { id: notes",
+    );
+    world.reload(&moved).await;
+    assert_eq!(sent("mail__list", "mail").await, json!(mail));
+    assert_eq!(sent("web__post", "web").await, MAIL);
+    world.reload(&RULES.replace("id: mails", "id: others")).await;
+    assert_eq!(sent("mail__list", "mail").await, json!(mail));
+    assert_eq!(sent("web__post", "web").await, json!(mail));
+}
