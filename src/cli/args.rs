@@ -1,5 +1,6 @@
 //! What can be typed: the commands, their flags, and the help that teaches them.
 
+mod approvals;
 mod audit;
 mod dead_letters;
 mod freezes;
@@ -8,8 +9,10 @@ mod labels;
 mod manual;
 mod policy;
 mod report;
+mod servers;
 mod store;
 
+pub(crate) use approvals::*;
 pub(crate) use audit::*;
 pub(crate) use dead_letters::*;
 pub(crate) use freezes::*;
@@ -18,6 +21,7 @@ pub(crate) use labels::*;
 pub(crate) use manual::*;
 pub(crate) use policy::*;
 pub(crate) use report::*;
+pub(crate) use servers::*;
 pub(crate) use store::*;
 
 use crate::{
@@ -310,28 +314,6 @@ pub(crate) struct CheckArgs {
     pub(crate) json: JsonFlag,
 }
 
-/// `tollgate audit verify`.
-#[derive(Debug, Args)]
-pub(crate) struct VerifyArgs {
-    /// Check this export of JSON lines in place of the store; `-` is standard input
-    #[arg(long, value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// The export holds what a filter found: missing records are counted, and no error
-    #[arg(long, requires = "file")]
-    pub(crate) part: bool,
-    /// Also hold the record against this checkpoint, kept elsewhere; may be given more than once
-    #[arg(long, value_name = "FILE", conflicts_with = "file")]
-    pub(crate) checkpoint: Vec<PathBuf>,
-    /// Check this proof (`tollgate audit prove`) and nothing else; `-` is standard input. Needs --vkey, and no store
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "checkpoint"], requires = "vkey")]
-    pub(crate) proof: Option<PathBuf>,
-    /// A verifier key whose signatures count, as `tollgate audit checkpoint --vkey` prints it; may be given more than once
-    #[arg(long, value_name = "KEY")]
-    pub(crate) vkey: Vec<String>,
-    #[command(flatten)]
-    pub(crate) json: JsonFlag,
-}
-
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -367,54 +349,6 @@ pub(crate) struct StdioArgs {
     pub(crate) agent: AgentId,
     #[command(flatten)]
     pub(crate) run: RunArgs,
-}
-
-/// `approvals …`
-#[derive(Debug, Subcommand)]
-pub(crate) enum ApprovalsCommand {
-    /// List approvals, newest first
-    List {
-        /// Only these states; may be given more than once
-        #[arg(long, value_name = "STATUS", value_parser = status)]
-        status: Vec<ApprovalStatus>,
-        /// At most so many
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        limit: u32,
-        #[command(flatten)]
-        json: JsonFlag,
-    },
-    /// Show one approval: who wants what, why it was stopped, what it costs, who decided
-    Show {
-        /// Its id
-        id: String,
-        #[command(flatten)]
-        json: JsonFlag,
-    },
-    /// Show what waits now, and every ask and every decision as it comes, until Ctrl-C
-    Watch {
-        /// One JSON object a line: the approval as `show --json` has it
-        #[command(flatten)]
-        json: JsonFlag,
-    },
-    /// Approve one; needs TOLLGATE_KEY of a person who may
-    Approve(ApproveArgs),
-    /// Reject one; needs TOLLGATE_KEY of a person who may
-    Reject(DecideArgs),
-}
-
-/// `approvals approve|reject`
-#[derive(Debug, Args)]
-pub(crate) struct DecideArgs {
-    /// Its id
-    pub(crate) id: String,
-    /// Why; kept in the record
-    #[arg(long)]
-    pub(crate) comment: Option<String>,
-    /// What shows that the call is right, where the rule asks for evidence: a ticket, a link
-    #[arg(long)]
-    pub(crate) evidence: Option<String>,
-    #[command(flatten)]
-    pub(crate) json: JsonFlag,
 }
 
 /// `agents …`
@@ -522,64 +456,6 @@ pub(crate) fn agent_name(name: &str) -> Result<String, String> {
     }
     Err("expected a letter, then at most 63 letters, digits, `-`, `_` or `.`".to_owned())
 }
-
-/// `servers …`
-#[derive(Debug, Subcommand)]
-pub(crate) enum ServersCommand {
-    /// Connect to every server and list how it stands
-    List(JsonFlag),
-    /// Connect to one server and print what it offers, and what the scan finds in it
-    Inspect {
-        /// The name of its table in servers.toml
-        name: String,
-        #[command(flatten)]
-        json: JsonFlag,
-    },
-    /// Show what servers list that is not as it was pinned
-    #[command(after_help = PINS_HELP)]
-    Diff {
-        /// The name of its table in servers.toml; all servers without
-        name: Option<String>,
-        #[command(flatten)]
-        json: JsonFlag,
-    },
-    /// Accept what a server lists now, so that agents can use it (needs TOLLGATE_KEY of an admin)
-    #[command(after_help = PINS_HELP)]
-    Accept {
-        /// The name of its table in servers.toml
-        name: String,
-        /// Only this tool, prompt or template: its own name, or its name in lists
-        #[arg(long = "tool", value_name = "NAME")]
-        item: Option<String>,
-        /// Only if it still is what `servers diff` showed
-        #[arg(long, value_name = "SHA256")]
-        fingerprint: Option<String>,
-        #[command(flatten)]
-        json: JsonFlag,
-    },
-    /// Pin everything that servers list as it is now
-    #[command(after_help = PINS_HELP)]
-    Pin {
-        /// The name of its table in servers.toml; all servers without
-        name: Option<String>,
-        #[command(flatten)]
-        json: JsonFlag,
-    },
-}
-
-const PINS_HELP: &str = "\
-What a server lists is pinned when Tollgate sees it first. From then on a tool, prompt or template that is not what it was is \
-quarantined: agents neither see it nor can call it, in every process, until a person accepts it. The server's other tools go on.
-
-Examples:
-  tollgate servers diff
-  tollgate servers diff bank --json
-  TOLLGATE_KEY=… tollgate servers accept bank --tool pay
-  TOLLGATE_KEY=… tollgate servers accept bank
-  tollgate servers pin bank
-
-`pin` without a key pins what has no pin yet; to replace pins takes the key of an admin. In servers.toml, `new_tools` of a server \
-says what becomes of what appears later (hidden, ask, listed), and `findings` of what the scan finds (tell, alert, quarantine).";
 
 /// `budget …`
 #[derive(Debug, Subcommand)]

@@ -153,6 +153,7 @@ pub(super) struct ToolSearch {
 
 impl ToolSearch {
     /// A call of [`FIND`]: looks through what this agent may use, and calls no upstream.
+    // Long: a search is decided, recorded and answered like a call, without one
     pub(crate) async fn find_tools(
         &self,
         in_force: &Arc<InForce>,

@@ -31,6 +31,7 @@ const DATA: &str = "data.yaml";
 const MAX_REPEATS: u32 = 20;
 
 /// Compiles a bundle. The set is there exactly where no problem is an error.
+// Long: one part of the bundle after the other
 pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>, Problems) {
     let mut sorted: Vec<&SourceFile> = files.iter().filter(|f| is_bundle_file(&f.name)).collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));

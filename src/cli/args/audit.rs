@@ -105,6 +105,28 @@ Examples:
     },
 }
 
+/// `tollgate audit verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Check this export of JSON lines in place of the store; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// The export holds what a filter found: missing records are counted, and no error
+    #[arg(long, requires = "file")]
+    pub(crate) part: bool,
+    /// Also hold the record against this checkpoint, kept elsewhere; may be given more than once
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    pub(crate) checkpoint: Vec<PathBuf>,
+    /// Check this proof (`tollgate audit prove`) and nothing else; `-` is standard input. Needs --vkey, and no store
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "checkpoint"], requires = "vkey")]
+    pub(crate) proof: Option<PathBuf>,
+    /// A verifier key whose signatures count, as `tollgate audit checkpoint --vkey` prints it; may be given more than once
+    #[arg(long, value_name = "KEY")]
+    pub(crate) vkey: Vec<String>,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
+}
+
 /// `audit checkpoint`
 #[derive(Debug, Args)]
 pub(crate) struct CheckpointArgs {

@@ -268,6 +268,7 @@ budgets:
 ";
 
 /// The files of policies/, by name.
+// Long: the texts of the files that it writes
 pub(super) fn policies(
     upstreams: &[Upstream],
     (agent, agent_digest): (&str, &str),

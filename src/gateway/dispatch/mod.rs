@@ -58,6 +58,7 @@ pub(crate) struct Dispatcher {
 
 impl Dispatcher {
     /// Makes the call and settles it, to its end; `gone` says that the caller no longer waits.
+    // Long: what a permitted call takes apart is put together again for its end
     pub(crate) async fn dispatch(
         &self,
         permit: Permit,

@@ -97,6 +97,7 @@ impl Tasks {
         }
     }
 
+    // Long: one request about a task, from its handle to its reply
     async fn made_task(
         &self,
         in_force: &Arc<InForce>,
