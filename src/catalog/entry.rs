@@ -5,7 +5,7 @@ use crate::{
     config::AppsConfig,
     cost::ToolPrice,
     evidence::ResolvedTool,
-    model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, pointer::Pointer},
+    model::{Fingerprint, ToolTraits, UpstreamName, pointer::Pointer},
     pinning::{HeldWhy, Observed, Standing, form},
     upstream::Listing,
 };

@@ -2,8 +2,8 @@
 
 use super::{
     AdminConfig, AuthConfig, CatalogMode, CheckConfig, Config, Durability, Formats, GatewayConfig,
-    LabelTerms, MetaKey, RejectedAsks, SecretUrl, StoreConfig, TlsConfig, Unchecked, VaultConfig,
-    WebhookConfig, audit, contain, delivery,
+    LabelTerms, MetaKey, RejectedAsks, StoreConfig, TlsConfig, Unchecked, VaultConfig, WebhookConfig, audit,
+    contain, delivery,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
     jwt, secret_url, signed, upstreams,

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     cost::ToolPrice,
-    model::{MicroUsd, UpstreamName},
+    model::UpstreamName,
     pinning::{NewItems, OnFindings, PinSettings},
     policy::{
         read::{

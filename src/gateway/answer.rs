@@ -198,11 +198,6 @@ pub(crate) struct Limited {
     pub(crate) entry: Entry,
 }
 
-/// Whether an upstream is believed where it says that its data is public.
-pub(crate) fn is_trusted(in_force: &InForce, place: &Place<'_>) -> bool {
-    in_force.config.upstreams.get(place.upstream).is_some_and(|upstream| upstream.trust_annotations)
-}
-
 /// An upstream's error under the same data rules as its results.
 fn redact_error(rules: &mut ResultRules, error: &mut RpcError, target: &Target, redact: &[Pointer]) -> Entry {
     let told = json!({"message": error.message, "data": error.data});

@@ -3,7 +3,6 @@
 
 use super::{
     InForce,
-    answer::is_trusted,
     labelled::{self, AllPassed, Passed, Renamed},
     later::DecidedOn,
     measures::Measures,

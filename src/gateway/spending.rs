@@ -11,7 +11,7 @@ use crate::{
     admission::window::word,
     clock::Clock,
     cost::{BudgetWindow, BudgetZone, Estimate},
-    decision::{ApprovalRequirement, Limits, decide},
+    decision::Limits,
     model::{AgentId, MicroUsd, PolicyId},
     policy::Facts,
     store::{BudgetUsage, Store},

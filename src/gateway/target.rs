@@ -4,7 +4,7 @@ use crate::{
     catalog::{ItemEntry, ToolEntry, ToolSchema},
     cost::ToolPrice,
     evidence::ITEM_TRAITS,
-    model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, pointer::Pointer},
+    model::{Fingerprint, ToolTraits, UpstreamName, pointer::Pointer},
     redaction::{Claims, DataRules, Place},
 };
 use serde_json::Value;

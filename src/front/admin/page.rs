@@ -35,6 +35,7 @@ const MODULES: &[(&str, &str)] = &[
     ("dom.js", include_str!("page/dom.js")),
     ("exact.js", include_str!("page/exact.js")),
     ("explain.js", include_str!("page/explain.js")),
+    ("deadletters.js", include_str!("page/deadletters.js")),
     ("freeze.js", include_str!("page/freeze.js")),
     ("giving.js", include_str!("page/giving.js")),
     ("grants.js", include_str!("page/grants.js")),

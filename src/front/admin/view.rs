@@ -6,7 +6,6 @@ use crate::{
     audit::ApprovalReport,
     catalog::{Catalog, Seen, ToolEntry},
     config::{Config, DisabledUpstream, Isolation, UpstreamConfig, UpstreamTransport},
-    cost::{BudgetAction, BudgetScope, BudgetWindow},
     model::{ApprovalStatus, Glob, PersonId, UpstreamName, UriPattern},
     pinning::{ItemKind, Standing},
     policy::{Agent, Approver, Authority, Capability, ChannelKind, Person, Policy, PolicyBody, PolicySet},

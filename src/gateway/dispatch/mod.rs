@@ -28,10 +28,9 @@ use super::{
 };
 use crate::{
     clock::{Clock, IdSource},
-    model::{AgentId, CallKind, Decision, UpstreamName, code},
+    model::{CallKind, Decision, UpstreamName, code},
     offload::Offload,
     policy::Constraints,
-    redaction::Tokenized,
     store::Store,
     upstream::{CallRelay as _, Era, Upstream},
 };

@@ -2,6 +2,7 @@
 
 import { api, onSignOut } from "./api.js";
 import * as budgets from "./budgets.js";
+import * as deadletters from "./deadletters.js";
 import { formInFront } from "./detail.js";
 import { $, announce, FIELDS, notice, typing } from "./dom.js";
 import { parse } from "./exact.js";
@@ -28,6 +29,7 @@ const VIEWS = {
   explain: { title: "Explain a decision", roles: explain.ROLES, section: "explain", open: explain.open },
   policies: { title: "Policies", roles: READERS, section: "policies", open: policies.open },
   spend: { title: "Spend", roles: READERS, section: "spend", open: spend.open },
+  deadletters: { title: "Dead letters", roles: deadletters.ROLES, section: "deadletters", open: deadletters.open },
   freeze: { title: "Freeze", roles: READERS, section: "freeze", open: freeze.open },
   quarantine: { title: "Quarantine", roles: READERS, section: "quarantine", open: pins.open },
 };
@@ -150,7 +152,7 @@ function leave(why) {
   Object.assign(state, { key: null, me: null, view: "pending", agents: new Map(), policies: new Map() });
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   forgetAll();
-  for (const view of [budgets, explain, freeze, grants, pins, policies, spend]) view.clear();
+  for (const view of [budgets, deadletters, explain, freeze, grants, pins, policies, spend]) view.clear();
   for (const { section } of Object.values(VIEWS)) $(section).hidden = true;
   for (const id of ["environment", "nav", "who"]) $(id).hidden = true;
   $("login").hidden = false;
@@ -333,6 +335,7 @@ document.addEventListener("keydown", (event) => {
     o: () => show("policies"),
     s: () => show("spend"),
     f: () => show("freeze"),
+    d: () => show("deadletters"),
     q: () => show("quarantine"),
     "?": () => $("help").showModal(),
     ...(isInbox ? ofInbox : {}),
