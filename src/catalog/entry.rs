@@ -190,6 +190,8 @@ pub struct HeldItems {
     pub resources: BTreeMap<Arc<str>, (Arc<ItemEntry>, HeldReason)>,
     /// Templates, by their text.
     pub templates: BTreeMap<Arc<str>, (Arc<ItemEntry>, HeldReason)>,
+    /// Skills, by the canonical URI of their `SKILL.md`: nothing in their folders is served.
+    pub skills: BTreeMap<Arc<str>, (Arc<SkillEntry>, HeldReason)>,
 }
 
 /// An item as it is listed.
@@ -209,6 +211,7 @@ pub(super) enum Source {
     Prompt(Arc<Listing>, usize),
     Resource(Arc<Listing>, usize),
     Template(Arc<Listing>, usize),
+    Skill(Arc<Listing>, usize),
     Instructions(Arc<str>),
 }
 
@@ -220,6 +223,7 @@ impl Source {
             Self::Prompt(listing, at) => (&listing.prompts, at),
             Self::Resource(listing, at) => (&listing.resources, at),
             Self::Template(listing, at) => (&listing.templates, at),
+            Self::Skill(listing, at) => (&listing.skills, at),
             Self::Instructions(text) => return Cow::Owned(json!({"instructions": text})),
         };
         items.get(*at).map_or(Cow::Owned(Value::Null), Cow::Borrowed)

@@ -45,6 +45,7 @@ impl<'s> Places<'s> {
             (ItemKind::Prompt, &listing.prompts),
             (ItemKind::Resource, &listing.resources),
             (ItemKind::Template, &listing.templates),
+            (ItemKind::Skill, &listing.skills),
         ] {
             for (place, item) in items.iter().enumerate() {
                 if let Some(name) = pinning::own_name(kind, item) {
@@ -64,7 +65,7 @@ impl<'s> Places<'s> {
             ItemKind::Resource => Source::Resource(listing, at()?),
             ItemKind::Template => Source::Template(listing, at()?),
             ItemKind::Instructions => Source::Instructions(self.state.instructions.as_deref()?.into()),
-            ItemKind::Skill => return None,
+            ItemKind::Skill => Source::Skill(listing, at()?),
         })
     }
 }
@@ -114,7 +115,13 @@ fn named(catalog: &Catalog) -> Vec<Named> {
             exposed: item.listed.clone(),
         })
     });
-    tools.chain(items).collect()
+    let skills = catalog.skills.values().map(|skill| Named {
+        kind: ItemKind::Skill,
+        upstream: skill.upstream.clone(),
+        own: skill.entry.own_name.clone(),
+        exposed: skill.uri.clone(),
+    });
+    tools.chain(items).chain(skills).collect()
 }
 
 /// By what is listed is judged.
@@ -232,7 +239,9 @@ impl Judge<'_> {
             ItemKind::Prompt => unaccepted(&mut catalog.prompts, item),
             ItemKind::Resource => unaccepted(&mut catalog.resources, item),
             ItemKind::Template => unaccepted(&mut catalog.templates, item),
-            ItemKind::Instructions | ItemKind::Skill => {}
+            // Whoever may read its files may read them: what is asked about is used, and a skill is only read.
+            ItemKind::Skill => hold(catalog, item, Some(HeldWhy::New)),
+            ItemKind::Instructions => {}
         }
     }
 }
@@ -256,7 +265,12 @@ fn hold(catalog: &mut Catalog, item: &Observed, why: HeldReason) {
         ItemKind::Prompt => take(&mut catalog.prompts, &mut held.prompts, item, why),
         ItemKind::Resource => take(&mut catalog.resources, &mut held.resources, item, why),
         ItemKind::Template => take(&mut catalog.templates, &mut held.templates, item, why),
-        ItemKind::Instructions | ItemKind::Skill => {}
+        ItemKind::Skill => {
+            if let Some((uri, skill)) = catalog.skills.remove_entry(&item.exposed) {
+                held.skills.insert(uri, (skill, why));
+            }
+        }
+        ItemKind::Instructions => {}
     }
 }
 

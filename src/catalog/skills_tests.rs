@@ -206,3 +206,32 @@ fn a_skill_too_many_is_withheld() {
         catalog.withheld
     );
 }
+
+/// R92: a skill that is not what was accepted is not listed, and nothing in its folder can be read; others go on.
+#[test]
+fn a_changed_skill_is_held() {
+    let config = config(vec![upstream("a", "a")]);
+    let listing = |files: &[&str]| {
+        skills(&[skill("skill://acme/refunds", files), skill("skill://acme/mail", &["m.md"])])
+    };
+    let mut builder = CatalogBuilder::default();
+    builder.pins = Some(std::sync::Arc::default());
+    let first = builder.build(&config, &[state("a", Health::Up, listing(&["x.md"]))]);
+    assert!(first.skills.is_empty(), "not before the store has them");
+    builder.pins = Some(super::tests::pinned(&first));
+    let known = builder.build(&config, &[state("a", Health::Up, listing(&["x.md"]))]);
+    assert_eq!(uris(&view(&known, &["**"])), ["skill://acme/mail/SKILL.md", "skill://acme/refunds/SKILL.md"]);
+    let changed = builder.build(&config, &[state("a", Health::Up, listing(&["y.md"]))]);
+    let whole = view(&changed, &["**"]);
+    assert_eq!(uris(&whole), ["skill://acme/mail/SKILL.md"]);
+    assert!(read(&whole, "skill://acme/mail/m.md").is_some());
+    for file in ["SKILL.md", "x.md", "y.md"] {
+        let uri = format!("skill://acme/refunds/{file}");
+        assert_eq!(read(&whole, &uri), None, "{file}");
+        assert!(whole.held(crate::model::CallKind::Resource, &uri, None).is_some(), "{file}");
+        // Out of scope nothing tells that there is one.
+        let other = view(&changed, &["skill://acme/mail/**"]);
+        assert!(other.held(crate::model::CallKind::Resource, &uri, None).is_none(), "{file}");
+    }
+    assert!(changed.withheld.iter().any(|told| told.contains("is quarantined")), "{:?}", changed.withheld);
+}

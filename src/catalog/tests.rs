@@ -618,7 +618,7 @@ fn a_page_is_its_own_upstreams() {
 }
 
 /// What is pinned of the items that a catalog has seen.
-fn pinned(catalog: &Catalog) -> Arc<crate::pinning::Book> {
+pub(super) fn pinned(catalog: &Catalog) -> Arc<crate::pinning::Book> {
     let now = "2026-01-01T00:00:00Z".parse().unwrap();
     let observed: Vec<_> = catalog.seen.iter().map(|seen| seen.item.clone()).collect();
     let form = |item: &crate::pinning::Observed| {

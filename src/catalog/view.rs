@@ -64,6 +64,7 @@ struct Held {
     prompts: HashMap<Arc<str>, (HeldReason, Arc<[CapabilityId]>)>,
     resources: HashMap<Arc<str>, (HeldReason, Arc<[CapabilityId]>)>,
     templates: Vec<(Arc<ItemEntry>, HeldReason)>,
+    skills: Vec<(Arc<SkillEntry>, HeldReason)>,
 }
 
 /// The SHA-256 of each of a view's lists.
@@ -176,6 +177,7 @@ impl View {
             held.resources.extend(covering(&covers).map(|ids| (name.clone(), (*why, ids))));
         }
         held.templates.extend(catalog.held.templates.values().cloned());
+        held.skills.extend(catalog.held.skills.values().cloned());
         self.held = held;
     }
 
@@ -190,7 +192,9 @@ impl View {
             CallKind::Prompt => of(&self.held.prompts, name),
             CallKind::Resource => {
                 let uri = Uri::parse(name).ok()?;
-                of(&self.held.resources, uri.as_str()).or_else(|| self.held_template(&uri, narrow))
+                of(&self.held.resources, uri.as_str())
+                    .or_else(|| self.held_skill(&uri, narrow))
+                    .or_else(|| self.held_template(&uri, narrow))
             }
         }
     }
@@ -199,6 +203,23 @@ impl View {
     pub fn tool_in_flight(&self, name: &str) -> Option<Arc<ToolEntry>> {
         let served = self.tools.get(name).map(|covered| &covered.entry);
         served.or_else(|| self.held.entries.get(name)).cloned()
+    }
+
+    /// The same of what lies in the folder of a skill that is not served.
+    fn held_skill(&self, uri: &Uri, narrow: Option<&[CapabilityId]>) -> Option<HeldReason> {
+        let (_, why) = self.in_held_skill(uri.as_str())?;
+        let granted = ids(&self.capabilities, |c| {
+            c.resources.iter().any(|pattern| pattern.grants(uri.as_str(), false))
+        });
+        let in_scope = granted.iter().any(|id| narrow.is_none_or(|narrow| narrow.contains(id)));
+        in_scope.then_some(*why)
+    }
+
+    /// The skill that is not served in whose folder this lies, and in that of no other skill within it.
+    fn in_held_skill(&self, uri: &str) -> Option<&(Arc<SkillEntry>, HeldReason)> {
+        let served = skills::holding(self.skills.iter(), uri).map_or(0, |skill| skill.root.len());
+        let held = self.held.skills.iter().filter(|(skill, _)| uri.starts_with(&skill.root));
+        held.max_by_key(|(skill, _)| skill.root.len()).filter(|(skill, _)| skill.root.len() > served)
     }
 
     /// The same of what a template that is not served stands for.
@@ -290,6 +311,9 @@ impl View {
             Err(wrong) if wrong.is_not_absolute() => return Ok(None),
             read => read?,
         };
+        if self.in_held_skill(uri.as_str()).is_some() {
+            return Ok(None);
+        }
         let skill = skills::holding(self.skills.iter(), uri.as_str());
         if skill.is_some_and(|skill| !skill.has(uri.as_str())) {
             return Ok(None);

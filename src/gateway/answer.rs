@@ -10,7 +10,7 @@ use crate::{
     cost::{Encoding, Tokenizer},
     model::{MicroUsd, RpcError, TraceId, pointer::Pointer},
     policy::Constraints,
-    redaction::{Entry, Outbound, Place},
+    redaction::{Entry, Outbound},
     upstream::Era,
 };
 use serde_json::{Value, json};
