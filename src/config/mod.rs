@@ -1,5 +1,6 @@
 //! servers.toml: raw image (unknown keys refused) → resolved and cross-checked with the bundle.
 
+mod allowed;
 mod apps;
 mod argument;
 mod audit;
@@ -29,6 +30,7 @@ mod zones;
 #[cfg(test)]
 mod tests;
 
+pub use allowed::{AppsConfig, Asks, ContainConfig, CpuLimit};
 pub use argument::secret as secret_in_argument;
 pub(crate) use contain::own_within;
 pub use contain::{contain_place, contained};

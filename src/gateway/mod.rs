@@ -48,6 +48,7 @@ mod reach;
 mod refusal;
 mod refused;
 mod relay;
+mod relaying;
 mod repeats;
 mod request;
 mod request_state;

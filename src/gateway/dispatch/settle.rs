@@ -50,6 +50,7 @@ pub(super) struct Settling {
 
 impl Dispatcher {
     /// Settles the call, and gives the reply.
+    // Long: what a call came to, put together for its record, its budgets and its agent
     pub(super) fn settle(
         &self,
         settling: Settling,
