@@ -45,7 +45,7 @@ async fn loop_alerts(world: &World) -> Vec<Value> {
 #[tokio::test]
 async fn nearly_identical_calls_are_stopped_in_all_processes() {
     let (world, clock) = world("similar: { count: 6, window: 60s }").await;
-    let other = world.second().await;
+    let other = Gate::start(&world.dir, Some(clock.clone()), None).await;
     let here = world.modern("ada");
     let there = Client::modern(&world.http, &other.mcp, "ada", json!({}));
     for n in 0..6 {
