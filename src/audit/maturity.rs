@@ -87,7 +87,8 @@ fn all<'n>(names: impl Iterator<Item = (&'n str, bool)>, what: &str) -> (bool, S
     match lacking.len() {
         0 => (count > 0, format!("{count} {what}")),
         more if more > shown => {
-            (false, format!("not {} and {} more", lacking[..shown].join(", "), more - shown))
+            lacking.truncate(shown);
+            (false, format!("not {} and {} more", lacking.join(", "), more - shown))
         }
         _ => (false, format!("not {}", lacking.join(", "))),
     }

@@ -153,7 +153,7 @@ pub(crate) fn origin(text: &str) -> Option<(&str, bool, String, Option<u16>)> {
             && label.len() <= 63
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
-    let good = host.len() <= 253 && host.split('.').all(label) && !(wild && !host.contains('.'));
+    let good = host.len() <= 253 && host.split('.').all(label) && (!wild || host.contains('.'));
     good.then(|| (scheme, wild, host.to_ascii_lowercase(), port))
 }
 

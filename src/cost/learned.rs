@@ -160,13 +160,16 @@ impl Generations {
     }
 }
 
+/// The sizes in one band, by agent.
+type BandSizes = Vec<(Arc<str>, RecentSizes)>;
+
 /// What is known of one tool.
 #[derive(Clone, Debug, Default)]
 struct ToolSizes {
     /// The mean of an older version, in tokens.
     mean: Option<u64>,
     /// By band, in order; agents in the order in which they were heard of last.
-    bands: Vec<(u8, Vec<(Arc<str>, RecentSizes)>)>,
+    bands: Vec<(u8, BandSizes)>,
 }
 
 impl ToolSizes {

@@ -122,7 +122,7 @@ impl Answered {
             Err(error) => {
                 let mut told = json!({"message": error.message, "data": error.data});
                 unmint(&mut told, minted);
-                error.message = told["message"].as_str().unwrap_or_default().to_owned();
+                error.message = told.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
                 error.data = told.get("data").filter(|data| !data.is_null()).cloned();
             }
         }

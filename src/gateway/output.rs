@@ -168,10 +168,13 @@ fn breach_of(in_force: &InForce, target: &Target, look: Look) -> Option<Breach> 
     Some(Breach { setting, sentence })
 }
 
+/// When the last alert was, and how many results broke the schema since.
+type LastAlert = (Duration, u64);
+
 /// When there was an alert about each tool, so that one that never keeps to its schema fills no record.
 #[derive(Default)]
 pub(crate) struct OutputAlerts {
-    last: Mutex<HashMap<(UpstreamName, Arc<str>), (Duration, u64)>>,
+    last: Mutex<HashMap<(UpstreamName, Arc<str>), LastAlert>>,
 }
 
 impl OutputAlerts {

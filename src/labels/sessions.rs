@@ -127,7 +127,6 @@ mod tests {
         // What a person took away counts again once it comes again.
         let after = |second| sessions.of(&ann, &"1".into(), Some(at(second))).count();
         assert_eq!((after(0), after(1)), (2, 0));
-        let mut sessions = sessions;
         sessions.raise(&ann, &"1".into(), labels.iter().take(1), at(2));
         assert_eq!(sessions.of(&ann, &"1".into(), Some(at(1))).collect::<Vec<_>>(), [&labels[0]]);
     }

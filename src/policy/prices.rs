@@ -52,9 +52,7 @@ pub fn tool_price(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Too
     let map = fields(node, key, PRICE_KEYS, report)?;
     let base = map.read("base_usd", report, money);
     let max = map.read("max_usd", report, money);
-    let per = map.read("per", report, |node, key, report| {
-        list_of(node, key, report, |item, key, report| price_part(item, key, report))
-    });
+    let per = map.read("per", report, |node, key, report| list_of(node, key, report, price_part));
     if map.lacks("base_usd") && map.lacks("per") {
         report.error(map.at, "the price has neither an amount nor a formula", "`base_usd`, `per`, or both");
     }

@@ -388,7 +388,13 @@ mod tests {
             assert!(Note::parse(&bad).is_err(), "{bad:?}");
         }
         let key = signer().verifier().to_string();
-        for bad in ["", "a+b", "a+b+c", &key.replace("tollgate", "tollgat"), &key[..key.len() - 4]] {
+        for bad in [
+            "",
+            "a+b",
+            "a+b+c",
+            &key.replace("tollgate", "tollgat"),
+            key.get(..key.len() - 4).unwrap_or_default(),
+        ] {
             assert!(VerifierKey::parse(bad).is_err(), "{bad:?}");
         }
         assert!(Signer::new("a name", [1; 32]).is_err());

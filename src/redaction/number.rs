@@ -142,10 +142,10 @@ fn number_at(bytes: &[u8], groups: &[Group]) -> Option<(Kind, usize)> {
             bsn.or_else(|| found(Kind::PT_NIF, 1, b"", nif).filter(|_| named(bytes, first.start, NIF)))
         }
         11 => eleven(bytes, groups),
-        13 => found(Kind::CH_AHV, 1, b"", ahv).or_else(|| named_card()),
+        13 => found(Kind::CH_AHV, 1, b"", ahv).or_else(&named_card),
         15 => found(Kind::CARD, 1, b"", card).or_else(|| found(Kind::FR_NIR, 1, b"", nir)),
         17 if matches!(next, Some(b'X' | b'x')) => resident_with_letter(bytes, groups),
-        18 => found(Kind::CN_RESIDENT_ID, 1, b"", resident).or_else(|| named_card()),
+        18 => found(Kind::CN_RESIDENT_ID, 1, b"", resident).or_else(&named_card),
         14 | 16 => found(Kind::CARD, 1, b"", card),
         17 | 19 => named_card(),
         _ => None,

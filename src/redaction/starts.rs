@@ -5,13 +5,16 @@ use super::shapes::Shape;
 use regex_syntax::hir::literal::Extractor;
 use std::collections::BTreeMap;
 
+/// What follows a pair of first bytes, and what it begins.
+type Rests = Vec<(Box<[u8]>, Shape)>;
+
 /// The beginnings that are looked for.
 #[derive(Clone, Debug)]
 pub(super) struct Starts {
     /// A bit for each pair of first bytes.
     pairs: Box<[u64]>,
     /// The rest by pair; specific ones first, as they are listed.
-    by_pair: BTreeMap<[u8; 2], Vec<(Box<[u8]>, Shape)>>,
+    by_pair: BTreeMap<[u8; 2], Rests>,
 }
 
 fn slot(pair: [u8; 2]) -> (usize, u64) {

@@ -336,9 +336,10 @@ impl Tallying {
                 );
                 let agent = agent.as_deref().unwrap_or(NONE);
                 for rates in [&mut self.rates, named(&mut self.agents, agent)] {
-                    rates[now].calls += if fresh { calls } else { 0 };
-                    rates[now].denied += denied;
-                    rates[now].lacking += if lacking { calls } else { 0 };
+                    let Some(rate) = rates.get_mut(now) else { continue };
+                    rate.calls += if fresh { calls } else { 0 };
+                    rate.denied += denied;
+                    rate.lacking += if lacking { calls } else { 0 };
                 }
                 if !is_now {
                     return;
@@ -379,8 +380,9 @@ impl Tallying {
 
     fn ended(&mut self, call: &CallId, outcome: Outcome, now: usize, agent: &str) {
         for rates in [&mut self.rates, named(&mut self.agents, agent)] {
-            rates[now].ended += 1;
-            rates[now].failed += u64::from(outcome != Outcome::Succeeded);
+            let Some(rate) = rates.get_mut(now) else { continue };
+            rate.ended += 1;
+            rate.failed += u64::from(outcome != Outcome::Succeeded);
         }
         if self.open.remove(call).is_some() {
             match outcome {

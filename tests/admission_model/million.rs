@@ -146,8 +146,7 @@ impl Run {
         let fits = budgets
             .iter()
             .enumerate()
-            .map(|(at, budget)| within(budget, self.stands(Self::counter(at, key), starts[at]), need))
-            .fold(true, |all, fits| all && fits);
+            .all(|(at, budget)| within(budget, self.stands(Self::counter(at, key), starts[at]), need));
         let effects = match outcome {
             Outcome::Granted(effects) => effects,
             Outcome::Refused { refusal, .. } => {

@@ -284,11 +284,26 @@ pub(crate) const ERRORS: &[Case] = &[
     case("no name", GATE, &[("name: production\n", "")]),
     case("no bundle.yaml", BUNDLE, &[]),
     case(
-        "kinds of loops that are misspelled, without a count, too small and too long",
+        "a kind of loop misspelled",
+        BUNDLE,
+        &[("default_decision: DENY\n", "default_decision: DENY\nloop: { similiar: { count: 5 } }\n")],
+    ),
+    case(
+        "a loop without a count",
+        BUNDLE,
+        &[("default_decision: DENY\n", "default_decision: DENY\nloop: { errors: { window: 60s } }\n")],
+    ),
+    case(
+        "a loop of one call",
+        BUNDLE,
+        &[("default_decision: DENY\n", "default_decision: DENY\nloop: { alternating: { count: 1 } }\n")],
+    ),
+    case(
+        "a loop over two hours",
         BUNDLE,
         &[(
             "default_decision: DENY\n",
-            "default_decision: DENY\nloop: { similiar: { count: 5 }, errors: { window: 60s }, alternating: { count: 1 }, fan_out: { count: 500, window: 2h } }\n",
+            "default_decision: DENY\nloop: { fan_out: { count: 500, window: 2h } }\n",
         )],
     ),
     case(
@@ -487,12 +502,19 @@ pub(crate) const ERRORS: &[Case] = &[
         &[("labels = [\"write\"]", "cost_usd = 0.1\ncost = { base_usd = 0.1 }")],
     ),
     case(
-        "a price of a tool in words",
+        "a price over all members",
         SERVERS,
-        &[(
-            "labels = [\"write\"]",
-            "cost = { per = [{ argument = \"/a/*\", unit = \"rows\", usd = \"0.1\" }] }",
-        )],
+        &[("labels = [\"write\"]", "cost = { per = [{ argument = \"/a/*\", usd = 0.1 }] }")],
+    ),
+    case(
+        "a price by a unit that is none",
+        SERVERS,
+        &[("labels = [\"write\"]", "cost = { per = [{ argument = \"/a\", unit = \"rows\", usd = 0.1 }] }")],
+    ),
+    case(
+        "a price in words",
+        SERVERS,
+        &[("labels = [\"write\"]", "cost = { per = [{ argument = \"/a\", usd = \"much\" }] }")],
     ),
     case("a list in servers.toml that is not closed", SERVERS, &[("\"/srv\"]", "\"/srv\"")]),
     case(

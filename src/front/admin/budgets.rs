@@ -73,7 +73,7 @@ fn rules(set: &PolicySet) -> Vec<Rule<'_>> {
     });
     let policies = set.policies.iter().filter_map(|policy| {
         let PolicyBody::Rulebook(book) = &policy.body else { return None };
-        (book.max_calls_per_minute.is_some() || book.max_cost_per_minute.is_some()).then(|| Rule {
+        (book.max_calls_per_minute.is_some() || book.max_cost_per_minute.is_some()).then_some(Rule {
             id: &policy.id,
             kind: "policy",
             scope: "agent",

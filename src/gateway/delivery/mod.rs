@@ -53,7 +53,7 @@ struct Line {
 /// Where lines go.
 enum Sink {
     File(FileSink),
-    Post(PostSink),
+    Post(Box<PostSink>),
     Syslog(SyslogSink),
 }
 
@@ -63,7 +63,9 @@ impl Sink {
             DeliveryTarget::File { path, max_bytes, keep } => {
                 Self::File(FileSink::new(path.clone(), *max_bytes, *keep))
             }
-            DeliveryTarget::Webhook { url, secret } => Self::Post(PostSink::new(url.clone(), secret.clone())),
+            DeliveryTarget::Webhook { url, secret } => {
+                Self::Post(Box::new(PostSink::new(url.clone(), secret.clone())))
+            }
             DeliveryTarget::Syslog { transport, address } => {
                 Self::Syslog(SyslogSink::new(*transport, address.clone()))
             }

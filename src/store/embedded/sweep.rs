@@ -209,6 +209,7 @@ mod tests {
             self.ledger.projected();
         }
 
+        #[expect(clippy::type_complexity, reason = "two tables, row by row")]
         fn rows(&self) -> (Vec<(i64, i64, i64)>, Vec<(String, String)>) {
             let mut usage =
                 self.connection.prepare("SELECT counter, start, calls FROM usage ORDER BY 1, 2").unwrap();

@@ -75,7 +75,7 @@ async fn a_value_is_for_its_scope_and_no_other() {
         assert_eq!(get(vault, &token("", "", 2), "tenant:acme").await.unwrap(), ["x@y.example"]);
     }
     holds_no(folder.path(), "grace@navy.example");
-    assert_eq!(format!("{one:?}").contains("grace"), false);
+    assert!(!format!("{one:?}").contains("grace"));
 }
 
 /// Somebody who edits the file hands no value to another agent, rule or placeholder.
