@@ -214,7 +214,7 @@ Examples:
   tollgate policy replay --trace 0af7651916cd43dd8448eb211c80319c --json"
     )]
     Policy(PolicyCommand),
-    /// What the record advises
+    /// Spend, scorecard and maturity, and what the record advises
     #[command(subcommand)]
     Report(ReportCommand),
     /// Take over an older store, go on behind a damaged record, or rotate the vault's key
@@ -250,7 +250,7 @@ Examples:
     /// The MCP servers of servers.toml, as they answer now
     #[command(subcommand)]
     Servers(ServersCommand),
-    /// What the budgets stand at
+    /// What the budgets stand at; set one back
     #[command(subcommand)]
     Budget(BudgetCommand),
     /// Print what an MCP client needs to reach Tollgate as an agent

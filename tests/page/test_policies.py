@@ -101,10 +101,13 @@ def test_policies_are_rolled_back(gateway, open_page, shot):
     expect(section.get_by_role("region", name="Policies in force")).to_contain_text("Somebody agrees")
 
 
+OF_READERS = ["Pending 0", "History", "Grants", "Budgets", "Explain", "Policies", "Spend", "Freeze", "Quarantine"]
+
+
 @pytest.mark.parametrize("person, views", [
-    ("carol", ["Pending 0", "History", "Grants", "Explain", "Policies", "Spend"]),
-    ("olga", ["Pending 0", "History", "Grants", "Explain", "Policies", "Spend"]),
-    ("root", ["Pending 0", "History", "Grants", "Explain", "Policies", "Spend"]),
+    ("carol", OF_READERS),
+    ("olga", OF_READERS),
+    ("root", [*OF_READERS[:-1], "Dead letters", OF_READERS[-1]]),
 ])
 def test_each_role_sees_what_is_its_own(gateway, open_page, person, views):
     page = open_page(person)

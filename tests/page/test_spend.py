@@ -52,7 +52,7 @@ def test_who_spent_what(gateway, open_page, shot):
     expect(rows).to_have_count(1)
     expect(rows.first).to_contain_text("writer")
     expect(rows.first).to_contain_text("12")
-    by = section.get_by_label("by ")
+    by = section.get_by_role("combobox", name="by")
     by.select_option("tool")
     expect(rows).to_have_count(2)
     expect(section).to_contain_text("demo__note_write")

@@ -35,7 +35,9 @@ agents:
   blind: { owner: tests, capabilities: [tools], keys: ["%s"] }
   part:  { owner: tests, capabilities: [main], keys: ["%s"] }
   first: { owner: tests, capabilities: [one], keys: ["%s"] }
-""" % tuple(digest(f"key-{name}") for name in ("whole", "blind", "part", "first")),
+people:
+  root: { keys: ["%s"], groups: [], roles: [admin] }
+""" % tuple(digest(f"key-{name}") for name in ("whole", "blind", "part", "first", "root")),
     "pages.yaml": """\
 name: pages
 description: What a page calls is decided like any call
@@ -165,7 +167,7 @@ def test_a_skill_out_of_scope_is_not_seen(gateway, era):
 
 @pytest.mark.parametrize("era", ERAS)
 def test_a_file_that_is_not_what_was_listed_is_withheld(gateway, folders, era):
-    """R92: digests are checked on each read; the skill is listed again, and read as it is then."""
+    """R92: digests are checked on each read. The skill is listed again, and held until a person accepts what it is then."""
 
     async def run():
         async with connected(gateway, "whole", era) as client:
@@ -179,11 +181,17 @@ def test_a_file_that_is_not_what_was_listed_is_withheld(gateway, folders, era):
                 assert changed.strip() not in str(withheld.value.error)
                 # What its server now lists arrives by itself.
                 wanted = "sha256:" + hashlib.sha256(changed.encode()).hexdigest()
-                while True:
-                    skill = (await ask(client, "skills/get", uri="skill://refunds/SKILL.md"))["skill"]
-                    if wanted in [file["digest"] for file in skill["resources"]]:
-                        break
+                while not await is_held(client):
                     await asyncio.sleep(0.05)
+                with pytest.raises(MCPError) as held:
+                    await client.read_resource(uri)
+                assert changed.strip() not in str(held.value.error)
+                done = await asyncio.to_thread(gateway.cli, "servers", "accept", "a", key="key-root")
+                assert done.returncode == 0, done.stderr
+                while await is_held(client):
+                    await asyncio.sleep(0.05)
+                skill = (await ask(client, "skills/get", uri="skill://refunds/SKILL.md"))["skill"]
+                assert wanted in [file["digest"] for file in skill["resources"]]
                 assert (await client.read_resource(uri)).contents[0].text == changed
             # What a skill does not list is none of it.
             with pytest.raises(MCPError):
@@ -196,6 +204,14 @@ def test_a_file_that_is_not_what_was_listed_is_withheld(gateway, folders, era):
         if event["event_type"] == "agent_side_effect" and "GUIDE" in (event["tool"] or "")
     ]
     assert outcomes.count("failed") == 2 and outcomes.count("succeeded") == 3, outcomes
+
+
+async def is_held(client) -> bool:
+    try:
+        await ask(client, "skills/get", uri="skill://refunds/SKILL.md")
+        return False
+    except MCPError:
+        return True
 
 
 def gateway_events(gateway):

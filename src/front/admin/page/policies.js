@@ -5,6 +5,8 @@ import { $, chip, confirm, counted, el, facts, notice, opened, shown, table, td,
 import { hasRole, state } from "./state.js";
 
 let asked = 0;
+// How the folder differs, as it stands on the page.
+let told = "null";
 
 export function clear() {
   asked += 1;
@@ -17,9 +19,22 @@ export async function open() {
   await read();
 }
 
-// Something else has come into force, or was refused.
+// Something else has come into force, or was refused. Whether the folder differs from it is known a moment later.
 export async function changed() {
-  if (state.view === "policies") await read();
+  if (state.view !== "policies") return;
+  await read();
+  again(asked, 5);
+}
+
+function again(mine, times) {
+  const isOurs = () => mine === asked && state.view === "policies" && state.me;
+  setTimeout(async () => {
+    if (!isOurs()) return;
+    const past = await api("policies/history").catch(() => null);
+    if (!isOurs()) return;
+    if (past && JSON.stringify(past.folder ?? null) !== told) await read();
+    else if (times > 1) again(mine, times - 1);
+  }, 1000);
 }
 
 async function read() {
@@ -27,6 +42,7 @@ async function read() {
   const none = (error) => ({ error });
   const [bundle, past] = await Promise.all([api("policies").catch(none), api("policies/history").catch(none)]);
   if (mine !== asked || state.view !== "policies" || !state.me) return;
+  told = JSON.stringify(past.folder ?? null);
   const hadFocus = $("policies").contains(document.activeElement);
   $("policies").replaceChildren(
     ...[

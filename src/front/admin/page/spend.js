@@ -105,9 +105,9 @@ function lines() {
   ]);
   return el(
     "section",
-    { class: "panel", "aria-label": `Spend by ${title.toLowerCase()}` },
+    { class: "panel" },
     el("h3", {}, `By ${title.toLowerCase()}`),
-    rows.length ? table(`Spend by ${title.toLowerCase()}`, [title, "Cost", "", "Calls", "Failed", "Tokens"], rows, { id: "spend-lines" }) : el("p", {}, "Nothing was spent."),
+    rows.length ? table(`Spend by ${title.toLowerCase()}`, [title, "Cost", "Share", "Calls", "Failed", "Tokens"], rows, { id: "spend-lines" }) : el("p", {}, "Nothing was spent."),
     report.truncated ? el("p", { class: "soft" }, "There are more names than are told: the rest is (others).") : null,
   );
 }
@@ -128,7 +128,7 @@ function throttles() {
   ];
   return el(
     "section",
-    { class: "panel", "aria-label": "Throttles" },
+    { class: "panel" },
     el("h3", {}, "Workflows that cost most, with a throttle for each"),
     table("Workflows that cost most", ["Workflow", "Cost", "Calls", "Busy minute", "Proposed for a minute", "Minutes above"], rows, { id: "spend-throttles" }),
     opened(`The throttles as a policy file (${report.proposal.name})`, file),
@@ -150,7 +150,7 @@ function catalog() {
   ]);
   return el(
     "section",
-    { class: "panel", "aria-label": "Lists of tools" },
+    { class: "panel" },
     el("h3", {}, "What reading the list of tools once costs"),
     table("Lists of tools", ["Agent", "Model", "List", "Tools", "Tokens", "All tools", "Cost", "At most", "Left out"], rows, { id: "spend-catalog" }),
     el("p", { class: "soft" }, "What is left out can be called all the same. Tools are taken in the order of the agent's capabilities, then by name, as long as they fit."),
@@ -172,7 +172,7 @@ function searches() {
   ]);
   return el(
     "section",
-    { class: "panel", "aria-label": "Searching for tools" },
+    { class: "panel" },
     el("h3", {}, "What searching for tools saved"),
     el("p", {}, `${whole(search.saved_tokens)} tokens in ${counted(search.tasks, "finished task", "finished tasks")}: cheaper than the whole list in ${whole(search.cheaper)}, dearer in ${whole(search.dearer)}.`),
     table("Tasks", ["Since", "Agent", "Workflow", "Calls", "Searches", "Whole list", "Searched", "Saved"], rows),
@@ -189,7 +189,7 @@ function estimates() {
   ]);
   return el(
     "section",
-    { class: "panel", "aria-label": "Estimates" },
+    { class: "panel" },
     el("h3", {}, "How far estimates of results were off"),
     table("Estimates", ["Tool", "Results", "Median", "9 of 10"], rows, { id: "spend-estimates" }),
   );
