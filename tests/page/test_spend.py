@@ -57,7 +57,7 @@ def test_who_spent_what(gateway, open_page, shot):
     expect(rows).to_have_count(2)
     expect(section).to_contain_text("demo__note_write")
     by.focus()
-    section.get_by_label("Of ").select_option("1d")
+    section.get_by_role("combobox", name="Of").select_option("1d")
     expect(rows).to_have_count(2)
     expect(section.locator("#spend-throttles tbody tr").first).to_contain_text("night")
     section.get_by_text("The throttles as a policy file").click()

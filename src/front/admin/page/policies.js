@@ -6,7 +6,7 @@ import { hasRole, state } from "./state.js";
 
 let asked = 0;
 // How the folder differs, as it stands on the page.
-let told = "null";
+let folderTold = "null";
 
 export function clear() {
   asked += 1;
@@ -32,7 +32,7 @@ function again(mine, times) {
     if (!isOurs()) return;
     const past = await api("policies/history").catch(() => null);
     if (!isOurs()) return;
-    if (past && JSON.stringify(past.folder ?? null) !== told) await read();
+    if (past && JSON.stringify(past.folder ?? null) !== folderTold) await read();
     else if (times > 1) again(mine, times - 1);
   }, 1000);
 }
@@ -42,7 +42,7 @@ async function read() {
   const none = (error) => ({ error });
   const [bundle, past] = await Promise.all([api("policies").catch(none), api("policies/history").catch(none)]);
   if (mine !== asked || state.view !== "policies" || !state.me) return;
-  told = JSON.stringify(past.folder ?? null);
+  folderTold = JSON.stringify(past.folder ?? null);
   const hadFocus = $("policies").contains(document.activeElement);
   $("policies").replaceChildren(
     ...[
