@@ -200,16 +200,18 @@ impl Answered {
             }
             let place = (&*target, target.declared(), self.era);
             limited = measures.limit_result(rules, result, constraints, place, *reserved);
-            if let Some(changed) = self.changed.take() {
-                attach_change(result, changed);
-            }
         }
         let Limited { cut, entry } = limited;
-        match ending.reply.as_ref().is_ok_and(is_task) {
+        let measured = match ending.reply.as_ref().is_ok_and(is_task) {
             // What it will be is not known yet.
             true => Measured { cut, entry, ..Measured::default() },
             false => Measured { cut, entry, ..self.measure(measures) },
+        };
+        // What Tollgate adds is neither charged nor learned from.
+        if let (Ok(result), Some(changed)) = (&mut self.ending.reply, self.changed.take()) {
+            attach_change(result, changed);
         }
+        measured
     }
 
     /// The length, the tokens and the digest of what goes to the agent.

@@ -127,6 +127,11 @@ rules:
     assert_eq!(event["detail"]["arguments"], json!({"path": "/a", "to": "/archive"}));
     assert_eq!(event["detail"]["original_arguments"], json!({"path": "/a"}));
     assert!(event.to_string().contains("up__delete"), "the tool that was asked for is recorded: {event:#}");
+    // What Tollgate tells beside the answer is neither charged nor learned from.
+    let mut upstreams = reply.body["result"].clone();
+    upstreams.as_object_mut().unwrap().remove("_meta");
+    let settled = world.last_settled().await.detail.unwrap();
+    assert!(settled["result_bytes"].as_u64().unwrap() <= upstreams.to_string().len() as u64, "{settled:#}");
 }
 
 /// A rule that sends a read elsewhere: what was decided on is what is asked for, or proposed.
