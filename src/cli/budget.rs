@@ -21,8 +21,7 @@ use std::sync::Arc;
 pub(super) async fn budget(setup: Setup, command: BudgetCommand) -> Result<(), CliError> {
     // A missing key is told before anything is opened.
     if let BudgetCommand::Reset { .. } = command {
-        setup.person().map_err(|_| CliError::AdminNeeded)?;
-        setup.admin()?;
+        setup.admin_person()?;
     }
     let store = setup.store()?;
     let done = on_store(&setup, &store, command).await;

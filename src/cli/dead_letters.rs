@@ -10,7 +10,6 @@ use crate::{
     audit::{DeadLetter, DeadLetterError, dead_letter, dead_letters, dismiss},
     model::CallId,
     outbound::Outbound,
-    policy::Role,
     redaction::display_text,
 };
 use serde_json::{Value, json};
@@ -36,7 +35,7 @@ pub(super) async fn run(setup: Setup, command: DeadLettersCommand) -> Result<(),
     let setup = &setup;
     let mut screen = Screen::new();
     if let DeadLettersCommand::Replay { id, json } = &command {
-        admin_key(setup)?;
+        setup.admin_person()?;
         let done = replay(setup, id).await?;
         if json.json {
             return screen.json(&done);
@@ -84,7 +83,7 @@ pub(super) async fn run(setup: Setup, command: DeadLettersCommand) -> Result<(),
                 Ok(())
             }
             DeadLettersCommand::Dismiss { id, reason, json } => {
-                let person = admin_key(setup)?;
+                let person = setup.admin_person()?;
                 let done = dismiss(&*store, &CallId::from(id), &person, &reason, setup.now()).await?;
                 match json.json {
                     true => screen.json(&done.form()),
@@ -97,16 +96,6 @@ pub(super) async fn run(setup: Setup, command: DeadLettersCommand) -> Result<(),
     .await;
     store.close().await;
     done
-}
-
-/// The person whose key was given, where they have the role.
-fn admin_key(setup: &Setup) -> Result<crate::model::PersonId, CliError> {
-    let person = setup.person()?.clone();
-    let known = setup.loaded.policies.authority.people.get(&person);
-    match known.is_some_and(|person| person.roles.contains(&Role::Admin)) {
-        true => Ok(person),
-        false => Err(CliError::NotEntitled { person: person.to_string(), needs: "`admin`" }),
-    }
 }
 
 fn row(one: &DeadLetter) -> Vec<String> {

@@ -10,7 +10,6 @@ use super::{
 use crate::{
     admission::{FreezeKind, FreezeTarget},
     approval::{FreezeError, Freezes, Froze, Frozen, freeze_doubt},
-    policy::Role,
     redaction::display_text,
     store::Store,
 };
@@ -126,11 +125,7 @@ fn doubt(setup: &Setup, target: &FreezeTarget) -> Option<String> {
 
 /// `unfreeze …`
 pub(super) async fn unfreeze(setup: Setup, args: UnfreezeArgs) -> Result<(), CliError> {
-    let person = setup.person()?.clone();
-    let known = setup.loaded.policies.authority.people.get(&person);
-    if !known.is_some_and(|person| person.roles.contains(&Role::Admin)) {
-        return Err(CliError::NotEntitled { person: person.to_string(), needs: "`admin`" });
-    }
+    let person = setup.admin_person()?;
     let target = target(&args.target)?;
     if target.is_none() && args.id.is_none() {
         let missing = "name what to lift: an id of `tollgate freeze list`, or --agent, --user, --tool, --upstream, --capability or --all";

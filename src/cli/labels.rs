@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 pub(super) async fn labels(setup: Setup, command: LabelsCommand) -> Result<(), CliError> {
     // A missing key is told before anything is opened.
     if let LabelsCommand::Clear { .. } = command {
-        setup.person()?;
+        setup.admin_person()?;
     }
     let store = setup.store()?;
     let done = on_store(&setup, &*store, command).await;

@@ -127,6 +127,12 @@ impl Setup {
         Err(CliError::NotEntitled { person: id.to_string(), needs: "`admin`" })
     }
 
+    /// The person whose key was given, where they may administer; the local admin does not do.
+    pub(super) fn admin_person(&self) -> Result<PersonId, CliError> {
+        let person = self.person.clone().ok_or(CliError::AdminNeeded)?;
+        self.admin().map(|()| person)
+    }
+
     /// Opens the store that `serve` and `stdio` made. A missing one is not made here: an empty answer from a store
     /// at the wrong place would look like a clean record.
     pub(super) fn store(&self) -> Result<Arc<dyn Store>, CliError> {
