@@ -421,7 +421,7 @@ fn each_step_alerts_once() {
     effects.into_iter().for_each(|effect| state.apply(effect));
     assert_eq!(alerts(refused(&state, 4)).len(), 0);
     assert_eq!(alerts(overshot(&state, &limits, NOON)).len(), 0);
-    // The next day begins anew.
+    // The next day starts from zero.
     let tomorrow = NOON + 24 * 60 * MINUTE;
     let limits = [Limit::budget(&counted, 1, tomorrow)];
     let Outcome::Granted(effects) = run(&mut state, &request(5, tomorrow, 60, &limits)) else {

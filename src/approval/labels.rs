@@ -60,7 +60,7 @@ pub async fn held_labels(store: &dyn Store, clock: &dyn Clock) -> Result<Vec<Hel
 }
 
 /// Takes all labels of a holder away, in every process within half a second, and records who did it and why. What is under
-/// way reaches it anew. Gives what stood.
+/// way reaches it again. Gives what stood.
 pub async fn clear_labels(
     store: &dyn Store,
     clock: &dyn Clock,
@@ -86,7 +86,7 @@ pub async fn clear_labels(
             }
             None => LabelSet::default(),
         };
-        // Sessions of an agent are known to their processes alone: it is noted of the agent that they begin anew.
+        // Sessions of an agent are known to their processes alone: it is noted of the agent that they start again.
         let (changed, version) = match (holder, &entry) {
             (Holder::Agent(_), entry) => {
                 let cleared =

@@ -222,22 +222,7 @@ fn throttles(screen: &mut Screen, report: &SpendReport) -> Result<(), CliError> 
         return Ok(());
     }
     screen.line("\nworkflows that cost most, with a throttle for each")?;
-    let rows: Vec<Vec<String>> = report
-        .throttles
-        .iter()
-        .map(|one| {
-            vec![
-                one.workflow.to_string(),
-                one.calls.to_string(),
-                one.cost_usd.to_string(),
-                one.busy_minute_usd.to_string(),
-                one.max_cost_per_minute_usd.to_string(),
-                one.minutes_above.to_string(),
-            ]
-        })
-        .collect();
-    let header = ["workflow", "calls", "usd", "busy minute", "proposed cap", "minutes above"];
-    screen.table(&header, &rows, "")
+    super::report::workflows(screen, &report.throttles)
 }
 
 /// Writes the proposal into a folder: beside the files of a bundle that is there, else with all files of the bundle. What is

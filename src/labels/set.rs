@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(shown(&set, 4499), ["restricted", "secret"]);
         assert_eq!(shown(&set, 4500), ["secret"]);
         assert_eq!(shown(&set, 5500), Vec::<&str>::new());
-        // It begins anew, with another first time.
+        // It starts again, with another first time.
         assert!(raise(&mut set, &["restricted"], 9000, false));
         let (_, mark) = set.standing(at(9000)).next().unwrap();
         assert_eq!((mark.since, mark.until), (at(9000), at(9000 + 4500)));

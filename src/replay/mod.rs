@@ -14,7 +14,7 @@ mod simulate;
 mod spend;
 mod traffic;
 
-pub use advice::{Advice, advise};
+pub use advice::{Advice, CostlyWorkflow, advise};
 pub use cells::{Cell, ChangedCell, changed_cells};
 pub use flips::{Compared, Example, Flip, SimulateReport, Tally};
 pub use limits::CountersOnRecord;

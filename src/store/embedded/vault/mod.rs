@@ -252,7 +252,7 @@ impl Vault for EmbeddedVault {
             State::current(&tx, ring, (&keys, settings), (now, fresh))?;
             let Some(ring) = ring.as_mut() else { return Err(failed("its keys are not there")) };
             let new = ring.add(fresh, now)?;
-            // Both lie there until the values are encrypted anew: a process that dies in between leaves them readable.
+            // Both lie there until the values are encrypted again: a process that dies in between leaves them readable.
             ring.write(&keys, settings)?;
             retire(&tx, now, settings.retention)?;
             let values = encrypt_anew(&tx, ring, new)?;
