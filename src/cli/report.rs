@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::{Clock as _, System},
-    replay::{Advice, CostlyWorkflow},
+    replay::Advice,
     store::Store,
 };
 use std::{path::Path, sync::Arc};
@@ -52,7 +52,7 @@ fn show(screen: &mut Screen, advice: &Advice) -> Result<(), CliError> {
     }
     if !advice.workflows.is_empty() {
         screen.line("\nworkflows that cost most")?;
-        workflows(screen, &advice.workflows)?;
+        spend::workflows(screen, &advice.workflows)?;
     }
     if !advice.gates.is_empty() {
         screen.line("\ngates that ask people")?;
@@ -79,23 +79,4 @@ fn show(screen: &mut Screen, advice: &Advice) -> Result<(), CliError> {
         screen.line(&format!("\n--- {}\n{}", file.name, file.text.trim_end()))?;
     }
     Ok(())
-}
-
-/// The workflows that cost most, with a throttle for each.
-pub(super) fn workflows(screen: &mut Screen, costly: &[CostlyWorkflow]) -> Result<(), CliError> {
-    let rows: Vec<Vec<String>> = costly
-        .iter()
-        .map(|one| {
-            vec![
-                one.workflow.to_string(),
-                one.calls.to_string(),
-                one.cost_usd.to_string(),
-                one.busy_minute_usd.to_string(),
-                one.max_cost_per_minute_usd.to_string(),
-                one.minutes_above.to_string(),
-            ]
-        })
-        .collect();
-    let head = ["workflow", "calls", "usd", "busy minute", "proposed cap", "minutes above"];
-    screen.table(&head, &rows, "")
 }

@@ -222,7 +222,29 @@ fn throttles(screen: &mut Screen, report: &SpendReport) -> Result<(), CliError> 
         return Ok(());
     }
     screen.line("\nworkflows that cost most, with a throttle for each")?;
-    super::report::workflows(screen, &report.throttles)
+    workflows(screen, &report.throttles)
+}
+
+/// The workflows that cost most, with a throttle for each.
+pub(super) fn workflows(
+    screen: &mut Screen,
+    costly: &[crate::replay::CostlyWorkflow],
+) -> Result<(), CliError> {
+    let rows: Vec<Vec<String>> = costly
+        .iter()
+        .map(|one| {
+            vec![
+                one.workflow.to_string(),
+                one.calls.to_string(),
+                one.cost_usd.to_string(),
+                one.busy_minute_usd.to_string(),
+                one.max_cost_per_minute_usd.to_string(),
+                one.minutes_above.to_string(),
+            ]
+        })
+        .collect();
+    let head = ["workflow", "calls", "usd", "busy minute", "proposed cap", "minutes above"];
+    screen.table(&head, &rows, "")
 }
 
 /// Writes the proposal into a folder: beside the files of a bundle that is there, else with all files of the bundle. What is
