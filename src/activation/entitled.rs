@@ -18,7 +18,7 @@ pub(super) fn clean_reason(reason: &str, in_force: &PolicySet) -> Result<String,
     if reason.chars().count() > MAX_REASON {
         return Err(OrderError::LongReason);
     }
-    Ok(in_force.data.redact_text(reason).into_owned())
+    Ok(in_force.data.said(reason, MAX_REASON).into())
 }
 
 /// Whether a person may give orders.

@@ -6,6 +6,7 @@ use crate::{
     evidence::FreezeRecord,
     model::PersonId,
     policy::{PolicySet, names::did_you_mean},
+    redaction::{DataRules, Said},
     store::{Register, RegisterChange, RegisterEntry, Store, StoreError},
 };
 use serde_json::{Value, json};
@@ -127,11 +128,10 @@ fn read(entry: &RegisterEntry) -> Option<Frozen> {
     Some(Frozen { target, freeze })
 }
 
-fn said(reason: &str) -> Result<&str, FreezeError> {
-    match reason.trim() {
-        "" => Err(FreezeError::NoReason),
-        reason if reason.chars().count() > LONGEST_REASON => Err(FreezeError::LongReason),
-        reason => Ok(reason),
+fn said(data: &DataRules, reason: &str) -> Result<Said, FreezeError> {
+    match reason.trim().chars().count() > LONGEST_REASON {
+        true => Err(FreezeError::LongReason),
+        false => Ok(data.said(reason, LONGEST_REASON)),
     }
 }
 
@@ -153,11 +153,15 @@ impl Freezes {
     /// it is.
     pub async fn freeze(
         &self,
+        data: &DataRules,
         target: FreezeTarget,
         by: Option<&PersonId>,
         reason: &str,
     ) -> Result<Froze, FreezeError> {
-        let reason = said(reason)?;
+        let reason = &said(data, reason)?;
+        if reason.is_empty() {
+            return Err(FreezeError::NoReason);
+        }
         let key = target.key();
         loop {
             if let Some(known) = self.store.register_entry(Register::Freeze, key.clone()).await?
@@ -168,7 +172,7 @@ impl Freezes {
             let since = self.clock.now();
             let digest = Sha256::digest(format!("{key} {} {reason}", since.as_nanosecond()));
             let id = format!("freeze-{}", hex::encode(digest.first_chunk::<8>().unwrap_or(&[0; 8])));
-            let freeze = Freeze { id, by: by.cloned(), reason: reason.to_owned(), since };
+            let freeze = Freeze { id, by: by.cloned(), reason: reason.to_string(), since };
             let told =
                 FreezeRecord { id: &freeze.id, kind: target.kind.as_str(), name: &target.name, by, reason };
             let change = RegisterChange::set(Register::Freeze, key.as_str(), json!(freeze)).at(0);
@@ -181,13 +185,11 @@ impl Freezes {
     /// Lifts one freeze.
     pub async fn unfreeze(
         &self,
+        data: &DataRules,
         wanted: impl Fn(&Frozen) -> bool,
-        by: &PersonId,
-        reason: &str,
+        (by, reason): (&PersonId, &str),
     ) -> Result<Frozen, FreezeError> {
-        if reason.chars().count() > LONGEST_REASON {
-            return Err(FreezeError::LongReason);
-        }
+        let reason = &said(data, reason)?;
         loop {
             let entries = self.store.register(Register::Freeze).await?;
             let mut found = entries.iter().filter_map(|entry| Some((entry, read(entry)?)));
@@ -199,7 +201,7 @@ impl Freezes {
                 kind: frozen.target.kind.as_str(),
                 name: &frozen.target.name,
                 by: Some(by),
-                reason: reason.trim(),
+                reason,
             };
             let change = RegisterChange::remove(Register::Freeze, entry.key.as_ref()).at(entry.version);
             if self.store.set(vec![change], vec![told.unfrozen(self.clock.now())]).await? {

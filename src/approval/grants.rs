@@ -300,8 +300,7 @@ impl Approvals {
         if let Some(end) = &grant.ended {
             return Err(RevokeError::Ended(end.why.phrase()));
         }
-        let reason =
-            reason.map(|reason| policies.data.redact_text(&reason).chars().take(super::MAX_TEXT).collect());
+        let reason = reason.map(|reason| policies.data.said(&reason, super::MAX_TEXT).into());
         let end =
             GrantEnd { why: GrantEndReason::Revoked, at: self.clock.now(), by: Some(person.clone()), reason };
         match self.store.end_grant(id.clone(), end).await? {

@@ -72,7 +72,7 @@ pub async fn clear_labels(
     if !known.is_some_and(|person| person.roles.contains(&Role::Admin)) {
         return Err(ClearError::Forbidden(person.clone()));
     }
-    let reason: String = policies.data.redact_text(reason.trim()).chars().take(super::MAX_TEXT).collect();
+    let reason = policies.data.said(reason, super::MAX_TEXT);
     if reason.is_empty() {
         return Err(ClearError::NoReason);
     }

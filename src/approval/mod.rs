@@ -86,10 +86,7 @@ impl Approvals {
         channel: ChannelKind,
         answer: ApprovalResponse,
     ) -> Result<ApprovalRecord, DecideError> {
-        let clean = |text: String| -> String {
-            // Masked before it is cut: half a secret is not known for one.
-            policies.data.redact_text(&text).chars().take(MAX_TEXT).collect()
-        };
+        let clean = |text: String| String::from(policies.data.said(&text, MAX_TEXT));
         let answer = ApprovalResponse {
             approve: answer.approve,
             comment: answer.comment.map(clean),

@@ -7,6 +7,7 @@
 use crate::{
     evidence::{ResolvedTool, dead_letter_handled, tools_named},
     model::{CallId, Event, EventDraft, EventType, Outcome, PersonId},
+    redaction::{DataRules, Said},
     store::{EventQuery, KeptKind, Register, RegisterChange, Store, StoreError},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -18,6 +19,8 @@ use std::collections::HashMap;
 const LOOKED_THROUGH: usize = 100_000;
 /// Records that are read at a time.
 const PAGE: usize = 1_000;
+/// The longest reason, in characters.
+const LONGEST_REASON: usize = 2_000;
 /// A replay whose call left no record for so long never happened: its process has died.
 const STALE: SignedDuration = SignedDuration::from_mins(10);
 
@@ -257,15 +260,16 @@ pub async fn dead_letter(
 pub async fn handle(
     store: &dyn Store,
     letter: &DeadLetter,
-    handled: &Handled,
+    (handled, why): (&Handled, Option<&Said>),
     call: &CallId,
 ) -> Result<bool, StoreError> {
     let told = dead_letter_handled(
         handled.at,
         (call, letter.side_effect.trace_id),
-        (&handled.status, &handled.by, handled.reason.as_deref()),
+        (&handled.status, &handled.by, why),
         handled.replay.as_ref(),
     );
+    let handled = Handled { reason: why.map(ToString::to_string), ..handled.clone() };
     let change = RegisterChange::set(Register::DeadLetter, call.as_str(), json!(handled)).at(letter.version);
     store.set(vec![change], vec![told]).await
 }
@@ -273,12 +277,12 @@ pub async fn handle(
 /// Dismisses one: nothing more is to be done about it.
 pub async fn dismiss(
     store: &dyn Store,
+    data: &DataRules,
     call: &CallId,
-    by: &PersonId,
-    reason: &str,
+    (by, reason): (&PersonId, &str),
     now: Timestamp,
 ) -> Result<DeadLetter, DeadLetterError> {
-    let reason = reason.trim();
+    let reason = data.said(reason, LONGEST_REASON);
     if reason.is_empty() {
         return Err(DeadLetterError::NoReason);
     }
@@ -289,11 +293,11 @@ pub async fn dismiss(
     let dismissed = Handled {
         status: "dismissed".to_owned(),
         by: by.clone(),
-        reason: Some(reason.chars().take(2_000).collect()),
+        reason: Some(reason.to_string()),
         at: now,
         replay: None,
     };
-    if !handle(store, &found, &dismissed, call).await? {
+    if !handle(store, &found, (&dismissed, Some(&reason)), call).await? {
         return Err(DeadLetterError::Handled("handled by somebody else meanwhile".to_owned()));
     }
     found.handled = Some(dismissed);

@@ -84,7 +84,8 @@ pub(super) async fn run(setup: Setup, command: DeadLettersCommand) -> Result<(),
             }
             DeadLettersCommand::Dismiss { id, reason, json } => {
                 let person = setup.admin_person()?;
-                let done = dismiss(&*store, &CallId::from(id), &person, &reason, setup.now()).await?;
+                let (data, call) = (&setup.loaded.policies.data, CallId::from(id));
+                let done = dismiss(&*store, data, &call, (&person, &reason), setup.now()).await?;
                 match json.json {
                     true => screen.json(&done.form()),
                     false => screen.line("dismissed"),

@@ -85,7 +85,9 @@ async fn freeze_on(setup: &Setup, store: &Arc<dyn Store>, args: &FreezeArgs) -> 
     let missing = "name what to freeze: --agent, --user, --tool, --upstream, --capability or --all";
     let target = target(&args.target)?.ok_or_else(|| CliError::Told(missing.to_owned()))?;
     let reason = args.reason.as_deref().unwrap_or_default();
-    let Froze { frozen, already } = on(setup, store).freeze(target, setup.person_given(), reason).await?;
+    let Froze { frozen, already } = on(setup, store)
+        .freeze(&setup.loaded.policies.data, target, setup.person_given(), reason)
+        .await?;
     if let Some(doubt) = doubt(setup, &frozen.target) {
         note(&doubt);
     }
@@ -137,7 +139,7 @@ pub(super) async fn unfreeze(setup: Setup, args: UnfreezeArgs) -> Result<(), Cli
         (None, target) => target.as_ref() == Some(&frozen.target),
     };
     let reason = args.reason.as_deref().unwrap_or_default();
-    let lifted = on(&setup, &store).unfreeze(wanted, &person, reason).await;
+    let lifted = on(&setup, &store).unfreeze(&setup.loaded.policies.data, wanted, (&person, reason)).await;
     store.close().await;
     let lifted = lifted?;
     let mut screen = Screen::new();

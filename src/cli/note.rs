@@ -35,9 +35,9 @@ pub(super) async fn note(setup: Setup, args: NoteArgs) -> Result<(), CliError> {
             let hint = "`tollgate audit query` lists the newest".to_owned();
             return Err(CliError::Unknown { kind: "event of trace", name: args.trace.to_string(), hint });
         }
-        let redacted = setup.loaded.policies.data.redact_text(text);
+        let redacted = setup.loaded.policies.data.said(text, LONGEST);
         let mut event = evidence::note(setup.now(), args.trace, setup.person().ok(), &redacted);
-        event.redacted = redacted != text;
+        event.redacted = *redacted != *text;
         store.record(vec![event]).await?;
         let newest =
             EventQuery { trace_id: Some(args.trace), newest_first: true, limit: 1, ..EventQuery::default() };

@@ -10,6 +10,9 @@ use super::{
 use crate::{clock::IdSource as _, evidence};
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// The longest reason, in characters.
+const LONGEST_REASON: usize = 2_000;
+
 /// Runs one of them.
 pub(super) async fn store(setup: Setup, command: StoreCommand) -> Result<(), CliError> {
     match command {
@@ -47,12 +50,13 @@ async fn accept(setup: &Setup, args: &AcceptArgs) -> Result<(), CliError> {
     };
     let person = setup.person().map_err(needs)?.clone();
     setup.admin()?;
-    if args.reason.trim().is_empty() {
+    let reason = setup.loaded.policies.data.said(&args.reason, LONGEST_REASON);
+    if reason.is_empty() {
         return Err(CliError::Told("`--reason` is empty: say why the record may go on".to_owned()));
     }
     let mut screen = Screen::new();
     let Some(problem) =
-        wiring::accept_damage(&setup.loaded.config, setup.now(), person.as_str(), &args.reason)?
+        wiring::accept_damage(&setup.loaded.config, setup.now(), person.as_str(), &reason)?
     else {
         return screen
             .line("the journal is as it was written, but for what was accepted before: nothing was done");

@@ -12,6 +12,7 @@ use crate::{
     identity::{AgentPrincipal, Principal, Proof},
     model::{AgentId, Event, EventDraft, OwnerId, Problems, SnapshotId},
     policy::{PolicySet, SourceFile, ToolFacts},
+    redaction::Said,
     replay::{Advice, Scorecard, SpendReport},
     store::{
         ChainReport, EventQuery, KeptKind, Store, StoreError,
@@ -262,7 +263,7 @@ pub(crate) fn accept_damage(
     config: &Config,
     now: Timestamp,
     person: &str,
-    reason: &str,
+    reason: &Said,
 ) -> Result<Option<String>, CliError> {
     let said = |problem: &str, places| evidence::damage_accepted(now, Some(person), reason, problem, places);
     Ok(EmbeddedStore::accept_damage(&config.store.path, &config.gateway.data_dir, &said)?)

@@ -1,6 +1,9 @@
 //! The records of budgets: alerts about calls that count on them, and counters that people set back.
 
-use crate::model::{Actor, EventDraft, EventType, PersonId, PolicyId};
+use crate::{
+    model::{Actor, EventDraft, EventType, PersonId, PolicyId},
+    redaction::Said,
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -41,7 +44,7 @@ pub struct BudgetResetRecord<'r> {
     /// `cli` or `api`.
     pub channel: &'static str,
     /// Why.
-    pub reason: &'r str,
+    pub reason: &'r Said,
     /// The window's word.
     pub window: &'r str,
     /// When the window began; none where it rolls.
@@ -58,7 +61,7 @@ impl BudgetResetRecord<'_> {
         event.actor = Actor { kind: "person".into(), role: Some("admin".into()) };
         event.action = Some("budget_reset".into());
         event.policy_id = Some(self.id.clone());
-        event.reason = Some(self.reason.into());
+        event.reason = Some((&**self.reason).into());
         event.detail = Some(json!({
             "person": self.person,
             "channel": self.channel,

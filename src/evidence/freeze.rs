@@ -1,6 +1,9 @@
 //! The records of what people do beside policies: what is frozen and let go on again, and what is done about dead letters.
 
-use crate::model::{Actor, CallId, EventDraft, EventType, PersonId, TraceId};
+use crate::{
+    model::{Actor, CallId, EventDraft, EventType, PersonId, TraceId},
+    redaction::Said,
+};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -16,7 +19,7 @@ pub struct FreezeRecord<'f> {
     /// Who acts; none: the local admin, without a key.
     pub by: Option<&'f PersonId>,
     /// Why.
-    pub reason: &'f str,
+    pub reason: &'f Said,
 }
 
 impl FreezeRecord<'_> {
@@ -45,7 +48,7 @@ impl FreezeRecord<'_> {
             _ => {}
         }
         event.action = Some("freeze".into());
-        event.reason = Some(reason.into());
+        event.reason = Some((&**reason).into());
         let name = (!name.is_empty()).then_some(name);
         event.detail = Some(json!({"freeze": id, "kind": of, "name": name, "person": by}));
         event
@@ -56,14 +59,14 @@ impl FreezeRecord<'_> {
 pub fn dead_letter_handled(
     now: Timestamp,
     (call, trace): (&CallId, Option<TraceId>),
-    (status, by, reason): (&str, &PersonId, Option<&str>),
+    (status, by, reason): (&str, &PersonId, Option<&Said>),
     replay: Option<&CallId>,
 ) -> EventDraft {
     let mut event = EventDraft::system(EventType::AdminAction, now);
     event.actor = Actor { kind: "person".into(), role: Some("admin".into()) };
     event.trace_id = trace;
     event.action = Some("dead_letter".into());
-    event.reason = reason.map(Into::into);
+    event.reason = reason.map(|reason| (&**reason).into());
     event.detail = Some(json!({"person": by, "status": status, "of": call, "replay": replay}));
     event
 }

@@ -3,6 +3,7 @@
 use crate::{
     labels::{Holder, LabelSet},
     model::{Actor, AgentId, EventDraft, EventType, PersonId, WorkflowId},
+    redaction::Said,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,13 +12,13 @@ use serde_json::{Value, json};
 pub fn labels_cleared(
     holder: &Holder,
     before: &LabelSet,
-    (person, reason): (&PersonId, &str),
+    (person, reason): (&PersonId, &Said),
     now: Timestamp,
 ) -> EventDraft {
     let mut event = EventDraft::system(EventType::AdminAction, now);
     event.actor = Actor { kind: "person".into(), role: Some("admin".into()) };
     event.action = Some("labels_cleared".into());
-    event.reason = Some(reason.into());
+    event.reason = Some((&**reason).into());
     match holder {
         Holder::Agent(id) => event.agent_id = Some(AgentId::clone(id)),
         Holder::Workflow(id) => event.workflow_id = Some(WorkflowId::clone(id)),

@@ -8,6 +8,7 @@ use crate::{
         UpstreamName,
     },
     proof::{self, Hash},
+    redaction::Said,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -88,14 +89,14 @@ pub fn index_set_aside(now: Timestamp, problem: &str, kept: &str) -> EventDraft 
     event
 }
 
-/// What somebody has to say of a trace afterwards; `text` is redacted. `by`: a person, or nobody who is named.
-pub fn note(now: Timestamp, trace: TraceId, by: Option<&PersonId>, text: &str) -> EventDraft {
+/// What somebody has to say of a trace afterwards. `by`: a person, or nobody who is named.
+pub fn note(now: Timestamp, trace: TraceId, by: Option<&PersonId>, text: &Said) -> EventDraft {
     let mut event = EventDraft::system(EventType::Note, now);
     event.trace_id = Some(trace);
     if let Some(person) = by {
         event.actor = Actor { kind: "person".into(), role: Some(person.as_str().into()) };
     }
-    event.reason = Some(text.into());
+    event.reason = Some((&**text).into());
     event
 }
 
@@ -220,7 +221,7 @@ pub fn accepts(event: &EventDraft, segment: &str, after: i64) -> bool {
 pub fn damage_accepted(
     now: Timestamp,
     person: Option<&str>,
-    reason: &str,
+    reason: &Said,
     problem: &str,
     places: Value,
 ) -> EventDraft {
@@ -229,7 +230,7 @@ pub fn damage_accepted(
         event.actor = Actor { kind: "person".into(), role: Some("admin".into()) };
     }
     event.action = Some(DAMAGE_ACCEPTED.into());
-    event.reason = Some(reason.into());
+    event.reason = Some((&**reason).into());
     event.detail = Some(json!({"person": person, "damage": problem, "places": places}));
     event
 }

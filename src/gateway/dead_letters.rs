@@ -69,7 +69,7 @@ impl Gateway {
             at: self.0.clock.now(),
             replay: Some(call_id.clone()),
         };
-        if !handle(store, &found, &claim, of).await? {
+        if !handle(store, &found, (&claim, None), of).await? {
             return Err(DeadLetterError::Handled("replayed by somebody else at this moment".to_owned()));
         }
         let call = IncomingCall {

@@ -18,6 +18,7 @@ use crate::{
         AgentId, ApprovalId, ApprovalStatus, CallId, Digest, EventDecision, EventDraft, EventType, GrantId,
         MicroUsd, Outcome, PersonId, PolicyId, TraceId,
     },
+    redaction::Said,
     proof::Hash,
 };
 use jiff::Timestamp;
@@ -473,7 +474,7 @@ pub struct ResetBy {
     /// `cli` or `api`.
     pub channel: &'static str,
     /// Why.
-    pub reason: String,
+    pub reason: Said,
 }
 
 /// One counter that was set back.

@@ -195,8 +195,7 @@ pub fn reset_of(
         let hint = did_you_mean(id, known.iter().map(|rule| rule.id.as_str()));
         return Err(ResetError::Unknown { id: short(id), hint });
     };
-    // What people write may be a secret by mistake.
-    let reason = set.data.redact_text(reason).into_owned();
+    let reason = set.data.said(reason, LONGEST_REASON);
     Ok(BudgetReset {
         id: rule.id.clone(),
         key,

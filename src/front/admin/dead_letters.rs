@@ -70,7 +70,9 @@ pub(super) async fn act(
     let id = CallId::from(id);
     match action.as_deref() {
         Some("dismiss") => {
-            let done = dismiss(&**port.store(), &id, &person, &reason, port.now()).await?;
+            let in_force = port.in_force();
+            let data = &in_force.policies.data;
+            let done = dismiss(&**port.store(), data, &id, (&person, &reason), port.now()).await?;
             Ok(Json(done.form()))
         }
         Some("replay") => Ok(Json(port.replay_dead_letter(person, id).await?)),

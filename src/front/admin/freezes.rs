@@ -54,13 +54,15 @@ pub(super) async fn freeze(
     let target = target(&members)?;
     let reason = members.text("reason")?.ok_or(FreezeError::NoReason)?;
     let person = admin.person(&*port)?;
-    let Froze { frozen, already } = port.freezes().freeze(target, Some(&person), &reason).await?;
+    let in_force = port.in_force();
+    let data = &in_force.policies.data;
+    let Froze { frozen, already } = port.freezes().freeze(data, target, Some(&person), &reason).await?;
     port.look_at_freezes().await;
     let words = frozen.target.words();
     if !already {
         tracing::warn!(freeze.id = %frozen.freeze.id, what = words, person = %person, "freeze.frozen");
     }
-    let (in_force, catalog) = (port.in_force(), port.catalog());
+    let catalog = port.catalog();
     let upstreams = in_force.config.upstreams.keys().map(|name| name.as_str());
     let tools = catalog.tools.values().map(|tool| &*tool.exposed);
     let doubt = freeze_doubt(&frozen.target, &in_force.policies, upstreams, Some(tools));
@@ -104,7 +106,9 @@ pub(super) async fn unfreeze(
 ) -> Result<Json<Value>, ApiError> {
     let reason = params::reason(query.as_deref())?.unwrap_or_default();
     let person = admin.person(&*port)?;
-    let lifted = port.freezes().unfreeze(|frozen| frozen.freeze.id == id, &person, &reason).await?;
+    let in_force = port.in_force();
+    let (data, wanted) = (&in_force.policies.data, |frozen: &Frozen| frozen.freeze.id == id);
+    let lifted = port.freezes().unfreeze(data, wanted, (&person, &reason)).await?;
     port.look_at_freezes().await;
     let words = lifted.target.words();
     tracing::warn!(freeze.id = %id, what = words, person = %person, "freeze.lifted");
