@@ -11,7 +11,7 @@ use super::{
     tool::{COMPILED_AT_ONCE, Kept, declare_objects, fault_of, fingerprint, traits},
 };
 use crate::{
-    config::{AppsConfig, Config, Formats, GatewayConfig, ToolConfig, UpstreamConfig},
+    config::{AppsConfig, Config, Formats, GatewayConfig, OutputCheck, ToolConfig, UpstreamConfig},
     model::{Fingerprint, UpstreamName, Uri, pointer::Pointer},
     pinning::{Book, NamedItem},
     redaction::{DataRules, SchemaMarks, display_text},
@@ -255,29 +255,39 @@ impl CatalogBuilder {
     }
 
     /// The schema that results are held to. None where the tool has none, or one with a fault: that is told, and agents do
-    /// not see it.
+    /// not see it. Beside it why calls are refused, where results have to be held to what cannot be used.
     fn result_schema(
         &mut self,
         catalog: &mut Catalog,
         (exposed, fingerprint): (&str, &Fingerprint),
         item: &Value,
         kept: &mut Kept,
-    ) -> Option<Arc<ToolSchema>> {
-        let output = item.get("outputSchema").filter(|schema| schema.is_object())?;
-        let known = self.outputs.get(fingerprint).cloned();
-        let schema = known.unwrap_or_else(|| {
-            // Clients assert formats.
-            let schema = self.compiled.schema(output.clone(), true);
-            kept.compile(&schema);
-            schema
-        });
-        kept.outputs.insert(fingerprint.clone(), schema.clone());
-        if let Some(fault) = fault_of(&schema) {
-            let told = format!("the outputSchema of tool `{exposed}` is not declared: {fault}");
-            catalog.withheld.push(self.told(&told, 500));
-            return None;
+        setting: OutputCheck,
+    ) -> (Option<Arc<ToolSchema>>, Option<Arc<str>>) {
+        let output = item.get("outputSchema").filter(|schema| !schema.is_null());
+        let Some(output) = output else { return (None, None) };
+        let mut found = Err("it is no object".to_owned());
+        if output.is_object() {
+            let known = self.outputs.get(fingerprint).cloned();
+            let schema = known.unwrap_or_else(|| {
+                // Clients assert formats.
+                let schema = self.compiled.schema(output.clone(), true);
+                kept.compile(&schema);
+                schema
+            });
+            kept.outputs.insert(fingerprint.clone(), schema.clone());
+            found = fault_of(&schema).map_or(Ok(schema), Err);
         }
-        Some(schema)
+        let fault = match found {
+            Ok(schema) => return (Some(schema), None),
+            Err(fault) => fault,
+        };
+        let told = self.told(&format!("the outputSchema of tool `{exposed}` is not declared: {fault}"), 500);
+        let refused = (setting == OutputCheck::Refuse).then(|| {
+            format!("{told}; calls of it are refused, because `output_schema = \"refuse\"` has its results held to that")
+        });
+        catalog.withheld.push(refused.clone().unwrap_or(told));
+        (None, refused.map(Into::into))
     }
 
     fn add_tool(
@@ -305,7 +315,7 @@ impl CatalogBuilder {
         let fingerprint = fingerprint(&upstream.name, item);
         let named = (&*exposed, &fingerprint);
         let schema = self.argument_schema(catalog, named, &input, config.formats, kept);
-        let output = self.result_schema(catalog, named, item, kept);
+        let (output, refused) = self.result_schema(catalog, named, item, kept, upstream.output_check(own));
         let mut sensitive = table.sensitive.clone();
         sensitive.extend(SchemaMarks::collect(&input));
         let traits = traits(upstream, table, item);
@@ -331,6 +341,7 @@ impl CatalogBuilder {
             expected_result_tokens: table.expected_result_tokens,
             item: shown_tool(item, &exposed, output.is_some(), upstream),
             output,
+            refused,
             fingerprint,
             unaccepted: false,
             exposed: exposed.clone(),

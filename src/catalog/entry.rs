@@ -47,6 +47,9 @@ pub struct ToolEntry {
     pub schema: Arc<ToolSchema>,
     /// What its results are declared to be, where agents are told.
     pub output: Option<Arc<ToolSchema>>,
+    /// Why each call of it is refused: what it declares of its results cannot be used, and `output_schema = "refuse"` has them
+    /// held to that.
+    pub refused: Option<Arc<str>>,
     /// Arguments mirrored into headers.
     pub param_headers: Vec<(String, Pointer)>,
     /// Its own price.

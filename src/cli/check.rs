@@ -128,6 +128,16 @@ async fn looked_at(path: &Path, mut setup: Setup, args: &CheckArgs) -> Result<Se
             Severity::Lint => setup.loaded.lints.0.push(problem),
         }
     }
+    let (catalog, _) = known::catalog(&setup.loaded.config, &setup.loaded.policies.data, &[]);
+    for why in catalog.tools.values().filter_map(|tool| tool.refused.as_deref()) {
+        setup.loaded.lints.0.push(Problem {
+            place: Place { file: path.display().to_string(), line: 0, column: 0 },
+            severity: Severity::Lint,
+            message: why.to_owned(),
+            expected: "an outputSchema that can be used, or `output_schema = \"alert\"` for the tool".to_owned(),
+            strict: true,
+        });
+    }
     for (name, reason) in silent {
         match args.smoke {
             true => wrong.push(Problem {

@@ -45,13 +45,16 @@ async fn list(setup: &Setup, json: bool) -> Result<(), CliError> {
     let states = wiring::inspect_upstreams(config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
     let servers = view::upstreams(config, &states, &setup.loaded.policies.data);
     let doubts = doubts(setup, config, &states, None);
+    let catalog = pins::catalog_of(setup, config, &states).await?;
+    let refused: Vec<String> =
+        catalog.tools.values().filter_map(|tool| tool.refused.as_deref().map(str::to_owned)).collect();
     if json {
-        return screen.json(&json!({"servers": servers, "lints": doubts}));
+        return screen.json(&json!({"servers": servers, "lints": doubts, "refused_tools": refused}));
     }
     let rows: Vec<Vec<String>> = servers.iter().map(row).collect();
     let header = ["server", "transport", "era", "tools", "resources", "prompts", "contained", "state"];
     screen.table(&header, &rows, "no servers: add [upstreams.NAME] to servers.toml")?;
-    doubts.iter().for_each(|doubt| note(doubt));
+    refused.iter().chain(&doubts).for_each(|told| note(told));
     Ok(())
 }
 

@@ -361,6 +361,13 @@ pub struct UpstreamConfig {
     pub tools: BTreeMap<String, ToolConfig>,
 }
 
+impl UpstreamConfig {
+    /// What happens to a result of a tool, by its own name, that is not what the tool declares.
+    pub fn output_check(&self, own: &str) -> OutputCheck {
+        self.tools.get(own).and_then(|tool| tool.output_schema).unwrap_or(self.output_schema)
+    }
+}
+
 /// `output_schema`: what happens to a result that is not what its tool's `outputSchema` declares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutputCheck {

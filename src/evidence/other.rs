@@ -50,6 +50,17 @@ pub fn output_alert(side_effect: &EventDraft, sentence: &str, count: u64, now: T
     event
 }
 
+/// An alert about a tool of which each call is refused, because what it declares of its results cannot be used.
+pub fn output_unusable(upstream: &UpstreamName, tool: &str, sentence: &str, now: Timestamp) -> EventDraft {
+    let mut event = EventDraft::system(EventType::Alert, now);
+    event.action = Some("output_schema".into());
+    event.upstream = Some(upstream.clone());
+    event.tool = Some(tool.into());
+    event.reason = Some(sentence.into());
+    event.detail = Some(json!({"alert": "failures"}));
+    event
+}
+
 /// Bytes that a process was writing to the journal as it ended, which nobody was told of, were cut off.
 /// `kept`: the file of the journal's folder `torn` that has them, or the beginning of them.
 pub fn torn_tail(

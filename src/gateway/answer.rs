@@ -2,7 +2,7 @@
 //! where policy changed the call.
 
 use super::{
-    InForce, copies::Copies, decided::Decided, declared::hold, edits, edits::Cut, measures::Measures,
+    InForce, blocks, copies::Copies, decided::Decided, declared::hold, edits, edits::Cut, measures::Measures,
     result_rules::ResultRules, shape, target::Target,
 };
 use crate::{
@@ -42,8 +42,7 @@ impl Measures {
                 original.get_or_insert(before);
             }
             Outbound::Blocked(reason) => {
-                let text = withheld(&reason);
-                *result = json!({"content": [{"type": "text", "text": text}], "isError": true});
+                *result = in_place(result, target, withheld(&reason));
                 return Limited { cut: false, entry };
             }
         }
@@ -66,6 +65,7 @@ impl Measures {
             }
             return Limited { cut: false, entry };
         }
+        blocks::put_right(result, target.uri());
         shape::show_structured(era, declared, result);
         let mut is_cut = false;
         let mut cut = Cut::of(declared.is_some());
@@ -144,6 +144,21 @@ pub(crate) struct Reserved {
 fn token_limits(constraints: &Constraints, reserved: Option<Reserved>) -> impl Iterator<Item = Reserved> {
     let tokenizer = Tokenizer { encoding: Encoding::O200kBase, multiplier_milli: 1000 };
     constraints.max_result_tokens.map(|tokens| Reserved { tokenizer, tokens }).into_iter().chain(reserved)
+}
+
+/// What is said in a result's place, in the form that clients read of its kind.
+fn in_place(result: &Value, target: &Target, text: String) -> Value {
+    let block = json!({"type": "text", "text": text});
+    if result.get("contents").is_some() {
+        return json!({"contents": [{"uri": target.uri().unwrap_or_default(), "mimeType": "text/plain", "text": text}]});
+    }
+    if result.get("messages").is_some() {
+        return json!({"messages": [{"role": "user", "content": block}]});
+    }
+    if result.get("completion").is_some() {
+        return json!({"completion": {"values": []}});
+    }
+    json!({"content": [block], "isError": true})
 }
 
 fn withheld(reason: &str) -> String {

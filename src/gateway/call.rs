@@ -111,7 +111,13 @@ impl Gateway {
                 }
                 // From here on it is the call of the tool that is meant.
                 match tool_search::meant(given) {
-                    Ok((name, arguments)) => (request.name, given) = (name, arguments),
+                    Ok((name, arguments)) => {
+                        (request.name, given) = (name, arguments);
+                        if tool_search::is_hidden(&in_force, &request) {
+                            let unknown = self.0.refusals.refuse_unknown(&request, &in_force, &mut asking);
+                            return Box::pin(unknown).await;
+                        }
+                    }
                     Err(wrong) => {
                         let refusal = Refusal::deny("schema", wrong);
                         let refused = self.0.refusals.refuse(&request, None, &in_force, refusal, &mut asking);

@@ -67,6 +67,14 @@ impl Fit {
     }
 }
 
+/// The refusal of a call whose result could not be held to what its tool declares.
+pub(super) fn refused_by_output(why: &str) -> Fit {
+    Fit::Refused {
+        reason: why.to_owned(),
+        advice: Some("The tool's outputSchema is at fault, not the arguments: tell whoever runs the upstream."),
+    }
+}
+
 /// What is told where better arguments would not help.
 const AT_FAULT: &str = "The tool's schema is at fault, not the arguments: tell whoever runs the upstream.";
 

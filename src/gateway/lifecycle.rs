@@ -32,7 +32,9 @@ use crate::{
     clock::{Clock, IdSource},
     config::Config,
     cost::{EstimateErrors, TokenCounter},
+    evidence::output_unusable,
     identity::Doorkeeper,
+    model::EventDraft,
     offload::Offload,
     policy::PolicySet,
     store::{Store, StoreError},
@@ -44,6 +46,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// Tools of which alerts are recorded at once.
+const MOST_ALERTS: usize = 100;
 /// How often records that are too old are looked for.
 const RETIRE: Duration = Duration::from_secs(600);
 
@@ -332,9 +336,30 @@ impl Gateway {
     pub(super) async fn replace_aside(&self, next: Next) -> Option<Replaced> {
         let gateway = self.clone();
         let replaced = tokio::task::spawn_blocking(move || gateway.replace(next)).await;
-        replaced
+        let replaced = replaced
             .inspect_err(|_| tracing::error!("the next snapshot could not be built; the old one stays"))
-            .ok()
+            .ok()?;
+        self.tell_refused(&replaced).await;
+        Some(replaced)
+    }
+
+    /// Records an alert about each tool of which calls are refused from now on, because its outputSchema cannot be used.
+    async fn tell_refused(&self, Replaced { old, new }: &Replaced) {
+        let known = |name: &str| old.catalog.tools.get(name).is_some_and(|tool| tool.refused.is_some());
+        let tools = new.catalog.tools.values().filter(|tool| tool.refused.is_some() && !known(&tool.exposed));
+        let now = self.0.clock.now();
+        let events: Vec<EventDraft> = tools
+            .take(MOST_ALERTS)
+            .map(|tool| {
+                let name = new.policies.data.redact_text(&tool.exposed);
+                output_unusable(&tool.upstream, &name, tool.refused.as_deref().unwrap_or_default(), now)
+            })
+            .collect();
+        if !events.is_empty()
+            && let Err(error) = self.0.store.record(events).await
+        {
+            tracing::error!(%error, "alerts about tools could not be recorded");
+        }
     }
 
     /// Builds what is in force from what comes next, from what else is in force already, and from what the upstreams list

@@ -4,6 +4,7 @@
 use super::{
     InForce,
     answer::{Limited, Reserved, attach_change, strip_modern},
+    asked_for::keep_asked,
     dispatch::complete,
     edits,
     ending::Ending,
@@ -41,8 +42,10 @@ pub(super) struct Answered {
     pub(super) upstream_is_modern: bool,
     /// It is a use, and no completion or subscription.
     pub(super) is_use: bool,
-    /// The argument that is completed, the others, and what the agent sees.
-    pub(super) completing: Option<(String, Value, Option<Arc<View>>)>,
+    /// The argument that is completed, and the others.
+    pub(super) completing: Option<(String, Value)>,
+    /// What the agent sees, where a resource is read or completed.
+    pub(super) view: Option<Arc<View>>,
     /// What a result is cut at.
     pub(super) reserved: Option<Reserved>,
     /// What the agent is told where policy changed the call.
@@ -103,6 +106,11 @@ pub(super) async fn look_through(
     (answered, measured)
 }
 
+/// Whether it is a question, and no result yet.
+fn asks(result: &Value) -> bool {
+    result.get("resultType").and_then(Value::as_str) == Some("input_required")
+}
+
 impl Answered {
     /// Whether the result is one of which its tool declares something.
     fn declares(&self) -> bool {
@@ -138,71 +146,101 @@ impl Answered {
         }
     }
 
-    /// A file of a skill that is not what the skill lists is not handed on.
-    fn hold_to_skill(&mut self) {
+    /// A file of a skill that is not what the skill lists is not handed on: as it came, or as data rules and
+    /// limits leave it (`is_ours`).
+    fn hold_to_skill(&mut self, is_ours: bool) {
         let Target::Item(item, uri) = &self.target else { return };
         let (CallKind::Resource, true, Ok(result)) = (self.kind, self.is_use, &self.ending.reply) else {
             return;
         };
-        let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
-        let fault = match asks {
+        let fault = match asks(result) {
             true => None,
             false => self.in_force.catalog.skill_fault(&item.upstream, uri, result),
         };
         let Some(fault) = fault else { return };
-        let text = format!(
-            "a file of a skill of upstream `{}` was withheld: {fault}. The skill may have changed: get it again with skills/get",
-            item.upstream
-        );
-        self.is_upstreams = false;
-        // What it serves now may be there with its next list.
-        if let Some(upstream) = self.in_force.upstreams.get(&item.upstream) {
-            upstream.list_again();
-        }
-        self.ending = Ending {
-            reply: Err(RpcError::new(code::UPSTREAM_UNAVAILABLE, text.clone())),
-            outcome: Outcome::Failed,
-            sent: true,
-            reason: Some(text),
-            ours: None,
+        let upstream = &item.upstream;
+        let text = match is_ours {
+            true => format!(
+                "a file of a skill of upstream `{upstream}` was withheld: data rules or limits would change it, and then it is \
+                 not the file that the skill lists"
+            ),
+            false => {
+                // What it serves now may be there with its next list.
+                if let Some(upstream) = self.in_force.upstreams.get(upstream) {
+                    upstream.list_again();
+                }
+                format!(
+                    "a file of a skill of upstream `{upstream}` was withheld: {fault}. The skill may have changed: get it again \
+                     with skills/get"
+                )
+            }
         };
+        self.withhold(RpcError::new(code::UPSTREAM_UNAVAILABLE, text));
+    }
+
+    /// Puts an error in the place of what the upstream answered.
+    fn withhold(&mut self, error: RpcError) {
+        self.is_upstreams = false;
+        let reason = Some(error.message.clone());
+        self.ending = Ending { reply: Err(error), outcome: Outcome::Failed, sent: true, reason, ours: None };
+    }
+
+    /// Contents of resources that nobody asked for are not handed on.
+    fn hold_to_asked(&mut self) {
+        let Self { ending, target, view, kind, is_use, .. } = self;
+        let (CallKind::Resource, true, Ok(result)) = (*kind, *is_use, &mut ending.reply) else { return };
+        if !asks(result)
+            && let Err(error) = keep_asked(target, view.as_deref(), result)
+        {
+            self.withhold(error);
+        }
+    }
+
+    /// Puts what the upstream answered into the terms that agents know, and rid of what is Tollgate's own to say.
+    fn put_plainly(&mut self) {
+        let Self { ending, in_force, target, .. } = self;
+        let result = match &mut ending.reply {
+            Ok(result) => result,
+            Err(error) => return edits::strip_reserved_error(error),
+        };
+        // Questions are as Tollgate puts them.
+        let is_question = asks(result);
+        let members = result.as_object_mut().filter(|_| is_question);
+        let questions = members.and_then(|members| members.shift_remove("inputRequests"));
+        strip_reserved(result);
+        if let (Some(questions), Some(members)) = (questions, result.as_object_mut()) {
+            members.insert("inputRequests".into(), questions);
+        }
+        if let Some((argument, known)) = &self.completing
+            && self.kind == CallKind::Resource
+        {
+            complete::scope_values(self.view.as_deref(), target, argument, known, result);
+        }
+        if self.is_use {
+            shape::list_content(self.kind, result);
+        }
+        in_force.catalog.cap_pages(target.upstream(), result);
+        in_force.catalog.alias_links(target.upstream(), result);
+        if self.upstream_is_modern && self.era == Era::Legacy {
+            strip_modern(result);
+        }
     }
 
     fn look_through(&mut self, measures: &Measures) -> Measured {
-        self.hold_to_skill();
-        let Self { ending, in_force, target, constraints, reserved, rules, .. } = self;
-        let mut limited = Limited { cut: false, entry: Entry::default() };
-        if let Err(error) = &mut ending.reply {
-            edits::strip_reserved_error(error);
-            limited = measures.limit_error(rules, error, constraints, target, *reserved);
-        }
-        if let Ok(result) = &mut ending.reply {
-            // Questions are as Tollgate puts them.
-            let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
-            let members = result.as_object_mut().filter(|_| asks);
-            let questions = members.and_then(|members| members.shift_remove("inputRequests"));
-            strip_reserved(result);
-            if let (Some(questions), Some(members)) = (questions, result.as_object_mut()) {
-                members.insert("inputRequests".into(), questions);
+        self.hold_to_skill(false);
+        self.put_plainly();
+        self.hold_to_asked();
+        let Self { ending, target, constraints, reserved, rules, .. } = self;
+        let limited = match &mut ending.reply {
+            Err(error) => measures.limit_error(rules, error, constraints, target, *reserved),
+            Ok(result) => {
+                let place = (&*target, target.declared(), self.era);
+                measures.limit_result(rules, result, constraints, place, *reserved)
             }
-            if let Some((argument, known, view)) = &self.completing
-                && self.kind == CallKind::Resource
-            {
-                complete::scope_values(view.as_deref(), target, argument, known, result);
-            }
-            if self.is_use {
-                shape::list_content(self.kind, result);
-            }
-            in_force.catalog.cap_pages(target.upstream(), result);
-            in_force.catalog.alias_links(target.upstream(), result);
-            if self.upstream_is_modern && self.era == Era::Legacy {
-                strip_modern(result);
-            }
-            let place = (&*target, target.declared(), self.era);
-            limited = measures.limit_result(rules, result, constraints, place, *reserved);
-        }
+        };
+        self.hold_to_skill(true);
         let Limited { cut, entry } = limited;
-        let measured = match ending.reply.as_ref().is_ok_and(is_task) {
+        let measured = match self.ending.reply.as_ref().is_ok_and(is_task) {
             // What it will be is not known yet.
             true => Measured { cut, entry, ..Measured::default() },
             false => Measured { cut, entry, ..self.measure(measures) },

@@ -4,6 +4,8 @@ mod activation;
 mod admit;
 mod answer;
 mod api;
+mod asked_for;
+mod blocks;
 mod boundary;
 mod call;
 mod call_log;

@@ -135,10 +135,13 @@ fn look_beside(schema: &Arc<ToolSchema>, content: &Value) -> Look {
 
 fn look(schema: &Arc<ToolSchema>, content: &Value, budget: Budget) -> Look {
     match schema.compile().as_ref() {
-        // Nothing is declared that could be broken.
-        Err(_) => Look::Fits,
+        // Whether it fits, nobody knows.
+        Err(error) => Look::Breaks(format!("its outputSchema cannot be used: {error}")),
         Ok(compiled) => match compiled.check(content, budget) {
-            Ok(()) => Look::Fits,
+            Ok(()) => match compiled.unchecked().first() {
+                None => Look::Fits,
+                Some(one) => Look::Breaks(format!("`{}` of its outputSchema cannot be checked: {}", one.at, one.why)),
+            },
             Err(Misfit::Exceeded) => Look::Exceeded,
             Err(Misfit::Breaks(found)) => Look::Breaks(
                 found
@@ -163,8 +166,7 @@ fn breach_of(in_force: &InForce, target: &Target, look: Look) -> Option<Breach> 
     // Names of members are the upstream's.
     let sentence = display_text(&in_force.policies.data.redact_text(&why), LONGEST);
     let upstream = in_force.config.upstreams.get(target.upstream());
-    let of_tool = upstream.and_then(|upstream| upstream.tools.get(&**target.own_name())?.output_schema);
-    let setting = of_tool.or(upstream.map(|upstream| upstream.output_schema)).unwrap_or_default();
+    let setting = upstream.map(|upstream| upstream.output_check(target.own_name())).unwrap_or_default();
     Some(Breach { setting, sentence })
 }
 

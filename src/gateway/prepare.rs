@@ -4,7 +4,7 @@ use super::{
     InForce,
     api::Purpose,
     extras,
-    fit::{Fit, Look, Looks},
+    fit::{self, Fit, Look, Looks},
     measures::Measures,
     placeholders::{Revealed, caller_of},
     prepared::{Extras, Prepared},
@@ -222,6 +222,7 @@ impl Preparation {
         let tokenizer = policies.prices.tokenizer(agent.model.as_deref());
         let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
         let fit = match &target {
+            Target::Tool(tool) if let Some(why) = &tool.refused => fit::refused_by_output(why),
             Target::Tool(tool) => {
                 let setting = in_force.config.gateway.unchecked_arguments;
                 looks.fit(&tool.schema, &arguments, size, setting).map_err(Stop::Unchecked)?

@@ -73,6 +73,13 @@ impl Target {
             Self::Item(item, _) => &item.own_name,
         }
     }
+    /// The URI that was read, as it was matched.
+    pub(crate) fn uri(&self) -> Option<&str> {
+        match self {
+            Self::Tool(_) => None,
+            Self::Item(_, uri) => Some(uri),
+        }
+    }
     /// The name in lists.
     pub(crate) fn listed(&self) -> &Arc<str> {
         match self {

@@ -99,6 +99,13 @@ pub(crate) fn meant(arguments: Option<Value>) -> Result<(String, Option<Value>),
     Ok((name, arguments))
 }
 
+/// Whether what is called is for pages alone: whoever calls through [`CALL`] is a model, for which there is no such tool.
+pub(crate) fn is_hidden(in_force: &InForce, request: &Request) -> bool {
+    let view = in_force.view_in(&request.principal, request.workflow.as_deref());
+    let tool = view.and_then(|view| view.tool_in_flight(&request.name));
+    tool.is_some_and(|tool| is_for_pages_only(&tool.item))
+}
+
 fn asked(arguments: Option<&Value>) -> Result<(&str, usize), &'static str> {
     let missing = "`query` must be a text that says what is to be done";
     let given = arguments.and_then(Value::as_object).ok_or(missing)?;

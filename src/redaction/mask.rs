@@ -121,6 +121,22 @@ pub(super) fn starts_with_mask(text: &[u8], is_name: impl Fn(&str) -> bool) -> O
     fits.then_some(text.len() - rest.len() + close + 1)
 }
 
+/// The masks, hashes and placeholders in a text, each once: at most so many.
+pub fn masks(text: &str, most: usize) -> Vec<&str> {
+    let mut found: Vec<&str> = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('[').filter(|_| found.len() < most) {
+        let (_, tail) = rest.split_at(at);
+        let length = starts_with_mask(tail.as_bytes(), |_| true).unwrap_or(1);
+        let (mask, after) = tail.split_at_checked(length).unwrap_or((tail, ""));
+        if length > 1 && !found.contains(&mask) {
+            found.push(mask);
+        }
+        rest = after;
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -115,9 +115,7 @@ impl Dispatcher {
                 (freezes::ended(frozen, relay.was_sent()), Some(reply))
             }
         };
-        let completing = completing.map(|(argument, known)| {
-            (argument, known, outgoing.view_of_templates(&in_force, workflow.as_ref()))
-        });
+        let view = outgoing.view_of_resources(&in_force, workflow.as_ref());
         let settling = Settling {
             word,
             model,
@@ -145,6 +143,7 @@ impl Dispatcher {
             upstream_is_modern: upstream.era() == Some(Era::Modern),
             is_use: outgoing.is_use(),
             completing,
+            view,
             reserved: strict.then_some(Reserved { tokenizer, tokens: settling.estimate.result_tokens }),
             changed,
             tokenizer,

@@ -104,7 +104,7 @@ impl Outgoing {
     }
 
     /// What the agent sees, where a resource's template is completed: no value may lead out of it.
-    pub(super) fn view_of_templates(
+    pub(super) fn view_of_resources(
         &self,
         in_force: &InForce,
         workflow: Option<&WorkflowId>,
