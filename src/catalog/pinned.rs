@@ -66,6 +66,7 @@ impl<'s> Places<'s> {
             ItemKind::Template => Source::Template(listing, at()?),
             ItemKind::Instructions => Source::Instructions(self.state.instructions.as_deref()?.into()),
             ItemKind::Skill => Source::Skill(listing, at()?),
+            ItemKind::SkillFile => return None,
         })
     }
 }
@@ -241,7 +242,7 @@ impl Judge<'_> {
             ItemKind::Template => unaccepted(&mut catalog.templates, item),
             // Whoever may read its files may read them: what is asked about is used, and a skill is only read.
             ItemKind::Skill => hold(catalog, item, Some(HeldWhy::New)),
-            ItemKind::Instructions => {}
+            ItemKind::Instructions | ItemKind::SkillFile => {}
         }
     }
 }
@@ -270,7 +271,7 @@ fn hold(catalog: &mut Catalog, item: &Observed, why: HeldReason) {
                 held.skills.insert(uri, (skill, why));
             }
         }
-        ItemKind::Instructions => {}
+        ItemKind::Instructions | ItemKind::SkillFile => {}
     }
 }
 
@@ -289,6 +290,11 @@ fn take(
     if let Some((key, entry)) = key.and_then(|key| served.remove_entry(&key)) {
         held.insert(key, (entry, why));
     }
+}
+
+/// What the scan finds in a text, as it may be shown and recorded.
+pub(super) fn scanned(data: &DataRules, item: &Value) -> Vec<Finding> {
+    masked(data, scan_item(item))
 }
 
 /// Findings hold parts of an upstream's text: they are shown and recorded like everything else of it.

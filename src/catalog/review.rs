@@ -178,7 +178,10 @@ impl Review<'_> {
                 (Standing::Pinned | Standing::Unpinned, None) => return None,
             },
             (None, _)
-                if self.listed.contains(&record.upstream) && pin.is_some() && record.kind.is_pinned() =>
+                if self.listed.contains(&record.upstream)
+                    && pin.is_some()
+                    && record.kind.is_pinned()
+                    && record.kind.is_listed() =>
             {
                 let note = "its pin stays: where it comes back it is held against that";
                 ("gone", None, Vec::new(), Some(note))

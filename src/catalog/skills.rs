@@ -5,16 +5,19 @@ use super::{
     build::{CatalogBuilder, Kind},
     entry::{Catalog, ItemEntry, SkillEntry, SkillFile},
     naming,
+    pinned::scanned,
     template::UriTemplate,
 };
 use crate::{
     config::UpstreamConfig,
     model::{Fingerprint, UpstreamName, Uri, json},
+    pinning::{self, ItemKind, Observed, kinds_of},
+    redaction::DataRules,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 /// Skills of one upstream: every URI that is read is held against all of them.
 const MOST_SKILLS: usize = 500;
@@ -114,6 +117,24 @@ impl CatalogBuilder {
     }
 }
 
+/// The bytes of the one content of a read file.
+fn bytes_of(result: &Value) -> Result<Cow<'_, [u8]>, &'static str> {
+    let contents = result.get("contents").and_then(Value::as_array);
+    let [content] = contents.map_or(&[][..], Vec::as_slice) else {
+        return Err("it did not come as one content");
+    };
+    let member = |name: &str| content.get(name).and_then(Value::as_str);
+    match (member("text"), member("blob")) {
+        (Some(text), None) => Ok(Cow::Borrowed(text.as_bytes())),
+        (None, Some(blob)) => STANDARD.decode(blob).map(Cow::Owned).map_err(|_| "its `blob` is not Base64"),
+        (Some(_), Some(_)) | (None, None) => Err("it has neither one text nor one blob"),
+    }
+}
+
+fn digest_of(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
 fn canonical(uri: &str) -> Result<String, String> {
     Uri::parse(uri).map(Uri::into_string).map_err(|wrong| wrong.to_string())
 }
@@ -175,32 +196,68 @@ pub(super) fn holding<'s>(
 }
 
 impl Catalog {
-    /// What is wrong with the result of a read: none where the file is what its skill lists, or belongs to none that lists
-    /// its files.
+    /// What is wrong with the result of a read: none where the file is what its skill lists, or belongs to none. Of a skill
+    /// that does not list its files only the form is looked at.
     pub fn skill_fault(&self, upstream: &UpstreamName, uri: &str, result: &Value) -> Option<String> {
-        let skill = holding(self.skills.values(), uri).filter(|skill| skill.upstream == *upstream)?;
-        let file = skill.files.as_ref()?.get(uri)?;
-        let contents = result.get("contents").and_then(Value::as_array);
-        let [content] = contents.map_or(&[][..], Vec::as_slice) else {
-            return Some("it did not come as one content".to_owned());
+        let skill = self.skill_of(upstream, uri)?;
+        let listed = match &skill.files {
+            Some(files) => Some(files.get(uri)?),
+            None => None,
         };
-        let member = |name: &str| content.get(name).and_then(Value::as_str);
-        let bytes = match (member("text"), member("blob")) {
-            (Some(text), None) => text.as_bytes().to_vec(),
-            (None, Some(blob)) => match STANDARD.decode(blob) {
-                Ok(bytes) => bytes,
-                Err(_) => return Some("its `blob` is not Base64".to_owned()),
-            },
-            (Some(_), Some(_)) | (None, None) => {
-                return Some("it has neither one text nor one blob".to_owned());
-            }
+        let bytes = match bytes_of(result) {
+            Ok(bytes) => bytes,
+            Err(fault) => return Some(fault.to_owned()),
         };
+        let file = listed?;
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if size != file.size {
             return Some(format!("it has {size} bytes, and the skill lists {}", file.size));
         }
-        let digest = format!("sha256:{}", hex::encode(Sha256::digest(&bytes)));
-        (*digest != *file.digest).then(|| "its digest is not the one that the skill lists".to_owned())
+        (*digest_of(&bytes) != *file.digest)
+            .then(|| "its digest is not the one that the skill lists".to_owned())
+    }
+
+    /// A file of a skill as it was read, with what the scan finds in its text, and what is kept of it, masked. None: it is
+    /// none, or its digest is listed and nothing is found, so that there is nothing to hold it against.
+    pub fn skill_file(
+        &self,
+        data: &DataRules,
+        (upstream, uri): (&UpstreamName, &str),
+        result: &Value,
+    ) -> Option<(Observed, Value)> {
+        let skill = self.skill_of(upstream, uri)?;
+        let listed = match &skill.files {
+            Some(files) => Some(files.get(uri)?),
+            None => None,
+        };
+        let bytes = bytes_of(result).ok()?;
+        let digest = digest_of(&bytes);
+        let text = std::str::from_utf8(&bytes).ok();
+        let findings = scanned(data, &json!({"text": text}));
+        if listed.is_some() && kinds_of(&findings).is_empty() {
+            return None;
+        }
+        // A file whose digest is listed is pinned with its skill: each version of it stands for itself.
+        let name: Arc<str> = match listed {
+            Some(_) => format!("{uri}#{digest}").into(),
+            None => uri.into(),
+        };
+        let item = json!({"uri": name, "digest": digest, "text": text});
+        let fingerprint = pinning::fingerprint(ItemKind::SkillFile, upstream, &json!({"uri": name, "digest": digest}));
+        let form = data.redact_value(&pinning::form(ItemKind::SkillFile, &item)).into_owned();
+        let observed = Observed {
+            upstream: upstream.clone(),
+            kind: ItemKind::SkillFile,
+            exposed: name.clone(),
+            name,
+            fingerprint,
+            findings,
+        };
+        Some((observed, form))
+    }
+
+    fn skill_of(&self, upstream: &UpstreamName, uri: &str) -> Option<&Arc<SkillEntry>> {
+        holding(self.skills.values(), uri).filter(|skill| skill.upstream == *upstream)
     }
 
     /// What stands in front of an own URI that lies in a skill of its upstream.

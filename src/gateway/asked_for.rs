@@ -5,12 +5,12 @@
 use super::target::Target;
 use crate::{
     catalog::View,
-    model::{RpcError, Uri, code},
+    model::Uri,
 };
 use serde_json::{Map, Value, json};
 
 /// Takes contents of other resources out of a result. The error: there were no others.
-pub(super) fn keep_asked(target: &Target, view: Option<&View>, result: &mut Value) -> Result<(), RpcError> {
+pub(super) fn keep_asked(target: &Target, view: Option<&View>, result: &mut Value) -> Result<(), String> {
     let Target::Item(item, asked) = target else { return Ok(()) };
     let Some(Value::Array(contents)) = result.get_mut("contents") else { return Ok(()) };
     let canonical = |uri: &str| Uri::parse(uri).ok().map(Uri::into_string);
@@ -41,7 +41,7 @@ pub(super) fn keep_asked(target: &Target, view: Option<&View>, result: &mut Valu
     );
     tracing::warn!(upstream = %item.upstream, foreign, "resource.foreign_contents");
     if contents.is_empty() {
-        return Err(RpcError::new(code::UPSTREAM_UNAVAILABLE, format!("the contents were withheld: {why}")));
+        return Err(format!("the contents were withheld: {why}"));
     }
     if let Some(members) = result.as_object_mut() {
         let meta = members.entry("_meta").or_insert_with(|| Value::Object(Map::new()));

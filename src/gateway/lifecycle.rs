@@ -21,6 +21,7 @@ use super::{
     prepare::Preparation,
     reach::Labels,
     refused::Refusals,
+    skill_files::SkillFiles,
     spending::Promised,
     suspend::{held::HeldCalls, parked::Parking, spawn_until, tasks::Tasks},
     tool_search::ToolSearch,
@@ -123,6 +124,7 @@ impl Outside {
         let references = Arc::new(References::new(store.clone()));
         let refusals = Arc::new(Refusals::new(&store, &clock, &references, &log));
         let freezes = Arc::new(Freezes::new(&store, &clock));
+        let pins = Arc::new(Pins::new());
         let labels = Arc::new(Labels::new(&store, &clock));
         let held = Arc::new(HeldCalls::new(&clock, &ids, &seal, &stop));
         let preparation = Preparation::new(measures.clone(), clock.clone());
@@ -168,6 +170,7 @@ impl Outside {
                 log: log.clone(),
                 freezes: freezes.clone(),
                 output_alerts: OutputAlerts::default(),
+                skill_files: SkillFiles { pins: pins.clone(), store: store.clone(), clock: clock.clone() },
             },
             parking: Arc::new(Parking::new(&store, &clock, &ids, &seal, &stop)),
             tasks: Tasks {
@@ -187,7 +190,7 @@ impl Outside {
             rejected_reload: Mutex::new(None),
             lints: Mutex::default(),
             orders: Orders::new(ids.uuid()),
-            pins: Pins::new(),
+            pins,
             in_flight: TaskTracker::new(),
             current,
             store,

@@ -20,6 +20,7 @@ use crate::{
     cost::Tokenizer,
     model::{AgentId, CallKind, Digest, Outcome, RpcError, code, text, weight::weight},
     offload::{LARGE, Offload},
+    pinning::Observed,
     policy::Constraints,
     redaction::{Entry, Tokenized, unmint},
     upstream::Era,
@@ -46,6 +47,8 @@ pub(super) struct Answered {
     pub(super) completing: Option<(String, Value)>,
     /// What the agent sees, where a resource is read or completed.
     pub(super) view: Option<Arc<View>>,
+    /// The file of a skill that was read, to be held against what it was, and what is kept of it.
+    pub(super) file: Option<(Observed, Value)>,
     /// What a result is cut at.
     pub(super) reserved: Option<Reserved>,
     /// What the agent is told where policy changed the call.
@@ -175,14 +178,14 @@ impl Answered {
                 )
             }
         };
-        self.withhold(RpcError::new(code::UPSTREAM_UNAVAILABLE, text));
+        self.withhold(text);
     }
 
     /// Puts an error in the place of what the upstream answered.
-    fn withhold(&mut self, error: RpcError) {
+    pub(super) fn withhold(&mut self, why: String) {
         self.is_upstreams = false;
-        let reason = Some(error.message.clone());
-        self.ending = Ending { reply: Err(error), outcome: Outcome::Failed, sent: true, reason, ours: None };
+        let reply = Err(RpcError::new(code::UPSTREAM_UNAVAILABLE, why.clone()));
+        self.ending = Ending { reply, outcome: Outcome::Failed, sent: true, reason: Some(why), ours: None };
     }
 
     /// Contents of resources that nobody asked for are not handed on.
@@ -190,9 +193,20 @@ impl Answered {
         let Self { ending, target, view, kind, is_use, .. } = self;
         let (CallKind::Resource, true, Ok(result)) = (*kind, *is_use, &mut ending.reply) else { return };
         if !asks(result)
-            && let Err(error) = keep_asked(target, view.as_deref(), result)
+            && let Err(why) = keep_asked(target, view.as_deref(), result)
         {
-            self.withhold(error);
+            self.withhold(why);
+        }
+    }
+
+    /// Remembers the file of a skill that was read, before anything is changed in it.
+    fn look_at_file(&mut self) {
+        let (Target::Item(item, uri), CallKind::Resource, true) = (&self.target, self.kind, self.is_use) else { return };
+        if let Ok(result) = self.ending.reply.as_ref()
+            && !asks(result)
+        {
+            let place = (&item.upstream, &**uri);
+            self.file = self.in_force.catalog.skill_file(&self.in_force.policies.data, place, result);
         }
     }
 
@@ -228,6 +242,7 @@ impl Answered {
 
     fn look_through(&mut self, measures: &Measures) -> Measured {
         self.hold_to_skill(false);
+        self.look_at_file();
         self.put_plainly();
         self.hold_to_asked();
         let Self { ending, target, constraints, reserved, rules, .. } = self;

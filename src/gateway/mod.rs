@@ -58,6 +58,7 @@ mod resource_watch;
 mod result_rules;
 mod server_requests;
 mod shape;
+mod skill_files;
 mod spending;
 mod stage_counts;
 mod standing;
@@ -171,7 +172,7 @@ pub(crate) struct Inner {
     rejected_reload: Mutex<Option<String>>,
     lints: Mutex<Vec<String>>,
     orders: Orders,
-    pins: Pins,
+    pins: Arc<Pins>,
     in_flight: TaskTracker,
     stop: CancellationToken,
 }

@@ -1,6 +1,9 @@
 //! What this process knows of the pins.
 
-use crate::{pinning::Book, store::RegisterEntry};
+use crate::{
+    pinning::Book,
+    store::{Register, RegisterEntry, Store, StoreError},
+};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -29,6 +32,12 @@ impl Pins {
     /// What is pinned, as it was read last.
     pub(super) fn book(&self) -> Arc<Book> {
         self.known.lock().book.clone()
+    }
+
+    /// Reads what is pinned. Whether it is something else than before.
+    pub(super) async fn read(&self, store: &dyn Store) -> Result<bool, StoreError> {
+        let entries = store.register(Register::Pin).await?;
+        Ok(self.take_in(&entries))
     }
 
     /// Has lists held against the pins.

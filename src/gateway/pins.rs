@@ -3,16 +3,17 @@
 
 use super::{
     Gateway, InForce,
-    lifecycle::{Next, Replaced},
+    lifecycle::Next,
 };
 use crate::{
     catalog::{AcceptError, Accepted, PinChange, Review, Seen, Wanted},
     evidence::PinContext,
     model::{EventDraft, PersonId, UpstreamName},
     pinning::{Book, ItemKind, Observed, Told, Writes, reconcile, shown},
-    store::{Register, RegisterChange, StoreError},
+    store::{Register, RegisterChange, Store, StoreError},
     upstream::Health,
 };
+use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
@@ -27,8 +28,7 @@ const MOST_ROUNDS: usize = 8;
 impl Gateway {
     /// Reads what is pinned. Whether it is something else than before.
     pub(super) async fn read_pins(&self) -> Result<bool, StoreError> {
-        let entries = self.0.store.register(Register::Pin).await?;
-        Ok(self.0.pins.take_in(&entries))
+        self.0.pins.read(&*self.0.store).await
     }
 
     /// Follows the pins that other processes and people write, for ever.
@@ -66,7 +66,8 @@ impl Gateway {
             }
             let mut is_full = false;
             for writes in writes {
-                match self.write(&replaced, writes).await {
+                let context = context(&replaced.new, self.0.clock.now());
+                match write(&*self.0.store, context, writes).await {
                     Ok(true) => {}
                     // Another process was first: what it wrote is read and counts.
                     Ok(false) => break,
@@ -114,44 +115,6 @@ impl Gateway {
         tokio::task::spawn_blocking(work).await.unwrap_or_default()
     }
 
-    /// Whether it was written: false where an entry is not as it was read.
-    async fn write(&self, replaced: &Replaced, writes: Writes) -> Result<bool, StoreError> {
-        let in_force = &replaced.new;
-        let context = self.pin_context(in_force);
-        let mut events: Vec<EventDraft> = Vec::new();
-        for told in &writes.told {
-            match told {
-                Told::Pinned { upstream, kind, items, first_use } => {
-                    tracing::info!(%upstream, %kind, items = items.len(), first_use, "pins.pinned");
-                    events.push(context.pinned((upstream, *kind), items, *first_use, None));
-                }
-                Told::Held { record, asks } => {
-                    let why = record.held.as_ref().map(|held| held.why.as_str());
-                    let (upstream, tool) = (&record.upstream, &record.exposed);
-                    tracing::warn!(%upstream, kind = %record.kind, tool, why, asks, "pins.held");
-                    events.extend(context.held(record, *asks));
-                }
-                Told::Found { item, fingerprint, findings } => {
-                    tracing::warn!(upstream = %item.0, kind = %item.1, tool = item.3, "pins.found");
-                    events.push(context.found(item, fingerprint, findings));
-                }
-            }
-        }
-        let changes = writes
-            .entries
-            .into_iter()
-            .map(|write| RegisterChange::set(Register::Pin, write.key, write.value).at(write.expected));
-        self.0.store.set(changes.collect(), events).await
-    }
-
-    fn pin_context<'c>(&self, in_force: &'c InForce) -> PinContext<'c> {
-        PinContext {
-            snapshot: Some(&in_force.policies.snapshot),
-            environment: &in_force.policies.environment,
-            now: self.0.clock.now(),
-        }
-    }
-
     /// Whether an upstream lists something else than what is in force was built from, so that a call may be decided by a list
     /// of before. The next one is on its way.
     pub(super) fn is_outdated(&self, in_force: &InForce, upstream: &UpstreamName) -> bool {
@@ -185,7 +148,7 @@ impl Gateway {
         let in_force = self.in_force();
         let (book, listed) = (self.0.pins.book(), listed(&in_force));
         let review = review(&in_force, &book, &listed);
-        let accepted = review.accept(&*self.0.store, by, &wanted, self.pin_context(&in_force)).await?;
+        let accepted = review.accept(&*self.0.store, by, &wanted, context(&in_force, self.0.clock.now())).await?;
         self.read_pins().await?;
         self.relist().await?;
         Ok(accepted)
@@ -203,10 +166,51 @@ impl Gateway {
         let upstreams: Vec<UpstreamName> =
             listed.iter().filter(|name| of.is_none_or(|of| of == *name)).cloned().collect();
         let review = review(&in_force, &book, &listed);
-        let counts = review.pin(&*self.0.store, &upstreams, Some(by), self.pin_context(&in_force)).await?;
+        let counts = review.pin(&*self.0.store, &upstreams, Some(by), context(&in_force, self.0.clock.now())).await?;
         self.read_pins().await?;
         self.relist().await?;
         Ok(counts)
+    }
+}
+
+/// Whether it was written: false where an entry is not as it was read.
+pub(super) async fn write(
+    store: &dyn Store,
+    context: PinContext<'_>,
+    writes: Writes,
+) -> Result<bool, StoreError> {
+    let mut events: Vec<EventDraft> = Vec::new();
+    for told in &writes.told {
+        match told {
+            Told::Pinned { upstream, kind, items, first_use } => {
+                tracing::info!(%upstream, %kind, items = items.len(), first_use, "pins.pinned");
+                events.push(context.pinned((upstream, *kind), items, *first_use, None));
+            }
+            Told::Held { record, asks } => {
+                let why = record.held.as_ref().map(|held| held.why.as_str());
+                let (upstream, tool) = (&record.upstream, &record.exposed);
+                tracing::warn!(%upstream, kind = %record.kind, tool, why, asks, "pins.held");
+                events.extend(context.held(record, *asks));
+            }
+            Told::Found { item, fingerprint, findings } => {
+                tracing::warn!(upstream = %item.0, kind = %item.1, tool = item.3, "pins.found");
+                events.push(context.found(item, fingerprint, findings));
+            }
+        }
+    }
+    let changes = writes
+        .entries
+        .into_iter()
+        .map(|write| RegisterChange::set(Register::Pin, write.key, write.value).at(write.expected));
+    store.set(changes.collect(), events).await
+}
+
+/// What the records of pins tell beside them.
+pub(super) fn context(in_force: &InForce, now: Timestamp) -> PinContext<'_> {
+    PinContext {
+        snapshot: Some(&in_force.policies.snapshot),
+        environment: &in_force.policies.environment,
+        now,
     }
 }
 

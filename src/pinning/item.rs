@@ -22,12 +22,21 @@ pub enum ItemKind {
     Instructions,
     /// Of `skills/list`.
     Skill,
+    /// A file of a skill, as it was read: one whose digest its skill lists is named with that, and only scanned in effect.
+    SkillFile,
 }
 
 impl ItemKind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Tool, Self::Prompt, Self::Resource, Self::Template, Self::Instructions, Self::Skill];
+    pub const ALL: [Self; 7] = [
+        Self::Tool,
+        Self::Prompt,
+        Self::Resource,
+        Self::Template,
+        Self::Instructions,
+        Self::Skill,
+        Self::SkillFile,
+    ];
 
     /// Its word in files, records and listings.
     pub fn as_str(self) -> &'static str {
@@ -38,6 +47,7 @@ impl ItemKind {
             Self::Template => "template",
             Self::Instructions => "instructions",
             Self::Skill => "skill",
+            Self::SkillFile => "skill_file",
         }
     }
 
@@ -49,8 +59,26 @@ impl ItemKind {
     /// Whether a change of it is held against its pin.
     pub fn is_pinned(self) -> bool {
         match self {
-            Self::Tool | Self::Prompt | Self::Template | Self::Instructions | Self::Skill => true,
+            Self::Tool
+            | Self::Prompt
+            | Self::Template
+            | Self::Instructions
+            | Self::Skill
+            | Self::SkillFile => true,
             Self::Resource => false,
+        }
+    }
+
+    /// Whether a list has it; else it is known once it was read, and none is new or gone.
+    pub fn is_listed(self) -> bool {
+        match self {
+            Self::Tool
+            | Self::Prompt
+            | Self::Resource
+            | Self::Template
+            | Self::Instructions
+            | Self::Skill => true,
+            Self::SkillFile => false,
         }
     }
 
@@ -58,7 +86,7 @@ impl ItemKind {
     fn member(self) -> Option<&'static str> {
         match self {
             Self::Tool | Self::Prompt => Some("name"),
-            Self::Resource | Self::Skill => Some("uri"),
+            Self::Resource | Self::Skill | Self::SkillFile => Some("uri"),
             Self::Template => Some("uriTemplate"),
             Self::Instructions => None,
         }
@@ -73,6 +101,7 @@ impl ItemKind {
             Self::Template => &["name", "title", "description", "mimeType"],
             Self::Instructions => &["instructions"],
             Self::Skill => &["frontmatter", "resources"],
+            Self::SkillFile => &["digest", "text"],
         }
     }
 }
@@ -128,7 +157,7 @@ pub fn form(kind: ItemKind, item: &Value) -> Value {
         }
     }
     for large in
-        ["outputSchema", "inputSchema", "arguments", "annotations", "resources", "frontmatter", "description"]
+        ["outputSchema", "inputSchema", "arguments", "annotations", "resources", "frontmatter", "description", "text"]
     {
         if json!(form).to_string().len() <= LARGEST_FORM {
             break;

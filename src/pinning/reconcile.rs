@@ -122,7 +122,7 @@ impl Pen<'_> {
     fn group(&mut self, settings: PinSettings, upstream: &UpstreamName, kind: ItemKind, items: &[&Observed]) {
         let own = self.book.form_bytes_of.get(upstream).copied().unwrap_or_default();
         self.own_room = ROOM_OF_ONE.saturating_sub(own);
-        let first_use = kind.is_pinned() && self.book.marked(upstream, kind).is_none();
+        let first_use = kind.is_pinned() && kind.is_listed() && self.book.marked(upstream, kind).is_none();
         let mut known = self.book.of(upstream).count();
         let mut versions = self.versions_of(upstream);
         let mut writes = Writes::default();

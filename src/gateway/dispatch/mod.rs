@@ -18,6 +18,7 @@ use super::{
     looking::{Answered, Measured, look_through},
     measures::Measures,
     output::OutputAlerts,
+    skill_files::SkillFiles,
     prepared::Prepared,
     reach::Labels,
     relay::Relay,
@@ -54,6 +55,7 @@ pub(crate) struct Dispatcher {
     pub(super) log: Arc<CallLog>,
     pub(super) freezes: Arc<Freezes>,
     pub(super) output_alerts: OutputAlerts,
+    pub(super) skill_files: SkillFiles,
 }
 
 impl Dispatcher {
@@ -144,6 +146,7 @@ impl Dispatcher {
             is_use: outgoing.is_use(),
             completing,
             view,
+            file: None,
             reserved: strict.then_some(Reserved { tokenizer, tokens: settling.estimate.result_tokens }),
             changed,
             tokenizer,
@@ -151,6 +154,9 @@ impl Dispatcher {
             breach: None,
         };
         let mut looked = look_through((&self.measures, &self.large), &agent, answered).await;
+        if self.skill_files.hold(&mut looked.0).await {
+            looked.1 = Measured { entry: looked.1.entry, ..looked.0.measure(&self.measures) };
+        }
         self.let_through(&outgoing, &relay, &mut looked).await;
         let asked = std::mem::take(&mut *relay.asked().lock());
         let reply = self.settle(settling, outgoing, looked, asked);
