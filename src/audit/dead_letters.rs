@@ -13,7 +13,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// Records of side effects that are looked through, newest first.
 const LOOKED_THROUGH: usize = 100_000;
@@ -62,15 +62,24 @@ impl DeadLetter {
     pub fn call(&self) -> Result<(String, Value), &'static str> {
         const MASKED: &str = "its arguments are masked on record, so they cannot be sent again: the agent has to make the call";
         let detail = |name: &str| self.decision.detail.as_ref().and_then(|detail| detail.get(name));
-        if self.decision.redacted {
-            return Err(MASKED);
-        }
         let tool = detail("original_tool").and_then(Value::as_str).or(self.decision.tool.as_deref());
         let arguments = detail("original_arguments").or_else(|| detail("arguments"));
         match (tool, arguments) {
+            // Where placeholders alone stand for values, the vault may have those still.
+            (Some(_), Some(arguments)) if self.decision.redacted && !self.has_only_placeholders(arguments) => Err(MASKED),
             (Some(tool), Some(arguments)) => Ok((tool.to_owned(), arguments.clone())),
             _ => Err("its arguments are not on record, so they cannot be sent again"),
         }
+    }
+
+    /// The placeholders in whose place the upstream got values.
+    pub fn revealed(&self) -> Vec<Arc<str>> {
+        let detail = self.side_effect.detail.as_ref().and_then(|detail| detail.get("revealed"));
+        detail.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect()
+    }
+
+    fn has_only_placeholders(&self, arguments: &Value) -> bool {
+        !self.revealed().is_empty() && !is_masked(arguments)
     }
 
     /// As a listing shows it.
@@ -101,6 +110,17 @@ impl DeadLetter {
             members.extend(self.call().err().map(|why| ("not_replayable".to_owned(), Value::from(why))));
         }
         form
+    }
+}
+
+/// Whether a mask stands in a value, for which nothing can be had.
+fn is_masked(value: &Value) -> bool {
+    let text = |text: &str| ["[redacted:", "[hash:", "[binary:"].iter().any(|mask| text.contains(mask));
+    match value {
+        Value::String(inner) => text(inner),
+        Value::Array(items) => items.iter().any(is_masked),
+        Value::Object(map) => map.iter().any(|(key, value)| text(key) || is_masked(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

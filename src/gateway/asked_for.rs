@@ -10,11 +10,15 @@ use crate::{
 use serde_json::{Map, Value, json};
 
 /// Takes contents of other resources out of a result. The error: there were no others.
-pub(super) fn keep_asked(target: &Target, view: Option<&View>, result: &mut Value) -> Result<(), String> {
+pub(super) fn keep_asked(
+    (target, sent): (&Target, &str),
+    view: Option<&View>, result: &mut Value) -> Result<(), String> {
     let Target::Item(item, asked) = target else { return Ok(()) };
     let Some(Value::Array(contents)) = result.get_mut("contents") else { return Ok(()) };
     let canonical = |uri: &str| Uri::parse(uri).ok().map(Uri::into_string);
-    let own = canonical(&item.own_uri(asked));
+    let canonical_own = |uri: &str| canonical(&item.own_uri(uri));
+    let asked: [Option<String>; 4] =
+        [Some(asked.to_string()), canonical(sent), canonical_own(asked), canonical_own(sent)];
     let is_asked = |content: &Value| {
         // What does not say what it is is what was asked for.
         let Some(written) = content.get("uri").and_then(Value::as_str) else { return true };
@@ -27,7 +31,7 @@ pub(super) fn keep_asked(target: &Target, view: Option<&View>, result: &mut Valu
             let found = view.and_then(|view| view.resource(written, None).ok().flatten());
             found.is_some_and(|(covered, _)| covered.entry.upstream == item.upstream)
         };
-        within(asked) || own.as_deref().is_some_and(within) || may_read()
+        asked.iter().flatten().any(|asked| within(asked)) || may_read()
     };
     let before = contents.len();
     contents.retain(is_asked);

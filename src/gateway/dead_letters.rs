@@ -3,11 +3,12 @@
 use super::{
     Gateway,
     api::{CallReply, ClientPort, IncomingCall, Purpose},
+    placeholders::caller_of,
 };
 use crate::{
     audit::{DeadLetterError, Handled, dead_letter, handle, was_let_through},
     identity::{AgentPrincipal, Principal, Proof},
-    model::{CallId, CallKind, EventType, PersonId, RpcError, code},
+    model::{AgentId, CallId, CallKind, EventType, PersonId, RpcError, code},
     store::{EventQuery, Register, RegisterChange, StoreError},
     upstream::Era,
 };
@@ -61,6 +62,7 @@ impl Gateway {
         let agent = agent.ok_or_else(|| {
             DeadLetterError::NotReplayable("its agent is not in authority.yaml any more".to_owned())
         })?;
+        self.has_values(&agent, found.revealed()).await?;
         let call_id = self.0.ids.call_id();
         let claim = Handled {
             status: "replaying".to_owned(),
@@ -96,6 +98,26 @@ impl Gateway {
         });
         let failed = || StoreError::Failed("the replay was broken off".to_owned());
         Ok(made.await.map_err(|_| failed())??)
+    }
+
+    /// Whether the vault still has what the placeholders of a call stand for: without that the upstream would get them instead.
+    async fn has_values(&self, agent: &AgentId, wanted: Vec<Arc<str>>) -> Result<(), DeadLetterError> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let in_force = self.in_force();
+        let caller = caller_of(&in_force.policies, agent);
+        let kept = &self.0.tasks.measures.placeholders;
+        let found = kept.look_up(&in_force.config, wanted.clone(), &caller).await?;
+        let lost = wanted.iter().filter(|token| !found.iter().any(|known| known.placeholder == **token)).count();
+        match lost {
+            0 => Ok(()),
+            lost => Err(DeadLetterError::NotReplayable(format!(
+                "the vault does not have the values any more for {lost} of its {} placeholders, so it cannot be sent again: the \
+                 agent has to make the call",
+                wanted.len()
+            ))),
+        }
     }
 
     /// Notes what came of it: whether the call was let through.

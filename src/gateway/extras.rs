@@ -9,8 +9,7 @@ use super::{
 };
 use crate::{
     config::MetaKey,
-    policy::PolicySet,
-    redaction::{Outbound, Place, cut_value},
+    redaction::{DataRules, Outbound, Place, cut_value},
     store::ApprovalContext,
 };
 use serde_json::{Map, Value, json};
@@ -88,19 +87,21 @@ fn place(target: &Target) -> Place<'_> {
     Place { sensitive: &[], ..target.place() }
 }
 
-/// What data.yaml says of what goes upstream beside the arguments: an agent must not take that way around a rule.
-pub(super) fn inspect(policies: &PolicySet, request: &Request, target: &Target) -> Outbound {
+/// What goes upstream beside the arguments; none where nothing does.
+pub(super) fn beside(request: &Request) -> Option<Value> {
     let meta: Map<String, Value> = request
         .meta
         .iter()
         .filter(|(key, _)| goes_on(key))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
-    if meta.is_empty() && request.extra_params.is_empty() {
-        return Outbound::Unchanged;
-    }
-    let whole = json!({"_meta": meta, "params": request.extra_params});
-    policies.data.inspect_arguments(&whole, &place(target)).outbound
+    let is_empty = meta.is_empty() && request.extra_params.is_empty();
+    (!is_empty).then(|| json!({"_meta": meta, "params": request.extra_params}))
+}
+
+/// What data.yaml says of it: an agent must not take that way around a rule.
+pub(super) fn inspect(data: &DataRules, beside: &Value, target: &Target) -> Outbound {
+    data.inspect_arguments(beside, &place(target)).outbound
 }
 
 /// What is bound beside the arguments, masked, as `{meta, params}`, and whether anything is masked. None: nothing is.

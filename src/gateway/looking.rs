@@ -47,6 +47,8 @@ pub(super) struct Answered {
     pub(super) completing: Option<(String, Value)>,
     /// What the agent sees, where a resource is read or completed.
     pub(super) view: Option<Arc<View>>,
+    /// The URI that was asked for, as the agent would know it: with values for placeholders.
+    pub(super) sent: String,
     /// The file of a skill that was read, to be held against what it was, and what is kept of it.
     pub(super) file: Option<(Observed, Value)>,
     /// What a result is cut at.
@@ -190,10 +192,10 @@ impl Answered {
 
     /// Contents of resources that nobody asked for are not handed on.
     fn hold_to_asked(&mut self) {
-        let Self { ending, target, view, kind, is_use, .. } = self;
+        let Self { ending, target, sent, view, kind, is_use, .. } = self;
         let (CallKind::Resource, true, Ok(result)) = (*kind, *is_use, &mut ending.reply) else { return };
         if !asks(result)
-            && let Err(why) = keep_asked(target, view.as_deref(), result)
+            && let Err(why) = keep_asked((target, sent), view.as_deref(), result)
         {
             self.withhold(why);
         }

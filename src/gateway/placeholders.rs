@@ -5,7 +5,7 @@ use crate::{
     config::Config,
     model::AgentId,
     policy::PolicySet,
-    redaction::{Caller, DataRules, Place, Tokenized, placeholders, reveal},
+    redaction::{Caller, DataRules, MAX_REVEALED, Place, Tokenized, placeholders, reveal, reveal_uri},
     store::{StoreError, Vault},
 };
 use parking_lot::Mutex;
@@ -101,12 +101,44 @@ impl KnownValues {
         Self(Some(found.into()))
     }
 
-    /// The placeholders that are still to be looked up; none where that was done, or no rule tokenizes.
-    pub(super) fn missing(&self, data: &DataRules, arguments: &Value) -> Option<Vec<Arc<str>>> {
+    /// The placeholders that are still to be looked up; none where that was done, or no rule tokenizes. `beside`: what goes
+    /// upstream beside the arguments.
+    pub(super) fn missing(
+        &self,
+        data: &DataRules,
+        arguments: &Value,
+        beside: Option<&Value>,
+    ) -> Option<Vec<Arc<str>>> {
         if self.0.is_some() || !data.tokenizes() {
             return None;
         }
-        Some(placeholders(arguments)).filter(|found| !found.is_empty())
+        let mut found = placeholders(arguments);
+        for token in beside.map(placeholders).unwrap_or_default() {
+            if found.len() < MAX_REVEALED && !found.contains(&token) {
+                found.push(token);
+            }
+        }
+        Some(found).filter(|found| !found.is_empty())
+    }
+
+    /// Those in a value whose values this place may have.
+    fn permitted(&self, data: &DataRules, place: &Place<'_>, value: &Value) -> Option<Vec<Tokenized>> {
+        let known = self.0.as_ref()?;
+        let here: Vec<Arc<str>> = placeholders(value);
+        let permitted =
+            known.iter().filter(|token| here.contains(&token.placeholder) && data.may_reveal(token, place));
+        Some(permitted.cloned().collect())
+    }
+
+    /// A URI as it goes to this place, with the values that it may have; none where it gets none.
+    pub(super) fn revealed_uri(
+        &self,
+        data: &DataRules,
+        place: &Place<'_>,
+        uri: &str,
+    ) -> Option<(String, Vec<Tokenized>)> {
+        let tokens = self.permitted(data, place, &Value::from(uri))?;
+        Some((reveal_uri(uri, &tokens)?, tokens))
     }
 
     /// The arguments as they go to this place, with the values that it may have; none where it gets none.
@@ -116,13 +148,7 @@ impl KnownValues {
         place: &Place<'_>,
         arguments: &Value,
     ) -> Option<Revealed> {
-        let known = self.0.as_ref()?;
-        let here: Vec<Arc<str>> = placeholders(arguments);
-        let tokens: Vec<Tokenized> = known
-            .iter()
-            .filter(|token| here.contains(&token.placeholder) && data.may_reveal(token, place))
-            .cloned()
-            .collect();
+        let tokens = self.permitted(data, place, arguments)?;
         let arguments = reveal(arguments, &tokens)?;
         Some(Revealed { arguments: Arc::new(arguments), tokens })
     }

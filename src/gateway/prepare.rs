@@ -80,6 +80,10 @@ struct InScope<'c> {
     /// As they are decided on and sent: with the values that the upstream may have for placeholders.
     arguments: Arc<Value>,
     revealed: Vec<Tokenized>,
+    /// What goes upstream beside them, with such values.
+    beside: Option<Value>,
+    /// There are some in that.
+    reveals_beside: bool,
     tokenizer: Tokenizer,
     argument_tokens: u64,
     /// The length of the arguments as text.
@@ -108,8 +112,11 @@ impl Preparation {
         let place = target.place();
         let mut inspected = rules_of(policies, &agent.id).inspect_arguments(arguments, &place);
         policies.data.label_revealed(&found.revealed, &mut inspected);
-        let inspected_extras =
-            policies.data.acts_on_arguments(&place).then(|| extras::inspect(policies, request, target));
+        let inspected_extras = found
+            .beside
+            .as_ref()
+            .filter(|_| policies.data.acts_on_arguments(&place))
+            .map(|beside| extras::inspect(&policies.data, beside, target));
         let shown = target.shown(&policies.data);
         let kept_as = match target {
             Target::Tool(tool) if Arc::ptr_eq(&tool.full, &shown) => shown.clone(),
@@ -136,7 +143,13 @@ impl Preparation {
         let recorded = found.recorded(policies, inspected.recorded);
         let (redacted, minted) = (inspected.redacted, inspected.minted);
         let (outbound, blocked) = outbound_of(request, arguments, inspected.outbound);
-        let outbound = outbound.or_else(|| (!found.revealed.is_empty()).then(|| Value::clone(arguments)));
+        let outbound = outbound.or_else(|| found.reveals().then(|| Value::clone(arguments)));
+        // What stands for a placeholder goes as it is inspected, or as it is.
+        let with_values = found.beside.clone().filter(|_| found.reveals_beside).map(Outbound::Changed);
+        let inspected_extras = match inspected_extras {
+            None | Some(Outbound::Unchanged) => with_values,
+            changed => changed,
+        };
         let (outbound_extras, blocked_extras) = extras_of(inspected_extras);
         let InScope { agent, workflow, target, given, revealed, tokenizer, fit, .. } = found;
         let prepared = Prepared {
@@ -206,19 +219,33 @@ impl Preparation {
             })?;
         let given = as_matched(&target, version.arguments);
         let data = &policies.data;
-        // What a resource is named by is what was matched, and no value.
-        let (arguments, revealed) = match request.kind {
-            CallKind::Resource => (given.clone(), Vec::new()),
-            CallKind::Tool | CallKind::Prompt => {
-                if let Some(sealed) = looks.opened.missing(data, &given) {
-                    return Err(Stop::Sealed(sealed));
-                }
-                match looks.opened.revealed(data, &target.place(), &given) {
-                    Some(Revealed { arguments, tokens }) => (arguments, tokens),
-                    None => (given.clone(), Vec::new()),
+        let mut beside = extras::beside(request);
+        // Of what is completed or watched nothing is read.
+        let reads = matches!(request.purpose, Purpose::Use) || request.kind != CallKind::Resource;
+        if reads && let Some(sealed) = looks.opened.missing(data, &given, beside.as_ref()) {
+            return Err(Stop::Sealed(sealed));
+        }
+        let place = target.place();
+        let (arguments, mut revealed, capabilities) = match (request.kind, reads) {
+            (CallKind::Resource, true) => {
+                match named_by_values(view, &target, looks.opened.revealed_uri(data, &place, target.full()), narrow)? {
+                    None => (given.clone(), Vec::new(), capabilities),
+                    Some((uri, tokens, capabilities)) => (Arc::new(json!({"uri": uri})), tokens, capabilities),
                 }
             }
+            (CallKind::Resource, false) => (given.clone(), Vec::new(), capabilities),
+            (CallKind::Tool | CallKind::Prompt, _) => match looks.opened.revealed(data, &place, &given) {
+                Some(Revealed { arguments, tokens }) => (arguments, tokens, capabilities),
+                None => (given.clone(), Vec::new(), capabilities),
+            },
         };
+        let with_values = beside.as_ref().filter(|_| reads);
+        let with_values = with_values.and_then(|beside| looks.opened.revealed(data, &place, beside));
+        let reveals_beside = with_values.is_some();
+        if let Some(Revealed { arguments, tokens }) = with_values {
+            beside = Some(Arc::unwrap_or_clone(arguments));
+            revealed.extend(tokens);
+        }
         let tokenizer = policies.prices.tokenizer(agent.model.as_deref());
         let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
         let fit = match &target {
@@ -238,6 +265,8 @@ impl Preparation {
             given,
             arguments,
             revealed,
+            beside,
+            reveals_beside,
             tokenizer,
             argument_tokens,
             size,
@@ -260,6 +289,10 @@ impl Preparation {
         let repeats = assumed.and_then(|assumed| assumed.repeats);
         let known = || self.repeats.before(&agent.id, call_digest, self.clock.monotonic());
         let item = |kind: CallKind| if request.kind == kind { target.full().clone() } else { Arc::default() };
+        let resource = match found.reveals() && request.kind == CallKind::Resource {
+            true => uri_of(&found.arguments).unwrap_or_default().into(),
+            false => item(CallKind::Resource),
+        };
         let required = &policies.bundle.required;
         let missing_metadata = missing(required, request, workflow.is_some(), user.is_some());
         Facts {
@@ -290,7 +323,7 @@ impl Preparation {
             workflow_refused: workflow_refused
                 .as_deref()
                 .map(|named| Arc::from(&*policies.data.redact_text(named))),
-            resource: item(CallKind::Resource),
+            resource,
             prompt: item(CallKind::Prompt),
             remediated,
             share: request.share,
@@ -320,12 +353,17 @@ fn unfit(
 }
 
 impl InScope<'_> {
+    /// Whether values stand for placeholders in the arguments.
+    fn reveals(&self) -> bool {
+        !Arc::ptr_eq(&self.given, &self.arguments)
+    }
+
     /// The arguments for the record, from what may be recorded of those that are sent. Of a revealed value that is its
     /// placeholder.
     fn recorded(&self, policies: &PolicySet, sent: Cow<'_, Value>) -> Arc<Value> {
-        let recorded = match self.revealed.is_empty() {
-            true => sent,
-            false => policies.data.inspect_arguments(&self.given, &self.target.place()).recorded,
+        let recorded = match self.reveals() {
+            false => sent,
+            true => policies.data.inspect_arguments(&self.given, &self.target.place()).recorded,
         };
         match recorded {
             Cow::Borrowed(_) => self.given.clone(),
@@ -410,6 +448,22 @@ fn find(
             view.resource(name, narrow)?.map(|(c, uri)| (Target::Item(c.entry, uri.into()), c.capabilities))
         }
     })
+}
+
+/// What a URI with values in it names: it has to be what the same template stands for, in the agent's own scope. The error:
+/// it is not.
+type Named = (String, Vec<Tokenized>, Arc<[CapabilityId]>);
+
+fn named_by_values(
+    view: &View,
+    target: &Target,
+    revealed: Option<(String, Vec<Tokenized>)>,
+    narrow: Option<&[CapabilityId]>,
+) -> Result<Option<Named>, Stop> {
+    let (Some((uri, tokens)), Target::Item(item, _)) = (revealed, target) else { return Ok(None) };
+    let found = view.resource(&uri, narrow).ok().flatten();
+    let (covered, uri) = found.filter(|(c, _)| Arc::ptr_eq(&c.entry, item)).ok_or(Stop::Unknown)?;
+    Ok(Some((uri, tokens, covered.capabilities)))
 }
 
 /// A resource's arguments with the URI in which it was matched: conditions see it, it is approved, and it goes upstream.

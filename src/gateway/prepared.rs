@@ -65,6 +65,14 @@ impl Prepared {
         }
     }
 
+    /// By what name it was decided: of a resource with a value for a placeholder that is another than records have.
+    fn decided_name(&self) -> &Arc<str> {
+        match self.facts.resource.is_empty() {
+            true => self.target.full(),
+            false => &self.facts.resource,
+        }
+    }
+
     /// What an approval of it is bound to.
     pub(crate) fn binding(&self, snapshot: &SnapshotId) -> ApprovalBinding {
         ApprovalBinding {
@@ -84,7 +92,7 @@ impl Prepared {
         Evaluated {
             facts: &self.facts,
             recorded: &self.recorded,
-            names: (self.target.full(), &self.shown),
+            names: (self.decided_name(), &self.shown),
             actions: (self.target.action(), &self.shown_action),
             tool: self.resolved().map(|tool| &*tool.hash),
             priced: (self.estimate.result_tokens, self.tool_price),

@@ -433,7 +433,7 @@ impl Relay {
         let place = Place { sensitive: &[], ..self.place() };
         let data = self.result_rules().data;
         let mut known = KnownValues::default();
-        if let Some(wanted) = known.missing(&data, &answer) {
+        if let Some(wanted) = known.missing(&data, &answer, None) {
             let caller = caller_of(&in_force.policies, agent);
             let found = measures.placeholders.look_up(&in_force.config, wanted, &caller);
             known = KnownValues::of(found.await.map_err(away)?);

@@ -5,7 +5,7 @@ use super::{InForce, placeholders::caller_of};
 use crate::{
     config::Config,
     model::{AgentId, pointer::Pointer},
-    redaction::{Claims, DataRules, Entry, Outbound, Place, Tokenized, conceal},
+    redaction::{Claims, DataRules, Entry, Outbound, Place, Tokenized},
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl ResultRules {
             return None;
         }
         let before = value.clone();
-        conceal(value, &self.revealed).then_some(before)
+        self.data.conceal(value, &self.revealed).then_some(before)
     }
 
     /// What of it goes to the agent, and what it is labelled with as it comes in; `claims` is what the upstream says of it.

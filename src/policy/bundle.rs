@@ -174,7 +174,7 @@ fn read_parts(files: &mut [Parsed<'_>], scope: Scope<'_>) -> Parts {
             match (*name, root) {
                 (BUNDLE, Some(root)) => lints::bundle(root, &parts, report),
                 (AUTHORITY, Some(root)) => lints::workflows(root, &parts, report),
-                (DATA, Some(root)) => lints::data(root, report),
+                (DATA, Some(root)) => lints::data(root, scope, report),
                 _ => {}
             }
         }

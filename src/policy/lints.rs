@@ -3,11 +3,12 @@
 use super::{
     Policy, PolicyBody,
     condition::Condition,
+    names::Scope,
     parts::Parts,
     shown::short,
     source::{Kind, Node, Report},
 };
-use crate::model::{Decision, Selector};
+use crate::model::{Decision, Glob, Selector};
 
 /// What the policies and budgets leave out.
 pub(super) fn bundle(root: &Node, parts: &Parts, report: &mut Report<'_>) {
@@ -67,7 +68,12 @@ pub(super) fn workflows(root: &Node, parts: &Parts, report: &mut Report<'_>) {
 }
 
 /// Detectors of secrets that are switched off, and exceptions for everything: records, logs and prompts then show raw input.
-pub(super) fn data(root: &Node, report: &mut Report<'_>) {
+pub(super) fn data(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) {
+    for section in ["rules", "allow", "sources"] {
+        for entry in root.get(section).map(Node::items).unwrap_or_default() {
+            known_calls(entry, scope, report);
+        }
+    }
     for section in ["detectors", "fields"] {
         for entry in root.get(section).map(Node::entries).unwrap_or_default() {
             let off = entry.value.get("enabled").is_some_and(|node| node.kind == Kind::Bool(false));
@@ -96,6 +102,20 @@ pub(super) fn data(root: &Node, report: &mut Report<'_>) {
                 "this allows everything: secrets stand in logs, records and prompts as they are",
                 "the digest, the place or the pattern of what is meant, for some `detectors` only",
             );
+        }
+    }
+}
+
+/// Calls of which an entry of data.yaml speaks and that no upstream has: a value would go nowhere, or be masked nowhere.
+fn known_calls(entry: &Node, scope: Scope<'_>, report: &mut Report<'_>) {
+    for calls in ["on", "permitted"].iter().filter_map(|member| entry.get(member)) {
+        for one in calls.items() {
+            for what in ["upstream", "tool", "label"] {
+                let Some(node) = one.get(what) else { continue };
+                if let Some(Ok(glob)) = node.as_text().map(Glob::parse) {
+                    scope.known_glob(&glob, node.start, what, report);
+                }
+            }
         }
     }
 }

@@ -337,6 +337,55 @@ impl Scanner {
     }
 }
 
+/// Where something stands in a text: from, to, and which of the things that are looked for.
+pub(super) type Place = (usize, usize, usize);
+
+impl Scanner {
+    /// Where something stands in a text and in what it decodes to, by where it stands in the text; they may overlap. `find`
+    /// tells where it stands in one reading. The error: there is more to decode than is looked at.
+    pub(super) fn places(
+        &self,
+        text: &str,
+        find: &mut dyn FnMut(&str, &mut Vec<Place>),
+    ) -> Result<Vec<Place>, TooDeep> {
+        let (mut found, mut inner, mut unused) = (Vec::new(), Vec::new(), Vec::new());
+        find(text, &mut found);
+        if text.len() < MIN_ENCODED {
+            return Ok(found);
+        }
+        if text.len() > MAX_TEXT {
+            return Err(TooDeep);
+        }
+        let mut decoding =
+            Decoding { left: text.len().saturating_mul(MAX_GROWTH), work: Work::default(), todo: Vec::new() };
+        let survey = self.survey(text, &mut unused);
+        let layer = Layer { text: Cow::Borrowed(text), pieces: None, run: None, binary: false, depth: 0 };
+        decoding.decode(&layer, &survey);
+        while !decoding.work.exceeded
+            && let Some(layer) = decoding.todo.pop()
+        {
+            find(&layer.text, &mut inner);
+            for (start, end, which) in inner.drain(..) {
+                let (start, end) = layer.origin(start, end);
+                found.push((text.floor_char_boundary(start), text.ceil_char_boundary(end), which));
+            }
+            if layer.depth < MAX_LAYERS {
+                unused.clear();
+                let survey = self.survey(&layer.text, &mut unused);
+                decoding.decode(&layer, &survey);
+            }
+        }
+        match decoding.work.exceeded {
+            true => Err(TooDeep),
+            false => Ok(found),
+        }
+    }
+}
+
+/// A text has more layers than are looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TooDeep;
+
 /// Nothing that a detector finds has a shorter encoding.
 const MIN_ENCODED: usize = 8;
 

@@ -68,7 +68,7 @@ pub use display::{display_text, is_hidden, visible, visible_json};
 pub use entry::Entry;
 pub use inspected::{Inspected, Outbound, Place};
 pub use mask::masks;
-pub use reveal::{MAX_REVEALED, conceal, placeholders, reveal, unmint};
+pub use reveal::{MAX_REVEALED, placeholders, reveal, reveal_uri, unmint};
 pub use rules::{DataError, DataRules};
 pub use said::Said;
 pub use schema::SchemaMarks;

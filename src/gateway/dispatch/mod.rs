@@ -147,6 +147,7 @@ impl Dispatcher {
             completing,
             view,
             file: None,
+            sent: uri,
             reserved: strict.then_some(Reserved { tokenizer, tokens: settling.estimate.result_tokens }),
             changed,
             tokenizer,
