@@ -777,7 +777,11 @@ mod checks {
                 key: key.map(str::to_owned),
                 kind: admission::window::word(window).to_owned(),
                 window_start: begins.map(|at| Timestamp::from_microsecond(at).unwrap()),
-                by: ResetBy { person: PersonId::from("dan"), channel: "api", reason: tollgate::redaction::DataRules::built_in().said("why", 100) },
+                by: ResetBy {
+                    person: PersonId::from("dan"),
+                    channel: "api",
+                    reason: tollgate::redaction::DataRules::built_in().said("why", 100),
+                },
                 now: start(),
             };
             assert_eq!(stores[1].reset_budget(reset(Some("another"))).await.unwrap(), []);

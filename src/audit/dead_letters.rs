@@ -66,7 +66,11 @@ impl DeadLetter {
         let arguments = detail("original_arguments").or_else(|| detail("arguments"));
         match (tool, arguments) {
             // Where placeholders alone stand for values, the vault may have those still.
-            (Some(_), Some(arguments)) if self.decision.redacted && !self.has_only_placeholders(arguments) => Err(MASKED),
+            (Some(_), Some(arguments))
+                if self.decision.redacted && !self.has_only_placeholders(arguments) =>
+            {
+                Err(MASKED)
+            }
             (Some(tool), Some(arguments)) => Ok((tool.to_owned(), arguments.clone())),
             _ => Err("its arguments are not on record, so they cannot be sent again"),
         }
@@ -75,7 +79,13 @@ impl DeadLetter {
     /// The placeholders in whose place the upstream got values.
     pub fn revealed(&self) -> Vec<Arc<str>> {
         let detail = self.side_effect.detail.as_ref().and_then(|detail| detail.get("revealed"));
-        detail.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect()
+        detail
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(Into::into)
+            .collect()
     }
 
     fn has_only_placeholders(&self, arguments: &Value) -> bool {

@@ -243,7 +243,8 @@ impl Catalog {
             None => uri.into(),
         };
         let item = json!({"uri": name, "digest": digest, "text": text});
-        let fingerprint = pinning::fingerprint(ItemKind::SkillFile, upstream, &json!({"uri": name, "digest": digest}));
+        let fingerprint =
+            pinning::fingerprint(ItemKind::SkillFile, upstream, &json!({"uri": name, "digest": digest}));
         let form = data.redact_value(&pinning::form(ItemKind::SkillFile, &item)).into_owned();
         let observed = Observed {
             upstream: upstream.clone(),

@@ -134,7 +134,8 @@ async fn looked_at(path: &Path, mut setup: Setup, args: &CheckArgs) -> Result<Se
             place: Place { file: path.display().to_string(), line: 0, column: 0 },
             severity: Severity::Lint,
             message: why.to_owned(),
-            expected: "an outputSchema that can be used, or `output_schema = \"alert\"` for the tool".to_owned(),
+            expected: "an outputSchema that can be used, or `output_schema = \"alert\"` for the tool"
+                .to_owned(),
             strict: true,
         });
     }

@@ -85,9 +85,8 @@ async fn freeze_on(setup: &Setup, store: &Arc<dyn Store>, args: &FreezeArgs) -> 
     let missing = "name what to freeze: --agent, --user, --tool, --upstream, --capability or --all";
     let target = target(&args.target)?.ok_or_else(|| CliError::Told(missing.to_owned()))?;
     let reason = args.reason.as_deref().unwrap_or_default();
-    let Froze { frozen, already } = on(setup, store)
-        .freeze(&setup.loaded.policies.data, target, setup.person_given(), reason)
-        .await?;
+    let Froze { frozen, already } =
+        on(setup, store).freeze(&setup.loaded.policies.data, target, setup.person_given(), reason).await?;
     if let Some(doubt) = doubt(setup, &frozen.target) {
         note(&doubt);
     }

@@ -55,8 +55,7 @@ async fn accept(setup: &Setup, args: &AcceptArgs) -> Result<(), CliError> {
         return Err(CliError::Told("`--reason` is empty: say why the record may go on".to_owned()));
     }
     let mut screen = Screen::new();
-    let Some(problem) =
-        wiring::accept_damage(&setup.loaded.config, setup.now(), person.as_str(), &reason)?
+    let Some(problem) = wiring::accept_damage(&setup.loaded.config, setup.now(), person.as_str(), &reason)?
     else {
         return screen
             .line("the journal is as it was written, but for what was accepted before: nothing was done");

@@ -3,16 +3,15 @@
 //! under a name that the agent trusts.
 
 use super::target::Target;
-use crate::{
-    catalog::View,
-    model::Uri,
-};
+use crate::{catalog::View, model::Uri};
 use serde_json::{Map, Value, json};
 
 /// Takes contents of other resources out of a result. The error: there were no others.
 pub(super) fn keep_asked(
     (target, sent): (&Target, &str),
-    view: Option<&View>, result: &mut Value) -> Result<(), String> {
+    view: Option<&View>,
+    result: &mut Value,
+) -> Result<(), String> {
     let Target::Item(item, asked) = target else { return Ok(()) };
     let Some(Value::Array(contents)) = result.get_mut("contents") else { return Ok(()) };
     let canonical = |uri: &str| Uri::parse(uri).ok().map(Uri::into_string);

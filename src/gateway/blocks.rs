@@ -4,8 +4,7 @@
 
 use crate::redaction::masks;
 use base64::{
-    Engine as _,
-    alphabet,
+    Engine as _, alphabet,
     engine::{
         DecodePaddingMode,
         general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD},
@@ -92,7 +91,8 @@ fn block(item: &mut Value) {
         },
         Some("resource_link") => link(map),
         Some("resource") => {
-            let reads = map.get("resource").is_some_and(|resource| resource.get("uri").is_some_and(Value::is_string));
+            let reads =
+                map.get("resource").is_some_and(|resource| resource.get("uri").is_some_and(Value::is_string));
             if reads && let Some(inner) = map.get_mut("resource") {
                 *inner = resource(inner.take(), None);
             }
@@ -120,7 +120,8 @@ fn link(map: &mut Map<String, Value>) -> bool {
         let sizes = icon.get("sizes");
         icon.get("src").is_some_and(Value::is_string)
             && texts(icon.get("mimeType"))
-            && sizes.is_none_or(|sizes| sizes.as_array().is_some_and(|sizes| sizes.iter().all(Value::is_string)))
+            && sizes
+                .is_none_or(|sizes| sizes.as_array().is_some_and(|sizes| sizes.iter().all(Value::is_string)))
             && icon.get("theme").is_none_or(|theme| theme == "light" || theme == "dark")
     };
     keep(map, "icons", |icons| icons.as_array().is_some_and(|icons| icons.iter().all(is_icon)));
@@ -165,7 +166,9 @@ fn resource(item: Value, uri: Option<&str>) -> Value {
 
 /// A message of a prompt: one for each block, where it has several.
 fn message(item: Value) -> Vec<Value> {
-    let Value::Object(mut map) = item else { return vec![json!({"role": "user", "content": as_text(&item)})] };
+    let Value::Object(mut map) = item else {
+        return vec![json!({"role": "user", "content": as_text(&item)})];
+    };
     if !matches!(map.get("role").and_then(Value::as_str), Some("user" | "assistant")) {
         map.insert("role".to_owned(), "user".into());
     }
@@ -256,15 +259,34 @@ mod tests {
         check(image("QUJ\nD"), image("QUJD"));
         check(image("_-8"), image("/+8="));
         check(image("QQ"), image("QQ=="));
-        check(image("QU[redacted:email:17]JD"), text("[the image (image/png) is left out: what it holds is sensitive: [redacted:email:17]]"));
+        check(
+            image("QU[redacted:email:17]JD"),
+            text("[the image (image/png) is left out: what it holds is sensitive: [redacted:email:17]]"),
+        );
         check(image("!"), text("[the image (image/png) is left out: its `data` is not Base64]"));
-        check(json!({"type": "audio", "mimeType": "audio/wav"}), text("[the audio (audio/wav) is left out: it has no `data`]"));
-        check(json!({"type": "audio", "data": ""}), json!({"type": "audio", "data": "", "mimeType": SOME_BYTES}));
-        check(json!({"type": "resource_link", "uri": "a:b", "title": 1, "icons": [{}], "size": "x"}), json!({"type": "resource_link", "uri": "a:b", "name": "a:b"}));
-        check(json!({"type": "resource_link", "name": "n"}), text("{\"type\":\"resource_link\",\"name\":\"n\"}"));
+        check(
+            json!({"type": "audio", "mimeType": "audio/wav"}),
+            text("[the audio (audio/wav) is left out: it has no `data`]"),
+        );
+        check(
+            json!({"type": "audio", "data": ""}),
+            json!({"type": "audio", "data": "", "mimeType": SOME_BYTES}),
+        );
+        check(
+            json!({"type": "resource_link", "uri": "a:b", "title": 1, "icons": [{}], "size": "x"}),
+            json!({"type": "resource_link", "uri": "a:b", "name": "a:b"}),
+        );
+        check(
+            json!({"type": "resource_link", "name": "n"}),
+            text("{\"type\":\"resource_link\",\"name\":\"n\"}"),
+        );
         let embedded = |resource: Value| json!({"type": "resource", "resource": resource});
-        check(embedded(json!({"uri": "a:b", "blob": "[redacted:email:17]", "mimeType": "image/png"})),
-            embedded(json!({"uri": "a:b", "mimeType": "text/plain", "text": "[the data (image/png) is left out: what it holds is sensitive: [redacted:email:17]]"})));
+        check(
+            embedded(json!({"uri": "a:b", "blob": "[redacted:email:17]", "mimeType": "image/png"})),
+            embedded(
+                json!({"uri": "a:b", "mimeType": "text/plain", "text": "[the data (image/png) is left out: what it holds is sensitive: [redacted:email:17]]"}),
+            ),
+        );
         check(embedded(json!({"text": "a"})), text("{\"type\":\"resource\",\"resource\":{\"text\":\"a\"}}"));
     }
 

@@ -109,7 +109,8 @@ impl Gateway {
         let caller = caller_of(&in_force.policies, agent);
         let kept = &self.0.tasks.measures.placeholders;
         let found = kept.look_up(&in_force.config, wanted.clone(), &caller).await?;
-        let lost = wanted.iter().filter(|token| !found.iter().any(|known| known.placeholder == **token)).count();
+        let lost =
+            wanted.iter().filter(|token| !found.iter().any(|known| known.placeholder == **token)).count();
         match lost {
             0 => Ok(()),
             lost => Err(DeadLetterError::NotReplayable(format!(

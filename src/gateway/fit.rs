@@ -71,7 +71,9 @@ impl Fit {
 pub(super) fn refused_by_output(why: &str) -> Fit {
     Fit::Refused {
         reason: why.to_owned(),
-        advice: Some("The tool's outputSchema is at fault, not the arguments: tell whoever runs the upstream."),
+        advice: Some(
+            "The tool's outputSchema is at fault, not the arguments: tell whoever runs the upstream.",
+        ),
     }
 }
 

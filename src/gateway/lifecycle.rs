@@ -125,6 +125,7 @@ impl Outside {
         let refusals = Arc::new(Refusals::new(&store, &clock, &references, &log));
         let freezes = Arc::new(Freezes::new(&store, &clock));
         let pins = Arc::new(Pins::new());
+        let output_alerts = Arc::new(OutputAlerts::default());
         let labels = Arc::new(Labels::new(&store, &clock));
         let held = Arc::new(HeldCalls::new(&clock, &ids, &seal, &stop));
         let preparation = Preparation::new(measures.clone(), clock.clone());
@@ -169,7 +170,7 @@ impl Outside {
                 labels: labels.clone(),
                 log: log.clone(),
                 freezes: freezes.clone(),
-                output_alerts: OutputAlerts::default(),
+                output_alerts: output_alerts.clone(),
                 skill_files: SkillFiles { pins: pins.clone(), store: store.clone(), clock: clock.clone() },
             },
             parking: Arc::new(Parking::new(&store, &clock, &ids, &seal, &stop)),
@@ -182,6 +183,7 @@ impl Outside {
                 seal: seal.clone(),
                 freezes: freezes.clone(),
                 labels: labels.clone(),
+                output_alerts,
             },
             labels,
             doorkeeper: Doorkeeper::new(clock.clone()),

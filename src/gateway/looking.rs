@@ -203,7 +203,10 @@ impl Answered {
 
     /// Remembers the file of a skill that was read, before anything is changed in it.
     fn look_at_file(&mut self) {
-        let (Target::Item(item, uri), CallKind::Resource, true) = (&self.target, self.kind, self.is_use) else { return };
+        let (Target::Item(item, uri), CallKind::Resource, true) = (&self.target, self.kind, self.is_use)
+        else {
+            return;
+        };
         if let Ok(result) = self.ending.reply.as_ref()
             && !asks(result)
         {

@@ -140,7 +140,9 @@ fn look(schema: &Arc<ToolSchema>, content: &Value, budget: Budget) -> Look {
         Ok(compiled) => match compiled.check(content, budget) {
             Ok(()) => match compiled.unchecked().first() {
                 None => Look::Fits,
-                Some(one) => Look::Breaks(format!("`{}` of its outputSchema cannot be checked: {}", one.at, one.why)),
+                Some(one) => {
+                    Look::Breaks(format!("`{}` of its outputSchema cannot be checked: {}", one.at, one.why))
+                }
             },
             Err(Misfit::Exceeded) => Look::Exceeded,
             Err(Misfit::Breaks(found)) => Look::Breaks(

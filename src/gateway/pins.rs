@@ -1,10 +1,7 @@
 //! Pins of what upstreams list: read from the store, held against each list, written at first use and where something waits
 //! for a person. While the store does not say what is pinned, what would need it is not served.
 
-use super::{
-    Gateway, InForce,
-    lifecycle::Next,
-};
+use super::{Gateway, InForce, lifecycle::Next};
 use crate::{
     catalog::{AcceptError, Accepted, PinChange, Review, Seen, Wanted},
     evidence::PinContext,
@@ -148,7 +145,8 @@ impl Gateway {
         let in_force = self.in_force();
         let (book, listed) = (self.0.pins.book(), listed(&in_force));
         let review = review(&in_force, &book, &listed);
-        let accepted = review.accept(&*self.0.store, by, &wanted, context(&in_force, self.0.clock.now())).await?;
+        let accepted =
+            review.accept(&*self.0.store, by, &wanted, context(&in_force, self.0.clock.now())).await?;
         self.read_pins().await?;
         self.relist().await?;
         Ok(accepted)
@@ -166,7 +164,8 @@ impl Gateway {
         let upstreams: Vec<UpstreamName> =
             listed.iter().filter(|name| of.is_none_or(|of| of == *name)).cloned().collect();
         let review = review(&in_force, &book, &listed);
-        let counts = review.pin(&*self.0.store, &upstreams, Some(by), context(&in_force, self.0.clock.now())).await?;
+        let counts =
+            review.pin(&*self.0.store, &upstreams, Some(by), context(&in_force, self.0.clock.now())).await?;
         self.read_pins().await?;
         self.relist().await?;
         Ok(counts)

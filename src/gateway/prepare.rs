@@ -228,9 +228,16 @@ impl Preparation {
         let place = target.place();
         let (arguments, mut revealed, capabilities) = match (request.kind, reads) {
             (CallKind::Resource, true) => {
-                match named_by_values(view, &target, looks.opened.revealed_uri(data, &place, target.full()), narrow)? {
+                match named_by_values(
+                    view,
+                    &target,
+                    looks.opened.revealed_uri(data, &place, target.full()),
+                    narrow,
+                )? {
                     None => (given.clone(), Vec::new(), capabilities),
-                    Some((uri, tokens, capabilities)) => (Arc::new(json!({"uri": uri})), tokens, capabilities),
+                    Some((uri, tokens, capabilities)) => {
+                        (Arc::new(json!({"uri": uri})), tokens, capabilities)
+                    }
                 }
             }
             (CallKind::Resource, false) => (given.clone(), Vec::new(), capabilities),

@@ -27,7 +27,8 @@ impl SkillFiles {
         let why = match self.standing(in_force, file, form).await {
             Ok(Standing::Pinned | Standing::Asks) => return None,
             Ok(Standing::Held(HeldWhy::Changed)) => {
-                "it is not what was read first, and its skill lists no digest; a person can accept it".to_owned()
+                "it is not what was read first, and its skill lists no digest; a person can accept it"
+                    .to_owned()
             }
             Ok(Standing::Held(why)) => format!("{}; a person can accept it", why.phrase()),
             Ok(Standing::Unpinned) => "there is no room to keep what it is".to_owned(),
@@ -40,7 +41,12 @@ impl SkillFiles {
     }
 
     /// How it stands, once what is to be written of it is written.
-    async fn standing(&self, in_force: &InForce, file: &Observed, form: &Value) -> Result<Standing, StoreError> {
+    async fn standing(
+        &self,
+        in_force: &InForce,
+        file: &Observed,
+        form: &Value,
+    ) -> Result<Standing, StoreError> {
         let settings = |name: &UpstreamName| {
             in_force.config.upstreams.get(name).map(|upstream| upstream.pins).unwrap_or_default()
         };

@@ -156,9 +156,16 @@ pub fn form(kind: ItemKind, item: &Value) -> Value {
             form.insert((*member).to_owned(), value);
         }
     }
-    for large in
-        ["outputSchema", "inputSchema", "arguments", "annotations", "resources", "frontmatter", "description", "text"]
-    {
+    for large in [
+        "outputSchema",
+        "inputSchema",
+        "arguments",
+        "annotations",
+        "resources",
+        "frontmatter",
+        "description",
+        "text",
+    ] {
         if json!(form).to_string().len() <= LARGEST_FORM {
             break;
         }

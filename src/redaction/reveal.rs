@@ -149,7 +149,8 @@ fn encoded(text: &str) -> Option<(usize, String)> {
         return None;
     }
     let window = text.get(..text.floor_char_boundary(LONGEST_ENCODED)).unwrap_or_default();
-    let close = ["%5D", "%5d", "]"].into_iter().filter_map(|end| Some(window.find(end)? + end.len())).min()?;
+    let close =
+        ["%5D", "%5d", "]"].into_iter().filter_map(|end| Some(window.find(end)? + end.len())).min()?;
     let written = window.get(..close)?;
     let token = percent_encoding::percent_decode_str(written).decode_utf8().ok()?.into_owned();
     let is_whole = token.starts_with(BEGIN)
@@ -375,15 +376,21 @@ impl<'t> Finder<'t> {
             let in_base64 = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'-' | b'_');
             let end = at + form.text.len();
             let (before, after) = form.around;
-            let before = bytes.get(..at).unwrap_or_default().iter().rev().take(before).take_while(in_base64).count();
+            let before =
+                bytes.get(..at).unwrap_or_default().iter().rev().take(before).take_while(in_base64).count();
             let after = bytes.get(end..).unwrap_or_default().iter().take(after).take_while(in_base64).count();
-            found.push((text.floor_char_boundary(at - before), text.ceil_char_boundary(end + after), form.which));
+            found.push((
+                text.floor_char_boundary(at - before),
+                text.ceil_char_boundary(end + after),
+                form.which,
+            ));
             at = end;
         }
     }
 
     fn text(&self, text: &str) -> Option<String> {
-        let Ok(mut places) = self.scanner.places(text, &mut |reading, found| self.find(reading, found)) else {
+        let Ok(mut places) = self.scanner.places(text, &mut |reading, found| self.find(reading, found))
+        else {
             return Some(mask("too_deep", text.chars().count()));
         };
         places.sort_unstable_by_key(|(start, end, which)| (*start, std::cmp::Reverse(*end), *which));
@@ -403,7 +410,8 @@ impl<'t> Finder<'t> {
             }
             rest = more;
             out.push_str(text.get(done..*start).unwrap_or_default());
-            let placeholders = here.iter().filter_map(|which| self.tokens.get(*which)).map(|token| &*token.placeholder);
+            let placeholders =
+                here.iter().filter_map(|which| self.tokens.get(*which)).map(|token| &*token.placeholder);
             out.push_str(&placeholders.collect::<Vec<_>>().join(" "));
             done = end;
         }

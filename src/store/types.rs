@@ -18,8 +18,8 @@ use crate::{
         AgentId, ApprovalId, ApprovalStatus, CallId, Digest, EventDecision, EventDraft, EventType, GrantId,
         MicroUsd, Outcome, PersonId, PolicyId, TraceId,
     },
-    redaction::Said,
     proof::Hash,
+    redaction::Said,
 };
 use jiff::Timestamp;
 use serde::Serialize;

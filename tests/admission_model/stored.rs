@@ -97,7 +97,11 @@ impl Subject for Stored {
             key: Some(key.to_owned()),
             kind: window::word(window).to_owned(),
             window_start: start.map(|start| Timestamp::from_microsecond(start).unwrap()),
-            by: ResetBy { person: PersonId::from("dan"), channel: "cli", reason: tollgate::redaction::DataRules::built_in().said("a trial", 100) },
+            by: ResetBy {
+                person: PersonId::from("dan"),
+                channel: "cli",
+                reason: tollgate::redaction::DataRules::built_in().said("a trial", 100),
+            },
             now,
         };
         for counter in self.stores[process].reset_budget(reset).await.unwrap() {

@@ -768,6 +768,11 @@ pub(crate) const LINTS: &[Case] = &[
         &[(" && agent.role == 'writer'", " && 'restrictd' in session.labels")],
     ),
     case("a level that there is not", GATE, &[(" && agent.role == 'writer'", " && data.level == 'secret'")]),
+    case(
+        "a value for an upstream that is none",
+        DATA,
+        &[("", "rules: [{ results: tokenize, detectors: [email], permitted: [{ upstream: filesytem }] }]\n")],
+    ),
     case("an exception for everything", DATA, &[("", "allow: [{ pattern: '.*' }]\n")]),
     case(
         "a `vault_key` that is written out",

@@ -125,3 +125,49 @@ async fn what_is_as_declared_passes_and_hostile_schemas_are_bounded() {
     let settled = world.last_settled().await;
     assert_eq!(settled.detail.unwrap()["output_schema"]["setting"], "refuse");
 }
+
+/// What is declared cannot be used, so that nothing can be held to it: with `refuse` no call is made, and people are told.
+#[tokio::test]
+async fn a_schema_that_cannot_be_used_refuses() {
+    let unusable = |name: &str| {
+        let mut tool = tool(name);
+        tool["outputSchema"] =
+            json!({"type": "object", "properties": {"a": {"$ref": "https://elsewhere.example/x.json"}}});
+        tool
+    };
+    let crm = Scripted::with(vec![unusable("lint"), unusable("refuse")], true).await;
+    let servers = "
+[upstreams.crm]
+url = \"{crm}\"
+output_schema = \"refuse\"
+[upstreams.crm.tools.lint]
+output_schema = \"lint\"
+"
+    .to_owned();
+    let setup = Setup { files: FILES.to_owned(), servers, more: vec![("crm", crm)], ..Setup::default() };
+    let world = World::start(setup).await;
+    for client in [world.modern("ada"), world.legacy("ada").await] {
+        let before = world.more[0].1.count();
+        client.call("crm__lint", json!({})).await.ok();
+        let refused = client.call("crm__refuse", json!({})).await;
+        let decision = refused.decision();
+        assert_eq!(
+            (refused.word(), &decision["policy_id"]),
+            ("deny", &json!("schema")),
+            "{:#}",
+            refused.body
+        );
+        let why = decision["reason"].as_str().unwrap();
+        assert!(why.contains("outputSchema of tool `crm__refuse`") && why.contains("are refused"), "{why}");
+        assert_eq!(world.more[0].1.count(), before + 1, "nothing was done that nobody may see");
+    }
+    let alert = world
+        .until_event(|event| {
+            event.draft.event_type == EventType::Alert && event.draft.tool.as_deref() == Some("crm__refuse")
+        })
+        .await;
+    assert!(alert.draft.reason.as_deref().unwrap().contains("are refused"), "{alert:?}");
+    let events = world.events().await;
+    let alerts = events.iter().filter(|event| event.draft.event_type == EventType::Alert).count();
+    assert_eq!(alerts, 1, "of the other tool nothing is told");
+}

@@ -311,3 +311,233 @@ async fn the_bundle_in_force_says_who_may_have_a_value() {
     assert_eq!(sent("mail__list", "mail").await, json!(mail));
     assert_eq!(sent("web__post", "web").await, json!(mail));
 }
+
+/// What goes beside the arguments, and the URI of a resource: there too the value goes to whom the rule permits, and nobody else.
+#[tokio::test]
+async fn what_stands_beside_the_arguments_is_resolved() {
+    let world = world().await;
+    world.other("mail").script(|seen| {
+        let result = match seen.method() {
+            "resources/templates/list" => {
+                json!({"resourceTemplates": [{"uriTemplate": "mailbox://of/{who}", "name": "mailbox"}]})
+            }
+            "resources/read" => {
+                let uri = &seen.body["params"]["uri"];
+                json!({"contents": [{"uri": uri, "text": format!("box {uri} of {MAIL}")}]})
+            }
+            _ => return None,
+        };
+        Some(answer(json_reply(seen, &result)))
+    });
+    world.other("mail").announce().await;
+    let mail_gate = "=== boxes.yaml
+name: boxes
+description: No box of the staff
+on: [{ resource: \"mailbox://**\" }]
+rules: [{ id: staff, condition: \"resource.contains('staff')\", decision: DENY }]
+";
+    world.reload(&format!("{RULES}{mail_gate}")).await;
+    for ada in [world.modern("ada"), world.legacy("ada").await] {
+        let (mail, note) = learned(&world, &ada).await;
+        let meta = json!({"crm/about": {"who": mail, "why": [note]}, "progressToken": mail});
+        let sent = async |tool: &str, at: &str| {
+            let params = json!({"name": tool, "arguments": {"a": 1}, "_meta": meta.clone()});
+            let reply = ada.request("tools/call", params).await;
+            assert!(!reply.body.to_string().contains("hopper"), "{:#}", reply.body);
+            world.other(at).calls().pop().unwrap().body["params"]["_meta"]["crm/about"].clone()
+        };
+        assert_eq!(sent("mail__list", "mail").await, json!({"who": MAIL, "why": [NOTE]}));
+        assert_eq!(sent("web__post", "web").await, json!({"who": mail, "why": [note]}));
+
+        let listed = ada.request("resources/templates/list", json!({})).await;
+        let templates: Vec<&Value> = listed.ok()["resourceTemplates"].as_array().unwrap().iter().collect();
+        assert!(
+            templates.iter().any(|t| t["uriTemplate"].as_str().unwrap().ends_with("mailbox://of/{who}")),
+            "{templates:?}"
+        );
+        let encoded = mail.replace('[', "%5B").replace(':', "%3A").replace(']', "%5D");
+        for written in [&mail, &encoded] {
+            let before = world.other("mail").count();
+            let reply =
+                ada.request("resources/read", json!({"uri": format!("mailbox://of/{written}")})).await;
+            let contents = reply.ok()["contents"].clone();
+            let asked = world.other("mail").calls().pop().unwrap();
+            assert_eq!(world.other("mail").count(), before + 1);
+            assert_eq!(asked.body["params"]["uri"], format!("mailbox://of/{}", MAIL.replace('@', "%40")));
+            assert!(!reply.body.to_string().contains("hopper"), "{contents:#}");
+            assert!(contents[0]["text"].as_str().unwrap().contains(mail.as_str()), "{contents:#}");
+        }
+    }
+    // It is decided on the value: what no agent may read by its name, none reads by a placeholder.
+    let ada = world.modern("ada");
+    world.up.results(json!({"structuredContent": {"mail": "boss@staff.example.org"}, "content": []}));
+    let shown =
+        ada.call("up__echo", json!({})).await.ok()["structuredContent"]["mail"].as_str().unwrap().to_owned();
+    let denied = ada.request("resources/read", json!({"uri": format!("mailbox://of/{shown}")})).await;
+    assert!(denied.body.to_string().contains("boxes"), "{:#}", denied.body);
+    // Somebody else's stays what it is.
+    let eve = world.modern("eve");
+    eve.request("resources/read", json!({"uri": format!("mailbox://of/{shown}")})).await.ok();
+    let asked = world.other("mail").calls().pop().unwrap().body["params"]["uri"].as_str().unwrap().to_owned();
+    assert!(asked.contains("token") && !asked.contains("staff"), "{asked}");
+    let whole = serde_json::to_string(&world.events().await).unwrap();
+    assert!(!whole.contains("hopper") && !whole.contains("quiet") && !whole.contains("boss@"), "I5");
+    for value in [MAIL, "quiet", "hopper", "boss@"] {
+        assert!(holds_no(&world.dir.join("data"), value) > 3);
+    }
+}
+
+/// However an upstream writes what it got, the agent sees the placeholder.
+#[tokio::test]
+async fn a_value_is_known_again_however_it_is_written() {
+    use base64::Engine as _;
+    let base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    let world = world().await;
+    let ada = world.modern("ada");
+    let (mail, _) = learned(&world, &ada).await;
+    let wide: String = MAIL
+        .chars()
+        .map(|c| match c {
+            '!'..='~' => char::from_u32(u32::from(c) + 0xfee0).unwrap(),
+            other => other,
+        })
+        .collect();
+    let broken: String = MAIL.chars().flat_map(|c| [c, '\u{200b}']).collect();
+    let percent: String = MAIL.bytes().map(|b| format!("%{b:02x}")).collect();
+    let entities: String = MAIL.chars().map(|c| format!("&#{};", u32::from(c))).collect();
+    let escapes: String = MAIL.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect();
+    let mut written = vec![
+        wide,
+        broken,
+        percent,
+        entities,
+        escapes,
+        hex::encode(MAIL),
+        hex::encode_upper(format!("to: {MAIL} now")),
+    ];
+    for before in ["", "a", "ab", "the box of "] {
+        written.push(base64(&format!("{before}{MAIL}")));
+        written.push(base64(&format!("{before}{MAIL} is full, and has been for long")));
+    }
+    written.push(base64(&base64(&format!("twice {MAIL}"))));
+    for text in written {
+        let told = format!("It is: {text} .");
+        world.other("mail").results(text_result(&told));
+        let reply = ada.call("mail__list", json!({"to": mail})).await;
+        let shown = reply.text();
+        assert!(shown.contains(mail.as_str()), "{told} became {shown}");
+        assert!(shown.starts_with("It is: ") && shown.ends_with(" ."), "{shown}");
+        let left = shown.replace(mail.as_str(), "");
+        for at in 0..text.len().saturating_sub(24) {
+            let Some(part) = text.get(at..at + 24) else { continue };
+            assert!(!left.contains(part), "{told} became {shown}");
+        }
+    }
+}
+
+/// Notifications, sampling and tasks of a permitted upstream: what it says of a value on the way is the placeholder again.
+#[tokio::test]
+async fn values_stay_away_on_every_side_path() {
+    use axum::{body::Body, response::IntoResponse as _};
+    let world = world().await;
+    let everything = json!({"sampling": {}, "elicitation": {}});
+    let ada = Client::legacy(&world.http, &world.gate.mcp, "ada", everything).await;
+    let (mail, _) = learned(&world, &ada).await;
+    // A notification before the result.
+    world.other("mail").script(|seen| {
+        if seen.tool() != "list" {
+            return None;
+        }
+        let (id, token) = (seen.body["id"].clone(), seen.body["params"]["_meta"]["progressToken"].clone());
+        let who = seen.arguments()["to"].clone();
+        let stream = async_stream::stream! {
+            let event = |message: Value| Ok::<_, std::io::Error>(format!("event: message\ndata: {message}\n\n"));
+            let params = json!({"progressToken": token, "progress": 1, "message": format!("writing to {}", who.as_str().unwrap())});
+            yield event(json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params}));
+            let params = json!({"level": "error", "data": {"to": who}});
+            yield event(json!({"jsonrpc": "2.0", "method": "notifications/message", "params": params}));
+            yield event(json!({"jsonrpc": "2.0", "id": id, "result": text_result("done")}));
+        };
+        Some(answer(([("content-type", "text/event-stream")], Body::from_stream(stream)).into_response()))
+    });
+    let params = json!({"name": "mail__list", "arguments": {"to": mail}, "_meta": {"progressToken": 7}});
+    let reply = ada.request("tools/call", params).await;
+    let told = json!(reply.before).to_string();
+    assert!(told.contains(&format!("writing to {mail}")) && !told.contains("hopper"), "{told}");
+    // Sampling: the upstream's prompt names the value, and the model's answer the placeholder.
+    let asks = Scripted::with(vec![tool("ask")], true).await;
+    drop(asks);
+    let (heard, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    world.other("mail").behaves();
+    world.other("web").script(move |seen| {
+        (seen.method() == "tools/call").then(|| {
+            let result = match &seen.body["params"]["inputResponses"] {
+                Value::Null => json!({"resultType": "input_required", "inputRequests": {"q": {"method": "sampling/createMessage",
+                    "params": {"maxTokens": 9, "messages": [{"role": "user", "content": {"type": "text", "text": format!("mail {MAIL}?")}}]}}}}),
+                answers => {
+                    heard.send(answers.clone()).unwrap();
+                    json!({"resultType": "complete", "content": []})
+                }
+            };
+            answer(json_reply(seen, &result))
+        })
+    });
+    let moved = RULES.replace(
+        "permitted: [{ upstream: mail }] }\n  - { id: notes",
+        "permitted: [{ upstream: web }] }\n  - { id: notes",
+    );
+    world.reload(&moved).await;
+    let said = json!({"role": "assistant", "model": "m", "content": {"type": "text", "text": format!("yes, {mail}")}});
+    let asked = ada.call_answering("web__post", json!({"to": mail}), said).await;
+    let shown = json!(asked.before).to_string();
+    assert!(shown.contains(mail.as_str()) && !shown.contains("hopper"), "{shown}");
+    let answered = answers.recv().await.unwrap();
+    assert_eq!(answered["q"]["content"]["text"], format!("yes, {MAIL}"), "{answered:#}");
+    assert!(!serde_json::to_string(&world.events().await).unwrap().contains("hopper"), "I5");
+}
+
+/// A call that brought placeholders is made again from what the vault has; where that is gone, it is said.
+#[tokio::test]
+async fn a_dead_letter_with_placeholders_is_made_again() {
+    let world = world().await;
+    let ada = world.modern("ada");
+    let (mail, _) = learned(&world, &ada).await;
+    let lost = async || {
+        let before = world.until_settled(1).await.len();
+        world.other("mail").script(|seen| {
+            let gone = || axum::response::Response::builder().status(502).body("gone".into()).unwrap();
+            (seen.method() == "tools/call").then(|| answer(gone()))
+        });
+        ada.call("mail__list", json!({"to": mail})).await;
+        world.other("mail").behaves();
+        world.until_settled(before + 1).await.pop().unwrap().draft.call_id.unwrap().to_string()
+    };
+    let id = lost().await;
+    let (_, shown) = world.api("dan", &format!("deadletters/{id}"), None).await;
+    assert_eq!((&shown["replayable"], &shown["arguments"]["to"]), (&json!(true), &json!(mail)), "{shown:#}");
+    let (status, done) =
+        world.api("dan", &format!("deadletters/{id}"), Some(json!({"action": "replay"}))).await;
+    assert_eq!((status, &done["status"]), (200, &json!("replayed")), "{done:#}");
+    assert_eq!(world.other("mail").calls().pop().unwrap().arguments()["to"], MAIL);
+    let id = lost().await;
+    let calls = world.other("mail").count();
+    for entry in std::fs::read_dir(world.dir.join("data")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_string_lossy().contains(".vault") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let there = world.second().await;
+    let (status, refused) = api(
+        &world.http,
+        &there.admin,
+        "dan",
+        &format!("deadletters/{id}"),
+        Some(json!({"action": "replay"})),
+    )
+    .await;
+    assert!((400..600).contains(&status), "{status} {refused:#}");
+    let told = refused["error"]["message"].as_str().unwrap();
+    assert!(told.contains("vault"), "{told}");
+    assert_eq!(world.other("mail").count(), calls, "the upstream does not get the placeholder");
+}

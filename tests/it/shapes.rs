@@ -63,7 +63,7 @@ async fn structured_lists_are_for_clients_that_know_them() {
     assert!(result["isError"] == true && result.to_string().contains("no need to repeat"), "{result:#}");
 }
 
-/// Content in another shape than the protocol's is put right, and what is of an unknown type stays.
+/// Content in another shape than the protocol's is put right, and what is of an unknown type is a text.
 #[tokio::test]
 async fn content_is_a_list_for_each_client() {
     let text = |text: &str| json!({"type": "text", "text": text});
@@ -76,9 +76,86 @@ async fn content_is_a_list_for_each_client() {
     };
     let strange = json!({"type": "smell", "of": "rain"});
     check(json!({"content": null}), json!([])).await;
-    check(json!({"content": [null, strange, "plain"]}), json!([strange, text("plain")])).await;
+    check(json!({"content": [null, strange, "plain"]}), json!([text(&strange.to_string()), text("plain")]))
+        .await;
     check(json!({"content": text("alone")}), json!([text("alone")])).await;
     check(json!({"structuredContent": {"left": 4}}), json!([text("{\"left\":4}")])).await;
+}
+
+/// One block that clients cannot read costs itself only: it is put right, or stands there as a text.
+#[tokio::test]
+async fn a_block_that_no_client_reads_costs_itself_only() {
+    let blocks = json!([
+        {"type": "text"},
+        {"type": "text", "text": "kept", "annotations": {"priority": 9}},
+        {"type": "image", "data": "%%%", "mimeType": "image/png"},
+        {"type": "resource", "resource": {"uri": "a:b", "blob": "QUJD"}},
+    ]);
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let world = world(json!({"content": blocks, "isError": null})).await;
+    for client in [world.legacy("ada").await, world.modern("ada")] {
+        let reply = client.call("crm__one", json!({})).await;
+        let expect = json!([
+            text("{\"type\":\"text\"}"),
+            {"type": "text", "text": "kept", "annotations": {}},
+            text("[the image (image/png) is left out: its `data` is not Base64]"),
+            {"type": "resource", "resource": {"uri": "a:b", "blob": "QUJD"}},
+        ]);
+        assert_eq!(reply.body["result"]["content"], expect, "{:#}", reply.body);
+    }
+}
+
+/// A mask in the data of a block is no Base64: a text says what was withheld.
+#[tokio::test]
+async fn masked_data_is_told_as_a_text() {
+    use base64::Engine as _;
+    let secret = "From: bob@corp.example, with the plans for next year attached to it.".repeat(3);
+    let data = base64::engine::general_purpose::STANDARD.encode(&secret);
+    let crm = Scripted::with(vec![tool("photo")], true).await;
+    let (shown, read) = (data.clone(), data.clone());
+    crm.script(move |seen| {
+        let result = match seen.method() {
+            "tools/call" => json!({"content": [
+                {"type": "image", "data": shown, "mimeType": "image/png"},
+                {"type": "resource", "resource": {"uri": "a:b", "blob": shown, "mimeType": "application/x-mail"}},
+                {"type": "text", "text": "the rest"},
+            ]}),
+            "resources/read" => json!({"contents": [{"uri": seen.body["params"]["uri"], "blob": read, "mimeType": "x/y"}]}),
+            _ => return None,
+        };
+        Some(answer(json_reply(seen, &result)))
+    });
+    let files = "=== authority.yaml
+capabilities: { all: { tools: [\"*\"], resources: [\"**\"] } }
+agents: { ada: { owner: tests, capabilities: [all], keys: [\"{ada}\"] } }
+people: { alice: { keys: [\"{alice}\"], roles: [approver] } }
+=== data.yaml
+rules: [{ id: mails, detectors: [email], results: mask }]
+";
+    let servers = "\n[upstreams.crm]\nurl = \"{crm}\"\n".to_owned();
+    let setup = Setup { files: files.to_owned(), servers, more: vec![("crm", crm)], ..Setup::default() };
+    let world = World::start(setup).await;
+    for client in [world.legacy("ada").await, world.modern("ada")] {
+        let reply = client.call("crm__photo", json!({})).await;
+        let content = &reply.ok()["content"];
+        assert_eq!(content[0]["type"], "text", "{content:#}");
+        assert!(content[0]["text"].as_str().unwrap().contains("[redacted:email:"), "{content:#}");
+        let inner = &content[1]["resource"];
+        assert!(
+            inner.get("blob").is_none() && inner["text"].as_str().unwrap().contains("sensitive"),
+            "{content:#}"
+        );
+        assert_eq!(content[2]["text"], "the rest");
+        let mut texts = Vec::new();
+        for uri in client.names("resources/list", "resources").await {
+            let read = client.request("resources/read", json!({"uri": uri})).await;
+            texts.push(read.ok()["contents"][0].clone());
+        }
+        let of_crm =
+            texts.iter().find(|content| content["text"].as_str().unwrap().contains("[redacted:email:"));
+        assert!(of_crm.is_some_and(|content| content.get("blob").is_none()), "{texts:#?}");
+        assert!(!json!(texts).to_string().contains(&data) && !reply.body.to_string().contains(&data));
+    }
 }
 
 /// R15: a cut leaves what fits, of text with quotes too, and the number told is what is missing.

@@ -424,3 +424,37 @@ rules: [{ id: ask, decision: REQUIRE_APPROVAL, approvers: [operator, leads] }]
         }
     }
 }
+
+/// What comes to a task is held to what its tool declares, and told as what comes at once is.
+#[tokio::test]
+async fn what_comes_to_a_task_is_held_to_its_schema() {
+    for (setting, refuses) in [("lint", false), ("alert", false), ("refuse", true)] {
+        let job = Job::start().await;
+        let mut declared = tool("job");
+        declared["outputSchema"] =
+            json!({"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}});
+        job.crm.lists(vec![vec![declared]]);
+        let authority = authority().replace("tools: [\"up__*\"]", "tools: [\"*\"]");
+        let setup = Setup {
+            files: format!("=== authority.yaml\n{authority}"),
+            servers: format!("[upstreams.crm]\nurl = \"{{crm}}\"\noutput_schema = \"{setting}\"\n"),
+            more: vec![("crm", job.crm)],
+            ..Setup::default()
+        };
+        let (world, state) = (World::start(setup).await, job.state);
+        let ada = Client::modern(&world.http, &world.gate.mcp, "ada", with_tasks());
+        let id = id_of(&ada.call("crm__job", json!({})).await);
+        *state.lock() =
+            json!({"status": "completed", "result": {"content": [], "structuredContent": {"id": "x"}}});
+        let done = ask(&ada, "get", &id).await;
+        assert_eq!(done.ok()["result"]["isError"] == true, refuses, "{:#}", done.body);
+        let ended = world.until_settled(2).await.pop().unwrap().draft;
+        assert_eq!(ended.outcome, Some(Outcome::Succeeded));
+        let told = &ended.detail.as_ref().unwrap()["output_schema"];
+        assert_eq!((&told["fits"], &told["setting"]), (&json!(false), &json!(setting)), "{told}");
+        assert!(told["why"].as_str().unwrap().contains("/id breaks `type`"), "{told}");
+        let events = world.events().await;
+        let alerts = events.iter().filter(|event| event.draft.event_type == EventType::Alert).count();
+        assert_eq!(alerts, usize::from(setting != "lint"), "{setting}");
+    }
+}

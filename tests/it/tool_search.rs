@@ -103,6 +103,38 @@ rules: [{ id: ask, decision: REQUIRE_APPROVAL, approvers: [operator] }]
     assert_eq!(world.gate.store.verify().await.unwrap().bad, None);
 }
 
+/// A tool that is for pages alone is none for a model: calling it by a guessed name is answered as if there were none.
+#[tokio::test]
+async fn a_tool_for_pages_alone_is_not_called_by_its_name() {
+    let mut page = tool("approve_all");
+    page["_meta"] = json!({"ui": {"visibility": ["app"]}});
+    let mut both = tool("show");
+    both["_meta"] = json!({"ui": {"visibility": ["model", "app"]}});
+    let crm = Scripted::with(vec![page, both], true).await;
+    let files =
+        "=== authority.yaml\n".to_owned() + &authority().replace("[\"up__*\"]", "[\"up__*\", \"crm__*\"]");
+    let setup = Setup {
+        files,
+        gateway: "catalog = \"search\"".to_owned(),
+        servers: "[upstreams.crm]\nurl = \"{crm}\"\n".to_owned(),
+        more: vec![("crm", crm)],
+        ..Setup::default()
+    };
+    let world = World::start(setup).await;
+    for client in [world.modern("ada"), world.legacy("ada").await] {
+        let call = async |name: &str| client.call(CALL, json!({"name": name, "arguments": {}})).await;
+        let before = world.more[0].1.count();
+        let (hidden, absent) = (call("crm__approve_all").await, call("crm__nothing").await);
+        let told = |reply: &Reply| reply.error().to_string().replace("approve_all", "nothing");
+        assert_eq!(told(&hidden), told(&absent));
+        assert_eq!(world.more[0].1.count(), before);
+        call("crm__show").await.ok();
+        assert_eq!(world.more[0].1.calls().pop().unwrap().tool(), "show");
+        // The page itself calls it under its own name.
+        client.call("crm__approve_all", json!({})).await.ok();
+    }
+}
+
 /// `Mcp-Name` names what the body calls, which is `tollgate__call_tool`, and nothing else; a header that the tool itself
 /// wants mirrored goes upstream all the same.
 #[tokio::test]

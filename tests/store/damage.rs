@@ -37,7 +37,13 @@ async fn written(store: &EmbeddedStore, from: i64, to: i64) {
 
 fn accept(dir: &Path) -> Result<Option<String>, StoreError> {
     EmbeddedStore::accept_damage(&database(dir), dir, &|problem, places| {
-        evidence::damage_accepted(later(start(), 5_000), Some("carol"), &tollgate::redaction::DataRules::built_in().said("no backup", 100), problem, places)
+        evidence::damage_accepted(
+            later(start(), 5_000),
+            Some("carol"),
+            &tollgate::redaction::DataRules::built_in().said("no backup", 100),
+            problem,
+            places,
+        )
     })
 }
 

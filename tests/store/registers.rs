@@ -314,7 +314,13 @@ async fn they_outlast_accepted_damage() {
     let (path, frame) = frame_of(dir.path(), 52);
     edit(&path, |bytes| bytes[frame.records[0].1.start + 5] ^= 1);
     let said = |problem: &str, places: Value| {
-        tollgate::evidence::damage_accepted(start(), Some("carol"), &tollgate::redaction::DataRules::built_in().said("no backup", 100), problem, places)
+        tollgate::evidence::damage_accepted(
+            start(),
+            Some("carol"),
+            &tollgate::redaction::DataRules::built_in().said("no backup", 100),
+            problem,
+            places,
+        )
     };
     assert!(EmbeddedStore::accept_damage(&database(dir.path()), dir.path(), &said).unwrap().is_some());
     let expect = [("all".to_owned(), json!(1))];

@@ -18,12 +18,12 @@ use super::{
     looking::{Answered, Measured, look_through},
     measures::Measures,
     output::OutputAlerts,
-    skill_files::SkillFiles,
     prepared::Prepared,
     reach::Labels,
     relay::Relay,
     relaying::{Relaying, Sampling},
     request::uri_of,
+    skill_files::SkillFiles,
     spending::{Promised, Spending},
     suspend::{client_handle::ClientHandle, handle::takes_tasks, passing::pass_pages},
     target::Target,
@@ -54,7 +54,7 @@ pub(crate) struct Dispatcher {
     pub(super) labels: Arc<Labels>,
     pub(super) log: Arc<CallLog>,
     pub(super) freezes: Arc<Freezes>,
-    pub(super) output_alerts: OutputAlerts,
+    pub(super) output_alerts: Arc<OutputAlerts>,
     pub(super) skill_files: SkillFiles,
 }
 

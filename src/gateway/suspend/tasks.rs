@@ -16,7 +16,7 @@ use crate::gateway::{
     labelled::AllPassed,
     later::{DecidedOn, may_answer_recorded, withheld},
     measures::Measures,
-    output,
+    output::{self, Breach, OutputAlerts},
     placeholders::caller_of,
     reach::{Labels, Reach, unkept},
     relay::Relay,
@@ -36,7 +36,7 @@ use crate::{
     catalog::naming::strip_reserved,
     clock::Clock,
     cost::SizeCell,
-    evidence::{TaskEnd, task_ended},
+    evidence::{TaskEnd, output_alert, task_ended},
     model::{AgentId, CallKind, Outcome, RpcError, code, pointer::Pointer, text},
     policy::Constraints,
     redaction::Entry,
@@ -60,6 +60,7 @@ pub(crate) struct Tasks {
     pub(in crate::gateway) seal: Arc<dyn StateSeal>,
     pub(in crate::gateway) freezes: Arc<Freezes>,
     pub(in crate::gateway) labels: Arc<Labels>,
+    pub(in crate::gateway) output_alerts: Arc<OutputAlerts>,
 }
 
 impl Tasks {
@@ -163,7 +164,7 @@ impl Tasks {
             ..Constraints::default()
         };
         let reserved = reserved_for(in_force, &request, &made);
-        let mut entry = Entry::default();
+        let (mut entry, mut breach) = (Entry::default(), None);
         let reply = match outcome {
             Ok(mut result) => {
                 strip_reserved(&mut result);
@@ -177,8 +178,8 @@ impl Tasks {
                             &mut result,
                         )
                         .await
-                        .map(|came| {
-                            entry = came;
+                        .map(|(came, broken)| {
+                            (entry, breach) = (came, broken);
                             with_id(result, shown)
                         }),
                     TaskVerb::Update | TaskVerb::Cancel => Ok(json!({})),
@@ -203,7 +204,7 @@ impl Tasks {
                 TaskVerb::Update => "answered",
                 TaskVerb::Cancel => "cancel",
             };
-            self.record_task(in_force, &request, &made, &target, &relay, &reply, word).await;
+            self.record_task(in_force, &request, &made, &target, &relay, &reply, (word, breach)).await;
         }
         reply
     }
@@ -284,7 +285,7 @@ impl Tasks {
         target: &Target,
         (constraints, reserved): (&Constraints, Option<Reserved>),
         task: &mut Value,
-    ) -> Result<Entry, RpcError> {
+    ) -> Result<(Entry, Option<Breach>), RpcError> {
         let malformed = || RpcError::new(code::INTERNAL_ERROR, "the upstream's answer is not a task");
         let status = task.get("status").and_then(Value::as_str).ok_or_else(malformed)?.to_owned();
         let asks = status == "input_required";
@@ -309,13 +310,15 @@ impl Tasks {
         let unlimited = Constraints::default();
         let place = (target, None, Era::Modern);
         let mut entry = self.measures.limit_result(rules, task, &unlimited, place, None).entry;
+        let mut breach = None;
         let map = task.as_object_mut().ok_or_else(malformed)?;
         map.insert("status".to_owned(), Value::String(status));
         if let Some(mut result) = result {
             shape::list_content(CallKind::Tool, &mut result);
             in_force.catalog.cap_pages(target.upstream(), &mut result);
             in_force.catalog.alias_links(target.upstream(), &mut result);
-            if let Some(breach) = output::breach_here(in_force, target, &result) {
+            breach = output::breach_here(in_force, target, &result);
+            if let Some(breach) = &breach {
                 breach.refuse(&mut result);
             }
             let place = (target, target.declared(), Era::Modern);
@@ -328,7 +331,7 @@ impl Tasks {
             map.insert("error".to_owned(), error);
         }
         map.extend(questions.map(|questions| ("inputRequests".to_owned(), questions)));
-        Ok(entry)
+        Ok((entry, breach))
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one thing that the record tells")]
@@ -340,12 +343,14 @@ impl Tasks {
         target: &Target,
         relay: &Relay,
         reply: &CallReply,
-        word: &str,
+        (word, breach): (&str, Option<Breach>),
     ) {
         let agent = request.principal.agent().cloned();
         let known = agent.as_ref().and_then(|agent| in_force.policies.authority.agents.get(agent));
         let model = known.and_then(|agent| agent.model.clone());
         let outcome = match reply {
+            // The error that stands there is ours.
+            Ok(_) if breach.as_ref().is_some_and(Breach::refuses) => Outcome::Succeeded,
             Ok(task) => match task.pointer("/result/isError").and_then(Value::as_bool) {
                 Some(true) => Outcome::Failed,
                 Some(false) | None if word == "failed" => Outcome::Failed,
@@ -364,6 +369,16 @@ impl Tasks {
             let cell = SizeCell::new(&kept_as, 0, agent.as_deref().unwrap_or_default());
             self.measures.learned.observe(&cell, tokens);
         }
+        let mut detail = json!({
+            "task": word,
+            "of_call": made.call,
+            "result_bytes": text.len(),
+            "result_tokens": tokens,
+            "sampled_tokens": sampled,
+        });
+        if let (Some(breach), Some(members)) = (&breach, detail.as_object_mut()) {
+            members.insert("output_schema".to_owned(), breach.detail());
+        }
         let ended = TaskEnd {
             trace_id: made.trace,
             agent,
@@ -374,16 +389,16 @@ impl Tasks {
             outcome,
             // Its words may repeat what was masked in the call.
             reason: reply.as_ref().err().map(|error| format!("it ended with error {}", error.code).into()),
-            detail: json!({
-                "task": word,
-                "of_call": made.call,
-                "result_bytes": text.len(),
-                "result_tokens": tokens,
-                "sampled_tokens": sampled,
-            }),
+            detail,
         };
-        let event = task_ended(ended, self.clock.now());
-        if let Err(error) = self.store.record(vec![event]).await {
+        let now = self.clock.now();
+        let mut events = vec![task_ended(ended, now)];
+        if let Some(breach) = breach.filter(Breach::alerts)
+            && let Some(since) = self.output_alerts.due(target, self.clock.monotonic())
+        {
+            events.extend(events.first().map(|event| output_alert(event, breach.sentence(), since, now)));
+        }
+        if let Err(error) = self.store.record(events).await {
             tracing::error!(error = %error, trace.id = %made.trace, "a task's end could not be recorded");
         }
     }
