@@ -128,17 +128,7 @@ async fn looked_at(path: &Path, mut setup: Setup, args: &CheckArgs) -> Result<Se
             Severity::Lint => setup.loaded.lints.0.push(problem),
         }
     }
-    let (catalog, _) = known::catalog(&setup.loaded.config, &setup.loaded.policies.data, &[]);
-    for why in catalog.tools.values().filter_map(|tool| tool.refused.as_deref()) {
-        setup.loaded.lints.0.push(Problem {
-            place: Place { file: path.display().to_string(), line: 0, column: 0 },
-            severity: Severity::Lint,
-            message: why.to_owned(),
-            expected: "an outputSchema that can be used, or `output_schema = \"alert\"` for the tool"
-                .to_owned(),
-            strict: true,
-        });
-    }
+    setup.loaded.lints.0.extend(refused_tools(path, &setup));
     for (name, reason) in silent {
         match args.smoke {
             true => wrong.push(Problem {
@@ -166,6 +156,22 @@ async fn looked_at(path: &Path, mut setup: Setup, args: &CheckArgs) -> Result<Se
     let mut problems = Problems(lints.chain(wrong).collect());
     problems.sort();
     Err(CliError::Files { path: path.to_owned(), rendered: wiring::render(&problems), problems })
+}
+
+/// Tools of which each call would be refused, because what they declare of their results cannot be used.
+fn refused_tools(path: &Path, setup: &Setup) -> Vec<Problem> {
+    let (catalog, _) = known::catalog(&setup.loaded.config, &setup.loaded.policies.data, &[]);
+    let refused = catalog.tools.values().filter_map(|tool| tool.refused.as_deref());
+    refused
+        .map(|why| Problem {
+            place: Place { file: path.display().to_string(), line: 0, column: 0 },
+            severity: Severity::Lint,
+            message: why.to_owned(),
+            expected: "an outputSchema that can be used, or `output_schema = \"alert\"` for the tool"
+                .to_owned(),
+            strict: true,
+        })
+        .collect()
 }
 
 fn of(problems: &Problems, severity: Severity) -> Vec<&Problem> {

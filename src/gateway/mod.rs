@@ -67,6 +67,7 @@ mod suspend;
 mod target;
 mod tool_search;
 mod trial;
+mod valued;
 
 pub use api::*;
 pub use catalog_cost::{CatalogCost, catalog_costs};

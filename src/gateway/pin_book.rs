@@ -1,9 +1,13 @@
-//! What this process knows of the pins.
+//! What this process knows of the pins, and how they are written.
 
+use super::InForce;
 use crate::{
-    pinning::Book,
-    store::{Register, RegisterEntry, Store, StoreError},
+    evidence::PinContext,
+    model::EventDraft,
+    pinning::{Book, Told, Writes},
+    store::{Register, RegisterChange, RegisterEntry, Store, StoreError},
 };
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -56,5 +60,46 @@ impl Pins {
         let entries = entries.iter().map(|entry| (&*entry.key, entry.version, &*entry.value));
         *known = Known { book: Arc::new(Book::read(entries)), versions };
         true
+    }
+}
+
+/// Whether it was written: false where an entry is not as it was read.
+pub(super) async fn write(
+    store: &dyn Store,
+    context: PinContext<'_>,
+    writes: Writes,
+) -> Result<bool, StoreError> {
+    let mut events: Vec<EventDraft> = Vec::new();
+    for told in &writes.told {
+        match told {
+            Told::Pinned { upstream, kind, items, first_use } => {
+                tracing::info!(%upstream, %kind, items = items.len(), first_use, "pins.pinned");
+                events.push(context.pinned((upstream, *kind), items, *first_use, None));
+            }
+            Told::Held { record, asks } => {
+                let why = record.held.as_ref().map(|held| held.why.as_str());
+                let (upstream, tool) = (&record.upstream, &record.exposed);
+                tracing::warn!(%upstream, kind = %record.kind, tool, why, asks, "pins.held");
+                events.extend(context.held(record, *asks));
+            }
+            Told::Found { item, fingerprint, findings } => {
+                tracing::warn!(upstream = %item.0, kind = %item.1, tool = item.3, "pins.found");
+                events.push(context.found(item, fingerprint, findings));
+            }
+        }
+    }
+    let changes = writes
+        .entries
+        .into_iter()
+        .map(|write| RegisterChange::set(Register::Pin, write.key, write.value).at(write.expected));
+    store.set(changes.collect(), events).await
+}
+
+/// What the records of pins tell beside them.
+pub(super) fn context(in_force: &InForce, now: Timestamp) -> PinContext<'_> {
+    PinContext {
+        snapshot: Some(&in_force.policies.snapshot),
+        environment: &in_force.policies.environment,
+        now,
     }
 }

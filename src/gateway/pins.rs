@@ -1,16 +1,18 @@
 //! Pins of what upstreams list: read from the store, held against each list, written at first use and where something waits
 //! for a person. While the store does not say what is pinned, what would need it is not served.
 
-use super::{Gateway, InForce, lifecycle::Next};
+use super::{
+    Gateway, InForce,
+    lifecycle::Next,
+    pin_book::{context, write},
+};
 use crate::{
     catalog::{AcceptError, Accepted, PinChange, Review, Seen, Wanted},
-    evidence::PinContext,
-    model::{EventDraft, PersonId, UpstreamName},
-    pinning::{Book, ItemKind, Observed, Told, Writes, reconcile, shown},
-    store::{Register, RegisterChange, Store, StoreError},
+    model::{PersonId, UpstreamName},
+    pinning::{Book, ItemKind, Observed, Writes, reconcile, shown},
+    store::StoreError,
     upstream::Health,
 };
-use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
@@ -169,47 +171,6 @@ impl Gateway {
         self.read_pins().await?;
         self.relist().await?;
         Ok(counts)
-    }
-}
-
-/// Whether it was written: false where an entry is not as it was read.
-pub(super) async fn write(
-    store: &dyn Store,
-    context: PinContext<'_>,
-    writes: Writes,
-) -> Result<bool, StoreError> {
-    let mut events: Vec<EventDraft> = Vec::new();
-    for told in &writes.told {
-        match told {
-            Told::Pinned { upstream, kind, items, first_use } => {
-                tracing::info!(%upstream, %kind, items = items.len(), first_use, "pins.pinned");
-                events.push(context.pinned((upstream, *kind), items, *first_use, None));
-            }
-            Told::Held { record, asks } => {
-                let why = record.held.as_ref().map(|held| held.why.as_str());
-                let (upstream, tool) = (&record.upstream, &record.exposed);
-                tracing::warn!(%upstream, kind = %record.kind, tool, why, asks, "pins.held");
-                events.extend(context.held(record, *asks));
-            }
-            Told::Found { item, fingerprint, findings } => {
-                tracing::warn!(upstream = %item.0, kind = %item.1, tool = item.3, "pins.found");
-                events.push(context.found(item, fingerprint, findings));
-            }
-        }
-    }
-    let changes = writes
-        .entries
-        .into_iter()
-        .map(|write| RegisterChange::set(Register::Pin, write.key, write.value).at(write.expected));
-    store.set(changes.collect(), events).await
-}
-
-/// What the records of pins tell beside them.
-pub(super) fn context(in_force: &InForce, now: Timestamp) -> PinContext<'_> {
-    PinContext {
-        snapshot: Some(&in_force.policies.snapshot),
-        environment: &in_force.policies.environment,
-        now,
     }
 }
 

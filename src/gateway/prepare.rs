@@ -6,12 +6,13 @@ use super::{
     extras,
     fit::{self, Fit, Look, Looks},
     measures::Measures,
-    placeholders::{Revealed, caller_of},
+    placeholders::caller_of,
     prepared::{Extras, Prepared},
     refusal::Refusal,
     repeats::Repeats,
     request::{Request, uri_of, workflow_of},
     target::{LONGEST_NAME, Target},
+    valued::{Unvalued, Valued, valued},
 };
 use crate::{
     admission,
@@ -112,11 +113,7 @@ impl Preparation {
         let place = target.place();
         let mut inspected = rules_of(policies, &agent.id).inspect_arguments(arguments, &place);
         policies.data.label_revealed(&found.revealed, &mut inspected);
-        let inspected_extras = found
-            .beside
-            .as_ref()
-            .filter(|_| policies.data.acts_on_arguments(&place))
-            .map(|beside| extras::inspect(&policies.data, beside, target));
+        let (outbound_extras, blocked_extras) = extras_of(found.outbound_beside(&policies.data));
         let shown = target.shown(&policies.data);
         let kept_as = match target {
             Target::Tool(tool) if Arc::ptr_eq(&tool.full, &shown) => shown.clone(),
@@ -144,13 +141,6 @@ impl Preparation {
         let (redacted, minted) = (inspected.redacted, inspected.minted);
         let (outbound, blocked) = outbound_of(request, arguments, inspected.outbound);
         let outbound = outbound.or_else(|| found.reveals().then(|| Value::clone(arguments)));
-        // What stands for a placeholder goes as it is inspected, or as it is.
-        let with_values = found.beside.clone().filter(|_| found.reveals_beside).map(Outbound::Changed);
-        let inspected_extras = match inspected_extras {
-            None | Some(Outbound::Unchanged) => with_values,
-            changed => changed,
-        };
-        let (outbound_extras, blocked_extras) = extras_of(inspected_extras);
         let InScope { agent, workflow, target, given, revealed, tokenizer, fit, .. } = found;
         let prepared = Prepared {
             judged: None,
@@ -218,41 +208,14 @@ impl Preparation {
                 None => Stop::Unknown,
             })?;
         let given = as_matched(&target, version.arguments);
-        let data = &policies.data;
-        let mut beside = extras::beside(request);
-        // Of what is completed or watched nothing is read.
-        let reads = matches!(request.purpose, Purpose::Use) || request.kind != CallKind::Resource;
-        if reads && let Some(sealed) = looks.opened.missing(data, &given, beside.as_ref()) {
-            return Err(Stop::Sealed(sealed));
-        }
-        let place = target.place();
-        let (arguments, mut revealed, capabilities) = match (request.kind, reads) {
-            (CallKind::Resource, true) => {
-                match named_by_values(
-                    view,
-                    &target,
-                    looks.opened.revealed_uri(data, &place, target.full()),
-                    narrow,
-                )? {
-                    None => (given.clone(), Vec::new(), capabilities),
-                    Some((uri, tokens, capabilities)) => {
-                        (Arc::new(json!({"uri": uri})), tokens, capabilities)
-                    }
-                }
-            }
-            (CallKind::Resource, false) => (given.clone(), Vec::new(), capabilities),
-            (CallKind::Tool | CallKind::Prompt, _) => match looks.opened.revealed(data, &place, &given) {
-                Some(Revealed { arguments, tokens }) => (arguments, tokens, capabilities),
-                None => (given.clone(), Vec::new(), capabilities),
-            },
-        };
-        let with_values = beside.as_ref().filter(|_| reads);
-        let with_values = with_values.and_then(|beside| looks.opened.revealed(data, &place, beside));
-        let reveals_beside = with_values.is_some();
-        if let Some(Revealed { arguments, tokens }) = with_values {
-            beside = Some(Arc::unwrap_or_clone(arguments));
-            revealed.extend(tokens);
-        }
+        let known = (&policies.data, &looks.opened);
+        let Valued { arguments, capabilities, revealed, beside, reveals_beside } =
+            valued(known, (view, narrow), request, (&target, capabilities), &given).map_err(
+                |not| match not {
+                    Unvalued::Sealed(placeholders) => Stop::Sealed(placeholders),
+                    Unvalued::Unknown => Stop::Unknown,
+                },
+            )?;
         let tokenizer = policies.prices.tokenizer(agent.model.as_deref());
         let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
         let fit = match &target {
@@ -365,6 +328,18 @@ impl InScope<'_> {
         !Arc::ptr_eq(&self.given, &self.arguments)
     }
 
+    /// What data.yaml makes of what goes beside them; what stands there for a placeholder goes as it is.
+    fn outbound_beside(&self, data: &DataRules) -> Option<Outbound> {
+        let beside = self.beside.as_ref()?;
+        let acts = data.acts_on_arguments(&self.target.place());
+        match acts.then(|| extras::inspect(data, beside, &self.target)) {
+            None | Some(Outbound::Unchanged) => {
+                self.reveals_beside.then(|| Outbound::Changed(beside.clone()))
+            }
+            changed => changed,
+        }
+    }
+
     /// The arguments for the record, from what may be recorded of those that are sent. Of a revealed value that is its
     /// placeholder.
     fn recorded(&self, policies: &PolicySet, sent: Cow<'_, Value>) -> Arc<Value> {
@@ -455,22 +430,6 @@ fn find(
             view.resource(name, narrow)?.map(|(c, uri)| (Target::Item(c.entry, uri.into()), c.capabilities))
         }
     })
-}
-
-/// What a URI with values in it names: it has to be what the same template stands for, in the agent's own scope. The error:
-/// it is not.
-type Named = (String, Vec<Tokenized>, Arc<[CapabilityId]>);
-
-fn named_by_values(
-    view: &View,
-    target: &Target,
-    revealed: Option<(String, Vec<Tokenized>)>,
-    narrow: Option<&[CapabilityId]>,
-) -> Result<Option<Named>, Stop> {
-    let (Some((uri, tokens)), Target::Item(item, _)) = (revealed, target) else { return Ok(None) };
-    let found = view.resource(&uri, narrow).ok().flatten();
-    let (covered, uri) = found.filter(|(c, _)| Arc::ptr_eq(&c.entry, item)).ok_or(Stop::Unknown)?;
-    Ok(Some((uri, tokens, covered.capabilities)))
 }
 
 /// A resource's arguments with the URI in which it was matched: conditions see it, it is approved, and it goes upstream.

@@ -1,7 +1,11 @@
 //! Files of skills as they are read, held against what was read first: a skill that does not list what its files are could
 //! serve another text to each reader. What the scan finds in a text is told, and holds it where the setting says so.
 
-use super::{InForce, looking::Answered, pin_book::Pins, pins};
+use super::{
+    InForce,
+    looking::Answered,
+    pin_book::{Pins, context, write},
+};
 use crate::{
     clock::Clock,
     model::UpstreamName,
@@ -60,7 +64,7 @@ impl SkillFiles {
                 return Ok(book.standing(settings(&file.upstream), file));
             }
             for writes in writes {
-                match pins::write(&*self.store, pins::context(in_force, now), writes).await {
+                match write(&*self.store, context(in_force, now), writes).await {
                     // Another was first: what that wrote counts.
                     Ok(true | false) => {}
                     Err(StoreError::RegisterFull(_)) => return Ok(Standing::Unpinned),

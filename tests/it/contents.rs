@@ -14,6 +14,7 @@ agents:
   ada: { owner: tests, capabilities: [all], keys: [\"{ada}\"] }
   narrow: { owner: tests, capabilities: [open], keys: [\"{narrow}\"] }
 people:
+  alice: { keys: [\"{alice}\"], groups: [leads], roles: [approver] }
   dan: { keys: [\"{dan}\"], roles: [admin] }
 ";
 

@@ -334,7 +334,7 @@ async fn what_stands_beside_the_arguments_is_resolved() {
 name: boxes
 description: No box of the staff
 on: [{ resource: \"mailbox://**\" }]
-rules: [{ id: staff, condition: \"resource.contains('staff')\", decision: DENY }]
+rules: [{ id: staff, condition: \"args.uri.contains('staff')\", decision: DENY }]
 ";
     world.reload(&format!("{RULES}{mail_gate}")).await;
     for ada in [world.modern("ada"), world.legacy("ada").await] {

@@ -116,7 +116,7 @@ async fn no_order_keeps_a_secret_that_is_said_with_it() {
     let asked = world.bare("bot").call("up__write", json!({"path": "/a"})).await;
     let approval = pending(&asked);
     let body = json!({"decision": "approve", "comment": said("commented"), "evidence": said("evident"),
-        "grant": {"duration": "1h", "max_uses": 3}});
+        "grant": {"duration": "1h", "uses": 3}});
     let (status, decided) = world.api("carol", &format!("approvals/{approval}/decision"), Some(body)).await;
     assert_eq!(status, 200, "{decided:#}");
     let grant = decided["decisions"][0]["grant_id"].as_str().map(str::to_owned);

@@ -128,7 +128,7 @@ async fn masked_data_is_told_as_a_text() {
     let files = "=== authority.yaml
 capabilities: { all: { tools: [\"*\"], resources: [\"**\"] } }
 agents: { ada: { owner: tests, capabilities: [all], keys: [\"{ada}\"] } }
-people: { alice: { keys: [\"{alice}\"], roles: [approver] } }
+people: { alice: { keys: [\"{alice}\"], groups: [leads], roles: [approver] } }
 === data.yaml
 rules: [{ id: mails, detectors: [email], results: mask }]
 ";
