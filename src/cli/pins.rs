@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     evidence::PinContext,
     model::UpstreamName,
-    pinning::{Book, ItemKind, NamedItem, TextChange, shown},
+    pinning::{Book, ItemKind, NamedItem, Record, TextChange, shown},
     policy::Role,
     redaction::visible,
     store::{Register, Store},
@@ -90,18 +90,19 @@ fn build(setup: &Setup, config: &Config, states: &[Arc<UpstreamState>], pins: Op
     builder.build(config, states)
 }
 
-/// The catalog of some servers with everything that they list in it, whatever is held, and how it stands by its pins.
+/// The catalog of some servers with everything that they list in it, whatever is held, and how it stands by its pins, with those.
 pub(super) async fn catalog_of(
     setup: &Setup,
     config: &Config,
     states: &[Arc<UpstreamState>],
-) -> Result<Catalog, CliError> {
+) -> Result<(Catalog, Arc<Book>), CliError> {
     let store = store(setup)?;
     let book = book(store.as_ref()).await;
     if let Some(store) = store {
         store.close().await;
     }
-    Ok(build(setup, config, states, Some(book?)))
+    let book = book?;
+    Ok((build(setup, config, states, Some(book.clone())), book))
 }
 
 async fn look(setup: &Setup, config: &Config, book: Arc<Book>) -> Result<Looked, CliError> {
@@ -365,23 +366,51 @@ pub(super) async fn pin(setup: &Setup, name: Option<UpstreamName>, json: bool) -
     screen.table(&["server", "kind", "pinned"], &rows, "no server lists anything that is pinned")
 }
 
-/// What the scan found, item by item.
-pub(super) fn findings(catalog: &Catalog) -> Vec<Value> {
+/// What the scan found, item by item; of files of skills what a running gateway found as they were read.
+pub(super) fn findings(catalog: &Catalog, book: &Book, upstream: &UpstreamName) -> Vec<Value> {
     let with = catalog.seen.iter().filter(|seen| !seen.item.findings.is_empty());
-    with.map(|seen| {
-        let Seen { item, .. } = seen;
+    let listed = with.map(|Seen { item, .. }| {
         json!({
             "kind": item.kind,
             "name": shown(&item.name),
             "exposed": shown(&item.exposed),
             "findings": item.findings,
         })
+    });
+    let read = in_files(book, upstream).map(|(record, findings)| {
+        json!({"kind": record.kind, "name": record.name, "exposed": record.exposed, "findings": findings})
+    });
+    listed.chain(read).collect()
+}
+
+/// The files of skills in which something was found as they were read: of what waits all of it, else which kinds.
+fn in_files<'b>(book: &'b Book, upstream: &UpstreamName) -> impl Iterator<Item = (&'b Record, Vec<Value>)> {
+    let files = book.of(upstream).filter(|(_, _, record)| record.kind == ItemKind::SkillFile);
+    files.filter_map(|(_, _, record)| {
+        let held = record.held.iter().flat_map(|held| &held.findings).map(|finding| json!(finding));
+        let alerted = record.pin.iter().flat_map(|pin| &pin.alerted).map(|kind| json!({"kind": kind}));
+        let found: Vec<Value> = held.chain(alerted).collect();
+        (!found.is_empty()).then_some((record, found))
     })
-    .collect()
 }
 
 /// The same for people.
-pub(super) fn show_findings(screen: &mut Screen, catalog: &Catalog) -> Result<(), CliError> {
+pub(super) fn show_findings(
+    screen: &mut Screen,
+    catalog: &Catalog,
+    book: &Book,
+    upstream: &UpstreamName,
+) -> Result<(), CliError> {
+    for (record, found) in in_files(book, upstream) {
+        let word = |finding: &Value, member: &str| {
+            finding.get(member).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        for finding in &found {
+            let (kind, what) = (word(finding, "kind"), word(finding, "what"));
+            let told = format!("{} `{}`, as it was read: {kind} {what}", record.kind, record.name);
+            screen.field("finding", told.trim_end())?;
+        }
+    }
     for Seen { item, .. } in &catalog.seen {
         for finding in &item.findings {
             let told = format!(

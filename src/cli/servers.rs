@@ -45,7 +45,7 @@ async fn list(setup: &Setup, json: bool) -> Result<(), CliError> {
     let states = wiring::inspect_upstreams(config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
     let servers = view::upstreams(config, &states, &setup.loaded.policies.data);
     let doubts = doubts(setup, config, &states, None);
-    let catalog = pins::catalog_of(setup, config, &states).await?;
+    let (catalog, _) = pins::catalog_of(setup, config, &states).await?;
     let refused: Vec<String> =
         catalog.tools.values().filter_map(|tool| tool.refused.as_deref().map(str::to_owned)).collect();
     if json {
@@ -96,7 +96,7 @@ async fn inspect(setup: &Setup, name: UpstreamName, json: bool) -> Result<(), Cl
     let config = only(setup, &name)?;
     let states = wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
     let data = &setup.loaded.policies.data;
-    let catalog = pins::catalog_of(setup, &config, &states).await?;
+    let (catalog, book) = pins::catalog_of(setup, &config, &states).await?;
     let warnings = warnings(&catalog, data);
     let tools = view::tools(&catalog, &setup.loaded.policies);
     let doubts = doubts(setup, &config, &states, Some(&name));
@@ -110,7 +110,7 @@ async fn inspect(setup: &Setup, name: UpstreamName, json: bool) -> Result<(), Cl
             "server": form,
             "tools": tools,
             "capabilities": capabilities,
-            "findings": pins::findings(&catalog),
+            "findings": pins::findings(&catalog, &book, &name),
             "lints": doubts,
             "warnings": warnings,
         }));
@@ -141,7 +141,7 @@ async fn inspect(setup: &Setup, name: UpstreamName, json: bool) -> Result<(), Cl
         .collect();
     screen.table(&["tool", "action", "taken as", "description"], &rows, "it lists no tools")?;
     warnings.iter().try_for_each(|warning| screen.field("warning", warning))?;
-    pins::show_findings(&mut screen, &catalog)?;
+    pins::show_findings(&mut screen, &catalog, &book, &name)?;
     doubts.iter().for_each(|doubt| note(doubt));
     Ok(())
 }

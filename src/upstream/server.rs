@@ -186,7 +186,7 @@ impl Server {
             };
             attempts = attempts.saturating_add(1);
             // The upstream's own words may be in it.
-            let reason = display_text(&reason, LONGEST_REASON);
+            let reason = display_text(&(self.deps.redact)(&reason), LONGEST_REASON);
             tracing::warn!(upstream = %self.config.name, attempts, reason, "the upstream is down");
             self.publish(|state| {
                 state.health = Health::Down { reason, attempts };

@@ -541,3 +541,39 @@ async fn a_dead_letter_with_placeholders_is_made_again() {
     assert!(told.contains("vault"), "{told}");
     assert_eq!(world.other("mail").count(), calls, "the upstream does not get the placeholder");
 }
+
+/// A call that brought a placeholder and became a task: what comes of it later names the value, and the agent sees the placeholder.
+#[tokio::test]
+async fn what_comes_to_a_task_is_the_placeholder_again() {
+    let mail = Scripted::with(vec![tool("list")], true).await;
+    mail.script(|seen| {
+        let task = |more: Value| {
+            let mut task = json!({"taskId": "job-1", "createdAt": "2026-01-01T00:00:00Z",
+                "lastUpdatedAt": "2026-01-01T00:00:00Z", "ttlMs": 60000});
+            task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            task
+        };
+        let result = match seen.method() {
+            "tools/call" => task(json!({"resultType": "task", "status": "working"})),
+            "tasks/get" => task(json!({"resultType": "complete", "status": "completed", "statusMessage": format!("sent to {MAIL}"),
+                "result": text_result(&format!("sent to {MAIL}, or {}", MAIL.to_uppercase()))})),
+            _ => return None,
+        };
+        Some(answer(json_reply(seen, &result)))
+    });
+    let web = Scripted::with(vec![tool("post")], true).await;
+    let servers = "\n[upstreams.mail]\nurl = \"{mail}\"\n[upstreams.web]\nurl = \"{web}\"\n".to_owned();
+    let files = RULES.split("=== where.yaml").next().unwrap().to_owned();
+    let setup = Setup { files, servers, more: vec![("mail", mail), ("web", web)], ..Setup::default() };
+    let world = World::start(setup).await;
+    let tasks = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+    let ada = Client::modern(&world.http, &world.gate.mcp, "ada", tasks);
+    let (mail, _) = learned(&world, &ada).await;
+    let made = ada.call("mail__list", json!({"to": mail})).await;
+    let id = made.ok()["taskId"].as_str().unwrap_or_else(|| panic!("{:#}", made.body)).to_owned();
+    assert_eq!(world.other("mail").calls().pop().unwrap().arguments()["to"], MAIL);
+    let done = ada.header("mcp-name", &id).request("tasks/get", json!({"taskId": id})).await;
+    assert_eq!(done.ok()["result"]["content"][0]["text"], format!("sent to {mail}, or {mail}"), "{:#}", done.body);
+    assert_eq!(done.ok()["statusMessage"], format!("sent to {mail}"));
+    assert!(!serde_json::to_string(&world.events().await).unwrap().contains("hopper"), "I5");
+}

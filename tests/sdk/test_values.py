@@ -43,6 +43,7 @@ rules:
   - { id: found, on: [{ tool: "v__detected" }], detectors: [card, email], results: mask }
   - { id: gone, on: [{ tool: "v__dropped" }], pointers: [/holder, /balance], results: drop }
   - { id: copied, on: [{ tool: "v__copied" }], detectors: [card, email], results: mask }
+  - { id: photo, on: [{ tool: "v__photo" }], detectors: [email], results: mask }
   - { id: token, on: [{ tool: "v__token" }], detectors: [email], results: tokenize }
 """,
     "pointed.yaml": gate("pointed", "{ redact: [/number, /balance, /mail, /opened, /holder/age, /holder/vip] }"),
@@ -57,7 +58,7 @@ budgets:
 """,
 }
 NAMES = ["detected", "pointed", "whole", "enumerated", "dropped", "plain", "copied", "token", "lied", "bytes", "tokens", "strict",
-         "small", "slug", "bare", "broken"]
+         "small", "slug", "bare", "broken", "blocks", "photo"]
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,15 @@ def check(listed: dict, results: dict) -> None:
     # Where there is room for what is declared, it stays whole.
     assert not results["small"].get("isError") and len(content["small"]["rows"]) == 3
     assert "cut by policy" in json.dumps(results["small"])
+    # A block that no client reads costs itself only.
+    blocks = results["blocks"]["content"]
+    assert [block["type"] for block in blocks] == ["text", "text", "text", "text", "audio", "resource", "resource_link", "text"]
+    assert blocks[1]["text"] == json.dumps({"type": "smell", "of": "rain"}, separators=(",", ":"))
+    assert blocks[2]["text"] == "the rest" and blocks[7]["text"] == "plain" and "not Base64" in blocks[3]["text"]
+    # What is masked in a picture is told as a text.
+    photo = results["photo"]["content"]
+    assert "[redacted:email:" in photo[0]["text"] and "sensitive" in photo[1]["resource"]["text"]
+    assert photo[2]["text"] == "the rest" and "RnJvbTog" not in json.dumps(photo)
     for name in ("slug", "bare", "broken"):
         assert not results[name].get("isError"), results[name]
 

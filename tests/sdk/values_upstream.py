@@ -1,6 +1,7 @@
 """An MCP server over stdin and stdout, of the sessions' era, whose tools declare what they return. Written without an SDK, so
 that it can list what an SDK would not."""
 
+import base64
 import json
 import sys
 
@@ -48,11 +49,36 @@ TOOLS = [
         "url": {"type": "string", "format": "uri"},
         "odd": {"type": "any", "pattern": "(?<x"}}}),
     {"name": "bare"},
+    {"name": "blocks"},
+    {"name": "photo"},
     {"name": "broken", "inputSchema": None, "outputSchema": {"type": "object", "properties": {"a": {"$ref": "#/none"}}}},
 ]
 
 
+# Each of these makes the official SDKs refuse the whole result.
+BLOCKS = [
+    {"type": "text"},
+    {"type": "smell", "of": "rain"},
+    {"type": "text", "text": "the rest", "annotations": {"audience": ["all"], "priority": 9, "lastModified": "yesterday"},
+     "_meta": []},
+    {"type": "image", "data": "%%%", "mimeType": "image/png"},
+    {"type": "audio", "data": "QUJD"},
+    {"type": "resource", "resource": {"uri": "a:b"}},
+    {"type": "resource_link", "uri": "a:b", "icons": "none"},
+    None,
+    "plain",
+]
+SECRET = base64.b64encode(("From: lena@example.org, with the plans for next year. " * 4).encode()).decode()
+PHOTO = [
+    {"type": "image", "data": SECRET, "mimeType": "image/png"},
+    {"type": "resource", "resource": {"uri": "a:b", "blob": SECRET, "mimeType": "application/x-mail"}},
+    {"type": "text", "text": "the rest"},
+]
+
+
 def call(name):
+    if name in ("blocks", "photo"):
+        return {"content": BLOCKS if name == "blocks" else PHOTO, "isError": None}
     if name in ("bytes", "tokens", "strict", "small"):
         count = 3 if name == "small" else 400
         value = {"rows": [f"row number {n} of the answer" for n in range(count)]}
