@@ -337,6 +337,32 @@ impl Scanner {
     }
 }
 
+/// Reads a text as what it decodes to, layer by layer, within the bounds of all decoding: `see` is given each layer, and what
+/// says for a byte of it where in the text it comes from; it says whether to go on. The text as it stands is not given.
+pub fn readings(text: &str, see: &mut dyn FnMut(&str, &dyn Fn(usize) -> usize) -> bool) {
+    if text.len() < MIN_ENCODED || text.len() > MAX_TEXT {
+        return;
+    }
+    let rules = super::DataRules::built_in();
+    let scanner = &rules.inner.scanner;
+    let mut decoding =
+        Decoding { left: text.len().saturating_mul(MAX_GROWTH), work: Work::default(), todo: Vec::new() };
+    let survey = scanner.survey(text, &mut Vec::new());
+    let layer = Layer { text: Cow::Borrowed(text), pieces: None, run: None, binary: false, depth: 0 };
+    decoding.decode(&layer, &survey);
+    let mut found = Vec::new();
+    while let Some(layer) = decoding.todo.pop() {
+        if !see(&layer.text, &|at| layer.origin(at, at + 1).0) {
+            return;
+        }
+        if layer.depth < MAX_LAYERS {
+            found.clear();
+            let survey = scanner.survey(&layer.text, &mut found);
+            decoding.decode(&layer, &survey);
+        }
+    }
+}
+
 /// Nothing that a detector finds has a shorter encoding.
 const MIN_ENCODED: usize = 8;
 
