@@ -4,9 +4,9 @@ use crate::{
     admission::{Freeze, FreezeKind, FreezeTarget},
     clock::Clock,
     evidence::FreezeRecord,
-    model::PersonId,
+    model::{ApprovalStatus, PersonId},
     policy::{PolicySet, names::did_you_mean},
-    store::{Register, RegisterChange, RegisterEntry, Store, StoreError},
+    store::{ApprovalRecord, Register, RegisterChange, RegisterEntry, Store, StoreError},
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -74,6 +74,27 @@ impl Frozen {
     }
 }
 
+/// What freezes the call that an approval is about, in words: while it does, the approval does nothing. Those that an answer
+/// could still matter to alone are told of.
+pub fn frozen_by(record: &ApprovalRecord, frozen: &[Frozen]) -> Vec<String> {
+    if !matches!(record.status, ApprovalStatus::Pending | ApprovalStatus::Approved) {
+        return Vec::new();
+    }
+    let binding = &record.binding;
+    let is_of = |target: &FreezeTarget| {
+        let name = target.name.as_str();
+        match target.kind {
+            FreezeKind::All => true,
+            FreezeKind::Agent => *binding.agent == *name,
+            FreezeKind::User => binding.user.as_ref().is_some_and(|user| **user == *name),
+            FreezeKind::Tool => binding.tool == name,
+            FreezeKind::Upstream => *record.upstream == *name,
+            FreezeKind::Capability => record.capability_id.as_ref().is_some_and(|id| **id == *name),
+        }
+    };
+    frozen.iter().filter(|one| is_of(&one.target)).map(|one| one.target.words()).collect()
+}
+
 /// What came of a freeze.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Froze {
@@ -104,7 +125,10 @@ pub fn freeze_doubt<'n>(
         return None;
     }
     let hint = did_you_mean(&target.name, known.into_iter());
-    Some(format!("no {} is known: it is frozen all the same{hint}", target.words()))
+    let (kind, name) = (target.kind.as_str(), &target.name);
+    Some(format!(
+        "no {kind} `{name}` is known{hint}: what comes under that name is stopped, and nothing else is"
+    ))
 }
 
 /// What is frozen, on a store.

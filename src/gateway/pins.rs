@@ -6,10 +6,10 @@ use super::{
     lifecycle::{Next, Replaced},
 };
 use crate::{
-    catalog::{AcceptError, Accepted, PinChange, Review, Seen, Wanted},
+    catalog::{AcceptError, Accepted, FoundItem, PinChange, Review, Seen, Wanted},
     evidence::PinContext,
     model::{EventDraft, PersonId, UpstreamName},
-    pinning::{Book, ItemKind, Observed, Told, Writes, reconcile, shown},
+    pinning::{Book, ItemKind, Observed, Told, Write, Writes, reconcile, shown},
     store::{Register, RegisterChange, StoreError},
     upstream::Health,
 };
@@ -140,7 +140,12 @@ impl Gateway {
         let changes = writes
             .entries
             .into_iter()
-            .map(|write| RegisterChange::set(Register::Pin, write.key, write.value).at(write.expected));
+            .map(|Write { key, expected, value }| RegisterChange {
+                register: Register::Pin,
+                key,
+                expected: Some(expected),
+                value,
+            });
         self.0.store.set(changes.collect(), events).await
     }
 
@@ -177,6 +182,13 @@ impl Gateway {
         let in_force = self.in_force();
         let (book, listed) = (self.0.pins.book(), listed(&in_force));
         review(&in_force, &book, &listed).changes(of)
+    }
+
+    /// Everything in which something was found, of one upstream or of all, whether it is served or not.
+    pub fn pin_findings(&self, of: Option<&UpstreamName>) -> Vec<FoundItem> {
+        let in_force = self.in_force();
+        let (book, listed) = (self.0.pins.book(), listed(&in_force));
+        review(&in_force, &book, &listed).findings(of)
     }
 
     /// A person accepts what waits.

@@ -107,7 +107,9 @@ pub(super) async fn decide(
     let policies = in_force.policies_of(&record.binding.snapshot);
     let decided = port.approvals().decide(policies, &person, &id, channel(&headers), answer).await?;
     tracing::info!(approval.id = %id, person = %person, status = %decided.status, "approval.decided");
-    Ok(Json(view::approval_for(&decided, policies, &person, port.now())))
+    let frozen = port.freezes().list().await?;
+    let form = view::approval_for(&decided, policies, &person, port.now());
+    Ok(Json(super::with_frozen(form, &decided, &frozen)))
 }
 
 #[cfg(test)]
