@@ -19,10 +19,10 @@ const LONGEST_REASON: usize = 2_000;
 #[derive(Debug, thiserror::Error)]
 pub enum FreezeError {
     /// There is no such freeze.
-    #[error("nothing is frozen by that: `tollgate freeze list` shows what is")]
+    #[error("nothing is frozen under that name or id: `tollgate freeze list` shows what is")]
     NotFound,
     /// Nobody said why.
-    #[error("say why (`reason`): it is kept in the record")]
+    #[error("say why (--reason on the command line, `reason` in the API): it is kept in the record")]
     NoReason,
     /// It is too long.
     #[error("the reason is longer than {LONGEST_REASON} characters")]

@@ -47,7 +47,7 @@ pub enum ClearError {
     #[error("`{0}` may not take labels away: it takes the role `admin`")]
     Forbidden(PersonId),
     /// Nobody said why.
-    #[error("say why (`reason`): it is kept in the record")]
+    #[error("say why (--reason on the command line, `reason` in the API): it is kept in the record")]
     NoReason,
     /// There is nothing to take away.
     #[error("no labels stand of {0}: `tollgate labels list` shows what does")]

@@ -55,6 +55,16 @@ impl DeadLetter {
         self.handled.as_ref().map_or("open", |handled| handled.status.as_str())
     }
 
+    /// Why nothing more can be done about one that is not open.
+    pub fn is_handled(&self) -> DeadLetterError {
+        let told = match self.status() {
+            "replaying" => "is being made again at this moment".to_owned(),
+            "replayed" => "was made again already".to_owned(),
+            other => format!("was {other} already"),
+        };
+        DeadLetterError::Handled(told)
+    }
+
     /// The tool and the arguments as the agent sent them; the error says why they cannot be sent again.
     pub fn call(&self) -> Result<(String, Value), &'static str> {
         const MASKED: &str = "its arguments are masked on record, so they cannot be sent again: the agent has to make the call";
@@ -105,16 +115,18 @@ impl DeadLetter {
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
     /// There is none of this call.
-    #[error("there is no dead letter of this call: `tollgate deadletters list --all` shows those that there are")]
+    #[error(
+        "there is no dead letter of this call: `tollgate deadletters list --all` shows those that there are"
+    )]
     NotFound,
     /// Somebody has done something about it.
-    #[error("somebody has handled it already: it is {0}")]
+    #[error("nothing was done: it {0}")]
     Handled(String),
     /// It cannot be sent again.
     #[error("{0}")]
     NotReplayable(String),
     /// Nobody said why.
-    #[error("say why (`reason`): it is kept in the record")]
+    #[error("say why (--reason on the command line, `reason` in the API): it is kept in the record")]
     NoReason,
     /// The store did not do it.
     #[error(transparent)]
@@ -295,7 +307,7 @@ pub async fn dismiss(
     }
     let mut found = dead_letter(store, call, now).await?.ok_or(DeadLetterError::NotFound)?;
     if found.status() != "open" {
-        return Err(DeadLetterError::Handled(found.status().to_owned()));
+        return Err(found.is_handled());
     }
     let dismissed = Handled {
         status: "dismissed".to_owned(),
@@ -305,7 +317,8 @@ pub async fn dismiss(
         replay: None,
     };
     if !handle(store, &found, &dismissed, call).await? {
-        return Err(DeadLetterError::Handled("handled by somebody else meanwhile".to_owned()));
+        let told = "was handled by somebody else at this moment: look at it once more";
+        return Err(DeadLetterError::Handled(told.to_owned()));
     }
     found.handled = Some(dismissed);
     Ok(found)

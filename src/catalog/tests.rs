@@ -628,8 +628,11 @@ pub(super) fn pinned(catalog: &Catalog) -> Arc<crate::pinning::Book> {
     let settings = |_: &UpstreamName| crate::pinning::PinSettings::default();
     let empty = crate::pinning::Book::default();
     let writes = crate::pinning::reconcile(&empty, &settings, &observed, &form, &str::to_owned, now);
-    let entries: Vec<(String, Value)> =
-        writes.into_iter().flat_map(|writes| writes.entries).filter_map(|write| Some((write.key, write.value?))).collect();
+    let entries: Vec<(String, Value)> = writes
+        .into_iter()
+        .flat_map(|writes| writes.entries)
+        .filter_map(|write| Some((write.key, write.value?)))
+        .collect();
     Arc::new(crate::pinning::Book::read(entries.iter().map(|(key, value)| (key.as_str(), 1, value))))
 }
 
@@ -666,9 +669,12 @@ fn what_is_held_is_not_served_and_known_in_scope_alone() {
     ]);
     let wide = View::new(&changed, &map, &agent(&["all"]));
     let narrow = View::new(&changed, &map, &agent(&["b"]));
-    for (kind, name) in
-        [(CallKind::Tool, "u__a"), (CallKind::Prompt, "u__p"), (CallKind::Resource, "doc:///7"), (CallKind::Resource, "file:///r")]
-    {
+    for (kind, name) in [
+        (CallKind::Tool, "u__a"),
+        (CallKind::Prompt, "u__p"),
+        (CallKind::Resource, "doc:///7"),
+        (CallKind::Resource, "file:///r"),
+    ] {
         assert_eq!(wide.held(kind, name, None), Some(Some(HeldWhy::Changed)), "{name}");
         assert_eq!(wide.held(kind, name, Some(&[])), None, "a workflow without it");
         let in_scope = (name == "file:///r").then_some(Some(HeldWhy::Changed));

@@ -7,7 +7,9 @@ use super::{
     setup::Setup,
 };
 use crate::{
-    approval::{ApprovalResponse, Approvals, Freezes, Frozen, GrantProposal, answer_form, frozen_by, standing},
+    approval::{
+        ApprovalResponse, Approvals, Freezes, Frozen, GrantProposal, answer_form, frozen_by, standing,
+    },
     clock::Clock,
     front::admin::{view, with_frozen},
     gateway::{taken_as, tell_webhook},
@@ -91,10 +93,8 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
             let truncated = found.len() > limit;
             found.truncate(limit);
             if json.json {
-                let forms: Vec<Value> = found
-                    .iter()
-                    .map(|r| with_frozen(view::approval(r, policies), r, &frozen))
-                    .collect();
+                let forms: Vec<Value> =
+                    found.iter().map(|r| with_frozen(view::approval(r, policies), r, &frozen)).collect();
                 return screen.json(&json!({"approvals": forms, "truncated": truncated}));
             }
             if truncated {

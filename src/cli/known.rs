@@ -175,7 +175,8 @@ fn partial(states: &[Arc<UpstreamState>]) -> HashSet<String> {
             (ItemKind::Prompt, prompts),
         ] {
             let names = |member: &String| ["name", "uri", "uriTemplate"].contains(&member.as_str());
-            let bare = items.iter().filter(|item| item.as_object().is_some_and(|item| item.keys().all(names)));
+            let bare =
+                items.iter().filter(|item| item.as_object().is_some_and(|item| item.keys().all(names)));
             keys.extend(bare.filter_map(|item| Some(pinning::key(&state.name, kind, own_name(kind, item)?))));
         }
     }

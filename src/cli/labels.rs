@@ -36,7 +36,8 @@ async fn on_store(setup: &Setup, store: &dyn Store, command: LabelsCommand) -> R
             let held: Vec<HeldLabels> =
                 held.into_iter().filter(|one| wanted.is_empty() || wanted.contains(&one.holder)).collect();
             if json.json {
-                let forms: Vec<Value> = held.iter().flat_map(|one| one.forms(now)).map(|(_, form)| form).collect();
+                let forms: Vec<Value> =
+                    held.iter().flat_map(|one| one.forms(now)).map(|(_, form)| form).collect();
                 return screen.json(&json!({"labels": forms}));
             }
             let rows: Vec<Vec<String>> = held.iter().flat_map(|one| rows(one, now)).collect();

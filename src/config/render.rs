@@ -83,17 +83,90 @@ const DOT: char = '·';
 
 /// Keys of servers.toml whose values are no secrets.
 const PLAIN: &[&str] = &[
-    "action", "agent_claim", "allowed_hosts", "allowed_origins", "anonymous_agent", "approval_wait", "apps", "argument", "asks",
-    "attempts", "audience", "backoff", "behind_tls_proxy", "best_effort", "breaker", "catalog", "contain", "cooldown", "cost",
-    "cost_usd", "count", "cpu", "cwd", "data_dir", "destructive", "drain", "durability", "enabled", "env_file", "environment",
-    "expected_result_tokens", "failures", "findings", "idempotent", "isolation", "keep", "labels", "listen", "max_body",
-    "max_concurrency", "max_pending_approvals", "max_result_bytes", "max_sessions", "memory", "mode", "network", "new_tools",
-    "open_world", "output_schema", "per", "policies", "prefix", "processes", "read", "read_only", "retention", "retry", "sensitive",
-    "separator", "timeout", "transport", "trust_annotations", "trust_cost", "unit", "usd", "user_claim", "window", "write",
+    "action",
+    "agent_claim",
+    "allowed_hosts",
+    "allowed_origins",
+    "anonymous_agent",
+    "approval_wait",
+    "apps",
+    "argument",
+    "asks",
+    "attempts",
+    "audience",
+    "backoff",
+    "behind_tls_proxy",
+    "best_effort",
+    "breaker",
+    "catalog",
+    "contain",
+    "cooldown",
+    "cost",
+    "cost_usd",
+    "count",
+    "cpu",
+    "cwd",
+    "data_dir",
+    "destructive",
+    "drain",
+    "durability",
+    "enabled",
+    "env_file",
+    "environment",
+    "expected_result_tokens",
+    "failures",
+    "findings",
+    "idempotent",
+    "isolation",
+    "keep",
+    "labels",
+    "listen",
+    "max_body",
+    "max_concurrency",
+    "max_pending_approvals",
+    "max_result_bytes",
+    "max_sessions",
+    "memory",
+    "mode",
+    "network",
+    "new_tools",
+    "open_world",
+    "output_schema",
+    "per",
+    "policies",
+    "prefix",
+    "processes",
+    "read",
+    "read_only",
+    "retention",
+    "retry",
+    "sensitive",
+    "separator",
+    "timeout",
+    "transport",
+    "trust_annotations",
+    "trust_cost",
+    "unit",
+    "usd",
+    "user_claim",
+    "window",
+    "write",
 ];
 /// Keys whose values may be secrets, whatever stands in them.
-const HIDDEN: &[&str] =
-    &["args", "command", "env", "headers", "key", "keys", "metrics_key", "oauth", "secret", "token", "url", "vault_key"];
+const HIDDEN: &[&str] = &[
+    "args",
+    "command",
+    "env",
+    "headers",
+    "key",
+    "keys",
+    "metrics_key",
+    "oauth",
+    "secret",
+    "token",
+    "url",
+    "vault_key",
+];
 
 /// Keys, tables, numbers, times, sizes and what the message names stay, and the values of keys that hold no secrets, also where
 /// the key is written nearly so. Every other text may be a secret.
@@ -119,13 +192,16 @@ fn blot_toml(line: &str, table: Option<&str>, named: impl Fn(&str) -> bool) -> S
         let is_colon = word.ends_with(':') && !line.contains('=') && !has_key;
         let is_key = quote.is_none()
             && !word.is_empty()
-            && (is_colon || (next == Some('=') || next.is_some_and(char::is_whitespace)) && follows == Some('='));
+            && (is_colon
+                || (next == Some('=') || next.is_some_and(char::is_whitespace)) && follows == Some('='));
         let keep = if is_key {
             let key = word.trim_end_matches(':');
             hides |= HIDDEN.contains(&key);
             is_program = key == "command" && !of_table;
-            let is_near = || key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
-                && !did_you_mean(key, PLAIN.iter().copied()).is_empty();
+            let is_near = || {
+                key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+                    && !did_you_mean(key, PLAIN.iter().copied()).is_empty()
+            };
             plain = !hides && (PLAIN.contains(&key) || is_near());
             has_key = true;
             true
@@ -205,4 +281,41 @@ fn words(
         shown.extend(next);
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_secret_is_shown_and_what_may_be_one_is_not() {
+        let check = |table: &str, line: &str, expect: &str| {
+            assert_eq!(blot_toml(line, Some(table), |word| word == "named"), expect, "[{table}] {line}");
+        };
+        check("files", r#"timeot = "30s""#, r#"timeot = "30s""#);
+        check("files", r#"labels = "internal""#, r#"labels = "internal""#);
+        check("files", r#"labels = ["internal", "write"]"#, r#"labels = ["internal", "write"]"#);
+        check("gateway", "environment = staging", "environment = staging");
+        check("gateway", "environment: staging", "environment: staging");
+        check("gateway", r#"data_dir = "/var/lib""#, r#"data_dir = "/var/lib""#);
+        check("files", r#"cost = { usd = 0.1, per = "rows" }"#, r#"cost = { usd = 0.1, per = "rows" }"#);
+        check(
+            "files",
+            r#"retry = { attempts = 2, backof = "200ms" }"#,
+            r#"retry = { attempts = 2, backof = "200ms" }"#,
+        );
+        // The program, and nothing of its arguments.
+        check("files", r#"command = ["npx", "--key=hunter2"]"#, r#"command = ["npx", "·····=·······"]"#);
+        check("files", r#"env = { TOKEN = "hunter2", N = 3 }"#, r#"env = { TOKEN = "·······", N = 3 }"#);
+        check("env", r#"timeout = "hunter2""#, r#"timeout = "·······""#);
+        check("headers", r#"labels = "hunter2""#, r#"labels = "·······""#);
+        check("files", r#"url = "https://u:p@h/x" # hunter2"#, r#"url = "···············" # ·······"#);
+        check("files", r#"labels = ["a"] # hunter2"#, r#"labels = ["a"] # ·······"#);
+        check("files", r#"env = { A = "dXNlcjpwYXNz==" }"#, r#"env = { A = "············==" }"#);
+        check("files", r#"labels = "a1b2c3d4e5f6a7b8c9d0e1f2""#, r#"labels = "························""#);
+        check("files", r#"passwort = "hunter2""#, r#"passwort = "·······""#);
+        check("files", r#"vault_key = "named""#, r#"vault_key = "named""#);
+        check("files", r#""hunter2","#, r#""·······","#);
+        check("files", "[upstreams.files.env]", "[upstreams.files.env]");
+    }
 }

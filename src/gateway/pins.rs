@@ -137,15 +137,12 @@ impl Gateway {
                 }
             }
         }
-        let changes = writes
-            .entries
-            .into_iter()
-            .map(|Write { key, expected, value }| RegisterChange {
-                register: Register::Pin,
-                key,
-                expected: Some(expected),
-                value,
-            });
+        let changes = writes.entries.into_iter().map(|Write { key, expected, value }| RegisterChange {
+            register: Register::Pin,
+            key,
+            expected: Some(expected),
+            value,
+        });
         self.0.store.set(changes.collect(), events).await
     }
 

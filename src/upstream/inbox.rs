@@ -146,7 +146,10 @@ impl Inbox {
     /// The same of what comes behind the bound of one message: it may be one, and would be too large.
     pub(super) fn endless(&self, bytes: usize, bound: usize) {
         self.bear(bytes, || {
-            format!("it sends a message that is larger than the {} KiB that are read of one, and does not end", bound >> 10)
+            format!(
+                "it sends a message that is larger than the {} KiB that are read of one, and does not end",
+                bound >> 10
+            )
         });
     }
 

@@ -13,8 +13,8 @@ use crate::{
     clock::{IdSource as _, System},
     cost::LearnedSizes,
     gateway::{Explanation, Question, Resolver, ResolverParts, explain_recorded, render},
-    pinning::Book,
     model::{AgentId, CallKind, Event, EventType, TraceId},
+    pinning::Book,
     store::{EventQuery, Store},
 };
 use std::{path::PathBuf, sync::Arc};

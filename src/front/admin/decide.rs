@@ -11,6 +11,7 @@ use crate::{
     approval::{ApprovalResponse, DecideError, MAX_TEXT, read_grant},
     model::ApprovalId,
     policy::ChannelKind,
+    redaction::display_text,
 };
 use axum::{
     Json,
@@ -69,7 +70,7 @@ fn parse(bytes: &[u8]) -> Result<ApprovalResponse, String> {
                 let shown: String = name.chars().take(40).collect();
                 return Err(format!(
                     "`{}` is not a member of a decision: expected decision, comment, evidence, grant",
-                    shown.escape_debug()
+                    display_text(&shown, 64)
                 ));
             }
         }

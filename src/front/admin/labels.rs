@@ -71,8 +71,7 @@ pub(super) async fn clear(
     let (in_force, now) = (port.in_force(), port.now());
     let mut cleared = Vec::new();
     for holder in holders {
-        let set =
-            clear_labels(&**port.store(), now, &in_force.policies, &person, (&holder, &reason)).await?;
+        let set = clear_labels(&**port.store(), now, &in_force.policies, &person, (&holder, &reason)).await?;
         tracing::warn!(of = %holder, person = %person, "labels.cleared");
         cleared.extend(HeldLabels { holder, set }.forms(now).map(|(_, form)| form));
     }

@@ -5,6 +5,7 @@ use crate::{
     labels::Holder,
     model::{AgentId, ApprovalId, ApprovalStatus, CallId, EventDecision, EventType, Moment, TraceId},
     pinning::ItemKind,
+    redaction::display_text,
     store::{ApprovalFilter, EventQuery, GrantFilter, Pattern},
 };
 use axum::{
@@ -104,7 +105,7 @@ pub(super) fn span(
 
 fn bad(name: &str, what: &str, expected: &str) -> ApiError {
     let name: String = name.chars().take(40).collect();
-    ApiError::BadRequest(format!("`{}` {what}: expected {expected}", name.escape_debug()))
+    ApiError::BadRequest(format!("`{}` {what}: expected {expected}", display_text(&name, 64)))
 }
 
 fn words<T: std::fmt::Display>(all: &[T]) -> String {

@@ -7,7 +7,7 @@ use super::{
     person::{Admin, Reader},
     policies::Bytes,
 };
-use crate::{catalog::AcceptError, model::UpstreamName};
+use crate::{catalog::AcceptError, model::UpstreamName, redaction::display_text};
 use axum::{
     Json,
     extract::{RawQuery, State as Given},
@@ -86,7 +86,7 @@ fn known(port: &dyn super::AdminPort, name: &UpstreamName) -> Result<(), ApiErro
         true => Ok(()),
         false => {
             let shown: String = name.chars().take(64).collect();
-            Err(ApiError::NotFound(format!("servers.toml has no server `{}`", shown.escape_debug())))
+            Err(ApiError::NotFound(format!("servers.toml has no server `{}`", display_text(&shown, 64))))
         }
     }
 }
@@ -98,7 +98,7 @@ fn read(bytes: &[u8], known: &[&str]) -> Result<Map<String, Value>, ApiError> {
         Some(name) => {
             let shown: String = name.chars().take(40).collect();
             let known = known.join(", ");
-            let told = format!("`{}` is not a member of this: expected {known}", shown.escape_debug());
+            let told = format!("`{}` is not a member of this: expected {known}", display_text(&shown, 64));
             Err(ApiError::BadRequest(told))
         }
     }

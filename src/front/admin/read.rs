@@ -124,9 +124,8 @@ pub(super) async fn approvals(Given(port): State, viewer: Viewer, RawQuery(query
     let next = found.last().map(|record| record.id.clone()).filter(|_| truncated);
     let policies = &port.in_force().policies;
     let frozen = port.freezes().list().await?;
-    let form = |record| {
-        with_frozen(view::approval_for(record, policies, &viewer.id, port.now()), record, &frozen)
-    };
+    let form =
+        |record| with_frozen(view::approval_for(record, policies, &viewer.id, port.now()), record, &frozen);
     let listed: Vec<Value> = found.iter().map(form).collect();
     // `next` is for `before`.
     let mut listing = json!({"approvals": listed, "truncated": truncated, "next": next});

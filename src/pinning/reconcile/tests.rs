@@ -224,9 +224,12 @@ fn a_changed_resource_is_held_and_a_new_one_is_not() {
     let changed = model.list(&[resource("a", "other"), resource("b", "B"), resource("c", "C")]);
     assert_eq!(changed, (vec![Waits(Changed), Pinned, Pinned], vec!["held file:///a changed".to_owned()]));
     assert_eq!(model.list(&[resource("a", "A")]).0, [Pinned]);
-    for (member, value) in
-        [("mimeType", json!("text/x")), ("name", json!("n")), ("title", json!("T")), ("description", json!("D"))]
-    {
+    for (member, value) in [
+        ("mimeType", json!("text/x")),
+        ("name", json!("n")),
+        ("title", json!("T")),
+        ("description", json!("D")),
+    ] {
         let (kind, mut item) = resource("b", "B");
         item[member] = value;
         assert_eq!(model.list(&[(kind, item)]).0, [Waits(Changed)], "{member}");
@@ -260,8 +263,10 @@ fn pins_of_resources_are_bounded_apart() {
     others[0].1["description"] = json!("changed");
     assert_eq!(model.list(&others).0[0], Waits(Changed));
     let kept = model.book();
-    let first = key(&"up".into(), ItemKind::Resource, "file:///r0");
-    assert!(kept.get(&first).is_none(), "the first that was not listed any more went");
+    let known =
+        |n: usize| kept.get(&key(&"up".into(), ItemKind::Resource, &format!("file:///r{n}"))).is_some();
+    assert!((MOST_RESOURCES_OF_ONE..MOST_RESOURCES_OF_ONE + 40).all(known), "what is listed has a pin");
+    assert_eq!((0..MOST_RESOURCES_OF_ONE).filter(|n| !known(*n)).count(), 40, "others made room");
 }
 
 /// Whoever starts nothing judges what was listed last: what a gateway holds is held, and what it would pin is taken as pinned.

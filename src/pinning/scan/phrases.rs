@@ -117,7 +117,8 @@ fn joined(text: &str) -> Option<String> {
         let before = at.checked_sub(1).and_then(|at| bytes.get(at));
         let after = bytes.get(at + 1);
         let ends = |b: &u8| matches!(b, b'.' | b'!' | b'?' | b':' | b';' | b'\n' | b'>' | b']' | b'}');
-        let begins = |b: &u8| matches!(b, b'-' | b'*' | b'#' | b'\n' | b'<' | b'[' | b'{') || b.is_ascii_digit();
+        let begins =
+            |b: &u8| matches!(b, b'-' | b'*' | b'#' | b'\n' | b'<' | b'[' | b'{') || b.is_ascii_digit();
         before.is_some_and(|b| !ends(b)) && after.is_some_and(|b| !begins(b))
     };
     let mut joined: Option<String> = None;
