@@ -136,25 +136,27 @@ fn a_circle_is_named() {
     );
 }
 
-/// Each limit in docs/limits.md names a test, and the test is there.
+/// Each limit in docs/limits.md and each attack in docs/attacks.md names tests, and the tests are there.
 #[test]
-fn the_limits_have_their_tests() {
+fn the_limits_and_the_attacks_have_their_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut paths = Vec::new();
     for folder in ["src", "tests"] {
         files(&root.join(folder), &mut paths);
     }
     let code: String = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
-    let page = std::fs::read_to_string(root.join("docs/limits.md")).unwrap();
-    let rows: Vec<&str> =
-        page.lines().filter(|line| line.starts_with("| ") && !line.contains("| test |")).collect();
-    assert!(rows.len() > 20, "the tables were not found");
-    for row in rows {
-        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        assert_eq!(cells.len(), 4, "input, bound, beyond it, test: {row}");
-        for test in cells[3].split(", ") {
-            let name = test.trim_matches('`');
-            assert!(!name.is_empty() && code.contains(&format!("fn {name}(")), "no test `{name}`: {row}");
+    for (page, columns) in [("docs/limits.md", 4), ("docs/attacks.md", 3)] {
+        let page = std::fs::read_to_string(root.join(page)).unwrap();
+        let rows: Vec<&str> =
+            page.lines().filter(|line| line.starts_with("| ") && !line.contains("| test |")).collect();
+        assert!(rows.len() >= 20, "the tables were not found");
+        for row in rows {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+            assert_eq!(cells.len(), columns, "the last column names tests: {row}");
+            for test in cells[columns - 1].split(", ") {
+                let name = test.trim_matches('`');
+                assert!(!name.is_empty() && code.contains(&format!("fn {name}(")), "no test `{name}`: {row}");
+            }
         }
     }
 }

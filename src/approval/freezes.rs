@@ -4,10 +4,10 @@ use crate::{
     admission::{Freeze, FreezeKind, FreezeTarget},
     clock::Clock,
     evidence::FreezeRecord,
-    model::PersonId,
+    model::{ApprovalStatus, PersonId},
     policy::{PolicySet, names::did_you_mean},
     redaction::{DataRules, Said},
-    store::{Register, RegisterChange, RegisterEntry, Store, StoreError},
+    store::{ApprovalRecord, Register, RegisterChange, RegisterEntry, Store, StoreError},
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -20,10 +20,10 @@ const LONGEST_REASON: usize = 2_000;
 #[derive(Debug, thiserror::Error)]
 pub enum FreezeError {
     /// There is no such freeze.
-    #[error("nothing is frozen by that: `tollgate freeze list` shows what is")]
+    #[error("nothing is frozen under that name or id: `tollgate freeze list` shows what is")]
     NotFound,
     /// Nobody said why.
-    #[error("say why (`reason`): it is kept in the record")]
+    #[error("say why (--reason on the command line, `reason` in the API): it is kept in the record")]
     NoReason,
     /// It is too long.
     #[error("the reason is longer than {LONGEST_REASON} characters")]
@@ -75,6 +75,27 @@ impl Frozen {
     }
 }
 
+/// What freezes the call that an approval is about, in words: while it does, the approval does nothing. Those that an answer
+/// could still matter to alone are told of.
+pub fn frozen_by(record: &ApprovalRecord, frozen: &[Frozen]) -> Vec<String> {
+    if !matches!(record.status, ApprovalStatus::Pending | ApprovalStatus::Approved) {
+        return Vec::new();
+    }
+    let binding = &record.binding;
+    let is_of = |target: &FreezeTarget| {
+        let name = target.name.as_str();
+        match target.kind {
+            FreezeKind::All => true,
+            FreezeKind::Agent => *binding.agent == *name,
+            FreezeKind::User => binding.user.as_ref().is_some_and(|user| **user == *name),
+            FreezeKind::Tool => binding.tool == name,
+            FreezeKind::Upstream => *record.upstream == *name,
+            FreezeKind::Capability => record.capability_id.as_ref().is_some_and(|id| **id == *name),
+        }
+    };
+    frozen.iter().filter(|one| is_of(&one.target)).map(|one| one.target.words()).collect()
+}
+
 /// What came of a freeze.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Froze {
@@ -105,7 +126,10 @@ pub fn freeze_doubt<'n>(
         return None;
     }
     let hint = did_you_mean(&target.name, known.into_iter());
-    Some(format!("no {} is known: it is frozen all the same{hint}", target.words()))
+    let (kind, name) = (target.kind.as_str(), &target.name);
+    Some(format!(
+        "no {kind} `{name}` is known{hint}: what comes under that name is stopped, and nothing else is"
+    ))
 }
 
 /// What is frozen, on a store.

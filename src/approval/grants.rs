@@ -6,6 +6,7 @@ use crate::{
         AgentId, ApprovalStatus, EventDraft, EventType, Glob, GrantId, PersonId, plain_readings, within,
     },
     policy::{GrantLimits, PolicySet, Role},
+    redaction::display_text,
     store::{
         ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Bound, CallShape, GrantAnswer,
         GrantEnd, GrantEndReason, GrantFilter, StandingGrant, StoreError, about_grant,
@@ -85,7 +86,7 @@ pub fn read_answer(value: Value) -> Result<GrantAnswer, String> {
     let Value::Object(members) = value else {
         return Err("`grant` must be an object like {\"duration\": \"1h\", \"uses\": 10}".to_owned());
     };
-    let shown = |name: &str| name.chars().take(40).collect::<String>().escape_debug().to_string();
+    let shown = |name: &str| display_text(name, 40);
     let (mut duration, mut uses, mut arguments) = (None, None, BTreeMap::new());
     for (name, value) in members {
         match (name.as_str(), value) {
@@ -165,7 +166,7 @@ pub(super) fn refusal(policies: &PolicySet, record: &ApprovalRecord, asked: &Gra
     asked.arguments.iter().find_map(|(name, bound)| {
         let wrong = bound_refusal(policies, record, name, bound)?;
         let shown: String = name.chars().take(LONGEST_NAME).collect();
-        Some(format!("the bound of argument `{}` {wrong}", shown.escape_debug()))
+        Some(format!("the bound of argument `{}` {wrong}", display_text(&shown, 64)))
     })
 }
 

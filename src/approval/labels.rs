@@ -2,14 +2,14 @@
 //! raised, no machine lowers.
 
 use crate::{
-    clock::Clock,
     evidence::labels_cleared,
     labels::{Holder, LabelSet},
     model::PersonId,
     policy::{PolicySet, Role},
     store::{Register, RegisterChange, Store, StoreError},
 };
-use serde_json::json;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 /// How often others may be quicker.
 const TRIES: usize = 16;
@@ -23,6 +23,23 @@ pub struct HeldLabels {
     pub set: LabelSet,
 }
 
+impl HeldLabels {
+    /// Each label as listings show it, with a text by which it comes in order and can be found again.
+    pub fn forms(&self, now: Timestamp) -> impl Iterator<Item = (String, Value)> {
+        let Self { holder, set } = self;
+        set.standing(now).map(move |(label, mark)| {
+            let form = json!({
+                holder.kind(): holder.id(),
+                "label": label,
+                "since": mark.since,
+                "until": mark.until,
+                "trace_id": mark.trace,
+            });
+            (format!("{} {label}", holder.key()), form)
+        })
+    }
+}
+
 /// Why labels were not taken away.
 #[derive(Debug, thiserror::Error)]
 pub enum ClearError {
@@ -30,10 +47,10 @@ pub enum ClearError {
     #[error("`{0}` may not take labels away: it takes the role `admin`")]
     Forbidden(PersonId),
     /// Nobody said why.
-    #[error("a reason is needed: it stands in the record")]
+    #[error("say why (--reason on the command line, `reason` in the API): it is kept in the record")]
     NoReason,
     /// There is nothing to take away.
-    #[error("no labels stand of {0}")]
+    #[error("no labels stand of {0}: `tollgate labels list` shows what does")]
     Nothing(Holder),
     /// The store did not do it; nothing was changed.
     #[error(transparent)]
@@ -45,8 +62,7 @@ fn damaged(key: &str, error: &serde_json::Error) -> StoreError {
 }
 
 /// What stands of all workflows and agents.
-pub async fn held_labels(store: &dyn Store, clock: &dyn Clock) -> Result<Vec<HeldLabels>, StoreError> {
-    let now = clock.now();
+pub async fn held_labels(store: &dyn Store, now: Timestamp) -> Result<Vec<HeldLabels>, StoreError> {
     let mut all = Vec::new();
     for entry in store.register(Register::Labels).await? {
         let Some(holder) = Holder::of_key(&entry.key) else { continue };
@@ -63,7 +79,7 @@ pub async fn held_labels(store: &dyn Store, clock: &dyn Clock) -> Result<Vec<Hel
 /// way reaches it again. Gives what stood.
 pub async fn clear_labels(
     store: &dyn Store,
-    clock: &dyn Clock,
+    now: Timestamp,
     policies: &PolicySet,
     person: &PersonId,
     (holder, reason): (&Holder, &str),
@@ -78,7 +94,6 @@ pub async fn clear_labels(
     }
     let key = holder.key();
     for _ in 0..TRIES {
-        let now = clock.now();
         let entry = store.register_entry(Register::Labels, key.clone()).await?;
         let before: LabelSet = match &entry {
             Some(entry) => {

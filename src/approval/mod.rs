@@ -5,7 +5,7 @@ mod grants;
 mod labels;
 mod rules;
 
-pub use freezes::{FreezeError, Freezes, Froze, Frozen, freeze_doubt};
+pub use freezes::{FreezeError, Freezes, Froze, Frozen, freeze_doubt, frozen_by};
 pub use grants::{GrantProposal, RevokeError, answer_form, bounds_form, read_answer as read_grant};
 pub use labels::{ClearError, HeldLabels, clear_labels, held_labels};
 pub use rules::{DecideError, QuorumProgress, apply, deciders, eligible, standing};

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{collections::HashMap, sync::Arc};
 
-/// Records of side effects that are looked through, newest first.
+/// Records of side effects that are looked through at a time, newest first: where the record goes on, so does the listing.
 const LOOKED_THROUGH: usize = 100_000;
 /// Records that are read at a time.
 const PAGE: usize = 1_000;
@@ -56,6 +56,16 @@ impl DeadLetter {
     /// `open`, or what was done about it.
     pub fn status(&self) -> &str {
         self.handled.as_ref().map_or("open", |handled| handled.status.as_str())
+    }
+
+    /// Why nothing more can be done about one that is not open.
+    pub fn is_handled(&self) -> DeadLetterError {
+        let told = match self.status() {
+            "replaying" => "is being made again at this moment".to_owned(),
+            "replayed" => "was made again already".to_owned(),
+            other => format!("was {other} already"),
+        };
+        DeadLetterError::Handled(told)
     }
 
     /// The tool and the arguments as the agent sent them; the error says why they cannot be sent again.
@@ -138,16 +148,18 @@ fn is_masked(value: &Value) -> bool {
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
     /// There is none of this call.
-    #[error("there is no dead letter of this call")]
+    #[error(
+        "there is no dead letter of this call: `tollgate deadletters list --all` shows those that there are"
+    )]
     NotFound,
     /// Somebody has done something about it.
-    #[error("somebody has handled it already: it is {0}")]
+    #[error("nothing was done: it {0}")]
     Handled(String),
     /// It cannot be sent again.
     #[error("{0}")]
     NotReplayable(String),
     /// Nobody said why.
-    #[error("say why (`reason`): it is kept in the record")]
+    #[error("say why (--reason on the command line, `reason` in the API): it is kept in the record")]
     NoReason,
     /// The store did not do it.
     #[error(transparent)]
@@ -233,15 +245,24 @@ async fn handled(store: &dyn Store) -> Result<HashMap<CallId, (Handled, u64)>, S
     Ok(entries.into_iter().filter_map(read).collect())
 }
 
-/// The newest, and whether there are more: those that are open, or all.
+/// Dead letters of a part of the record.
+#[derive(Clone, Debug, Default)]
+pub struct DeadLetterPage {
+    /// Those that were found, the newest first.
+    pub found: Vec<DeadLetter>,
+    /// Before which record there may be more; none: the record was looked through to its beginning.
+    pub next: Option<i64>,
+}
+
+/// The newest before a record: those that are open, or all. However old one is, whoever follows `next` comes to it.
 pub async fn dead_letters(
     store: &dyn Store,
     all: bool,
-    limit: usize,
+    (limit, before): (usize, Option<i64>),
     now: Timestamp,
-) -> Result<(Vec<DeadLetter>, bool), StoreError> {
+) -> Result<DeadLetterPage, StoreError> {
     let mut known = handled(store).await?;
-    let (mut found, mut looked, mut until) = (Vec::new(), 0, None);
+    let (mut found, mut looked, mut until) = (Vec::new(), 0, before.map(|seq| seq.saturating_sub(1)));
     while looked < LOOKED_THROUGH {
         let query = EventQuery {
             event_type: Some(EventType::AgentSideEffect),
@@ -251,20 +272,22 @@ pub async fn dead_letters(
             ..EventQuery::default()
         };
         let page = store.events(query).await?;
-        let Some(last) = page.last().map(|event| event.seq) else { return Ok((found, false)) };
+        let Some(last) = page.last().map(|event| event.seq) else {
+            return Ok(DeadLetterPage { found, next: None });
+        };
         looked += page.len();
         until = Some(last - 1);
-        for Event { draft, .. } in page {
+        for Event { seq, draft, .. } in page {
             let about = draft.call_id.as_ref().and_then(|call| known.remove(call));
             let one = letter(store, draft, about, now).await?;
             let Some(one) = one.filter(|one| all || one.status() == "open") else { continue };
             if found.len() == limit {
-                return Ok((found, true));
+                return Ok(DeadLetterPage { found, next: Some(seq.saturating_add(1)) });
             }
             found.push(one);
         }
     }
-    Ok((found, true))
+    Ok(DeadLetterPage { found, next: until.map(|seq| seq.saturating_add(1)) })
 }
 
 /// The one of a call.
@@ -318,7 +341,7 @@ pub async fn dismiss(
     }
     let mut found = dead_letter(store, call, now).await?.ok_or(DeadLetterError::NotFound)?;
     if found.status() != "open" {
-        return Err(DeadLetterError::Handled(found.status().to_owned()));
+        return Err(found.is_handled());
     }
     let dismissed = Handled {
         status: "dismissed".to_owned(),
@@ -328,7 +351,8 @@ pub async fn dismiss(
         replay: None,
     };
     if !handle(store, &found, (&dismissed, Some(&reason)), call).await? {
-        return Err(DeadLetterError::Handled("handled by somebody else meanwhile".to_owned()));
+        let told = "was handled by somebody else at this moment: look at it once more";
+        return Err(DeadLetterError::Handled(told.to_owned()));
     }
     found.handled = Some(dismissed);
     Ok(found)

@@ -23,7 +23,8 @@ pub use checkpoints::{
     CheckpointError, KeptCheckpoint, Trees, hold, keep, kept_checkpoints, make, read_checkpoint,
 };
 pub use dead_letters::{
-    DeadLetter, DeadLetterError, Handled, dead_letter, dead_letters, dismiss, handle, was_let_through,
+    DeadLetter, DeadLetterError, DeadLetterPage, Handled, dead_letter, dead_letters, dismiss, handle,
+    was_let_through,
 };
 pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl, export_ocsf};
 pub use log_keys::{KeysError, LogKeys};

@@ -3,7 +3,12 @@
 use super::{
     ApprovalCall, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport, TraceReport,
 };
-use crate::{evidence::Counted, model::MicroUsd, redaction::display_text, store::ApprovalAnswer};
+use crate::{
+    evidence::Counted,
+    model::MicroUsd,
+    redaction::{display_text, hidden_as, is_hidden},
+    store::ApprovalAnswer,
+};
 use serde_json::Value;
 use std::{
     fmt::{self, Write as _},
@@ -30,14 +35,10 @@ fn shown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut left = text.chars();
     for c in left.by_ref().take(LONGEST) {
-        let hidden = matches!(c,
-            '\u{00ad}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
-        if c.is_control() || hidden {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
+        match c {
+            '\n' | '\r' | '\t' => out.extend(c.escape_default()),
+            c if is_hidden(c) => hidden_as(c, &mut out),
+            c => out.push(c),
         }
     }
     let cut = left.count();

@@ -226,7 +226,7 @@ fn the_report_fits_a_screen_and_shows_no_hidden_characters() {
         "approved by prod-safety-gate, rule production: alice approved",
         "estimate 1.25 USD, policies abc123",
         "required, consumed: production changes need a person (approval approval-1)",
-        "approved by alice at 2026-05-11T12:34:59Z through inbox, comment: fine\\u{202e}, evidence: CHG-7",
+        "approved by alice at 2026-05-11T12:34:59Z through inbox, comment: fine[U+202E], evidence: CHG-7",
         "used by this call at 2026-05-11T12:35:00Z",
         "succeeded: files__write_file on files, 12 ms, 0.9 USD",
         "limit timeout 30s",

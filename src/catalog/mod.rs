@@ -21,7 +21,7 @@ pub use apps::is_for_pages_only;
 pub use build::CatalogBuilder;
 pub use capped::CappedTools;
 pub use entry::{Catalog, HeldItems, HeldReason, ItemEntry, Seen, SkillEntry, SkillFile, ToolEntry};
-pub use review::{AcceptError, Accepted, PinChange, Review, Wanted};
+pub use review::{AcceptError, Accepted, FoundItem, PinChange, Review, Wanted};
 pub use schema::{
     ArgumentSchema, Budget, Misfit, SchemaCache, SchemaError, ToolSchema, UncheckedKeyword, Violation,
     param_headers,

@@ -59,6 +59,24 @@ pub struct PinChange {
     raw_names: Vec<String>,
 }
 
+/// An item in which something was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct FoundItem {
+    /// Whose.
+    pub upstream: UpstreamName,
+    /// What it is.
+    pub kind: ItemKind,
+    /// The upstream's own name for it.
+    pub name: String,
+    /// Its name in lists.
+    pub exposed: String,
+    /// `served`; `asks`: served, and each use needs an approval; `pinning`: not served until the store has its pin; or why it is
+    /// held: `changed`, `new`, `flagged`.
+    pub state: &'static str,
+    /// What was found.
+    pub findings: Vec<Finding>,
+}
+
 /// What a person wants to accept.
 #[derive(Clone, Debug)]
 pub struct Wanted<'w> {
@@ -66,6 +84,8 @@ pub struct Wanted<'w> {
     pub upstream: &'w UpstreamName,
     /// The item's own or exposed name; none: everything of the upstream that waits.
     pub name: Option<&'w str>,
+    /// Of this kind alone: a tool and a prompt may have the same name.
+    pub kind: Option<ItemKind>,
     /// What they have seen; none: whatever it is now.
     pub fingerprint: Option<&'w str>,
     /// Through what they say it: `cli` or `api`.
@@ -157,6 +177,32 @@ impl Review<'_> {
         changes
     }
 
+    /// Everything in which something was found, of one upstream or of all, served or not; in the order of upstreams, kinds and
+    /// names.
+    pub fn findings(&self, of: Option<&UpstreamName>) -> Vec<FoundItem> {
+        let found = self.seen.iter().map(|seen| (&seen.item, seen.standing));
+        let mut found: Vec<FoundItem> = found
+            .filter(|(item, _)| !item.findings.is_empty() && of.is_none_or(|of| *of == item.upstream))
+            .map(|(item, standing)| FoundItem {
+                upstream: item.upstream.clone(),
+                kind: item.kind,
+                name: self.shown(&item.name),
+                exposed: self.shown(&item.exposed),
+                state: match standing {
+                    Standing::Pinned => "served",
+                    Standing::Asks => "asks",
+                    Standing::Unpinned => "pinning",
+                    Standing::Held(why) => why.as_str(),
+                },
+                findings: item.findings.clone(),
+            })
+            .collect();
+        found.sort_by(|one, other| {
+            (&one.upstream, one.kind, &one.name).cmp(&(&other.upstream, other.kind, &other.name))
+        });
+        found
+    }
+
     fn change(&self, key: &str, version: u64, record: &Record, seen: Option<&Seen>) -> Option<PinChange> {
         let pin = record.pin.as_ref();
         let held = record.held.as_ref();
@@ -180,8 +226,9 @@ impl Review<'_> {
             (None, _)
                 if self.listed.contains(&record.upstream)
                     && pin.is_some()
-                    && record.kind.is_pinned()
-                    && record.kind.is_listed() =>
+                    && record.kind.is_listed()
+                    // What there is to read comes and goes.
+                    && (record.kind != ItemKind::Resource || held.is_some()) =>
             {
                 let note = "its pin stays: where it comes back it is held against that";
                 ("gone", None, Vec::new(), Some(note))
@@ -237,6 +284,7 @@ impl Review<'_> {
         let changes = self.changes(Some(wanted.upstream));
         let chosen: Vec<&PinChange> = changes
             .iter()
+            .filter(|change| wanted.kind.is_none_or(|kind| change.kind == kind))
             .filter(|change| match wanted.name {
                 None => change.target.is_some(),
                 Some(name) => change.is_named(name),
@@ -296,11 +344,16 @@ impl Review<'_> {
             let mut writing = Writing { store, entries: Vec::new(), events: Vec::new() };
             let mut keys = HashSet::new();
             let mut kinds: BTreeMap<ItemKind, Vec<(String, Fingerprint)>> = BTreeMap::new();
-            let own =
-                self.seen.iter().filter(|seen| seen.item.upstream == *upstream && seen.item.kind.is_pinned());
+            let mut room = self.book.room_for_resources(upstream);
+            let own = self.seen.iter().filter(|seen| seen.item.upstream == *upstream);
             for seen in own {
                 let item = &seen.item;
                 let key = key(upstream, item.kind, &item.name);
+                if item.kind == ItemKind::Resource && self.book.get(&key).is_none() {
+                    // Beyond what is pinned of resources they are served all the same.
+                    let Some(left) = room.checked_sub(1) else { continue };
+                    room = left;
+                }
                 *counts.entry(upstream.clone()).or_default().entry(item.kind).or_default() += 1;
                 keys.insert(key.clone());
                 let known = self.book.get(&key);
@@ -408,7 +461,10 @@ fn nothing(wanted: &Wanted<'_>, changes: &[PinChange]) -> String {
         .collect();
     let upstream = wanted.upstream;
     match (wanted.name, waiting.as_slice()) {
-        (None, _) | (Some(_), []) => format!("nothing of server `{upstream}` waits to be accepted"),
+        (None, _) | (Some(_), []) => match wanted.kind {
+            Some(kind) => format!("no {kind} of server `{upstream}` waits to be accepted"),
+            None => format!("nothing of server `{upstream}` waits to be accepted"),
+        },
         (Some(name), names) => {
             format!(
                 "`{}` is nothing of server `{upstream}` that waits: {} does",

@@ -628,8 +628,11 @@ pub(super) fn pinned(catalog: &Catalog) -> Arc<crate::pinning::Book> {
     let settings = |_: &UpstreamName| crate::pinning::PinSettings::default();
     let empty = crate::pinning::Book::default();
     let writes = crate::pinning::reconcile(&empty, &settings, &observed, &form, &str::to_owned, now);
-    let entries: Vec<(String, Value)> =
-        writes.into_iter().flat_map(|writes| writes.entries).map(|write| (write.key, write.value)).collect();
+    let entries: Vec<(String, Value)> = writes
+        .into_iter()
+        .flat_map(|writes| writes.entries)
+        .filter_map(|write| Some((write.key, write.value?)))
+        .collect();
     Arc::new(crate::pinning::Book::read(entries.iter().map(|(key, value)| (key.as_str(), 1, value))))
 }
 
@@ -649,12 +652,14 @@ fn what_is_held_is_not_served_and_known_in_scope_alone() {
     builder.pins = Some(Arc::default());
     let first = builder.build(&config, &[state("u", Health::Up, listing("A"))]);
     assert!(first.tools.is_empty() && first.held.tools["u__a"].1.is_none(), "not before the store has it");
-    assert_eq!(first.resources.len(), 1, "resources are not pinned");
+    assert_eq!((first.resources.len(), first.held.resources.len()), (0, 1));
     builder.pins = Some(pinned(&first));
     let known = builder.build(&config, &[state("u", Health::Up, listing("A"))]);
     assert_eq!((names(&known), known.prompts.len(), known.templates.len()), (vec!["u__a", "u__b"], 1, 1));
+    assert_eq!(known.resources.len(), 1);
     let changed = builder.build(&config, &[state("u", Health::Up, listing("B"))]);
     assert_eq!((names(&changed), changed.prompts.len(), changed.templates.len()), (vec!["u__b"], 0, 0));
+    assert!(changed.resources.is_empty());
     assert!(changed.withheld.iter().any(|told| told.contains("tool `u__a` of upstream `u` is quarantined")));
 
     let mut map = Authority::default();
@@ -664,12 +669,16 @@ fn what_is_held_is_not_served_and_known_in_scope_alone() {
     ]);
     let wide = View::new(&changed, &map, &agent(&["all"]));
     let narrow = View::new(&changed, &map, &agent(&["b"]));
-    for (kind, name) in
-        [(CallKind::Tool, "u__a"), (CallKind::Prompt, "u__p"), (CallKind::Resource, "doc:///7")]
-    {
+    for (kind, name) in [
+        (CallKind::Tool, "u__a"),
+        (CallKind::Prompt, "u__p"),
+        (CallKind::Resource, "doc:///7"),
+        (CallKind::Resource, "file:///r"),
+    ] {
         assert_eq!(wide.held(kind, name, None), Some(Some(HeldWhy::Changed)), "{name}");
         assert_eq!(wide.held(kind, name, Some(&[])), None, "a workflow without it");
-        assert_eq!(narrow.held(kind, name, None), None, "{name}");
+        let in_scope = (name == "file:///r").then_some(Some(HeldWhy::Changed));
+        assert_eq!(narrow.held(kind, name, None), in_scope, "{name}");
     }
     assert_eq!((wide.tool_list.len(), wide.prompt_list.len(), wide.template_list.len()), (1, 0, 0));
     assert_eq!(wide.resource("doc:///7", None).unwrap().map(|found| found.1), None);

@@ -7,9 +7,11 @@ use super::{
     setup::Setup,
 };
 use crate::{
-    approval::{ApprovalResponse, Approvals, GrantProposal, answer_form, standing},
+    approval::{
+        ApprovalResponse, Approvals, Freezes, Frozen, GrantProposal, answer_form, frozen_by, standing,
+    },
     clock::Clock,
-    front::admin::view,
+    front::admin::{view, with_frozen},
     gateway::{taken_as, tell_webhook},
     model::{ApprovalId, ApprovalStatus, Event, EventDecision, EventType},
     policy::{Approver, ChannelKind, PolicySet},
@@ -78,6 +80,7 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
     let approvals = Approvals::new(Arc::clone(&store), clock);
     let policies = &setup.loaded.policies;
     let mut screen = Screen::new();
+    let frozen = Freezes::new(Arc::clone(&store), setup.system.clone()).list().await?;
     match command {
         ApprovalsCommand::List { status, limit, json } => {
             if status.contains(&ApprovalStatus::Expired) {
@@ -90,7 +93,8 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
             let truncated = found.len() > limit;
             found.truncate(limit);
             if json.json {
-                let forms: Vec<Value> = found.iter().map(|r| view::approval(r, policies)).collect();
+                let forms: Vec<Value> =
+                    found.iter().map(|r| with_frozen(view::approval(r, policies), r, &frozen)).collect();
                 return screen.json(&json!({"approvals": forms, "truncated": truncated}));
             }
             if truncated {
@@ -98,7 +102,7 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
                     "the newest {limit} are shown, and there are more: `--limit` shows more"
                 ));
             }
-            let rows: Vec<Vec<String>> = found.iter().map(row).collect();
+            let rows: Vec<Vec<String>> = found.iter().map(|record| row(record, &frozen)).collect();
             let header = ["id", "status", "agent", "tool", "policy", "approvers", "asked", "expires"];
             screen.table(&header, &rows, "no approvals: nothing has been asked")
         }
@@ -106,14 +110,16 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
             let found = approvals.get(&ApprovalId::from(id.as_str())).await?;
             let record = whole(&*store, found.ok_or_else(|| unknown(&id))?).await?;
             let proposed = approvals.grant_proposal(&record).await?;
-            show(&mut screen, &record, policies, proposed.as_ref(), json.json)
+            show(&mut screen, &record, policies, (proposed.as_ref(), &frozen), json.json)
         }
         ApprovalsCommand::Watch { json } => watch(&approvals, policies, &mut screen, json.json).await,
         ApprovalsCommand::Approve(args) => {
             let grant = args.grant();
-            decide(setup, &approvals, (true, grant), args.answer, &mut screen).await
+            decide(setup, &approvals, (true, grant), args.answer, (&mut screen, &frozen)).await
         }
-        ApprovalsCommand::Reject(args) => decide(setup, &approvals, (false, None), args, &mut screen).await,
+        ApprovalsCommand::Reject(args) => {
+            decide(setup, &approvals, (false, None), args, (&mut screen, &frozen)).await
+        }
     }
 }
 
@@ -216,10 +222,11 @@ fn unknown(id: &str) -> CliError {
     CliError::Unknown { kind: "approval", name: id.chars().take(80).collect(), hint }
 }
 
-fn row(record: &ApprovalRecord) -> Vec<String> {
+fn row(record: &ApprovalRecord, frozen: &[Frozen]) -> Vec<String> {
+    let mark = if frozen_by(record, frozen).is_empty() { "" } else { ", frozen" };
     vec![
         record.id.to_string(),
-        record.status.to_string(),
+        format!("{}{mark}", record.status),
         record.binding.agent.to_string(),
         record.binding.tool.clone(),
         record.policy_id.to_string(),
@@ -262,7 +269,7 @@ async fn decide(
     approvals: &Approvals,
     (approve, grant): (bool, Option<GrantAnswer>),
     args: DecideArgs,
-    screen: &mut Screen,
+    (screen, frozen): (&mut Screen, &[Frozen]),
 ) -> Result<(), CliError> {
     let answer = ApprovalResponse { approve, comment: args.comment, evidence: args.evidence, grant };
     let id = ApprovalId::from(args.id.as_str());
@@ -279,7 +286,10 @@ async fn decide(
         other => other?,
     };
     if args.json.json {
-        return screen.json(&view::approval(&record, policies));
+        return screen.json(&with_frozen(view::approval(&record, policies), &record, frozen));
+    }
+    if let Some(told) = frozen_told(&record, frozen) {
+        screen::note(&told);
     }
     let what = format!("`{}` for `{}`", record.binding.tool, record.binding.agent);
     let last = record.answers.last();
@@ -307,14 +317,25 @@ async fn decide(
     })
 }
 
+/// That nothing comes of an approval while its call is frozen.
+fn frozen_told(record: &ApprovalRecord, frozen: &[Frozen]) -> Option<String> {
+    let by = frozen_by(record, frozen);
+    (!by.is_empty()).then(|| {
+        format!(
+            "{} is frozen: the call is refused, approved or not, until an admin lifts that (`tollgate freeze list`)",
+            display_text(&by.join(", "), 400)
+        )
+    })
+}
+
 fn show(
     screen: &mut Screen,
     record: &ApprovalRecord,
     policies: &PolicySet,
-    proposed: Option<&GrantProposal>,
+    (proposed, frozen): (Option<&GrantProposal>, &[Frozen]),
     json: bool,
 ) -> Result<(), CliError> {
-    let mut form = view::approval(record, policies);
+    let mut form = with_frozen(view::approval(record, policies), record, frozen);
     if let (Some(members), Some(proposed)) = (form.as_object_mut(), proposed) {
         members.insert("proposed_grant".to_owned(), proposed.form());
     }
@@ -322,6 +343,9 @@ fn show(
         return screen.json(&form);
     }
     screen.field("approval", &format!("{}  ({})", record.id, record.status))?;
+    if let Some(told) = frozen_told(record, frozen) {
+        screen.field("frozen", &told)?;
+    }
     show_call(screen, record)?;
     show_needs(screen, record, policies)?;
     show_grants(screen, record, proposed)?;

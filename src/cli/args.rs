@@ -161,9 +161,9 @@ Examples:
         after_help = "\
 Examples:
   tollgate deadletters list
-  tollgate deadletters show call-0199a3f2-…
-  TOLLGATE_KEY=… tollgate deadletters replay call-0199a3f2-…      the whole path, as a new call of the same agent
-  TOLLGATE_KEY=… tollgate deadletters dismiss call-0199a3f2-… --reason 'done by hand'
+  tollgate deadletters show 0199a3f2-…
+  TOLLGATE_KEY=… tollgate deadletters replay 0199a3f2-…      the whole path, as a new call of the same agent
+  TOLLGATE_KEY=… tollgate deadletters dismiss 0199a3f2-… --reason 'done by hand'
 
 Nothing is ever made again by itself. A call whose arguments are masked on record cannot be made again from it. \
 `replay` asks the running `tollgate serve`; the others work on the store itself."

@@ -160,7 +160,7 @@ async fn looked_at(path: &Path, mut setup: Setup, args: &CheckArgs) -> Result<Se
 
 /// Tools of which each call would be refused, because what they declare of their results cannot be used.
 fn refused_tools(path: &Path, setup: &Setup) -> Vec<Problem> {
-    let (catalog, _) = known::catalog(&setup.loaded.config, &setup.loaded.policies.data, &[]);
+    let (catalog, _) = known::catalog(&setup.loaded.config, &setup.loaded.policies.data, &[], None);
     let refused = catalog.tools.values().filter_map(|tool| tool.refused.as_deref());
     refused
         .map(|why| Problem {

@@ -7,10 +7,11 @@ use super::{
     setup::Setup,
 };
 use crate::{
-    audit::{DeadLetter, DeadLetterError, dead_letter, dead_letters, dismiss},
+    audit::{DeadLetter, DeadLetterError, DeadLetterPage, dead_letter, dead_letters, dismiss},
     model::CallId,
     outbound::Outbound,
     redaction::display_text,
+    store::Store,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -51,14 +52,18 @@ pub(super) async fn run(setup: Setup, command: DeadLettersCommand) -> Result<(),
     let store = setup.store()?;
     let done = async {
         match command {
-            DeadLettersCommand::List { all, json } => {
-                let (found, truncated) = dead_letters(&*store, all, MOST, setup.now()).await?;
+            DeadLettersCommand::List { all, before_seq, json } => {
+                let DeadLetterPage { found, next } = listed(&*store, all, before_seq, setup.now()).await?;
                 if json.json {
                     let forms: Vec<Value> = found.iter().map(DeadLetter::form).collect();
-                    return screen.json(&json!({"deadletters": forms, "truncated": truncated}));
+                    return screen.json(
+                        &json!({"deadletters": forms, "truncated": next.is_some(), "next": next}),
+                    );
                 }
-                if truncated {
-                    note("there are more, further back in the record");
+                if let Some(next) = next {
+                    note(&format!(
+                        "there may be more, further back in the record: `tollgate deadletters list --before-seq {next}` goes on"
+                    ));
                 }
                 let rows: Vec<Vec<String>> = found.iter().map(row).collect();
                 let header = ["call", "tool", "agent", "outcome", "reason", "at", "status"];
@@ -97,6 +102,25 @@ pub(super) async fn run(setup: Setup, command: DeadLettersCommand) -> Result<(),
     .await;
     store.close().await;
     done
+}
+
+/// All of the record, however long, until so many are found.
+async fn listed(
+    store: &dyn Store,
+    all: bool,
+    before: Option<i64>,
+    now: jiff::Timestamp,
+) -> Result<DeadLetterPage, CliError> {
+    let mut listed = DeadLetterPage { found: Vec::new(), next: before };
+    loop {
+        let room = MOST.saturating_sub(listed.found.len());
+        let page = dead_letters(store, all, (room, listed.next), now).await?;
+        listed.found.extend(page.found);
+        listed.next = page.next;
+        if listed.next.is_none() || listed.found.len() >= MOST {
+            return Ok(listed);
+        }
+    }
 }
 
 fn row(one: &DeadLetter) -> Vec<String> {

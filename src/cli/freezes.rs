@@ -87,18 +87,31 @@ async fn freeze_on(setup: &Setup, store: &Arc<dyn Store>, args: &FreezeArgs) -> 
     let reason = args.reason.as_deref().unwrap_or_default();
     let Froze { frozen, already } =
         on(setup, store).freeze(&setup.loaded.policies.data, target, setup.person_given(), reason).await?;
-    if let Some(doubt) = doubt(setup, &frozen.target) {
-        note(&doubt);
-    }
+    let doubt = doubt(setup, &frozen.target);
     let mut screen = Screen::new();
     if args.json.json {
         let mut form = frozen.form();
         if let Some(form) = form.as_object_mut() {
             form.insert("already".to_owned(), already.into());
+            form.extend(doubt.clone().map(|doubt| ("warning".to_owned(), Value::String(doubt))));
         }
-        return screen.json(&form);
+        screen.json(&form)?;
+    } else {
+        told(&mut screen, &frozen, already)?;
     }
-    let Frozen { target, freeze } = &frozen;
+    match doubt {
+        // Somebody in a hurry must not take it for done. Who comes with a token need not be in the files.
+        Some(doubt) if frozen.target.kind != FreezeKind::User => Err(CliError::Told(doubt)),
+        Some(doubt) => {
+            note(&doubt);
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+fn told(screen: &mut Screen, frozen: &Frozen, already: bool) -> Result<(), CliError> {
+    let Frozen { target, freeze } = frozen;
     let words = display_text(&target.words(), 300);
     if already {
         let since = time(freeze.since);
@@ -141,6 +154,9 @@ pub(super) async fn unfreeze(setup: Setup, args: UnfreezeArgs) -> Result<(), Cli
     let lifted = on(&setup, &store).unfreeze(&setup.loaded.policies.data, wanted, (&person, reason)).await;
     store.close().await;
     let lifted = lifted?;
+    if reason.trim().is_empty() {
+        note("the record does not say why it was lifted: --reason does");
+    }
     let mut screen = Screen::new();
     if args.json.json {
         return screen.json(&lifted.form());

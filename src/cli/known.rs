@@ -6,6 +6,7 @@ use crate::{
     catalog::{Catalog, CatalogBuilder, by_tables, naming},
     config::{Config, Listed, Listings, UpstreamConfig, UpstreamTransport},
     model::{CallKind, UpstreamName},
+    pinning::{self, Book, ItemKind, own_name},
     policy::ToolFacts,
     redaction::DataRules,
     upstream::{Health, Listing, UpstreamState},
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     io::{self, Read as _, Write as _},
     path::Path,
     sync::Arc,
@@ -126,7 +127,13 @@ pub(crate) type Named = (CallKind, String);
 
 /// A catalog made without starting anything: of what upstreams listed last, and of what is built in. An upstream whose lists
 /// are not known is taken to have what its table in servers.toml and the calls at hand name: it is named beside the catalog.
-pub(crate) fn catalog(config: &Config, data: &DataRules, named: &[Named]) -> (Catalog, Vec<UpstreamName>) {
+/// With `pins` it is judged by them, as far as that can be known; without, everything is taken as pinned.
+pub(crate) fn catalog(
+    config: &Config,
+    data: &DataRules,
+    named: &[Named],
+    pins: Option<Book>,
+) -> (Catalog, Vec<UpstreamName>) {
     let mut kept = read(&config.gateway.data_dir);
     let mut unknown = Vec::new();
     let mut states = Vec::new();
@@ -152,7 +159,28 @@ pub(crate) fn catalog(config: &Config, data: &DataRules, named: &[Named]) -> (Ca
     }
     let mut builder = CatalogBuilder::default();
     builder.data = data.clone();
+    builder.pins = pins.map(|book| Arc::new(book.offline(partial(&states))));
     (builder.build(config, &states), unknown)
+}
+
+/// The keys of items of which only the name is known: their texts hold something sensitive, or were never seen here.
+fn partial(states: &[Arc<UpstreamState>]) -> HashSet<String> {
+    let mut keys = HashSet::new();
+    for state in states {
+        let Listing { tools, resources, templates, prompts, skills: _ } = &*state.listing;
+        for (kind, items) in [
+            (ItemKind::Tool, tools),
+            (ItemKind::Resource, resources),
+            (ItemKind::Template, templates),
+            (ItemKind::Prompt, prompts),
+        ] {
+            let names = |member: &String| ["name", "uri", "uriTemplate"].contains(&member.as_str());
+            let bare =
+                items.iter().filter(|item| item.as_object().is_some_and(|item| item.keys().all(names)));
+            keys.extend(bare.filter_map(|item| Some(pinning::key(&state.name, kind, own_name(kind, item)?))));
+        }
+    }
+    keys
 }
 
 fn state(upstream: &UpstreamConfig, listing: Listing) -> Arc<UpstreamState> {

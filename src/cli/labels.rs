@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{
     approval::{ClearError, HeldLabels, clear_labels, held_labels},
-    clock::Clock as _,
     labels::Holder,
     store::Store,
 };
@@ -27,18 +26,18 @@ pub(super) async fn labels(setup: Setup, command: LabelsCommand) -> Result<(), C
 }
 
 async fn on_store(setup: &Setup, store: &dyn Store, command: LabelsCommand) -> Result<(), CliError> {
-    let clock = &*setup.system;
+    let now = setup.now();
     let mut screen = Screen::new();
     match command {
         LabelsCommand::List { workflow, agent, json } => {
             let wanted: Vec<Holder> =
                 workflow.map(Holder::Workflow).into_iter().chain(agent.map(Holder::Agent)).collect();
-            let held = held_labels(store, clock).await?;
+            let held = held_labels(store, now).await?;
             let held: Vec<HeldLabels> =
                 held.into_iter().filter(|one| wanted.is_empty() || wanted.contains(&one.holder)).collect();
-            let now = clock.now();
             if json.json {
-                let forms: Vec<Value> = held.iter().flat_map(|one| forms(one, now)).collect();
+                let forms: Vec<Value> =
+                    held.iter().flat_map(|one| one.forms(now)).map(|(_, form)| form).collect();
                 return screen.json(&json!({"labels": forms}));
             }
             let rows: Vec<Vec<String>> = held.iter().flat_map(|one| rows(one, now)).collect();
@@ -51,16 +50,16 @@ async fn on_store(setup: &Setup, store: &dyn Store, command: LabelsCommand) -> R
             let holders = workflow.map(Holder::Workflow).into_iter().chain(agent.map(Holder::Agent));
             let mut cleared = Vec::new();
             for holder in holders {
-                let before = clear_labels(store, clock, policies, person, (&holder, &reason)).await;
+                let before = clear_labels(store, now, policies, person, (&holder, &reason)).await;
                 let set = before.map_err(|error| match error {
                     ClearError::Store(error) => CliError::from(error),
                     other => CliError::Told(other.to_string()),
                 })?;
                 cleared.push(HeldLabels { holder, set });
             }
-            let now = clock.now();
             if json.json {
-                let forms: Vec<Value> = cleared.iter().flat_map(|one| forms(one, now)).collect();
+                let forms: Vec<Value> =
+                    cleared.iter().flat_map(|one| one.forms(now)).map(|(_, form)| form).collect();
                 return screen.json(&json!({"cleared": forms}));
             }
             for one in &cleared {
@@ -71,18 +70,6 @@ async fn on_store(setup: &Setup, store: &dyn Store, command: LabelsCommand) -> R
             Ok(())
         }
     }
-}
-
-fn forms(one: &HeldLabels, now: jiff::Timestamp) -> impl Iterator<Item = Value> {
-    one.set.standing(now).map(|(label, mark)| {
-        json!({
-            one.holder.kind(): one.holder.id(),
-            "label": label,
-            "since": mark.since,
-            "until": mark.until,
-            "trace_id": mark.trace,
-        })
-    })
 }
 
 fn rows(one: &HeldLabels, now: jiff::Timestamp) -> impl Iterator<Item = Vec<String>> {

@@ -28,6 +28,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Accept {
     pub(super) upstream: UpstreamName,
     pub(super) name: Option<String>,
+    pub(super) kind: Option<ItemKind>,
     pub(super) fingerprint: Option<String>,
 }
 
@@ -49,11 +50,11 @@ impl Looked {
 }
 
 /// The pins of a store; none are in one that is not there yet.
-async fn book(store: Option<&Arc<dyn Store>>) -> Result<Arc<Book>, CliError> {
-    let Some(store) = store else { return Ok(Arc::default()) };
+pub(super) async fn book(store: Option<&Arc<dyn Store>>) -> Result<Book, CliError> {
+    let Some(store) = store else { return Ok(Book::default()) };
     let entries = store.register(Register::Pin).await?;
     let entries = entries.iter().map(|entry| (&*entry.key, entry.version, &*entry.value));
-    Ok(Arc::new(Book::read(entries)))
+    Ok(Book::read(entries))
 }
 
 /// The store, where there is one.
@@ -101,7 +102,7 @@ pub(super) async fn catalog_of(
     if let Some(store) = store {
         store.close().await;
     }
-    let book = book?;
+    let book: Arc<Book> = book?.into();
     Ok((build(setup, config, states, Some(book.clone())), book))
 }
 
@@ -149,14 +150,19 @@ fn chosen(setup: &Setup, name: Option<&UpstreamName>) -> Result<Config, CliError
 }
 
 /// `servers diff`: what is not as it was pinned.
-pub(super) async fn diff(setup: &Setup, name: Option<UpstreamName>, json: bool) -> Result<(), CliError> {
+pub(super) async fn diff(
+    setup: &Setup,
+    name: Option<UpstreamName>,
+    kind: Option<ItemKind>,
+    json: bool,
+) -> Result<(), CliError> {
     let config = chosen(setup, name.as_ref())?;
     let store = store(setup)?;
     let book = book(store.as_ref()).await;
     if let Some(store) = &store {
         store.close().await;
     }
-    let looked = look(setup, &config, book?).await?;
+    let looked = look(setup, &config, book?.into()).await?;
     for (name, why) in &looked.silent {
         note(&format!("`{name}` does not list all it has: {why}; what a running gateway saw of it is shown"));
     }
@@ -168,13 +174,17 @@ pub(super) async fn diff(setup: &Setup, name: Option<UpstreamName>, json: bool) 
             ));
         }
     }
-    let changes = looked.review(setup).changes(name.as_ref());
+    let mut changes = looked.review(setup).changes(name.as_ref());
+    changes.retain(|change| kind.is_none_or(|kind| change.kind == kind));
     let mut screen = Screen::new();
     if json {
         return screen.json(&json!({"changes": changes}));
     }
     if changes.is_empty() {
-        return screen.line("nothing differs from what is pinned");
+        return match kind {
+            Some(kind) => screen.line(&format!("no {kind} differs from what is pinned")),
+            None => screen.line("nothing differs from what is pinned"),
+        };
     }
     changes.iter().try_for_each(|change| show(&mut screen, change))
 }
@@ -209,7 +219,7 @@ fn show(screen: &mut Screen, change: &PinChange) -> Result<(), CliError> {
     }
     if let Some(fingerprint) = &change.fingerprint {
         screen.line(&format!(
-            "  accept it: tollgate servers accept {upstream} --tool {} --fingerprint {fingerprint}",
+            "  accept it: tollgate servers accept {upstream} --tool {} --kind {kind} --fingerprint {fingerprint}",
             quoted(name)
         ))?;
     }
@@ -286,7 +296,7 @@ pub(super) async fn accept(setup: &Setup, wanted: &Accept, json: bool) -> Result
     let store = setup.store()?;
     let done = async {
         let book = book(Some(&store)).await?;
-        let looked = look(setup, &config, book).await?;
+        let looked = look(setup, &config, book.into()).await?;
         for (name, why) in &looked.silent {
             note(&format!(
                 "`{name}` does not list all it has: {why}; what a running gateway saw of it counts"
@@ -295,6 +305,7 @@ pub(super) async fn accept(setup: &Setup, wanted: &Accept, json: bool) -> Result
         let wanted = Wanted {
             upstream: &wanted.upstream,
             name: wanted.name.as_deref(),
+            kind: wanted.kind,
             fingerprint: wanted.fingerprint.as_deref(),
             channel: "cli",
         };
@@ -328,7 +339,7 @@ pub(super) async fn pin(setup: &Setup, name: Option<UpstreamName>, json: bool) -
     };
     let done = async {
         let book = book(Some(&store)).await?;
-        let looked = look(setup, &config, book).await?;
+        let looked = look(setup, &config, book.into()).await?;
         let review = looked.review(setup);
         let waits: Vec<PinChange> =
             review.changes(name.as_ref()).into_iter().filter(|change| change.pinned.is_some()).collect();

@@ -29,9 +29,11 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
     match command {
         ServersCommand::List(flag) => list(&setup, flag.json).await,
         ServersCommand::Inspect { name, json } => inspect(&setup, name.into(), json.json).await,
-        ServersCommand::Diff { name, json } => pins::diff(&setup, name.map(Into::into), json.json).await,
-        ServersCommand::Accept { name, item, fingerprint, json } => {
-            let wanted = pins::Accept { upstream: name.into(), name: item, fingerprint };
+        ServersCommand::Diff { name, kind, json } => {
+            pins::diff(&setup, name.map(Into::into), kind, json.json).await
+        }
+        ServersCommand::Accept { name, item, kind, fingerprint, json } => {
+            let wanted = pins::Accept { upstream: name.into(), name: item, kind, fingerprint };
             pins::accept(&setup, &wanted, json.json).await
         }
         ServersCommand::Pin { name, json } => pins::pin(&setup, name.map(Into::into), json.json).await,

@@ -68,7 +68,7 @@ pub(super) async fn spend(
 /// What lists of tools cost, as far as it is known what upstreams list.
 pub(super) fn costs(setup: &Setup) -> Vec<CatalogCost> {
     let (config, policies) = (&setup.loaded.config, &setup.loaded.policies);
-    let (catalog, unknown) = known::catalog(config, &policies.data, &[]);
+    let (catalog, unknown) = known::catalog(config, &policies.data, &[], None);
     for upstream in unknown {
         note(&format!("what upstream `{upstream}` lists is not known yet: its tools are not counted"));
     }
@@ -78,7 +78,7 @@ pub(super) fn costs(setup: &Setup) -> Vec<CatalogCost> {
 /// The same of one agent.
 pub(super) fn cost_of(setup: &Setup, agent: &Agent) -> Option<CatalogCost> {
     let (config, policies) = (&setup.loaded.config, &setup.loaded.policies);
-    let (catalog, _) = known::catalog(config, &policies.data, &[]);
+    let (catalog, _) = known::catalog(config, &policies.data, &[], None);
     catalog_costs(config.gateway.catalog, policies, &catalog, Some(&agent.id)).pop()
 }
 

@@ -4,7 +4,7 @@
 use crate::{
     model::{Decision, MicroUsd},
     policy::{ApprovalRule, Approver, CheckAnswer, Constraints, Policy, Remediation, Rule, RuleOutcome},
-    redaction::is_hidden,
+    redaction::{hidden_as, is_hidden},
 };
 use std::{fmt::Write as _, time::Duration};
 
@@ -19,7 +19,7 @@ pub(super) fn plain(text: &str) -> String {
     for c in text.chars().take(LONGEST) {
         match c {
             '`' => out.push('\''),
-            c if is_hidden(c) => out.extend(c.escape_unicode()),
+            c if is_hidden(c) => hidden_as(c, &mut out),
             c => out.push(c),
         }
     }

@@ -426,7 +426,7 @@ fn authority_comes_before_policies() {
         (
             Decision::Deny,
             "workflow",
-            "planner-01 may not act in workflow `wf\\u{202e}-9`; name one of its own workflows or none",
+            "planner-01 may not act in workflow `wf[U+202E]-9`; name one of its own workflows or none",
         ),
     );
     check(

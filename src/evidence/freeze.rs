@@ -18,7 +18,7 @@ pub struct FreezeRecord<'f> {
     pub name: &'f str,
     /// Who acts; none: the local admin, without a key.
     pub by: Option<&'f PersonId>,
-    /// Why.
+    /// Why; empty where nobody said so.
     pub reason: &'f Said,
 }
 
@@ -47,8 +47,8 @@ impl FreezeRecord<'_> {
             "capability" => event.capability_id = Some(name.into()),
             _ => {}
         }
-        event.action = Some("freeze".into());
-        event.reason = Some((&**reason).into());
+        event.action = Some(if kind == EventType::Unfrozen { "unfreeze" } else { "freeze" }.into());
+        event.reason = (!reason.is_empty()).then(|| (&**reason).into());
         let name = (!name.is_empty()).then_some(name);
         event.detail = Some(json!({"freeze": id, "kind": of, "name": name, "person": by}));
         event

@@ -54,7 +54,7 @@ impl Gateway {
         let store = &**self.store();
         let found = dead_letter(store, of, self.0.clock.now()).await?.ok_or(DeadLetterError::NotFound)?;
         if found.status() != "open" {
-            return Err(DeadLetterError::Handled(found.status().to_owned()));
+            return Err(found.is_handled());
         }
         let (name, arguments) = found.call().map_err(|why| DeadLetterError::NotReplayable(why.to_owned()))?;
         let agent = found.side_effect.agent_id.clone();
@@ -72,7 +72,8 @@ impl Gateway {
             replay: Some(call_id.clone()),
         };
         if !handle(store, &found, (&claim, None), of).await? {
-            return Err(DeadLetterError::Handled("replayed by somebody else at this moment".to_owned()));
+            let told = "is being made again by somebody else at this moment".to_owned();
+            return Err(DeadLetterError::Handled(told));
         }
         let call = IncomingCall {
             principal: Principal::Agent(AgentPrincipal { id: agent, proof: Proof::Stdio }),

@@ -4,7 +4,7 @@ use super::InForce;
 use crate::{
     evidence::PinContext,
     model::EventDraft,
-    pinning::{Book, Told, Writes},
+    pinning::{Book, Told, Write, Writes},
     store::{Register, RegisterChange, RegisterEntry, Store, StoreError},
 };
 use jiff::Timestamp;
@@ -88,10 +88,12 @@ pub(super) async fn write(
             }
         }
     }
-    let changes = writes
-        .entries
-        .into_iter()
-        .map(|write| RegisterChange::set(Register::Pin, write.key, write.value).at(write.expected));
+    let changes = writes.entries.into_iter().map(|Write { key, expected, value }| RegisterChange {
+        register: Register::Pin,
+        key,
+        expected: Some(expected),
+        value,
+    });
     store.set(changes.collect(), events).await
 }
 

@@ -7,7 +7,7 @@ use super::{
     pin_book::{context, write},
 };
 use crate::{
-    catalog::{AcceptError, Accepted, PinChange, Review, Seen, Wanted},
+    catalog::{AcceptError, Accepted, FoundItem, PinChange, Review, Seen, Wanted},
     model::{PersonId, UpstreamName},
     pinning::{Book, ItemKind, Observed, Writes, reconcile, shown},
     store::StoreError,
@@ -139,6 +139,13 @@ impl Gateway {
         let in_force = self.in_force();
         let (book, listed) = (self.0.pins.book(), listed(&in_force));
         review(&in_force, &book, &listed).changes(of)
+    }
+
+    /// Everything in which something was found, of one upstream or of all, whether it is served or not.
+    pub fn pin_findings(&self, of: Option<&UpstreamName>) -> Vec<FoundItem> {
+        let in_force = self.in_force();
+        let (book, listed) = (self.0.pins.book(), listed(&in_force));
+        review(&in_force, &book, &listed).findings(of)
     }
 
     /// A person accepts what waits.

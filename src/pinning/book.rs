@@ -198,9 +198,33 @@ pub struct Book {
     pub(super) form_bytes: usize,
     /// The same of each upstream.
     pub(super) form_bytes_of: HashMap<UpstreamName, usize>,
+    /// Records of resources of each upstream.
+    resources_of: HashMap<UpstreamName, usize>,
+    /// Where lists are not read now: the keys of items of which only the name is known.
+    offline: Option<HashSet<String>>,
 }
 
+/// Resources of one upstream that are pinned; others are served all the same, and scanned.
+pub(super) const MOST_RESOURCES_OF_ONE: usize = 2_000;
+/// The same of all upstreams.
+const MOST_RESOURCES: usize = 20_000;
+
 impl Book {
+    /// The same for whoever starts nothing, and judges lists as they were seen last: what a running gateway holds is held, what
+    /// would be pinned as it comes is taken as pinned, and so is an item with a pin of which only the name is known (`partial`,
+    /// by its key).
+    #[must_use]
+    pub fn offline(self, partial: HashSet<String>) -> Self {
+        Self { offline: Some(partial), ..self }
+    }
+
+    /// How many more resources of an upstream can be pinned.
+    pub fn room_for_resources(&self, upstream: &UpstreamName) -> usize {
+        let own = self.resources_of.get(upstream).copied().unwrap_or_default();
+        let all: usize = self.resources_of.values().sum();
+        MOST_RESOURCES_OF_ONE.saturating_sub(own).min(MOST_RESOURCES.saturating_sub(all))
+    }
+
     /// From the entries of a register: key, version and value of each.
     pub fn read<'e>(entries: impl IntoIterator<Item = (&'e str, u64, &'e Value)>) -> Self {
         let mut book = Self::default();
@@ -218,6 +242,9 @@ impl Book {
                     let bytes = forms.into_iter().flatten().map(|form| form.to_string().len()).sum::<usize>();
                     book.form_bytes += bytes;
                     *book.form_bytes_of.entry(record.upstream.clone()).or_default() += bytes;
+                    if record.kind == ItemKind::Resource {
+                        *book.resources_of.entry(record.upstream.clone()).or_default() += 1;
+                    }
                     book.records.insert(key.to_owned(), (version, record));
                 }
                 Err(_) => drop(book.unreadable.insert(key.to_owned())),
@@ -255,19 +282,41 @@ impl Book {
         }
         let record = self.records.get(&key).map(|(_, record)| record);
         let pin = record.and_then(|record| record.pin.as_ref());
+        if let Some(partial) = &self.offline {
+            match record.and_then(|record| record.held.as_ref()) {
+                Some(held) if held.why == HeldWhy::New && settings.new_items == NewItems::Ask => {
+                    return Standing::Asks;
+                }
+                Some(held) => return Standing::Held(held.why),
+                None if pin.is_some() && partial.contains(&key) => return Standing::Pinned,
+                None => {}
+            }
+        }
+        match self.judged(settings, item, pin) {
+            Standing::Unpinned if self.offline.is_some() => Standing::Pinned,
+            standing => standing,
+        }
+    }
+
+    /// The same of an item by what it is and what is pinned of it.
+    fn judged(&self, settings: PinSettings, item: &Observed, pin: Option<&Pin>) -> Standing {
         let matching = pin.filter(|pin| pin.fingerprint == item.fingerprint);
         let flagged = settings.findings == OnFindings::Quarantine && {
             let accepted = matching.filter(|pin| pin.by.is_some()).map(|pin| pin.accepted.as_slice());
             let accepted = accepted.unwrap_or_default();
             kinds_of(&item.findings).iter().any(|kind| !accepted.contains(kind))
         };
-        if !item.kind.is_pinned() {
-            return if flagged { Standing::Held(HeldWhy::Flagged) } else { Standing::Pinned };
-        }
+        let is_resource = item.kind == ItemKind::Resource;
         match (pin, matching) {
             (Some(_), None) => Standing::Held(HeldWhy::Changed),
             (Some(_), Some(_)) if flagged => Standing::Held(HeldWhy::Flagged),
             (Some(_), Some(_)) => Standing::Pinned,
+            (None, _) if is_resource && self.room_for_resources(&item.upstream) == 0 => match flagged {
+                true => Standing::Held(HeldWhy::Flagged),
+                false => Standing::Pinned,
+            },
+            // What there is to read comes with the data: nobody accepts each new file.
+            (None, _) if is_resource => Standing::Unpinned,
             (None, _) if self.marked(&item.upstream, item.kind).is_none() => Standing::Unpinned,
             (None, _) => match settings.new_items {
                 NewItems::Listed => Standing::Unpinned,

@@ -14,7 +14,7 @@ pub enum ItemKind {
     Tool,
     /// Of `prompts/list`.
     Prompt,
-    /// Of `resources/list`. What there is to read changes all the time: resources are scanned, and not pinned.
+    /// Of `resources/list`. What there is to read comes and goes with the data: a new one is no newcomer, a changed one is held.
     Resource,
     /// Of `resources/templates/list`.
     Template,
@@ -54,19 +54,6 @@ impl ItemKind {
     /// Reads a word.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
-    }
-
-    /// Whether a change of it is held against its pin.
-    pub fn is_pinned(self) -> bool {
-        match self {
-            Self::Tool
-            | Self::Prompt
-            | Self::Template
-            | Self::Instructions
-            | Self::Skill
-            | Self::SkillFile => true,
-            Self::Resource => false,
-        }
     }
 
     /// Whether a list has it; else it is known once it was read, and none is new or gone.

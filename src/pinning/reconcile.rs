@@ -10,7 +10,7 @@ use super::{
 use crate::model::{Fingerprint, UpstreamName};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// One entry to be written, where it still has the version that was read; 0: where there is none.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,8 +19,8 @@ pub struct Write {
     pub key: String,
     /// The version that it must have.
     pub expected: u64,
-    /// What it becomes.
-    pub value: Value,
+    /// What it becomes; none: it goes.
+    pub value: Option<Value>,
 }
 
 /// What is told of it.
@@ -66,7 +66,7 @@ pub struct Writes {
 
 /// Entries of one transaction.
 const MOST_AT_ONCE: usize = 200;
-/// Pins of one upstream: what is listed beyond them is not pinned, and so not served.
+/// Pins of one upstream beside those of its resources: what is listed beyond them is not pinned, and so not served.
 const MOST_OF_ONE: usize = 10_000;
 /// Forms that are kept of all items together, in bytes, about.
 const ROOM_FOR_FORMS: usize = 8 << 20;
@@ -100,6 +100,7 @@ pub fn reconcile(
         now,
         room: ROOM_FOR_FORMS.saturating_sub(book.form_bytes),
         own_room: 0,
+        resources: 0,
         done: Vec::new(),
     };
     for ((upstream, kind), items) in groups {
@@ -115,6 +116,8 @@ struct Pen<'r> {
     now: Timestamp,
     room: usize,
     own_room: usize,
+    /// Resources that get a record.
+    resources: usize,
     done: Vec<Writes>,
 }
 
@@ -122,8 +125,15 @@ impl Pen<'_> {
     fn group(&mut self, settings: PinSettings, upstream: &UpstreamName, kind: ItemKind, items: &[&Observed]) {
         let own = self.book.form_bytes_of.get(upstream).copied().unwrap_or_default();
         self.own_room = ROOM_OF_ONE.saturating_sub(own);
-        let first_use = kind.is_pinned() && kind.is_listed() && self.book.marked(upstream, kind).is_none();
-        let mut known = self.book.of(upstream).count();
+        let first_use = kind.is_listed() && self.book.marked(upstream, kind).is_none();
+        let is_resource = kind == ItemKind::Resource;
+        let of_others =
+            self.book.of(upstream).filter(|(_, _, record)| record.kind != ItemKind::Resource).count();
+        let mut room = match is_resource {
+            true => self.book.room_for_resources(upstream).saturating_sub(self.resources),
+            false => MOST_OF_ONE.saturating_sub(of_others),
+        };
+        let mut gone = if is_resource { self.gone(upstream, items) } else { Vec::new() };
         let mut versions = self.versions_of(upstream);
         let mut writes = Writes::default();
         let mut pinned: Vec<(String, Fingerprint)> = Vec::new();
@@ -137,12 +147,19 @@ impl Pen<'_> {
                 None => (0, None),
             };
             let standing = self.book.standing(settings, item);
-            if record.is_none() && known >= MOST_OF_ONE {
-                continue;
+            if record.is_none() && room == 0 {
+                let Some((key, version)) = gone.pop() else { continue };
+                writes.entries.push(Write { key, expected: version, value: None });
+                room = 1;
             }
             let (next, is_held) = match standing {
+                // There was no room for it before.
+                Standing::Pinned if record.is_none() => (Some(self.pinned(item, record)), false),
                 Standing::Unpinned => {
-                    pinned.push(((self.shown)(&item.name), item.fingerprint.clone()));
+                    // Resources come and go with the data: which are there is no news.
+                    if !is_resource || first_use {
+                        pinned.push(((self.shown)(&item.name), item.fingerprint.clone()));
+                    }
                     (Some(self.pinned(item, record)), false)
                 }
                 Standing::Held(why) => (self.held(item, record, why, &mut versions), true),
@@ -158,18 +175,40 @@ impl Pen<'_> {
                 None => next,
             };
             let Some(next) = next else { continue };
-            known += usize::from(record.is_none());
+            if record.is_none() {
+                room = room.saturating_sub(1);
+                self.resources += usize::from(is_resource);
+            }
             if is_held && !self.is_told(record, &item.fingerprint) {
                 let asks = standing == Standing::Asks;
                 writes.told.push(Told::Held { record: Box::new(next.clone()), asks });
             }
-            writes.entries.push(Write { key, expected: version, value: json!(next) });
+            writes.entries.push(Write { key, expected: version, value: Some(json!(next)) });
         }
         if first_use && !items.is_empty() {
             let value = json!({"since": self.now});
-            writes.entries.push(Write { key: marker(upstream, kind), expected: 0, value });
+            writes.entries.push(Write { key: marker(upstream, kind), expected: 0, value: Some(value) });
         }
         self.finish(&mut writes, &mut pinned, (upstream, kind), first_use);
+    }
+
+    /// Pins of resources that make room for others, the first to go last: of what is not listed, was pinned by nobody, and has
+    /// stood for a while, so that a server that lists others all the time writes only so much.
+    fn gone(&self, upstream: &UpstreamName, listed: &[&Observed]) -> Vec<(String, u64)> {
+        let keys: HashSet<String> =
+            listed.iter().map(|item| key(upstream, ItemKind::Resource, &item.name)).collect();
+        let mut gone: Vec<(bool, Timestamp, &String, u64)> = self
+            .book
+            .of(upstream)
+            .filter(|(key, _, record)| record.kind == ItemKind::Resource && !keys.contains(key.as_str()))
+            .filter_map(|(key, version, record)| {
+                let pin = record.pin.as_ref().filter(|pin| pin.by.is_none())?;
+                let rests = self.now.duration_since(pin.at) >= TOLD_FOR;
+                rests.then_some((record.held.is_some(), pin.at, key, version))
+            })
+            .collect();
+        gone.sort_unstable_by(|one, other| other.cmp(one));
+        gone.into_iter().map(|(_, _, key, version)| (key.clone(), version)).collect()
     }
 
     /// Closes a transaction.
@@ -277,7 +316,7 @@ impl Pen<'_> {
         let pin = record.and_then(|record| record.pin.as_ref());
         let pin = pin.filter(|pin| pin.fingerprint == item.fingerprint);
         // Of an item that is not pinned yet its own record tells, as it comes.
-        if pin.is_none() && item.kind.is_pinned() {
+        if pin.is_none() {
             return None;
         }
         let is_told = |kind: &FindingKind| {

@@ -1,8 +1,7 @@
 //! Texts of upstreams as people compare them: a character that nobody sees is written as its code point.
 
-use crate::redaction::is_hidden;
+use crate::redaction::{hidden_as, is_hidden};
 use serde_json::{Map, Value};
-use std::fmt::Write as _;
 
 /// A text in which each hidden character is written as `[U+E0041]`. Line feeds and tabs stay.
 pub fn shown(text: &str) -> String {
@@ -10,8 +9,7 @@ pub fn shown(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\n' | '\t' => out.push(c),
-            // Writing to a String cannot fail.
-            hidden if is_hidden(hidden) => write!(out, "[U+{:04X}]", u32::from(hidden)).unwrap_or_default(),
+            hidden if is_hidden(hidden) => hidden_as(hidden, &mut out),
             plain => out.push(plain),
         }
     }

@@ -1,14 +1,19 @@
 //! Text of a file inside a message.
 
-/// Offending text, cut where it is long, control characters escaped.
+use crate::redaction::{hidden_as, is_hidden};
+
+/// Offending text, cut where it is long, with what nobody sees written out.
 pub fn short(text: &str) -> String {
-    let mut shown: String = text.chars().take(80).flat_map(printable).collect();
+    let mut shown = String::new();
+    for c in text.chars().take(80) {
+        match c {
+            '\n' | '\r' | '\t' => shown.extend(c.escape_default()),
+            c if is_hidden(c) => hidden_as(c, &mut shown),
+            c => shown.push(c),
+        }
+    }
     if text.chars().nth(80).is_some() {
         shown.push('…');
     }
     shown
-}
-
-fn printable(c: char) -> Vec<char> {
-    if c.is_control() { c.escape_default().collect() } else { vec![c] }
 }

@@ -348,14 +348,29 @@ impl Scanner {
         text: &str,
         find: &mut dyn FnMut(&str, &mut Vec<Place>),
     ) -> Result<Vec<Place>, TooDeep> {
-        let (mut found, mut inner, mut unused) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut found, mut inner) = (Vec::new(), Vec::new());
         find(text, &mut found);
+        self.layers(text, &mut |layer| {
+            find(&layer.text, &mut inner);
+            for (start, end, which) in inner.drain(..) {
+                let (start, end) = layer.origin(start, end);
+                found.push((text.floor_char_boundary(start), text.ceil_char_boundary(end), which));
+            }
+            true
+        })?;
+        Ok(found)
+    }
+
+    /// What a text decodes to, layer by layer, within the bounds of all decoding, until `see` says no. The error: there is more
+    /// to decode than is looked at.
+    fn layers<'t>(&self, text: &'t str, see: &mut dyn FnMut(&Layer<'t>) -> bool) -> Result<(), TooDeep> {
         if text.len() < MIN_ENCODED {
-            return Ok(found);
+            return Ok(());
         }
         if text.len() > MAX_TEXT {
             return Err(TooDeep);
         }
+        let mut unused = Vec::new();
         let mut decoding =
             Decoding { left: text.len().saturating_mul(MAX_GROWTH), work: Work::default(), todo: Vec::new() };
         let survey = self.survey(text, &mut unused);
@@ -364,10 +379,8 @@ impl Scanner {
         while !decoding.work.exceeded
             && let Some(layer) = decoding.todo.pop()
         {
-            find(&layer.text, &mut inner);
-            for (start, end, which) in inner.drain(..) {
-                let (start, end) = layer.origin(start, end);
-                found.push((text.floor_char_boundary(start), text.ceil_char_boundary(end), which));
+            if !see(&layer) {
+                return Ok(());
             }
             if layer.depth < MAX_LAYERS {
                 unused.clear();
@@ -377,9 +390,17 @@ impl Scanner {
         }
         match decoding.work.exceeded {
             true => Err(TooDeep),
-            false => Ok(found),
+            false => Ok(()),
         }
     }
+}
+
+/// Reads a text as what it decodes to, layer by layer, as far as all decoding goes: `see` is given each layer, and what
+/// says for a byte of it where in the text it comes from; it says whether to go on. The text as it stands is not given. Whether
+/// there is no more to decode than is looked at.
+pub fn readings(text: &str, see: &mut dyn FnMut(&str, &dyn Fn(usize) -> usize) -> bool) -> bool {
+    let scanner = &super::DataRules::built_in().inner.scanner;
+    scanner.layers(text, &mut |layer| see(&layer.text, &|at| layer.origin(at, at + 1).0)).is_ok()
 }
 
 /// A text has more layers than are looked at.

@@ -32,7 +32,13 @@ pub fn is_hidden(c: char) -> bool {
     )
 }
 
-/// The text with hidden characters written out (`\n`, `\u{202e}`), cut after `max_chars` of its own
+/// Writes a hidden character as what it is: `[U+202E]`. The page does it alike.
+pub fn hidden_as(c: char, out: &mut String) {
+    // Writing to a String cannot fail.
+    write!(out, "[U+{:04X}]", u32::from(c)).unwrap_or_default();
+}
+
+/// The text with hidden characters written out (`\n`, `[U+202E]`), cut after `max_chars` of its own
 /// characters with a note of how many are missing.
 pub fn display_text(text: &str, max_chars: usize) -> String {
     let mut shown = String::with_capacity(text.len().min(max_chars.saturating_mul(2)).min(1 << 16));
@@ -42,10 +48,7 @@ pub fn display_text(text: &str, max_chars: usize) -> String {
             '\n' => shown.push_str("\\n"),
             '\r' => shown.push_str("\\r"),
             '\t' => shown.push_str("\\t"),
-            // Writing to a String cannot fail.
-            hidden if is_hidden(hidden) => {
-                write!(shown, "\\u{{{:x}}}", u32::from(hidden)).unwrap_or_default();
-            }
+            hidden if is_hidden(hidden) => hidden_as(hidden, &mut shown),
             plain => shown.push(plain),
         }
     }
@@ -91,10 +94,10 @@ mod tests {
         let check = |input: &str, max: usize, expect: &str| assert_eq!(display_text(input, max), expect);
         check("plain – text, 漢字 🦀", 99, "plain – text, 漢字 🦀");
         check("a\nb\tc\r", 99, "a\\nb\\tc\\r");
-        check("\u{1b}[31mred\u{7}\u{0}", 99, "\\u{1b}[31mred\\u{7}\\u{0}");
-        check("abc\u{202e}fdp.exe", 99, "abc\\u{202e}fdp.exe");
-        check("ze\u{200b}ro\u{feff}\u{ad}", 99, "ze\\u{200b}ro\\u{feff}\\u{ad}");
-        check("\u{2028}\u{2067}\u{e0041}\u{85}\u{fe0f}", 99, "\\u{2028}\\u{2067}\\u{e0041}\\u{85}\\u{fe0f}");
+        check("\u{1b}[31mred\u{7}\u{0}", 99, "[U+001B][31mred[U+0007][U+0000]");
+        check("abc\u{202e}fdp.exe", 99, "abc[U+202E]fdp.exe");
+        check("ze\u{200b}ro\u{feff}\u{ad}", 99, "ze[U+200B]ro[U+FEFF][U+00AD]");
+        check("\u{2028}\u{2067}\u{e0041}\u{85}\u{fe0f}", 99, "[U+2028][U+2067][U+E0041][U+0085][U+FE0F]");
         check("abcdef", 3, "abc… (cut: 3 more characters)");
         check("äbcd", 3, "äbc… (cut: 1 more character)");
         check("abc", 3, "abc");
@@ -111,7 +114,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
         assert_eq!(
             (visible("a\u{1b}[2Jb\r\n"), visible("plain Grüße 🎉")),
-            ("a\\u{1b}[2Jb\\r\\n".into(), "plain Grüße 🎉".into())
+            ("a[U+001B][2Jb\\r\\n".into(), "plain Grüße 🎉".into())
         );
     }
 

@@ -64,7 +64,8 @@ mod tests;
 
 pub use claims::Claims;
 pub use cut::cut_value;
-pub use display::{display_text, is_hidden, visible, visible_json};
+pub use decode::readings;
+pub use display::{display_text, hidden_as, is_hidden, visible, visible_json};
 pub use entry::Entry;
 pub use inspected::{Inspected, Outbound, Place};
 pub use mask::masks;

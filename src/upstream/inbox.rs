@@ -140,10 +140,24 @@ impl Inbox {
 
     /// So many bytes came that are no message. An upstream that sends nothing else is given up.
     pub(super) fn junk(&self, bytes: usize) {
+        self.bear(bytes, || "it keeps sending what is not a message".to_owned());
+    }
+
+    /// The same of what comes behind the bound of one message: it may be one, and would be too large.
+    pub(super) fn endless(&self, bytes: usize, bound: usize) {
+        self.bear(bytes, || {
+            format!(
+                "it sends a message that is larger than the {} KiB that are read of one, and does not end",
+                bound >> 10
+            )
+        });
+    }
+
+    fn bear(&self, bytes: usize, reason: impl Fn() -> String) {
         if !self.noise.bears(bytes) {
-            let reason = "it keeps sending what is not a message";
-            self.signals.close(reason);
-            self.fail_all(&UpstreamError::Lost(reason.to_owned()));
+            let reason = reason();
+            self.signals.close(&reason);
+            self.fail_all(&UpstreamError::Lost(reason));
         }
     }
 

@@ -339,7 +339,7 @@ mod tests {
             (r#"{"error":"invalid_grant","error_description":"It ended"}"#, "It ended"),
             (r#"{"error":{"code":7,"message":"nested"}}"#, "nested"),
             (r#"{"detail":"of FastAPI"}"#, "of FastAPI"),
-            (r#"{"message":"a\nb\u001b[31m"}"#, "a\\nb\\u{1b}[31m"),
+            (r#"{"message":"a\nb\u001b[31m"}"#, "a\\nb[U+001B][31m"),
         ] {
             assert_eq!(says(body), expect(words));
         }

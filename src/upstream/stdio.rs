@@ -314,8 +314,8 @@ async fn read(
     ended: watch::Sender<bool>,
 ) {
     let max = stdio.upgrade().map_or(0, |s| s.max_result).max(LARGEST_PAGE);
-    let mut lines =
-        Lines::new(stdout, usize::try_from(max.saturating_add(wire::ENVELOPE)).unwrap_or(usize::MAX));
+    let bound = usize::try_from(max.saturating_add(wire::ENVELOPE)).unwrap_or(usize::MAX);
+    let mut lines = Lines::new(stdout, bound);
     loop {
         let line = lines.next().await;
         // Dropped by everyone: what the child still says is read away, so that it can end.
@@ -329,7 +329,7 @@ async fn read(
             Line::Whole(line) => (!stdio.line(line)).then_some(line.len()),
             Line::TooLong(id) => (!stdio.too_large(id)).then_some(0),
             Line::Skipped(bytes) => {
-                stdio.inbox.junk(bytes);
+                stdio.inbox.endless(bytes, bound);
                 Some(bytes)
             }
             Line::End => {

@@ -348,10 +348,14 @@ async fn an_upstream_that_renames_its_tools_for_ever_is_read_rarely() {
 /// A child that writes nothing but junk is closed, and it is told why.
 #[tokio::test]
 async fn junk_without_end_ends_the_connection() {
-    for junk in ["exec yes junk", "tr '\\0' x < /dev/zero"] {
+    // Whole lines are no messages; a line without end is one that is too large.
+    for (junk, expect) in
+        [("exec yes junk", "what is not a message"), ("tr '\\0' x < /dev/zero", "KiB that are read of one")]
+    {
         let (_set, upstream) = up(child("", LISTS, junk, ":")).await;
         let mut states = upstream.state();
-        let is_told = |health: &Health| matches!(health, Health::Down { reason, .. } if reason.contains("not a message"));
+        let is_told =
+            |health: &Health| matches!(health, Health::Down { reason, .. } if reason.contains(expect));
         let down =
             async { soon(states.wait_for(|state| is_told(&state.health))).await.unwrap().name.clone() };
         let (lost, _) = tokio::join!(call(&upstream, "a", "t"), down);

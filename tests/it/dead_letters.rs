@@ -107,3 +107,57 @@ async fn a_replay_goes_the_whole_path() {
     assert_eq!(refused.detail.as_ref().unwrap()["replay_of"], json!(id));
     assert_eq!(listed(&world, false).await.len(), 1);
 }
+
+/// A replay that has to be asked about says in the ask, too, of which call it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_that_asks_names_the_old_call() {
+    let ask = "=== ask.yaml
+name: ask
+description: sums over ten are asked about
+on: [{ tool: up__write }]
+rules: [{ id: n, condition: \"call.repeats >= 1\", decision: REQUIRE_APPROVAL }]
+";
+    let world = World::start(Setup {
+        files: ask.to_owned(),
+        gateway: "approval_wait = \"0s\"".to_owned(),
+        ..Setup::default()
+    })
+    .await;
+    let id = lost(&world, json!({"n": 5})).await;
+    let (status, body) = act(&world, &id, json!({"action": "replay"})).await;
+    assert_eq!((status, &body["status"]), (200, &json!("open")), "{body:#}");
+    let events = world.events().await;
+    let asked = events.iter().find(|e| e.draft.event_type == EventType::ApprovalRequested).unwrap();
+    assert_eq!(asked.draft.detail.as_ref().unwrap()["replay_of"], json!(id));
+}
+
+/// However many side effects came after it, an open one is found: the listing says where it stopped, and goes on there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_one_is_never_lost_from_the_list() {
+    use tollgate::audit::dead_letters;
+    let world = World::of("").await;
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        ids.push(lost(&world, json!({"n": n})).await);
+    }
+    let now = world.events().await.last().unwrap().draft.timestamp;
+    let (mut found, mut before, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let page = dead_letters(&*world.gate.store, false, (2, before), now).await.unwrap();
+        found.extend(page.found.iter().map(|one| one.side_effect.call_id.clone().unwrap().to_string()));
+        pages += 1;
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    ids.reverse();
+    assert_eq!((found, pages), (ids.clone(), 3));
+    let (_, whole) = world.api("dan", "deadletters", None).await;
+    assert_eq!((&whole["truncated"], &whole["next"]), (&json!(false), &json!(null)));
+    let seq = world.events().await.iter().find(|e| e.draft.call_id.as_deref() == Some(&*ids[2])).unwrap().seq;
+    let (_, part) = world.api("dan", &format!("deadletters?before_seq={seq}"), None).await;
+    let older: Vec<&Value> =
+        part["deadletters"].as_array().unwrap().iter().map(|one| &one["call_id"]).collect();
+    assert_eq!(older, [&json!(ids[3]), &json!(ids[4])]);
+}

@@ -98,7 +98,10 @@ async fn what_is_frozen_is_refused_and_all_else_goes_on() {
     let events = world.events().await;
     let told = |kind| events.iter().filter(|e| e.draft.event_type == kind).count();
     assert_eq!((told(EventType::Frozen), told(EventType::Unfrozen)), (8, 8));
+    let lifted = &events.iter().find(|e| e.draft.event_type == EventType::Unfrozen).unwrap().draft;
+    assert_eq!((lifted.action.as_deref(), lifted.reason.as_deref()), (Some("unfreeze"), Some("over")));
     let frozen = &events.iter().find(|e| e.draft.event_type == EventType::Frozen).unwrap().draft;
+    assert_eq!(frozen.action.as_deref(), Some("freeze"));
     assert_eq!((frozen.reason.as_deref(), frozen.agent_id.as_deref()), (Some(WHY), Some("ada")));
     assert_eq!(frozen.detail.as_ref().unwrap()["person"], "dan");
     assert!(events.iter().any(is_refused));
@@ -193,15 +196,23 @@ async fn approvals_and_grants_count_for_nothing_meanwhile() {
     let (reply, id) = tokio::join!(bot.call("up__write", arguments.clone()), stop);
     assert_frozen(&reply);
     let asked = world.approvals().await.remove(0);
+    // Whoever looks at it or answers it is told.
+    let by = json!(["tool `up__write`"]);
+    let (_, shown) = world.api("carol", &format!("approvals/{}", asked.id), None).await;
+    let (_, listed) = world.api("carol", "approvals", None).await;
+    assert_eq!((&shown["frozen"], &listed["approvals"][0]["frozen"]), (&by, &by));
     let body = json!({"decision": "approve", "grant": {"duration": "1h", "uses": 5, "arguments": {"path": {"within": "/scratch"}}}});
-    let (status, _) = world.api("carol", &format!("approvals/{}/decision", asked.id), Some(body)).await;
-    assert_eq!(status, 200, "an answer may be given, and does nothing yet");
+    let (status, answered) =
+        world.api("carol", &format!("approvals/{}/decision", asked.id), Some(body)).await;
+    assert_eq!((status, &answered["frozen"]), (200, &by), "an answer may be given, and does nothing yet");
     let others = json!({"path": "/scratch/b"});
     for arguments in [&arguments, &others] {
         assert_frozen(&bot.call("up__write", arguments.clone()).await);
     }
     assert_eq!(world.up.count(), 0);
     assert_eq!(lift(&world, &id).await, 200);
+    let (_, shown) = world.api("carol", &format!("approvals/{}", asked.id), None).await;
+    assert_eq!(shown["frozen"], json!([]));
     bot.call("up__write", arguments).await.ok();
     bot.call("up__write", others).await.ok();
     let (_, grants) = world.api("dan", "grants", None).await;
@@ -288,4 +299,40 @@ async fn a_freeze_outlasts_the_processes() {
         }
     })
     .await;
+}
+
+/// On the command line: a name that nobody has is frozen, and does not look like a success; lifting says what it does.
+#[tokio::test]
+async fn a_name_that_nobody_has_does_not_look_frozen() {
+    let files = Files::of(Setup::default()).await;
+    let process = files.serve().await;
+    let run = async |person: Option<&str>, arguments: &[&str]| {
+        let (mut child, lines) = files.command_of(person, arguments);
+        let ended = soon(child.wait()).await.unwrap().success();
+        lines.until_end().await;
+        (ended, lines.text())
+    };
+    let (ended, said) = run(None, &["freeze", "--agent", "adaa", "--reason", "r", "--json"]).await;
+    assert!(!ended && said.contains("no agent `adaa` is known; did you mean `ada`?"), "{said}");
+    let (ended, said) = run(None, &["freeze", "--upstream", "upp", "--reason", "r", "--json"]).await;
+    assert!(!ended && said.contains("\"warning\""), "{said}");
+    // People may come with tokens alone.
+    let (ended, said) = run(None, &["freeze", "--user", "mallory", "--reason", "r", "--json"]).await;
+    assert!(ended && said.contains("no user `mallory` is known"), "{said}");
+    let (ended, said) = run(None, &["freeze", "--agent", "ada", "--reason", "r"]).await;
+    assert!(ended && said.contains("frozen: agent `ada`"), "{said}");
+    files.client(&process, "eve").call("up__read", json!({"path": "/a"})).await.ok();
+    assert_frozen(&files.client(&process, "ada").call("up__read", json!({"path": "/a"})).await);
+    let (_, said) = run(None, &["freeze", "list", "--json"]).await;
+    let listed: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        listed["freezes"].as_array().unwrap().len(),
+        4,
+        "the name that nobody has is held for whoever comes"
+    );
+    let (ended, said) = run(Some("dan"), &["unfreeze", "--agent", "ada"]).await;
+    assert!(ended && said.contains("lifted: agent `ada`"), "{said}");
+    let events = files.store().events(Default::default()).await.unwrap();
+    let lifted = events.iter().find(|e| e.draft.event_type == EventType::Unfrozen).unwrap();
+    assert_eq!((lifted.draft.action.as_deref(), lifted.draft.reason.as_deref()), (Some("unfreeze"), None));
 }

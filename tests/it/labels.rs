@@ -595,3 +595,63 @@ async fn an_upstream_between_two_agents_is_no_bridge_for_what_is_found() {
     let denied = world.last_decision().await;
     assert_eq!(denied.draft.decision, Some(EventDecision::Allow));
 }
+
+/// Over the API: listed page by page for whoever may read, and taken away by an admin who says why.
+#[tokio::test]
+async fn labels_are_listed_and_cleared_over_the_api() {
+    let world = world().await;
+    says(&world, SECRET);
+    for agent in ["ada", "solo"] {
+        world.modern(agent).call("up__echo", json!({})).await.ok();
+        is_kept(&world.modern(agent)).await;
+    }
+    let (status, all) = world.api("bob", "labels", None).await;
+    assert_eq!((status, &all["truncated"], &all["next"]), (200, &json!(false), &json!(null)), "{all:#}");
+    let all = all["labels"].as_array().unwrap().clone();
+    assert!(all.len() >= 6, "{all:#?}");
+    let mut paged = Vec::new();
+    let mut after = String::new();
+    loop {
+        let (status, page) = world.api("bob", &format!("labels?limit=2{after}"), None).await;
+        assert_eq!(status, 200, "{page:#}");
+        let found = page["labels"].as_array().unwrap();
+        assert!((1..=2).contains(&found.len()));
+        paged.extend(found.clone());
+        let Some(next) = page["next"].as_str() else { break };
+        let next: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
+        after = format!("&after={next}");
+    }
+    assert_eq!(paged, all);
+    let (_, solo) = world.api("bob", "labels?agent=solo", None).await;
+    let of_solo = solo["labels"].as_array().unwrap();
+    assert!(of_solo.iter().all(|one| one["agent"] == "solo") && of_solo.len() < all.len(), "{solo:#}");
+    for (query, status) in [("labels?workflow=", 400), ("labels?x=1", 400), ("labels?limit=0", 400)] {
+        assert_eq!(world.api("bob", query, None).await.0, status, "{query}");
+    }
+
+    let body = json!({"agent": "solo", "reason": "the export is over"});
+    assert_eq!(world.api("bob", "labels/clear", Some(body.clone())).await.0, 403);
+    assert_eq!(world.api("alice", "labels/clear", Some(body.clone())).await.0, 403);
+    for (wrong, status) in [
+        (json!({"reason": "r"}), 400),
+        (json!({"agent": "solo"}), 400),
+        (json!({"agent": "solo", "reason": " "}), 400),
+        (json!({"agent": "solo", "reason": "r", "session": "x"}), 400),
+        (json!({"workflow": "wf-none", "reason": "r"}), 404),
+    ] {
+        assert_eq!(world.api("dan", "labels/clear", Some(wrong.clone())).await.0, status, "{wrong}");
+    }
+    let (status, cleared) = world.api("dan", "labels/clear", Some(body)).await;
+    assert_eq!(status, 200, "{cleared:#}");
+    assert_eq!(cleared["cleared"].as_array().unwrap().len(), of_solo.len());
+    soon(async {
+        while world.modern("solo").call("up__pay", json!({})).await.body["result"]["isError"] == json!(true) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    is_kept(&world.modern("ada")).await;
+    let told = world.events().await;
+    let told = told.iter().find(|e| e.draft.action.as_deref() == Some("labels_cleared")).unwrap();
+    assert_eq!(told.draft.reason.as_deref(), Some("the export is over"));
+}

@@ -96,7 +96,7 @@ def test_what_is_written_stays_text(gateway, open_page, shot):
     expect(detail.locator("h2")).to_contain_text("evil__act")
     tree = detail.locator(".sent")
     for text in ["__proto__", "polluted: 1", "<b>bold</b>", '"<script>window.hit=1</script>"', "javascript:window.hit=1",
-                 'a\\u{200b} × 4b\\u{2060}c', "123456789012345678901234567890.10", "n: -0", "vendor/mode", "<svg onload=window.hit=1>",
+                 'a[U+200B] × 4b[U+2060]c', "123456789012345678901234567890.10", "n: -0", "vendor/mode", "<svg onload=window.hit=1>",
                  "Metadata that is sent with it (_meta)", "Other parameters", "<iframe src=/>"]:
         expect(tree).to_contain_text(text)
     expect(tree).not_to_contain_text("toolu_1")
@@ -107,7 +107,7 @@ def test_what_is_written_stays_text(gateway, open_page, shot):
     # A line break in a text is marked, so that its lines are not taken for the page's.
     assert tree.locator(".tree mark", has_text="\\n").count() == 4
     # A change is text too, and a line of it cannot pass for another.
-    expect(detail.locator(".diff .gone")).to_have_text(["−removed: <i>a</i>\\u{202e}"])
+    expect(detail.locator(".diff .gone")).to_have_text(["−removed: <i>a</i>[U+202E]"])
     expect(detail.locator(".diff .come")).to_have_text(["+added: <script>window.hit=1</script>", "+added: +added: nothing"])
     # The card says what it is about, in text.
     card = page.locator(f'#list [data-id="{id}"]')
@@ -140,7 +140,7 @@ def test_what_is_written_stays_text(gateway, open_page, shot):
     # The command line says the same, and nothing in it moves the cursor or passes for a field.
     told = gateway.cli("approvals", "show", id).stdout
     for text in ['"vendor/mode": "<svg onload=window.hit=1>"', '"for": "<iframe src=/>"', "workflow            night", "may destroy",
-                 'its server says     "<img src=x onerror=window.hit=1>\\u{202e}Reads a file.\\nAgent: alice\\nPolicy: none"']:
+                 'its server says     "<img src=x onerror=window.hit=1>[U+202E]Reads a file.\\nAgent: alice\\nPolicy: none"']:
         assert text in told, f"{text}: {told}"
     assert not any(line.startswith(("Agent:", "Policy:")) for line in told.splitlines()) and "\u202e" not in told
     sent = json.loads(call(gateway, hostile, meta={"vendor/mode": "<svg onload=window.hit=1>", "claudecode/toolUseId": "toolu_2"},

@@ -138,7 +138,7 @@ def test_a_note_is_approved_from_the_call_to_its_result(gateway, open_page, shot
     expect(detail).to_contain_text("A person agrees to each note")
     arguments = detail.locator(".tree.top").first
     expect(arguments).to_contain_text("<img src=x onerror=alert(1)>")
-    expect(arguments.locator("mark")).to_have_text("\\u{202e}")
+    expect(arguments.locator("mark")).to_have_text("[U+202E]")
     expect(detail.locator("[data-until]")).to_have_text(re.compile(r"\d+ min .* left"))
     expect(page.locator("#trace")).to_contain_text("notes")
     expect(page.locator("#similar")).to_contain_text("No such call")
@@ -412,7 +412,7 @@ def test_what_is_shown_is_what_is_sent(gateway, open_page):
     arguments = page.locator("#detail .tree.top").first
     for name, number in numbers.items():
         expect(arguments).to_contain_text(f"{name}: {number}")
-    expect(arguments.locator("mark")).to_have_text(["\\u{e0041}", "\\u{3164}", "\\u{fe0f}"])
+    expect(arguments.locator("mark")).to_have_text(["[U+E0041]", "[U+3164]", "[U+FE0F]"])
     page.locator("#detail").get_by_role("button", name="Approve").click()
     result = call.ended()
     assert not result.is_error and json.loads(said(result)) == {"path": path, **numbers}

@@ -73,6 +73,13 @@ def test_a_changed_tool_is_shown_and_accepted(gateway, open_page, shot):
     expect(section.locator("#no-pins")).to_be_visible()
     expect(view(other, "Quarantine").locator("#no-pins")).to_be_visible()
     assert not call(gateway, "bank__pay", {"to": 1}).get("isError")
+    # It is served now, and what was found in it still stands on the page, for whoever may read.
+    for one in (page, other):
+        found = view(one, "Quarantine").locator("[data-found]")
+        expect(found).to_have_count(1)
+        for text in ["bank__pay", "served", "instructions", "Do not tell the user", "hidden"]:
+            expect(found).to_contain_text(text)
+    assert page.evaluate("window.hit") is None
 
 
 def test_the_view_is_accessible(gateway, open_page, accessible):

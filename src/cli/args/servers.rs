@@ -1,6 +1,7 @@
 //! `servers …`: its arguments.
 
 use super::*;
+use crate::pinning::ItemKind;
 
 /// `servers …`
 #[derive(Debug, Subcommand)]
@@ -19,6 +20,9 @@ pub(crate) enum ServersCommand {
     Diff {
         /// The name of its table in servers.toml; all servers without
         name: Option<String>,
+        /// Only items of this kind: tool, prompt, resource, template, skill or instructions
+        #[arg(long, value_name = "KIND", value_parser = kind)]
+        kind: Option<ItemKind>,
         #[command(flatten)]
         json: JsonFlag,
     },
@@ -27,9 +31,12 @@ pub(crate) enum ServersCommand {
     Accept {
         /// The name of its table in servers.toml
         name: String,
-        /// Only this tool, prompt or template: its own name, or its name in lists
-        #[arg(long = "tool", value_name = "NAME")]
+        /// Only this tool, prompt, resource, template or skill: its own name or URI, or its name in lists
+        #[arg(long = "tool", alias = "name", value_name = "NAME")]
         item: Option<String>,
+        /// Only items of this kind: tool, prompt, resource, template, skill or instructions
+        #[arg(long, value_name = "KIND", value_parser = kind)]
+        kind: Option<ItemKind>,
         /// Only if it still is what `servers diff` showed
         #[arg(long, value_name = "SHA256")]
         fingerprint: Option<String>,
@@ -46,14 +53,21 @@ pub(crate) enum ServersCommand {
     },
 }
 
+/// Reads the word of a kind of item.
+fn kind(word: &str) -> Result<ItemKind, String> {
+    let words = || ItemKind::ALL.map(ItemKind::as_str).join(", ");
+    ItemKind::parse(word).ok_or_else(|| format!("expected one of {}", words()))
+}
+
 const PINS_HELP: &str = "\
-What a server lists is pinned when Tollgate sees it first. From then on a tool, prompt or template that is not what it was is \
+What a server lists is pinned when Tollgate sees it first. From then on a tool, prompt, resource, template or skill that is not what it was is \
 quarantined: agents neither see it nor can call it, in every process, until a person accepts it. The server's other tools go on.
 
 Examples:
   tollgate servers diff
   tollgate servers diff bank --json
   TOLLGATE_KEY=… tollgate servers accept bank --tool pay
+  TOLLGATE_KEY=… tollgate servers accept bank --tool file:///rates.csv --kind resource
   TOLLGATE_KEY=… tollgate servers accept bank
   tollgate servers pin bank
 

@@ -3,7 +3,7 @@
 use super::super::{
     args::ExplainArgs,
     failure::CliError,
-    known,
+    known, pins,
     screen::{Screen, note},
     setup::{Setup, record},
     wiring,
@@ -14,6 +14,7 @@ use crate::{
     cost::LearnedSizes,
     gateway::{Explanation, Question, Resolver, ResolverParts, explain_recorded, render},
     model::{AgentId, CallKind, Event, EventType, TraceId},
+    pinning::Book,
     store::{EventQuery, Store},
 };
 use std::{path::PathBuf, sync::Arc};
@@ -54,17 +55,19 @@ fn show(all: &[Explanation], json: bool) -> Result<(), CliError> {
     }
 }
 
-/// The parts of a command that decides without a gateway: the bundle with a key for its masks, and what resolves calls.
+/// The parts of a command that decides without a gateway: the bundle with a key for its masks, and what resolves calls. With
+/// `pins`, what is quarantined is; without, everything is taken as pinned.
 pub(super) fn resolver(
     setup: Setup,
     named: &[known::Named],
     learned: Arc<LearnedSizes>,
+    pins: Option<Book>,
 ) -> Result<(Resolver, Arc<System>), CliError> {
     let Setup { loaded, system, .. } = setup;
     let mut policies = loaded.policies;
     // Masks are made for this answer alone.
     policies.data = policies.data.with_key(system.random());
-    let (catalog, unknown) = known::catalog(&loaded.config, &policies.data, named);
+    let (catalog, unknown) = known::catalog(&loaded.config, &policies.data, named, pins);
     for upstream in unknown {
         note(&format!(
             "what upstream `{upstream}` lists is not known yet: its tools are taken as servers.toml has them, without schemas"
@@ -91,12 +94,12 @@ async fn of_call(
             return Err(CliError::Told(told.to_owned()));
         }
     };
-    let learned = match store {
-        Some(store) => store.learned_sizes().await?,
-        None => Arc::default(),
+    let (learned, pins) = match store {
+        Some(store) => (store.learned_sizes().await?, Some(pins::book(Some(store)).await?)),
+        None => (Arc::default(), None),
     };
     let now = setup.now();
-    let (mut resolver, system) = resolver(setup, &[(kind, name.clone())], learned)?;
+    let (mut resolver, system) = resolver(setup, &[(kind, name.clone())], learned, pins)?;
     if let Some(store) = store {
         resolver.usage = Some((now, store.budget_usage(now).await?));
     }

@@ -13,6 +13,7 @@ use crate::{
     cost::{BudgetWindow, BudgetZone},
     model::{MicroUsd, PersonId, PolicyId},
     policy::{PolicyBody, PolicySet, Violation, names::did_you_mean, read::short},
+    redaction::display_text,
     store::{BudgetReset, BudgetUsage, Counted, ResetBy, ResetCounter},
 };
 use axum::{
@@ -233,7 +234,7 @@ pub(super) async fn reset(
         let shown = short(name);
         return Err(ApiError::BadRequest(format!(
             "`{}` is not a member of this: expected key, reason",
-            shown.escape_debug()
+            display_text(&shown, 64)
         )));
     }
     let text = |name: &str| match members.get(name) {

@@ -6,19 +6,18 @@ use super::{
     params::{self, Segment},
     person::Admin,
     policies::{Bytes, Members},
-    view,
 };
 use crate::{
-    audit::{DeadLetter, DeadLetterError, dead_letter, dead_letters, dismiss},
+    audit::{DeadLetter, DeadLetterError, DeadLetterPage, dead_letter, dead_letters, dismiss},
     model::CallId,
 };
 use axum::{
     Json,
     extract::{RawQuery, State as Given},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// So many are listed.
+/// So many are listed at a time.
 const MOST: usize = 200;
 
 type Reply = Result<Json<Value>, ApiError>;
@@ -37,14 +36,13 @@ impl From<DeadLetterError> for ApiError {
 
 /// Those that are open, or all, the newest first.
 pub(super) async fn list(Given(port): State, admin: Admin, RawQuery(query): RawQuery) -> Reply {
-    let all = params::all(query.as_deref())?;
+    let (all, before) = params::dead_letters(query.as_deref())?;
     admin.person(&*port)?;
-    let (found, truncated) = dead_letters(&**port.store(), all, MOST, port.now()).await?;
-    let mut listing = view::listing("deadletters", found.iter().map(DeadLetter::form).collect());
-    if let Some(members) = listing.as_object_mut() {
-        members.insert("truncated".to_owned(), truncated.into());
-    }
-    Ok(Json(listing))
+    let DeadLetterPage { found, next } =
+        dead_letters(&**port.store(), all, (MOST, before), port.now()).await?;
+    let found: Vec<Value> = found.iter().map(DeadLetter::form).collect();
+    // `next` is for `before_seq`.
+    Ok(Json(json!({"deadletters": found, "truncated": next.is_some(), "next": next})))
 }
 
 /// One, with its arguments.

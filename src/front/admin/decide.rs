@@ -11,6 +11,7 @@ use crate::{
     approval::{ApprovalResponse, DecideError, MAX_TEXT, read_grant},
     model::ApprovalId,
     policy::ChannelKind,
+    redaction::display_text,
 };
 use axum::{
     Json,
@@ -69,7 +70,7 @@ fn parse(bytes: &[u8]) -> Result<ApprovalResponse, String> {
                 let shown: String = name.chars().take(40).collect();
                 return Err(format!(
                     "`{}` is not a member of a decision: expected decision, comment, evidence, grant",
-                    shown.escape_debug()
+                    display_text(&shown, 64)
                 ));
             }
         }
@@ -107,7 +108,9 @@ pub(super) async fn decide(
     let policies = in_force.policies_of(&record.binding.snapshot);
     let decided = port.approvals().decide(policies, &person, &id, channel(&headers), answer).await?;
     tracing::info!(approval.id = %id, person = %person, status = %decided.status, "approval.decided");
-    Ok(Json(view::approval_for(&decided, policies, &person, port.now())))
+    let frozen = port.freezes().list().await?;
+    let form = view::approval_for(&decided, policies, &person, port.now());
+    Ok(Json(super::with_frozen(form, &decided, &frozen)))
 }
 
 #[cfg(test)]

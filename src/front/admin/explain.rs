@@ -4,6 +4,7 @@ use super::{AdminPort, BODY_TIME, MAX_BODY, State, body, error::ApiError, params
 use crate::{
     gateway::{ExplainError, Explanation, Question},
     model::{CallKind, Moment, SnapshotId},
+    redaction::display_text,
 };
 use axum::{
     Json,
@@ -62,7 +63,7 @@ fn parse(bytes: &[u8], now: Timestamp) -> Result<(Question, Option<SnapshotId>),
                 return Err(format!(
                     "`{}` is not a member of a question: expected agent, tool, resource, prompt, arguments, user, workflow, \
                      at, labels, snapshot",
-                    shown.escape_debug()
+                    display_text(&shown, 64)
                 ));
             }
         }

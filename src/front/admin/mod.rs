@@ -9,6 +9,7 @@ mod explain;
 mod freezes;
 mod grants;
 mod guard;
+mod labels;
 mod page;
 mod params;
 mod person;
@@ -24,7 +25,7 @@ use crate::{
     activation::{FolderState, Held, OrderError, Outcome, Standing},
     approval::{Approvals, Freezes},
     audit::DeadLetterError,
-    catalog::{AcceptError, Accepted, Catalog, PinChange, Wanted},
+    catalog::{AcceptError, Accepted, Catalog, FoundItem, PinChange, Wanted},
     clock::Clock,
     evidence::{Bounds, Rollout, Stage},
     gateway::{
@@ -43,7 +44,7 @@ use axum::{
     routing::{MethodRouter, delete, get, post},
 };
 pub use grants::grant_with_calls;
-pub use read::{approval_use, named_approvals, trace_report};
+pub use read::{approval_use, named_approvals, trace_report, with_frozen};
 
 use error::ApiError;
 use futures::{FutureExt as _, future::BoxFuture};
@@ -109,12 +110,14 @@ pub trait AdminPort: Send + Sync + 'static {
     fn order_rollout(&self, person: PersonId, wish: RolloutWish, reason: String) -> Ordering<'_, Rollout>;
     /// What is not as it was pinned, of one upstream or of all.
     fn pin_changes(&self, of: Option<UpstreamName>) -> Vec<PinChange>;
+    /// Everything in which something was found, served or not.
+    fn pin_findings(&self, of: Option<UpstreamName>) -> Vec<FoundItem>;
     /// Accepts an item of an upstream by its name, or everything of it that waits; a fingerprint says what was seen.
     fn accept_pins(
         &self,
         person: PersonId,
         upstream: UpstreamName,
-        name: Option<String>,
+        named: (Option<String>, Option<ItemKind>),
         fingerprint: Option<String>,
     ) -> Accepting<'_, Vec<Accepted>>;
     /// Pins everything that upstreams list as it is now.
@@ -221,16 +224,19 @@ impl AdminPort for Desk {
     fn pin_changes(&self, of: Option<UpstreamName>) -> Vec<PinChange> {
         self.gateway.pin_changes(of.as_ref())
     }
+    fn pin_findings(&self, of: Option<UpstreamName>) -> Vec<FoundItem> {
+        self.gateway.pin_findings(of.as_ref())
+    }
     fn accept_pins(
         &self,
         person: PersonId,
         upstream: UpstreamName,
-        name: Option<String>,
+        (name, kind): (Option<String>, Option<ItemKind>),
         fingerprint: Option<String>,
     ) -> Accepting<'_, Vec<Accepted>> {
         async move {
             let (name, fingerprint) = (name.as_deref(), fingerprint.as_deref());
-            let wanted = Wanted { upstream: &upstream, name, fingerprint, channel: "api" };
+            let wanted = Wanted { upstream: &upstream, name, kind, fingerprint, channel: "api" };
             self.gateway.accept_pins(&person, wanted).await
         }
         .boxed()
@@ -271,6 +277,8 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("get", "/api/v1/deadletters", get(dead_letters::list)),
         ("get", "/api/v1/deadletters/{id}", get(dead_letters::show)),
         ("post", "/api/v1/deadletters/{id}", post(dead_letters::act)),
+        ("get", "/api/v1/labels", get(labels::labels)),
+        ("post", "/api/v1/labels/clear", post(labels::clear)),
         ("get", "/api/v1/events", get(read::events)),
         ("get", "/api/v1/traces/{trace_id}", get(read::trace)),
         ("get", "/api/v1/agents", get(read::agents)),

@@ -41,6 +41,7 @@ const MODULES: &[(&str, &str)] = &[
     ("grants.js", include_str!("page/grants.js")),
     ("headline.js", include_str!("page/headline.js")),
     ("inbox.js", include_str!("page/inbox.js")),
+    ("labels.js", include_str!("page/labels.js")),
     ("main.js", include_str!("page/main.js")),
     ("pins.js", include_str!("page/pins.js")),
     ("policies.js", include_str!("page/policies.js")),

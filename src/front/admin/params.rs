@@ -2,7 +2,10 @@
 
 use super::error::ApiError;
 use crate::{
+    labels::Holder,
     model::{AgentId, ApprovalId, ApprovalStatus, CallId, EventDecision, EventType, Moment, TraceId},
+    pinning::ItemKind,
+    redaction::display_text,
     store::{ApprovalFilter, EventQuery, GrantFilter, Pattern},
 };
 use axum::{
@@ -44,14 +47,29 @@ pub(super) const APPROVAL_PARAMS: &[&str] = &["status", "agent_id", "before", "l
 pub(super) const GRANT_PARAMS: &[&str] = &["status", "agent_id", "tool", "before", "limit"];
 /// The parameters of `DELETE grants/{id}`.
 pub(super) const REVOKE_PARAMS: &[&str] = &["reason"];
-const ALL_PARAMS: &[&str] = &["status"];
+/// The parameters of `GET deadletters`.
+pub(super) const DEAD_LETTER_PARAMS: &[&str] = &["status", "before_seq"];
+/// The parameters of `GET labels`.
+pub(super) const LABEL_PARAMS: &[&str] = &["workflow", "agent", "after", "limit"];
 
 /// The parameters of `GET pins`.
-pub(super) const PIN_PARAMS: &[&str] = &["upstream"];
+pub(super) const PIN_PARAMS: &[&str] = &["upstream", "kind"];
 
-/// Of which upstream the changes are asked for.
-pub(super) fn pins(query: Option<&str>) -> Result<Option<String>, ApiError> {
-    Ok(pairs(query, PIN_PARAMS)?.pop().map(|(_, value)| value))
+/// Of which upstream, and of which kind of item, the changes are asked for.
+pub(super) fn pins(query: Option<&str>) -> Result<(Option<String>, Option<ItemKind>), ApiError> {
+    let mut wanted = (None, None);
+    for (name, value) in pairs(query, PIN_PARAMS)? {
+        match name.as_str() {
+            "kind" => wanted.1 = Some(kind(&value)?),
+            _ => wanted.0 = Some(value),
+        }
+    }
+    Ok(wanted)
+}
+
+/// A kind of item by its word.
+pub(super) fn kind(value: &str) -> Result<ItemKind, ApiError> {
+    word("kind", ItemKind::parse(value), &ItemKind::ALL)
 }
 
 fn pairs(query: Option<&str>, known: &[&str]) -> Result<Vec<(String, String)>, ApiError> {
@@ -87,7 +105,7 @@ pub(super) fn span(
 
 fn bad(name: &str, what: &str, expected: &str) -> ApiError {
     let name: String = name.chars().take(40).collect();
-    ApiError::BadRequest(format!("`{}` {what}: expected {expected}", name.escape_debug()))
+    ApiError::BadRequest(format!("`{}` {what}: expected {expected}", display_text(&name, 64)))
 }
 
 fn words<T: std::fmt::Display>(all: &[T]) -> String {
@@ -234,14 +252,42 @@ pub(super) fn grants(query: Option<&str>) -> Result<(GrantFilter, bool), ApiErro
     Ok((wanted, all))
 }
 
-/// Whether all are wanted, or those that are open.
-pub(super) fn all(query: Option<&str>) -> Result<bool, ApiError> {
-    match pairs(query, ALL_PARAMS)?.pop() {
-        None => Ok(false),
-        Some((_, value)) if value == "open" => Ok(false),
-        Some((_, value)) if value == "all" => Ok(true),
-        Some((name, _)) => Err(bad(&name, "is not a word it takes", "open or all")),
+/// Whether all dead letters are wanted, or those that are open; and before which record.
+pub(super) fn dead_letters(query: Option<&str>) -> Result<(bool, Option<i64>), ApiError> {
+    let mut wanted = (false, None);
+    for (name, value) in pairs(query, DEAD_LETTER_PARAMS)? {
+        match (name.as_str(), value.as_str()) {
+            ("status", "open") => wanted.0 = false,
+            ("status", "all") => wanted.0 = true,
+            ("status", _) => return Err(bad(&name, "is not a word it takes", "open or all")),
+            _ => wanted.1 = Some(seq(&name, &value)?),
+        }
     }
+    Ok(wanted)
+}
+
+/// Which labels are wanted.
+pub(super) struct LabelFilter {
+    /// Of these; of all where there is none.
+    pub(super) holders: Vec<Holder>,
+    /// Behind `next` of a listing.
+    pub(super) after: Option<String>,
+    /// At most so many.
+    pub(super) limit: usize,
+}
+
+/// `GET labels`
+pub(super) fn labels(query: Option<&str>) -> Result<LabelFilter, ApiError> {
+    let mut wanted = LabelFilter { holders: Vec::new(), after: None, limit: DEFAULT_LIMIT };
+    for (name, value) in pairs(query, LABEL_PARAMS)? {
+        match name.as_str() {
+            "workflow" => wanted.holders.push(Holder::Workflow(value.into())),
+            "agent" => wanted.holders.push(Holder::Agent(value.into())),
+            "after" => wanted.after = Some(value),
+            _ => wanted.limit = limit(&value)?,
+        }
+    }
+    Ok(wanted)
 }
 
 /// Why something is done.

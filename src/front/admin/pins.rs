@@ -7,7 +7,7 @@ use super::{
     person::{Admin, Reader},
     policies::Bytes,
 };
-use crate::{catalog::AcceptError, model::UpstreamName};
+use crate::{catalog::AcceptError, model::UpstreamName, redaction::display_text};
 use axum::{
     Json,
     extract::{RawQuery, State as Given},
@@ -26,13 +26,22 @@ impl From<AcceptError> for ApiError {
     }
 }
 
-/// What is not as it was pinned.
+/// Items with findings that are listed.
+const MOST_FOUND: usize = 1_000;
+
+/// What is not as it was pinned, and what was found in what is listed.
 pub(super) async fn changes(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
-    let of = params::pins(query.as_deref())?.map(UpstreamName::from);
+    let (of, kind) = params::pins(query.as_deref())?;
+    let of = of.map(UpstreamName::from);
     if let Some(name) = &of {
         known(&*port, name)?;
     }
-    Ok(Json(json!({"changes": port.pin_changes(of)})))
+    let (mut changes, mut findings) = (port.pin_changes(of.clone()), port.pin_findings(of));
+    changes.retain(|change| kind.is_none_or(|kind| change.kind == kind));
+    findings.retain(|found| kind.is_none_or(|kind| found.kind == kind));
+    let truncated = findings.len() > MOST_FOUND;
+    findings.truncate(MOST_FOUND);
+    Ok(Json(json!({"changes": changes, "findings": findings, "truncated": truncated})))
 }
 
 /// Accepts an item, or everything of a server that waits.
@@ -43,13 +52,14 @@ pub(super) async fn accept(
     Bytes(bytes): Bytes,
 ) -> Reply {
     params::none(query.as_deref())?;
-    let members = read(&bytes, &["upstream", "name", "fingerprint"])?;
+    let members = read(&bytes, &["upstream", "name", "kind", "fingerprint"])?;
     let upstream = text(&members, "upstream")?.ok_or_else(|| missing("upstream"))?;
     let (name, fingerprint) = (text(&members, "name")?, text(&members, "fingerprint")?);
+    let kind = text(&members, "kind")?.map(|word| params::kind(&word)).transpose()?;
     let upstream = UpstreamName::from(upstream);
     known(&*port, &upstream)?;
     let person = admin.person(&*port)?;
-    let accepted = port.accept_pins(person, upstream, name, fingerprint).await?;
+    let accepted = port.accept_pins(person, upstream, (name, kind), fingerprint).await?;
     Ok(Json(json!({"accepted": accepted})))
 }
 
@@ -76,7 +86,7 @@ fn known(port: &dyn super::AdminPort, name: &UpstreamName) -> Result<(), ApiErro
         true => Ok(()),
         false => {
             let shown: String = name.chars().take(64).collect();
-            Err(ApiError::NotFound(format!("servers.toml has no server `{}`", shown.escape_debug())))
+            Err(ApiError::NotFound(format!("servers.toml has no server `{}`", display_text(&shown, 64))))
         }
     }
 }
@@ -88,7 +98,7 @@ fn read(bytes: &[u8], known: &[&str]) -> Result<Map<String, Value>, ApiError> {
         Some(name) => {
             let shown: String = name.chars().take(40).collect();
             let known = known.join(", ");
-            let told = format!("`{}` is not a member of this: expected {known}", shown.escape_debug());
+            let told = format!("`{}` is not a member of this: expected {known}", display_text(&shown, 64));
             Err(ApiError::BadRequest(told))
         }
     }

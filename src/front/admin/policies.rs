@@ -11,6 +11,7 @@ use crate::{
     evidence::{Bounds, Stage},
     gateway::{RolloutWish, Wish},
     model::Share,
+    redaction::display_text,
 };
 use axum::{
     Json,
@@ -124,7 +125,7 @@ impl Members {
                 let shown: String = name.chars().take(40).collect();
                 Err(ApiError::BadRequest(format!(
                     "`{}` is not a member of this: expected {}",
-                    shown.escape_debug(),
+                    display_text(&shown, 64),
                     known.join(", ")
                 )))
             }

@@ -8,10 +8,10 @@ use super::{
     view,
 };
 use crate::{
-    approval::DecideError,
+    approval::{DecideError, Frozen, frozen_by},
     audit::{self, NamedApprovals},
     model::{ApprovalId, Event, EventDecision, EventType, GrantId, TraceId},
-    store::{ApprovalFilter, EventQuery, Store, StoreError},
+    store::{ApprovalFilter, ApprovalRecord, EventQuery, Store, StoreError},
 };
 use axum::{
     Json,
@@ -123,7 +123,9 @@ pub(super) async fn approvals(Given(port): State, viewer: Viewer, RawQuery(query
     found.truncate(limit);
     let next = found.last().map(|record| record.id.clone()).filter(|_| truncated);
     let policies = &port.in_force().policies;
-    let form = |record| view::approval_for(record, policies, &viewer.id, port.now());
+    let frozen = port.freezes().list().await?;
+    let form =
+        |record| with_frozen(view::approval_for(record, policies, &viewer.id, port.now()), record, &frozen);
     let listed: Vec<Value> = found.iter().map(form).collect();
     // `next` is for `before`.
     let mut listing = json!({"approvals": listed, "truncated": truncated, "next": next});
@@ -148,11 +150,21 @@ pub(super) async fn approval(
     let found = port.approvals().get(&ApprovalId::from(id)).await?;
     let record = found.ok_or(DecideError::NotFound)?;
     let proposed = port.approvals().grant_proposal(&record).await?;
-    let mut form = view::approval_for(&record, &port.in_force().policies, &viewer.id, port.now());
+    let frozen = port.freezes().list().await?;
+    let form = view::approval_for(&record, &port.in_force().policies, &viewer.id, port.now());
+    let mut form = with_frozen(form, &record, &frozen);
     if let (Some(members), Some(proposed)) = (form.as_object_mut(), proposed) {
         members.insert("proposed_grant".to_owned(), proposed.form());
     }
     Ok(Json(form))
+}
+
+/// An approval's form with what freezes its call: whoever answers it must know that nothing comes of it meanwhile.
+pub fn with_frozen(mut form: Value, record: &ApprovalRecord, frozen: &[Frozen]) -> Value {
+    if let Some(members) = form.as_object_mut() {
+        members.insert("frozen".to_owned(), json!(frozen_by(record, frozen)));
+    }
+    form
 }
 
 /// Events by filter.

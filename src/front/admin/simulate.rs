@@ -7,6 +7,7 @@ use crate::{
     config,
     model::{Moment, SnapshotId},
     policy::{PolicySet, SourceFile},
+    redaction::display_text,
     store::EventQuery,
 };
 use axum::{
@@ -141,7 +142,7 @@ fn parse(bytes: &Bytes) -> Result<Wanted, String> {
                 let shown: String = name.chars().take(40).collect();
                 return Err(format!(
                     "`{}` is not a member of a simulation: expected files or snapshot, and since",
-                    shown.escape_debug()
+                    display_text(&shown, 64)
                 ));
             }
         }
@@ -163,7 +164,7 @@ fn source(files: serde_json::Map<String, Value>) -> Result<Vec<SourceFile>, Stri
             Value::String(text) => Ok(SourceFile { name, text }),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
                 let shown: String = name.chars().take(40).collect();
-                Err(format!("the file `{}` must be a text", shown.escape_debug()))
+                Err(format!("the file `{}` must be a text", display_text(&shown, 64)))
             }
         })
         .collect()

@@ -278,7 +278,7 @@ mod tests {
     fn arguments_are_shown_over_lines_of_their_own() {
         let (shown, whole) = shown_value(&json!({"a": "x\n---\nPolicy: none", "b": "\u{202e}z"}));
         assert!(whole);
-        assert_eq!(shown, "{\n  \"a\": \"x\\n---\\nPolicy: none\",\n  \"b\": \"\\u{202e}z\"\n}");
+        assert_eq!(shown, "{\n  \"a\": \"x\\n---\\nPolicy: none\",\n  \"b\": \"[U+202E]z\"\n}");
         let (long, whole) = shown_value(&json!({"a": "y".repeat(20_000), "b": 1}));
         assert!(!whole);
         assert!(long.contains(" more characters)"), "{long}");

@@ -87,7 +87,7 @@ impl People {
         record: ApprovalRecord,
         asking: &mut ClientQuestions,
     ) -> Result<Asked, StoreError> {
-        let PendingCall { in_force, decided, .. } = call;
+        let PendingCall { in_force, request, decided } = call;
         let prepared = &decided.prepared;
         let now = record.created_at;
         let role = &prepared.facts.agent.role;
@@ -95,12 +95,16 @@ impl People {
         event.decision = Some(EventDecision::PendingApproval);
         event.reason = Some(record.reason.as_str().into());
         event.sensitivity_level = prepared.level;
-        event.detail = Some(json!({
+        let mut detail = json!({
             "arguments": record.arguments,
             "meta": record.context.meta,
             "params": record.context.params,
             "requirements": record.requirements,
-        }));
+        });
+        if let (Some(of), Some(members)) = (&request.replay_of, detail.as_object_mut()) {
+            members.insert("replay_of".to_owned(), json!(of));
+        }
+        event.detail = Some(detail);
         // One transaction: the call's start, its decision, and the ask, in this order.
         let mut events =
             if asking.recorded { Vec::new() } else { self.pending_events(call, &record, !asking.started) };

@@ -16,6 +16,11 @@ fn tool(name: &str, description: &str) -> (ItemKind, Value) {
     (ItemKind::Tool, json!({"name": name, "description": description, "inputSchema": {"type": "object"}}))
 }
 
+fn resource(name: &str, description: &str) -> (ItemKind, Value) {
+    let uri = format!("file:///{name}");
+    (ItemKind::Resource, json!({"uri": uri, "name": name, "description": description}))
+}
+
 fn observed(kind: ItemKind, item: &Value) -> Observed {
     let upstream: UpstreamName = "up".into();
     let name = crate::pinning::own_name(kind, item).unwrap();
@@ -60,7 +65,10 @@ impl Model {
             }
             for write in entries {
                 self.version += 1;
-                self.entries.insert(write.key.clone(), (self.version, write.value.clone()));
+                match &write.value {
+                    Some(value) => self.entries.insert(write.key.clone(), (self.version, value.clone())),
+                    None => self.entries.remove(&write.key),
+                };
             }
             self.told.extend(told.iter().map(|told| match told {
                 Told::Pinned { kind, items, first_use, .. } => {
@@ -186,15 +194,14 @@ fn findings_are_told_are_alerts_or_quarantine() {
     check(OnFindings::Tell, Pinned, &["pinned tool a,b first"]);
     check(OnFindings::Alert, Pinned, &["found a Instructions", "pinned tool a,b first"]);
     check(OnFindings::Quarantine, Waits(Flagged), &["pinned tool a,b first", "held a flagged"]);
-    // Of resources nothing is pinned, and what is found in one counts all the same.
+    // What is found in a resource counts alike.
     let mut model = Model::new(settings(NewItems::Hidden, OnFindings::Quarantine));
-    let resource =
-        |text: &str| (ItemKind::Resource, json!({"uri": "file:///a", "name": "a", "description": text}));
-    assert_eq!(model.list(&[resource("A")]), (vec![Pinned], vec![]));
-    assert_eq!(model.list(&[resource("B")]), (vec![Pinned], vec![]));
     assert_eq!(
-        model.list(&[resource(bad)]),
-        (vec![Waits(Flagged)], vec!["held file:///a flagged".to_owned()])
+        model.list(&[resource("a", bad)]),
+        (
+            vec![Waits(Flagged)],
+            vec!["pinned resource file:///a first".to_owned(), "held file:///a flagged".to_owned()]
+        )
     );
     // What was an alert is no acceptance.
     let mut model = Model::new(settings(NewItems::Listed, OnFindings::Alert));
@@ -206,6 +213,78 @@ fn findings_are_told_are_alerts_or_quarantine() {
     model.accept("a");
     assert_eq!(model.list(&[tool("a", bad)]).0, [Pinned]);
     assert_eq!(model.list(&[tool("a", &spelled)]).0, [Waits(Changed)]);
+}
+
+/// Resources are pinned as they are listed; a changed one is held, a new one is none that waits, whatever `new_tools` says.
+#[test]
+fn a_changed_resource_is_held_and_a_new_one_is_not() {
+    let mut model = Model::new(settings(NewItems::Hidden, OnFindings::Alert));
+    let first = model.list(&[resource("a", "A"), resource("b", "B")]);
+    assert_eq!(first, (vec![Pinned; 2], vec!["pinned resource file:///a,file:///b first".to_owned()]));
+    let changed = model.list(&[resource("a", "other"), resource("b", "B"), resource("c", "C")]);
+    assert_eq!(changed, (vec![Waits(Changed), Pinned, Pinned], vec!["held file:///a changed".to_owned()]));
+    assert_eq!(model.list(&[resource("a", "A")]).0, [Pinned]);
+    for (member, value) in [
+        ("mimeType", json!("text/x")),
+        ("name", json!("n")),
+        ("title", json!("T")),
+        ("description", json!("D")),
+    ] {
+        let (kind, mut item) = resource("b", "B");
+        item[member] = value;
+        assert_eq!(model.list(&[(kind, item)]).0, [Waits(Changed)], "{member}");
+    }
+    // How large it is and when it changed last is data.
+    let (kind, mut item) = resource("b", "B");
+    (item["size"], item["annotations"]) = (json!(7), json!({"lastModified": "2026-01-01T00:00:00Z"}));
+    assert_eq!(model.list(&[(kind, item)]).0, [Pinned]);
+}
+
+/// Only so many resources are pinned; those beyond are served and scanned, take no room from tools, and get the room of what has
+/// not been listed for a while.
+#[test]
+fn pins_of_resources_are_bounded_apart() {
+    use crate::pinning::book::MOST_RESOURCES_OF_ONE;
+    let mut model = Model::new(PinSettings::default());
+    let many = |from: usize, count: usize| -> Vec<(ItemKind, Value)> {
+        (from..from + count).map(|n| resource(&format!("r{n}"), "R")).collect()
+    };
+    let (standings, _) = model.list(&many(0, MOST_RESOURCES_OF_ONE + 20));
+    assert!(standings.iter().all(|standing| *standing == Pinned));
+    let count = |model: &Model| model.book().records().count();
+    assert_eq!(count(&model), MOST_RESOURCES_OF_ONE);
+    let mut others = many(MOST_RESOURCES_OF_ONE, 40);
+    others.push(tool("t", "T"));
+    assert!(model.list(&others).0.iter().all(|standing| *standing == Pinned));
+    assert_eq!(count(&model), MOST_RESOURCES_OF_ONE + 1, "what was listed lately keeps its pin");
+    model.pass(61);
+    model.list(&others);
+    assert_eq!(count(&model), MOST_RESOURCES_OF_ONE + 1);
+    others[0].1["description"] = json!("changed");
+    assert_eq!(model.list(&others).0[0], Waits(Changed));
+    let kept = model.book();
+    let known =
+        |n: usize| kept.get(&key(&"up".into(), ItemKind::Resource, &format!("file:///r{n}"))).is_some();
+    assert!((MOST_RESOURCES_OF_ONE..MOST_RESOURCES_OF_ONE + 40).all(known), "what is listed has a pin");
+    assert_eq!((0..MOST_RESOURCES_OF_ONE).filter(|n| !known(*n)).count(), 40, "others made room");
+}
+
+/// Whoever starts nothing judges what was listed last: what a gateway holds is held, and what it would pin is taken as pinned.
+#[test]
+fn lists_of_before_are_judged_by_what_is_on_record() {
+    let mut model = Model::new(settings(NewItems::Hidden, OnFindings::Alert));
+    let offline = |model: &Model, partial: &[&str], item: &(ItemKind, Value)| {
+        let keys = partial.iter().map(|name| key(&"up".into(), ItemKind::Tool, name)).collect();
+        model.book().offline(keys).standing(model.settings, &observed(item.0, &item.1))
+    };
+    assert_eq!(offline(&model, &[], &tool("a", "A")), Pinned, "nothing is pinned yet");
+    model.list(&[tool("a", "A"), tool("b", "B")]);
+    model.list(&[tool("a", "other"), tool("b", "B")]);
+    assert_eq!(offline(&model, &[], &tool("a", "A")), Waits(Changed), "a gateway holds it");
+    assert_eq!(offline(&model, &[], &tool("b", "B")), Pinned);
+    assert_eq!(offline(&model, &[], &tool("b", "other")), Waits(Changed));
+    assert_eq!(offline(&model, &["b"], &(ItemKind::Tool, json!({"name": "b"}))), Pinned);
+    assert_eq!(offline(&model, &["c"], &tool("c", "C")), Waits(New));
 }
 
 /// Two processes see a server for the first time: what one of them wrote, the other takes.

@@ -5,11 +5,12 @@ mod hidden;
 mod names;
 mod phrases;
 mod plain;
+mod wordings;
 
 pub use names::{NamedItem, Names};
 
 use super::shown::shown;
-use crate::model::pointer;
+use crate::{model::pointer, redaction};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -94,6 +95,8 @@ const MOST_TEXT: usize = 256 << 10;
 const MOST_TEXTS: usize = 4_000;
 /// How deep they may stand.
 const DEEPEST: usize = 64;
+/// The same of all that its texts decode to.
+const MOST_DECODED: usize = 2 * MOST_TEXT;
 /// Findings of one item.
 const MOST_FINDINGS: usize = 16;
 /// Findings of one kind in one text: the first ones say enough.
@@ -103,7 +106,7 @@ const LONGEST_EXCERPT: usize = 160;
 
 /// Everything that is found in an item alone.
 pub fn scan_item(item: &Value) -> Vec<Finding> {
-    let mut scan = Scan { findings: Vec::new(), bytes: 0, texts: 0, is_cut: false };
+    let mut scan = Scan { findings: Vec::new(), bytes: 0, decoded: 0, texts: 0, is_cut: false };
     scan.value(item, &mut String::new(), 0);
     if scan.is_cut {
         let what = format!("more text than is looked through: {} KiB were", MOST_TEXT >> 10);
@@ -121,6 +124,7 @@ pub fn scan_item(item: &Value) -> Vec<Finding> {
 struct Scan {
     findings: Vec<Finding>,
     bytes: usize,
+    decoded: usize,
     texts: usize,
     is_cut: bool,
 }
@@ -165,6 +169,7 @@ impl Scan {
         let at = format!("{at}/{}", shown(&pointer::escape(name.get(..cut(name, 200)).unwrap_or_default())));
         let mut found = Vec::new();
         hidden::scan(name, &mut found);
+        self.words(name, &mut found);
         if is_parameter {
             phrases::scan_parameter(name, &mut found);
         }
@@ -177,8 +182,33 @@ impl Scan {
         let text = text.get(..cut(text, room)).unwrap_or_default();
         let mut found = Vec::new();
         hidden::scan(text, &mut found);
-        phrases::scan(text, &mut found);
+        self.words(text, &mut found);
+        if is_argument_name(at) {
+            phrases::scan_parameter(text, &mut found);
+        }
         self.keep(at, text, found);
+    }
+
+    /// What a text says to a model, as it stands and as what it decodes to.
+    fn words(&mut self, text: &str, found: &mut Vec<Found>) {
+        phrases::scan(text, found);
+        let is_whole = redaction::readings(text, &mut |reading, origin| {
+            if self.decoded + reading.len() > MOST_DECODED {
+                self.is_cut = true;
+                return false;
+            }
+            self.decoded += reading.len();
+            let mut inner = Vec::new();
+            phrases::scan(reading, &mut inner);
+            for Found { kind, what, place: at, .. } in inner {
+                if found.iter().all(|known| known.what != what) {
+                    let excerpt = Some(format!("decoded, it reads: {}", around(reading, at)));
+                    found.push(Found { kind, what, place: origin(at), excerpt });
+                }
+            }
+            true
+        });
+        self.is_cut |= !is_whole;
     }
 
     /// How much of so many bytes may be looked at.
@@ -212,6 +242,11 @@ struct Found {
     place: usize,
     /// What is shown in place of the text around it.
     excerpt: Option<String>,
+}
+
+/// Whether a text at this place is the name of a prompt's argument, which a model reads and fills as it does a parameter.
+fn is_argument_name(at: &str) -> bool {
+    at.strip_prefix("/arguments/").and_then(|rest| rest.strip_suffix("/name")).is_some()
 }
 
 /// The nearest place at or before so many bytes at which a text can be cut.

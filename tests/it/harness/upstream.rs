@@ -128,6 +128,11 @@ impl Scripted {
         self.inner.resources.lock().push(json!({"uri": uri, "name": uri}));
     }
 
+    /// Lists these resources from now on.
+    pub(crate) fn has_resources(&self, resources: Vec<Value>) {
+        *self.inner.resources.lock() = resources;
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}/mcp", self.address)
     }

@@ -9,12 +9,13 @@ export const ROLES = ["admin"];
 
 let asked = 0;
 let known = [];
-let truncated = false;
+let next = null;
 let all = false;
 
 export function clear() {
   asked += 1;
   known = [];
+  next = null;
   all = false;
   $("deadletters").replaceChildren();
 }
@@ -26,14 +27,15 @@ export async function open() {
 }
 
 // Read again, where the view is open.
-export async function changed() {
+export async function changed(before = null) {
   if (state.view !== "deadletters") return;
   const mine = ++asked;
   try {
-    const found = await api(all ? "deadletters?status=all" : "deadletters");
+    const query = new URLSearchParams({ ...(all ? { status: "all" } : {}), ...(before ? { before_seq: before } : {}) });
+    const found = await api(query.size ? `deadletters?${query}` : "deadletters");
     if (mine !== asked) return;
-    known = found.deadletters;
-    truncated = found.truncated;
+    known = before ? [...known, ...found.deadletters] : found.deadletters;
+    next = found.next;
     draw();
   } catch (error) {
     if (mine === asked) place($("deadletters"), [el("h2", {}, "Dead letters"), el("p", { class: "error" }, error.message)], $("deadletters"));
@@ -55,8 +57,9 @@ function draw() {
   which.checked = all;
   const choice = el("label", {}, which, " also those that were dealt with");
   const list = el("ul", { class: "cards" }, ...known.map(card));
-  const none = el("p", { id: "no-deadletters" }, all ? "There is none." : "None is open.");
-  const more = truncated ? el("p", { class: "soft" }, "There are more: `tollgate deadletters list` shows them.") : null;
+  const none = el("p", { id: "no-deadletters" }, next ? "None in this part of the record." : all ? "There is none." : "None is open.");
+  const more = next ? el("button", { type: "button", id: "more-deadletters" }, "Look further back in the record") : null;
+  if (more) more.addEventListener("click", () => changed(String(next)));
   place($("deadletters"), [el("h2", {}, "Dead letters"), intro, choice, known.length ? list : none, more].filter(Boolean), $("deadletters"));
 }
 

@@ -62,6 +62,7 @@ export function risks(one) {
     if (one.traits.open_world) add("reaches outside", "warn");
   }
   if (one.redacted) add("masked values", "warn");
+  if (one.frozen && one.frozen.length) add("frozen", "bad");
   if (one.status === "pending") {
     if (one.evidence_required) add("needs evidence");
     const open = one.requirements.filter((need) => need.quorum > 1);
@@ -87,9 +88,11 @@ function headOf(one) {
   let banner = "";
   if (one.covered_by) banner = `A standing grant (${one.covered_by}) has let its call through while it waited: nobody has to answer it any more.`;
   else if (open && isOutdated(one)) banner = "The policies have changed since this was asked for: no answer to it lets the call through. The agent has to make the call again.";
+  const frozen = one.frozen && one.frozen.length ? `${one.frozen.join(", ")} is frozen: the call is refused, approved or not, until an admin lifts that.` : "";
   return [
     el("button", { type: "button", class: "back", onclick: back }, "← All asks"),
     el("h2", {}, shown(one.tool), " ", chip(one.status)),
+    frozen ? el("p", { class: "banner", "data-frozen": "" }, shown(frozen, true)) : null,
     banner ? el("p", { class: "banner" }, banner) : null,
     el("p", { class: "chips" }, ...risks(one)),
     el("h3", {}, "Who"),

@@ -52,7 +52,7 @@ export function shown(text, inline = false) {
   for (const part of String(text).split(SPECIAL)) {
     if (!part) continue;
     if (HIDDEN.test(part) && part.length <= 2) {
-      const name = `\\u{${part.codePointAt(0).toString(16)}}`;
+      const name = `[U+${part.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}]`;
       if (run && run.name === name) {
         run.count += 1;
         run.mark.textContent = `${name} × ${run.count}`;

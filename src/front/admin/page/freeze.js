@@ -104,8 +104,8 @@ async function ask(target, title, text) {
   });
   if (!done) return;
   name.value = "";
-  announce(`Frozen: ${wordsOf(done)}.`);
-  notice(done.warning || "");
+  announce(done.warning ? `Look at the name: ${done.warning}.` : `Frozen: ${wordsOf(done)}.`);
+  notice(done.warning ? `Frozen: ${wordsOf(done)}. But ${done.warning}.` : "");
   await changed();
   $("freeze").focus({ preventScroll: true });
 }

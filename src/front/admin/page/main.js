@@ -10,6 +10,7 @@ import * as explain from "./explain.js";
 import * as freeze from "./freeze.js";
 import * as grants from "./grants.js";
 import { choose, chosen, done, forgetAll, inbox, loadHistory, loadPending, quiet, render, step, take, tellNews } from "./inbox.js";
+import * as labels from "./labels.js";
 import * as pins from "./pins.js";
 import * as policies from "./policies.js";
 import { openNext } from "./sent.js";
@@ -30,6 +31,7 @@ const VIEWS = {
   policies: { title: "Policies", roles: READERS, section: "policies", open: policies.open },
   spend: { title: "Spend", roles: READERS, section: "spend", open: spend.open },
   deadletters: { title: "Dead letters", roles: deadletters.ROLES, section: "deadletters", open: deadletters.open },
+  labels: { title: "Labels of data", roles: READERS, section: "labels", open: labels.open },
   freeze: { title: "Freeze", roles: READERS, section: "freeze", open: freeze.open },
   quarantine: { title: "Quarantine", roles: READERS, section: "quarantine", open: pins.open },
 };
@@ -152,7 +154,7 @@ function leave(why) {
   Object.assign(state, { key: null, me: null, view: "pending", agents: new Map(), policies: new Map() });
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   forgetAll();
-  for (const view of [budgets, deadletters, explain, freeze, grants, pins, policies, spend]) view.clear();
+  for (const view of [budgets, deadletters, explain, freeze, grants, labels, pins, policies, spend]) view.clear();
   for (const { section } of Object.values(VIEWS)) $(section).hidden = true;
   for (const id of ["environment", "nav", "who"]) $(id).hidden = true;
   $("login").hidden = false;
@@ -337,6 +339,7 @@ document.addEventListener("keydown", (event) => {
     f: () => show("freeze"),
     d: () => show("deadletters"),
     q: () => show("quarantine"),
+    l: () => show("labels"),
     "?": () => $("help").showModal(),
     ...(isInbox ? ofInbox : {}),
   }[event.key];

@@ -9,7 +9,7 @@ let asked = 0;
 
 const head = [
   el("h2", {}, "Quarantine"),
-  el("p", { class: "soft" }, "Tools, prompts and templates that are not as they were pinned. Agents neither see nor call them until somebody accepts them."),
+  el("p", { class: "soft" }, "Tools, prompts, resources, templates and skills that are not as they were pinned. Agents neither see nor call them until somebody accepts them."),
 ];
 
 export function clear() {
@@ -40,7 +40,37 @@ async function read() {
   if (mine !== asked || state.view !== "quarantine") return;
   const none = el("p", { id: "no-pins" }, "Everything is as it was pinned.");
   const list = el("ul", { class: "cards" }, ...found.changes.map(card));
-  place($("quarantine"), [...head, found.changes.length ? list : none], $("quarantine"));
+  // What is held shows its findings in its own card.
+  const held = new Set(found.changes.map(key));
+  const served = (found.findings || []).filter((one) => !held.has(key(one)));
+  place($("quarantine"), [...head, found.changes.length ? list : none, ...findingsOf(served, found.truncated)], $("quarantine"));
+}
+
+const key = (one) => JSON.stringify([one.upstream, one.kind, one.name]);
+
+// What was found in what is served.
+function findingsOf(items, truncated) {
+  const title = el("h3", {}, "Found in what is served");
+  const soft = (text) => el("p", { class: "soft" }, text);
+  if (!items.length) return [title, soft("Nothing was found in the names, texts and schemas of what is served.")];
+  const one = (item) =>
+    el(
+      "li",
+      { class: "panel", "data-found": `${item.upstream}/${item.kind}/${item.name}` },
+      el("h3", {}, shown(item.exposed, true), " ", el("span", { class: "chip warn" }, item.state === "asks" ? "each use asks" : "served")),
+      facts([
+        ["Server", item.upstream],
+        ["Kind", item.kind],
+        ["Its own name", item.name === item.exposed ? null : item.name],
+      ]),
+      el("ul", { class: "findings", "aria-label": "What was found" }, ...item.findings.map(finding)),
+    );
+  return [
+    title,
+    soft("It is as it was pinned, and agents can use it. `findings = \"quarantine\"` of a server in servers.toml holds such items until somebody accepts them; a freeze stops them at once."),
+    el("ul", { class: "cards" }, ...items.map(one)),
+    truncated ? soft("There is more: `tollgate servers inspect` shows it by server.") : null,
+  ].filter(Boolean);
 }
 
 const STATES = {
@@ -108,7 +138,7 @@ async function askAccept(change) {
     action: "Accept",
     danger: true,
     run: async () => {
-      await api("pins/accept", { upstream: change.upstream, name: change.name, fingerprint: change.fingerprint });
+      await api("pins/accept", { upstream: change.upstream, name: change.name, kind: change.kind, fingerprint: change.fingerprint });
       return true;
     },
   });

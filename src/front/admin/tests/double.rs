@@ -593,11 +593,14 @@ impl AdminPort for Scripted {
     fn pin_changes(&self, _of: Option<UpstreamName>) -> Vec<crate::catalog::PinChange> {
         Vec::new()
     }
+    fn pin_findings(&self, _of: Option<UpstreamName>) -> Vec<crate::catalog::FoundItem> {
+        Vec::new()
+    }
     fn accept_pins(
         &self,
         _person: PersonId,
         upstream: UpstreamName,
-        _name: Option<String>,
+        _named: (Option<String>, Option<crate::pinning::ItemKind>),
         _fingerprint: Option<String>,
     ) -> crate::front::admin::Accepting<'_, Vec<crate::catalog::Accepted>> {
         let told = format!("nothing of server `{upstream}` waits to be accepted");

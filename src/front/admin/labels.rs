@@ -1,0 +1,79 @@
+//! `GET labels` and `POST labels/clear`: what data has reached workflows and agents, and a person who takes it away.
+
+use super::{
+    State,
+    error::ApiError,
+    params,
+    person::{Admin, Reader},
+    policies::{Bytes, Members},
+};
+use crate::{
+    approval::{ClearError, HeldLabels, clear_labels, held_labels},
+    labels::Holder,
+};
+use axum::{
+    Json,
+    extract::{RawQuery, State as Given},
+};
+use serde_json::{Value, json};
+
+type Reply = Result<Json<Value>, ApiError>;
+
+impl From<ClearError> for ApiError {
+    fn from(error: ClearError) -> Self {
+        match error {
+            ClearError::Forbidden(_) => Self::Forbidden(error.to_string()),
+            ClearError::NoReason => Self::BadRequest(error.to_string()),
+            ClearError::Nothing(_) => Self::NotFound(error.to_string()),
+            ClearError::Store(store) => store.into(),
+        }
+    }
+}
+
+/// What stands, in the order of holders and labels.
+pub(super) async fn labels(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+    let params::LabelFilter { holders, after, limit } = params::labels(query.as_deref())?;
+    let now = port.now();
+    let mut held = held_labels(&**port.store(), now).await?;
+    held.retain(|one| holders.is_empty() || holders.contains(&one.holder));
+    let mut rows: Vec<(String, Value)> = held.iter().flat_map(|one| one.forms(now)).collect();
+    rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    let mut rows = rows.into_iter().filter(|(cursor, _)| after.as_ref().is_none_or(|after| cursor > after));
+    let (mut last, mut listed) = (None, Vec::new());
+    for (cursor, form) in rows.by_ref().take(limit) {
+        last = Some(cursor);
+        listed.push(form);
+    }
+    let truncated = rows.next().is_some();
+    // For `after`.
+    let next = last.filter(|_| truncated);
+    Ok(Json(json!({"labels": listed, "truncated": truncated, "next": next})))
+}
+
+/// Takes all labels of a workflow, an agent or both away, and gives what stood.
+pub(super) async fn clear(
+    Given(port): State,
+    admin: Admin,
+    RawQuery(query): RawQuery,
+    Bytes(bytes): Bytes,
+) -> Reply {
+    params::none(query.as_deref())?;
+    let members = Members::read(&bytes, &["workflow", "agent", "reason"])?;
+    let workflow = members.text("workflow")?.map(|id| Holder::Workflow(id.into()));
+    let holders: Vec<Holder> =
+        workflow.into_iter().chain(members.text("agent")?.map(|id| Holder::Agent(id.into()))).collect();
+    if holders.is_empty() {
+        let told = "name whose labels go: `workflow`, `agent`, or both";
+        return Err(ApiError::BadRequest(told.to_owned()));
+    }
+    let reason = members.text("reason")?.unwrap_or_default();
+    let person = admin.person(&*port)?;
+    let (in_force, now) = (port.in_force(), port.now());
+    let mut cleared = Vec::new();
+    for holder in holders {
+        let set = clear_labels(&**port.store(), now, &in_force.policies, &person, (&holder, &reason)).await?;
+        tracing::warn!(of = %holder, person = %person, "labels.cleared");
+        cleared.extend(HeldLabels { holder, set }.forms(now).map(|(_, form)| form));
+    }
+    Ok(Json(json!({"cleared": cleared})))
+}
