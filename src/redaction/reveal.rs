@@ -565,6 +565,56 @@ mod tests {
         assert!(!DataRules::built_in().conceal(&mut other, &tokens));
     }
 
+    /// In a URI a value stays within its segment, whether its placeholder is percent-encoded or not.
+    #[test]
+    fn values_in_uris_are_encoded() {
+        let sly = token("a/../b?x=1#y", false, 'a');
+        let p = sly.placeholder.to_string();
+        let encoded = p.replace('[', "%5b").replace(':', "%3A").replace(']', "%5D");
+        let tokens = [sly];
+        for written in [&p, &encoded] {
+            assert_eq!(
+                placeholders(&json!(format!("box://of/{written}/x"))),
+                [tokens[0].placeholder.clone()]
+            );
+            let sent = reveal_uri(&format!("box://of/{written}/x%20y"), &tokens).unwrap();
+            assert_eq!(sent, "box://of/a%2F%2E%2E%2Fb%3Fx%3D1%23y/x%20y");
+        }
+        for other in ["box://of/%5Btoken%3A", "box://of/%5B%5D%5Btoken:email:00%5D", "box://of/%", "%5Bä"] {
+            assert_eq!(reveal_uri(other, &tokens), None, "{other}");
+        }
+        let text = format!("see ?q={encoded}.");
+        assert_eq!(reveal(&json!(text), &tokens), Some(json!("see ?q=a%2F%2E%2E%2Fb%3Fx%3D1%23y.")));
+    }
+
+    /// Values of any length, behind any number of bytes: nothing of their base64 is left that tells them.
+    #[test]
+    fn base64_is_known_wherever_it_begins() {
+        use base64::Engine as _;
+        for value in ["abcde", "pa55word", "Grace.Hopper@navy.example", "ünïcode wörds"] {
+            let tokens = [token(value, false, 'a')];
+            for engine in
+                [base64::engine::general_purpose::STANDARD, base64::engine::general_purpose::URL_SAFE]
+            {
+                for before in 0..7 {
+                    for after in 0..4 {
+                        let whole: Vec<u8> =
+                            [vec![0xfb; before], value.as_bytes().to_vec(), vec![0xfb; after]].concat();
+                        let written = engine.encode(&whole);
+                        let mut shown = json!(format!("data {written} end"));
+                        assert!(
+                            DataRules::built_in().conceal(&mut shown, &tokens),
+                            "{value} {before} {after}"
+                        );
+                        let text = shown.as_str().unwrap();
+                        assert!(text.contains(&*tokens[0].placeholder), "{text}");
+                        assert!(text.starts_with("data ") && text.ends_with(" end"), "{text}");
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_cannot_be_kept_is_masked() {
         let mail = token("a@b.example", false, 'a');
