@@ -61,7 +61,12 @@ impl SkillFiles {
             let observed = std::slice::from_ref(file);
             let writes = reconcile(&book, &settings, observed, &|_| form.clone(), &name, now);
             if writes.is_empty() {
-                return Ok(book.standing(settings(&file.upstream), file));
+                let standing = book.standing(settings(&file.upstream), file);
+                // A person may have accepted it in another process a moment ago.
+                if matches!(standing, Standing::Held(_)) && self.pins.read(&*self.store).await? {
+                    continue;
+                }
+                return Ok(standing);
             }
             for writes in writes {
                 match write(&*self.store, context(in_force, now), writes).await {

@@ -551,7 +551,7 @@ mod tests {
         let [m, n, c] = [&mail, &note, &number].map(|token| token.placeholder.to_string());
         let check = |given: Value, expect: Value| {
             let mut value = given.clone();
-            assert!(conceal(&mut value, &tokens), "{given}");
+            assert!(DataRules::built_in().conceal(&mut value, &tokens), "{given}");
             assert_eq!(value, expect);
         };
         check(json!("sent to grace.hopper@NAVY.example."), json!(format!("sent to {m}.")));
@@ -562,7 +562,57 @@ mod tests {
         let copy = json!({"n": 4_111_111_111_111_111_u64}).to_string();
         check(json!(copy), json!(json!({"n": c}).to_string()));
         let mut other = json!({"ä": "nothing of it", "n": 41});
-        assert!(!conceal(&mut other, &tokens));
+        assert!(!DataRules::built_in().conceal(&mut other, &tokens));
+    }
+
+    /// In a URI a value stays within its segment, whether its placeholder is percent-encoded or not.
+    #[test]
+    fn values_in_uris_are_encoded() {
+        let sly = token("a/../b?x=1#y", false, 'a');
+        let p = sly.placeholder.to_string();
+        let encoded = p.replace('[', "%5b").replace(':', "%3A").replace(']', "%5D");
+        let tokens = [sly];
+        for written in [&p, &encoded] {
+            assert_eq!(
+                placeholders(&json!(format!("box://of/{written}/x"))),
+                [tokens[0].placeholder.clone()]
+            );
+            let sent = reveal_uri(&format!("box://of/{written}/x%20y"), &tokens).unwrap();
+            assert_eq!(sent, "box://of/a%2F%2E%2E%2Fb%3Fx%3D1%23y/x%20y");
+        }
+        for other in ["box://of/%5Btoken%3A", "box://of/%5B%5D%5Btoken:email:00%5D", "box://of/%", "%5Bä"] {
+            assert_eq!(reveal_uri(other, &tokens), None, "{other}");
+        }
+        let text = format!("see ?q={encoded}.");
+        assert_eq!(reveal(&json!(text), &tokens), Some(json!("see ?q=a%2F%2E%2E%2Fb%3Fx%3D1%23y.")));
+    }
+
+    /// Values of any length, behind any number of bytes: nothing of their base64 is left that tells them.
+    #[test]
+    fn base64_is_known_wherever_it_begins() {
+        use base64::Engine as _;
+        for value in ["abcde", "pa55word", "Grace.Hopper@navy.example", "ünïcode wörds"] {
+            let tokens = [token(value, false, 'a')];
+            for engine in
+                [base64::engine::general_purpose::STANDARD, base64::engine::general_purpose::URL_SAFE]
+            {
+                for before in 0..7 {
+                    for after in 0..4 {
+                        let whole: Vec<u8> =
+                            [vec![0xfb; before], value.as_bytes().to_vec(), vec![0xfb; after]].concat();
+                        let written = engine.encode(&whole);
+                        let mut shown = json!(format!("data {written} end"));
+                        assert!(
+                            DataRules::built_in().conceal(&mut shown, &tokens),
+                            "{value} {before} {after}"
+                        );
+                        let text = shown.as_str().unwrap();
+                        assert!(text.contains(&*tokens[0].placeholder), "{text}");
+                        assert!(text.starts_with("data ") && text.ends_with(" end"), "{text}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

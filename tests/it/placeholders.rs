@@ -363,7 +363,7 @@ rules: [{ id: staff, condition: \"args.uri.contains('staff')\", decision: DENY }
             let contents = reply.ok()["contents"].clone();
             let asked = world.other("mail").calls().pop().unwrap();
             assert_eq!(world.other("mail").count(), before + 1);
-            assert_eq!(asked.body["params"]["uri"], format!("mailbox://of/{}", MAIL.replace('@', "%40")));
+            assert_eq!(asked.body["params"]["uri"], format!("mailbox://of/{MAIL}"));
             assert!(!reply.body.to_string().contains("hopper"), "{contents:#}");
             assert!(contents[0]["text"].as_str().unwrap().contains(mail.as_str()), "{contents:#}");
         }
@@ -573,7 +573,12 @@ async fn what_comes_to_a_task_is_the_placeholder_again() {
     let id = made.ok()["taskId"].as_str().unwrap_or_else(|| panic!("{:#}", made.body)).to_owned();
     assert_eq!(world.other("mail").calls().pop().unwrap().arguments()["to"], MAIL);
     let done = ada.header("mcp-name", &id).request("tasks/get", json!({"taskId": id})).await;
-    assert_eq!(done.ok()["result"]["content"][0]["text"], format!("sent to {mail}, or {mail}"), "{:#}", done.body);
+    assert_eq!(
+        done.ok()["result"]["content"][0]["text"],
+        format!("sent to {mail}, or {mail}"),
+        "{:#}",
+        done.body
+    );
     assert_eq!(done.ok()["statusMessage"], format!("sent to {mail}"));
     assert!(!serde_json::to_string(&world.events().await).unwrap().contains("hopper"), "I5");
 }

@@ -132,7 +132,9 @@ async fn no_order_keeps_a_secret_that_is_said_with_it() {
     }
 
     // What is in force.
-    shown.push(run(&world, &["policy", "activate", "--reason", &said("activated")]).await);
+    let folder = world.dir.join("policies");
+    let folder = folder.to_str().unwrap();
+    shown.push(run(&world, &["policy", "activate", folder, "--reason", &said("activated")]).await);
     words.push("activated");
 
     let events = world.events().await;
