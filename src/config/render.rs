@@ -1,7 +1,7 @@
 //! Problems as `tollgate check` shows them: place, message, the line itself with a caret. A line of
 //! servers.toml may hold a secret, so texts in it that the message does not name are blotted out.
 
-use crate::model::{Problem, Problems, Severity};
+use crate::model::{Problem, Problems, Severity, counted};
 use std::collections::BTreeMap;
 
 /// Renders all problems. `source` gives a file's text, by the name in the problem's place.
@@ -15,13 +15,9 @@ pub fn render(problems: &Problems, source: &dyn Fn(&str) -> Option<String>) -> S
     let count = |severity| problems.0.iter().filter(|p| p.severity == severity).count();
     let (errors, lints) = (count(Severity::Error), count(Severity::Lint));
     if errors + lints > 0 {
-        out.push_str(&format!("{}, {}\n", plural(errors, "error"), plural(lints, "lint")));
+        out.push_str(&format!("{}, {}\n", counted(errors as u64, "error"), counted(lints as u64, "lint")));
     }
     out
-}
-
-fn plural(count: usize, word: &str) -> String {
-    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }
 
 fn one(out: &mut String, problem: &Problem, text: Option<&str>) {

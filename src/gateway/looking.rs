@@ -60,6 +60,8 @@ pub(super) struct Measured {
     /// Bytes of what the agent gets.
     pub(super) size: usize,
     pub(super) tokens: u64,
+    /// What it would have taken, where it was cut at what was reserved for it.
+    pub(super) whole: Option<u64>,
     pub(super) digest: Option<Digest>,
     /// What it was labelled with as it came in.
     pub(super) entry: Entry,
@@ -99,7 +101,7 @@ pub(super) async fn look_through(
         return (answered, measured);
     }
     answered.unmint(&minted);
-    let measured = Measured { cut: measured.cut, ..answered.measure(measures) };
+    let measured = Measured { cut: measured.cut, whole: measured.whole, ..answered.measure(measures) };
     (answered, measured)
 }
 
@@ -171,7 +173,7 @@ impl Answered {
     fn look_through(&mut self, measures: &Measures) -> Measured {
         self.hold_to_skill();
         let Self { ending, in_force, target, constraints, reserved, rules, .. } = self;
-        let mut limited = Limited { cut: false, entry: Entry::default() };
+        let mut limited = Limited::uncut(Entry::default());
         if let Err(error) = &mut ending.reply {
             edits::strip_reserved_error(error);
             limited = measures.limit_error(rules, error, constraints, target, *reserved);
@@ -201,11 +203,11 @@ impl Answered {
             let place = (&*target, target.declared(), self.era);
             limited = measures.limit_result(rules, result, constraints, place, *reserved);
         }
-        let Limited { cut, entry } = limited;
+        let Limited { cut, whole, entry } = limited;
         let measured = match ending.reply.as_ref().is_ok_and(is_task) {
             // What it will be is not known yet.
             true => Measured { cut, entry, ..Measured::default() },
-            false => Measured { cut, entry, ..self.measure(measures) },
+            false => Measured { cut, whole, entry, ..self.measure(measures) },
         };
         // What Tollgate adds is neither charged nor learned from.
         if let (Ok(result), Some(changed)) = (&mut self.ending.reply, self.changed.take()) {

@@ -1,8 +1,9 @@
 //! Budgets and limits per minute as they stand: whether a call that policies let through has room. They are read, not counted.
 
 use super::{
-    answer::{self, Explanation, LimitView},
+    answer::{self, Explanation, LimitView, LoopView},
     decided::Ground,
+    render::unit,
 };
 use crate::{
     admission::{identical, window},
@@ -10,7 +11,7 @@ use crate::{
     decision::ApprovalRequirement,
     gateway::{admit::budget_approval, decided::Decided},
     model::{Decision, EventDecision, MicroUsd, PersonId, PolicyId},
-    policy::Violation,
+    policy::{LoopKind, LoopRule, LoopRules, Violation},
     store::BudgetUsage,
 };
 use jiff::Timestamp;
@@ -25,25 +26,22 @@ pub(super) fn add(
 ) {
     let verdict = &decided.verdict;
     told.limits = limits(ground.usage, decided);
+    let looping = loops(told, ground, decided);
     if verdict.decision > Decision::AllowWithConstraints {
         return;
     }
-    let repeats = decided.prepared.facts.call.repeats;
-    let max_repeats = verdict.limits.max_repeats.filter(|most| repeats >= u64::from(*most));
     // Strictest first, as admission looks at them: deny, a loop, throttle, ask.
     let first = |above: EventDecision| told.limits.iter().find(|limit| limit.full && limit.above == above);
     let (decision, policy_id, reason) = match (
         first(EventDecision::Deny),
-        max_repeats,
+        looping,
         first(EventDecision::Throttle),
         first(EventDecision::PendingApproval),
     ) {
         (Some(limit), _, _, _) | (None, None, Some(limit), _) | (None, None, None, Some(limit)) => {
             (limit.above, limit.policy_id.clone(), sentence(limit))
         }
-        (None, Some(most), _, _) => {
-            (EventDecision::Throttle, PolicyId::from("loop"), identical(repeats, most))
-        }
+        (None, Some(reason), _, _) => (EventDecision::Throttle, PolicyId::from("loop"), reason),
         (None, None, None, None) => return,
     };
     if decision == EventDecision::PendingApproval {
@@ -63,14 +61,67 @@ pub(super) fn add(
     (told.decision, told.policy_id, told.rule_id, told.reason) = (decision, policy_id, None, reason);
 }
 
+/// Adds the rules about loops, and says what the first one says that is full. Without a store only identical calls are known,
+/// as this process has seen them, or as the question states them.
+fn loops(told: &mut Explanation, ground: Ground<'_>, decided: &Decided) -> Option<String> {
+    let (limits, prepared) = (&decided.verdict.limits, &decided.prepared);
+    let LoopRules { errors, alternating, similar, fan_out } = limits.loops;
+    let repeats = u32::try_from(prepared.facts.call.repeats).unwrap_or(u32::MAX);
+    if let Some(seen) = ground.loops {
+        let mut full = None;
+        for one in seen {
+            let seen = match one.check.kind {
+                LoopKind::Identical => one.seen.max(repeats),
+                _ => one.seen,
+            };
+            let LoopRule { count, window_s } = one.check.rule;
+            let of = if one.check.of_workflow { "workflow" } else { "agent" };
+            let is_full = seen >= count;
+            told.loops.push(LoopView {
+                kind: one.check.kind.as_str(),
+                of,
+                window_s,
+                seen: Some(seen),
+                max: count,
+                full: is_full,
+            });
+            if is_full && full.is_none() {
+                full = Some(one.check.sentence(&prepared.facts.agent.id, &prepared.shown, seen));
+            }
+        }
+        return full;
+    }
+    let rule = |kind: LoopKind, of, rule: LoopRule, seen: Option<u32>| LoopView {
+        kind: kind.as_str(),
+        of,
+        window_s: rule.window_s,
+        seen,
+        max: rule.count,
+        full: seen.is_some_and(|seen| seen >= rule.count),
+    };
+    let same = limits.max_repeats.map(|count| LoopRule { count, window_s: 60 });
+    told.loops.extend(same.map(|same| rule(LoopKind::Identical, "agent", same, Some(repeats))));
+    let unseen = [
+        (LoopKind::Errors, "agent", errors),
+        (LoopKind::Alternating, "agent", alternating),
+        (LoopKind::Similar, "agent", similar),
+        (LoopKind::FanOut, "agent", fan_out),
+        (LoopKind::FanOut, "workflow", fan_out.filter(|_| prepared.workflow.is_some())),
+    ];
+    told.loops
+        .extend(unseen.into_iter().filter_map(|(kind, of, stated)| Some(rule(kind, of, stated?, None))));
+    limits.max_repeats.filter(|most| repeats >= *most).map(|most| identical(repeats, most))
+}
+
 fn sentence(limit: &LimitView) -> String {
     let LimitView { policy_id, key, window, .. } = limit;
     let used = |used: Option<String>, most: Option<String>, what: &str| {
-        Some(format!("{} of {} {what}", used?, most?))
+        let most = most?;
+        Some(format!("{} of {most} {}", used?, unit(&most, what)))
     };
     let parts: Vec<String> = [
-        used(limit.used_calls.map(|n| n.to_string()), limit.max_calls.map(|n| n.to_string()), "calls"),
-        used(limit.used_tokens.map(|n| n.to_string()), limit.max_tokens.map(|n| n.to_string()), "tokens"),
+        used(limit.used_calls.map(|n| n.to_string()), limit.max_calls.map(|n| n.to_string()), "call"),
+        used(limit.used_tokens.map(|n| n.to_string()), limit.max_tokens.map(|n| n.to_string()), "token"),
         used(limit.used_cost_usd.map(|n| n.to_string()), limit.max_cost_usd.map(|n| n.to_string()), "USD"),
     ]
     .into_iter()

@@ -41,6 +41,7 @@ impl Ledger {
             self.unprojected.gone.insert(id);
         }
         self.keys.clear();
+        self.kinds.forget();
         Ok(())
     }
 
