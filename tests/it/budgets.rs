@@ -199,7 +199,7 @@ async fn a_budget_may_ask_a_person() {
     // What stopped it is a step of its own: which budget, its limit, and what is used.
     let (_, asked) = world.api("carol", &format!("approvals/{id}"), None).await;
     let said = asked["requirements"][0]["reason"].as_str().unwrap();
-    assert!(said.contains("allows `bot` 1 calls") && said.contains("1 are used"), "{said}");
+    assert!(said.contains("allows `bot` 1 call ") && said.contains("1 is used"), "{said}");
     assert_eq!(
         (&asked["reason"], &asked["policy_id"]),
         (&json!(said), &asked["requirements"][0]["policy_id"])

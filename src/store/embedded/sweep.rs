@@ -167,6 +167,7 @@ mod tests {
                 digest: Digest::from("d"),
                 tokens: 0,
                 cost: MicroUsd::ZERO,
+                elastic: None,
                 approval: None,
                 grant: None,
                 unrecorded: Unrecorded::None,
