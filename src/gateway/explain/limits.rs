@@ -14,7 +14,6 @@ use crate::{
     policy::{LoopKind, LoopRule, LoopRules, Violation},
     store::BudgetUsage,
 };
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// Adds the limits that count the call, and what the first one that is full says of it.
@@ -25,7 +24,7 @@ pub(super) fn add(
     operator: Option<&PersonId>,
 ) {
     let verdict = &decided.verdict;
-    told.limits = limits(ground.usage, decided);
+    told.limits = limits(ground, decided);
     let looping = loops(told, ground, decided);
     if verdict.decision > Decision::AllowWithConstraints {
         return;
@@ -130,10 +129,21 @@ fn sentence(limit: &LimitView) -> String {
     format!("`{policy_id}` has no room for the call: `{key}` has used {} ({window})", parts.join(", "))
 }
 
-fn limits(usage: Option<(Timestamp, &[BudgetUsage])>, decided: &Decided) -> Vec<LimitView> {
+/// What a strict budget needs room for, and what others do, in tokens and money: as admission asks for it.
+fn needs(ground: Ground<'_>, decided: &Decided) -> [(u64, MicroUsd); 2] {
+    let prepared = &decided.prepared;
+    let policies = &ground.in_force.policies;
+    let agent = policies.authority.agents.get(&prepared.facts.agent.id);
+    let model = agent.and_then(|agent| agent.model.as_deref());
+    let (arguments, most) = (prepared.estimate.argument_tokens, prepared.most_result_tokens);
+    let elastic = policies.prices.elastic(model, arguments, most, prepared.tool_price);
+    let cost = &prepared.facts.cost;
+    [(elastic.least_tokens, elastic.least_cost), (cost.tokens, cost.estimate)]
+}
+
+fn limits(ground: Ground<'_>, decided: &Decided) -> Vec<LimitView> {
     let verdict = &decided.verdict;
     let prepared = &decided.prepared;
-    let (tokens, cost) = (prepared.facts.cost.tokens, prepared.facts.cost.estimate);
     let agent = prepared.facts.agent.id.as_str();
     let rates = verdict.limits.rates.iter().map(|rate| LimitView {
         policy_id: rate.policy_id.clone(),
@@ -173,10 +183,14 @@ fn limits(usage: Option<(Timestamp, &[BudgetUsage])>, decided: &Decided) -> Vec<
         full: false,
     });
     let mut all: Vec<LimitView> = rates.chain(budgets).collect();
-    let Some((now, usage)) = usage else { return all };
-    let minutes = verdict.limits.rates.iter().map(|_| (BudgetWindow::Minute, None));
-    let windows = verdict.limits.budgets.iter().map(|budget| (budget.window, budget.zone.as_ref()));
-    for (limit, window) in all.iter_mut().zip(minutes.chain(windows)) {
+    let Some((now, usage)) = ground.usage else { return all };
+    let [least, whole] = needs(ground, decided);
+    let minutes = verdict.limits.rates.iter().map(|_| ((BudgetWindow::Minute, None), whole));
+    let windows = verdict.limits.budgets.iter().map(|budget| {
+        let need = if budget.strict { least } else { whole };
+        ((budget.window, budget.zone.as_ref()), need)
+    });
+    for (limit, (window, (tokens, cost))) in all.iter_mut().zip(minutes.chain(windows)) {
         let standing = BudgetUsage::of(usage, (&limit.policy_id, &limit.key), window, now);
         let (calls, used_tokens, used_cost) =
             standing.map_or((0, 0, MicroUsd::ZERO), |at| (at.calls, at.tokens, at.cost_usd));
