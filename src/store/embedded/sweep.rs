@@ -188,6 +188,7 @@ mod tests {
                 limits,
                 repeats: None,
                 need: Usage { calls: 1, tokens: 0, cost: 0 },
+                stretch: None,
                 approval: None,
                 grant: None,
             };
