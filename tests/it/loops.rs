@@ -156,7 +156,7 @@ async fn an_explanation_knows_loops() {
     let client = world.modern("ada");
     let explain = async |arguments: Value| {
         let body = json!({"agent": "ada", "tool": "up__echo", "arguments": arguments});
-        let (status, told) = world.api("dan", "explain", Some(body)).await;
+        let (status, told) = world.api("bob", "explain", Some(body)).await;
         assert_eq!(status, 200, "{told}");
         told
     };
@@ -201,7 +201,7 @@ async fn an_explanation_knows_loops() {
     }
     world.until_settled(9).await;
     let body = json!({"agent": "ada", "tool": "up__read", "arguments": {"path": "/other"}});
-    let (_, told) = world.api("dan", "explain", Some(body)).await;
+    let (_, told) = world.api("bob", "explain", Some(body)).await;
     assert_eq!(
         (&told["decision"], of(&told, "errors", "agent")),
         (&json!("throttle"), (4, 4, true)),

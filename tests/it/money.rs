@@ -401,7 +401,7 @@ async fn a_reset_of_an_unknown_key_names_the_known_ones() {
 async fn until_before_since_is_an_error() {
     let world = World::of(&budget("scope: agent, window: day, max_calls: 1")).await;
     for path in ["report/spend?since=2026-11-20&until=2026-11-19", "events?since=1h&until=2h"] {
-        let (status, told) = world.api("dan", path, None).await;
+        let (status, told) = world.api("bob", path, None).await;
         assert_eq!(status, 400, "{path}: {told}");
         assert!(told.to_string().contains("is before `since`"), "{path}: {told}");
     }

@@ -1022,13 +1022,13 @@ async fn a_budget_that_is_edited_counts_on() {
     let mut store = open(dir.path());
     let now = start();
     let of = |window, of_zone: Option<&str>| BudgetLimit { zone: of_zone.map(zone), ..calls("b", window, 5) };
-    let mut tried = 0;
+    let tried = std::cell::Cell::new(0);
     // How many calls it lets through.
-    let mut through = async |store: &EmbeddedStore, limit: &BudgetLimit, most: usize| {
+    let through = async |store: &EmbeddedStore, limit: &BudgetLimit, most: usize| {
         let mut through = 0;
         for _ in 0..most {
-            tried += 1;
-            let call = AdmitRequest { budgets: vec![limit.clone()], ..request("a", later(now, tried)) };
+            tried.set(tried.get() + 1);
+            let call = AdmitRequest { budgets: vec![limit.clone()], ..request("a", later(now, tried.get())) };
             through += usize::from(store.admit(call).await.unwrap() == Admission::Granted);
         }
         through
@@ -1065,7 +1065,7 @@ async fn a_budget_that_is_edited_counts_on() {
     assert_eq!((told.len(), told[0].before.calls, told[0].after.calls), (1, 5, 0), "{told:?}");
     store.close().await;
     store = open(dir.path());
-    tried = 1_000;
+    tried.set(1_000);
     assert_eq!(through(&store, &utc, 1).await, 1);
     assert_eq!(through(&store, &berlin, 9).await, 4);
     assert_eq!(store.verify().await.unwrap().bad, None);
