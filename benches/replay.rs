@@ -210,6 +210,7 @@ async fn call(store: &EmbeddedStore, set: &PolicySet, tools: &[(ToolFacts, Arc<R
         digest: Digest::from(format!("{n:064x}")),
         tokens: 120,
         cost: facts.cost.estimate,
+        elastic: None,
         approval: None,
         grant: None,
         subject: None,

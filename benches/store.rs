@@ -80,6 +80,7 @@ fn request(clock: &System) -> AdmitRequest {
         digest: Digest::from(format!("{n:064x}")),
         tokens: 200,
         cost: MicroUsd(1_250),
+        elastic: None,
         approval: None,
         grant: None,
         subject: None,

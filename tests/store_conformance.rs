@@ -505,7 +505,7 @@ mod checks {
         assert_eq!(refused.len(), 6);
         assert_eq!(refused[0].draft.policy_id.as_deref(), Some("narrow"));
         assert_eq!(refused[0].draft.rule_id, None);
-        assert!(refused[0].draft.reason.as_deref().unwrap().contains("1 calls in 60 s, and 1 are used"));
+        assert!(refused[0].draft.reason.as_deref().unwrap().contains("1 call in 60 s, and 1 is used"));
     }
 
     /// I12: it is refused all the same, reserves nothing, and neither its start nor its decision is written.

@@ -117,14 +117,38 @@ impl<'q> Looked<'q, '_> {
             .iter()
             .filter(move |check| !(check.limit.above == Above::Ask && excused(check.limit.id)))
             .filter_map(|check| {
-                let unit = check.limit.caps.passed(check.standing.usage, self.request.need)?;
+                let unit = check.limit.caps.passed(check.standing.usage, self.need_of(check))?;
                 Some((check, unit))
             })
     }
 
+    /// Of a result that is cut at its reservation, a strict budget needs room for the least.
+    fn need_of(&self, check: &Check<'_>) -> Usage {
+        let least = self.request.stretch.filter(|_| check.limit.strict).map(|stretch| stretch.least);
+        least.unwrap_or(self.request.need)
+    }
+
+    /// What is reserved: what the call may take, or where its result is cut at that, as much as the limits have room for. Those
+    /// that a person has let it through do not count.
+    fn reserved(&self) -> Usage {
+        let Some(stretch) = self.request.stretch else { return self.request.need };
+        let left = |check: &Check<'_>| {
+            let (caps, used) = (check.limit.caps, check.standing.usage);
+            let left = |cap: Option<i64>, used: i64| cap.map(|cap| cap.saturating_sub(used));
+            (left(caps.tokens, used.tokens), left(caps.cost, used.cost))
+        };
+        let full: Vec<&PolicyId> = self
+            .checks
+            .iter()
+            .filter(|check| check.limit.caps.passed(check.standing.usage, self.need_of(check)).is_some())
+            .map(|check| check.limit.id)
+            .collect();
+        stretch.within(self.checks.iter().filter(|check| !full.contains(&check.limit.id)).map(left))
+    }
+
     fn alerts_of_refusal(&self) -> Vec<Effect> {
-        let need = self.request.need;
         let alerts = self.checks.iter().flat_map(|check| {
+            let need = self.need_of(check);
             let caps = &check.limit.caps;
             let stops = caps.passed(check.standing.usage, need);
             let fits_alone = caps.passed(Usage::default(), need).is_none();
@@ -141,12 +165,13 @@ impl<'q> Looked<'q, '_> {
     }
 
     fn over(&self, check: &Check<'_>, unit: Unit) -> LimitRefusal {
-        let (limit, request) = (check.limit, self.request);
+        let (limit, request, need) = (check.limit, self.request, self.need_of(check));
         LimitRefusal {
             policy_id: limit.id.clone(),
             decision: limit.above.decision(),
-            reason: check.sentence(unit, request.need),
-            retry_after_ms: limit.frees_at(self.state, request).map(|at| wait(request.now, at)),
+            reason: check.sentence(unit, need),
+            retry_after_ms: limit.frees_at(self.state, request.now, need).map(|at| wait(request.now, at)),
+            never: limit.never_frees(need),
             looping: None,
         }
     }
@@ -159,6 +184,7 @@ impl<'q> Looked<'q, '_> {
             decision: EventDecision::Throttle,
             reason,
             retry_after_ms: room.map(|at| wait(now, at)),
+            never: None,
             looping: Some((kind, window_s)),
         };
         if let Some((limit, seen)) = self.repeats.filter(|(limit, seen)| *seen >= limit.max) {
@@ -173,13 +199,19 @@ impl<'q> Looked<'q, '_> {
 
     /// What is written where everything has room.
     fn effects(&self) -> Vec<Effect> {
-        let request = self.request;
+        let (request, reserved) = (self.request, self.reserved());
+        // What is set aside beyond the estimate is given back as a rule: it is nothing to alert about.
+        let probable = Usage {
+            calls: 1,
+            tokens: request.need.tokens.min(reserved.tokens),
+            cost: request.need.cost.min(reserved.cost),
+        };
         let mut grant = Grant {
             seq: request.seq,
             owner: request.owner,
             at: request.now,
-            tokens: request.need.tokens,
-            cost: request.need.cost,
+            tokens: reserved.tokens,
+            cost: reserved.cost,
             repeat: request.repeats.map(|limit| limit.key),
             loops: request.loops.iter().map(LoopCheck::mark).collect(),
             ..Grant::default()
@@ -203,7 +235,7 @@ impl<'q> Looked<'q, '_> {
         effects.extend(
             self.checks
                 .iter()
-                .flat_map(|check| check.alerts(request.need, request.now, None))
+                .flat_map(|check| check.alerts(probable, request.now, None))
                 .map(Effect::Alerted),
         );
         effects

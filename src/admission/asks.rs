@@ -55,6 +55,7 @@ impl AskLimits {
             decision: EventDecision::Throttle,
             reason,
             retry_after_ms: Some(retry_after_ms),
+            never: None,
             looping: None,
         };
         if history.pending(now)? >= self.pending {

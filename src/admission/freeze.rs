@@ -62,6 +62,7 @@ impl FreezeKind {
             decision: EventDecision::Deny,
             reason: self.sentence().to_owned(),
             retry_after_ms: None,
+            never: None,
             looping: None,
         }
     }

@@ -54,6 +54,8 @@ pub struct Limit<'r> {
     pub(super) slot: Slot,
     pub(super) alert_at: &'r [u8],
     pub(super) budget: bool,
+    /// Results are cut at what was reserved.
+    pub(super) strict: bool,
 }
 
 impl<'r> Limit<'r> {
@@ -72,6 +74,7 @@ impl<'r> Limit<'r> {
             slot: Slot::Rolling(counter),
             alert_at: &[],
             budget: false,
+            strict: false,
         }
     }
 
@@ -98,6 +101,7 @@ impl<'r> Limit<'r> {
             },
             alert_at: &budget.alert_at,
             budget: true,
+            strict: budget.strict,
         }
     }
 
@@ -110,6 +114,14 @@ impl<'r> Limit<'r> {
     /// The key that it is counted under.
     pub fn key(&self) -> &str {
         self.key
+    }
+
+    /// The calendar window that it counts in; none for one that rolls.
+    pub fn calendar_window(&self) -> Option<Window> {
+        match self.slot {
+            Slot::Window(window) => Some(window),
+            Slot::Rolling(_) => None,
+        }
     }
 
     /// The calendar window that it is judged by. A rolling counter keeps only its alert among them.

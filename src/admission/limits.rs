@@ -3,23 +3,43 @@
 use super::{
     effect::{Alert, Effect},
     limit::{Above, Limit, Slot},
+    refusal::NeverFrees,
     rolling::MINUTE,
-    state::{Request, State, WindowUsage},
+    state::{State, WindowUsage},
     usage::{Unit, Usage},
     window,
 };
-use crate::{cost::BudgetWindow, model::MicroUsd};
+use crate::{
+    cost::BudgetWindow,
+    model::{MicroUsd, counted},
+};
 
 impl Limit<'_> {
     /// When a request that this limit throttles is worth making again, if nothing else happens.
-    pub(super) fn frees_at(&self, state: &State, request: &Request<'_>) -> Option<i64> {
-        let fits_alone = self.caps.passed(Usage::default(), request.need).is_none();
+    pub(super) fn frees_at(&self, state: &State, now: i64, need: Usage) -> Option<i64> {
+        let fits_alone = self.caps.passed(Usage::default(), need).is_none();
         match (self.above, self.slot) {
             (Above::Throttle, _) if !fits_alone => None,
-            (Above::Throttle, Slot::Rolling(counter)) => state.room_at(counter, &self.caps, request.need),
-            (Above::Throttle, Slot::Window(_)) => window::end_of(self.window, self.zone, request.now),
+            (Above::Throttle, Slot::Rolling(counter)) => state.room_at(counter, &self.caps, need),
+            (Above::Throttle, Slot::Window(_)) => window::end_of(self.window, self.zone, now),
             (Above::Deny | Above::Ask, _) => None,
         }
+    }
+
+    /// Why a call that this limit throttles has no room later either; none where it has, or where it is not throttled.
+    pub(super) fn never_frees(&self, need: Usage) -> Option<NeverFrees> {
+        if self.above != Above::Throttle {
+            return None;
+        }
+        let unit = self.caps.passed(Usage::default(), need);
+        let cap = match unit {
+            Some(Unit::Calls) => self.caps.calls,
+            Some(Unit::Tokens) => self.caps.tokens,
+            Some(Unit::Cost) => self.caps.cost,
+            None if self.window == BudgetWindow::Ever => return Some(NeverFrees::Ever),
+            None => return None,
+        };
+        Some(if cap == Some(0) { NeverFrees::Closed } else { NeverFrees::TooLarge })
     }
 }
 
@@ -44,14 +64,14 @@ impl Check<'_> {
         let cap = |cap: Option<i64>| cap.unwrap_or_default();
         match unit {
             Unit::Calls => format!(
-                "{what} `{id}` allows `{key}` {} calls {span}, and {} are used",
-                cap(limit.caps.calls),
-                used.calls
+                "{what} `{id}` allows `{key}` {} {span}, and {} used",
+                many(cap(limit.caps.calls), "call"),
+                are(used.calls)
             ),
             Unit::Tokens => format!(
-                "{what} `{id}` allows `{key}` {} tokens {span}, {} are used, and this call may take {}",
-                cap(limit.caps.tokens),
-                used.tokens,
+                "{what} `{id}` allows `{key}` {} {span}, {} used, and this call may take {}",
+                many(cap(limit.caps.tokens), "token"),
+                are(used.tokens),
                 need.tokens
             ),
             Unit::Cost => format!(
@@ -104,8 +124,8 @@ impl Check<'_> {
     fn counted(&self, unit: Unit, after: Usage) -> String {
         let caps = &self.limit.caps;
         match unit {
-            Unit::Calls => format!("{} of {} calls", after.calls, caps.calls.unwrap_or_default()),
-            Unit::Tokens => format!("{} of {} tokens", after.tokens, caps.tokens.unwrap_or_default()),
+            Unit::Calls => format!("{} of {}", after.calls, many(caps.calls.unwrap_or_default(), "call")),
+            Unit::Tokens => format!("{} of {}", after.tokens, many(caps.tokens.unwrap_or_default(), "token")),
             Unit::Cost => {
                 format!("{} of {} USD", MicroUsd(after.cost), MicroUsd(caps.cost.unwrap_or_default()))
             }
@@ -119,6 +139,14 @@ pub fn overshot(state: &State, limits: &[Limit<'_>], now: i64) -> Vec<Effect> {
         .iter()
         .flat_map(|limit| Check { limit, standing: state.of(limit) }.alerts(Usage::default(), now, None));
     alerts.map(Effect::Alerted).collect()
+}
+
+fn many(count: i64, word: &str) -> String {
+    counted(count.unsigned_abs(), word)
+}
+
+fn are(count: i64) -> String {
+    format!("{count} {}", if count == 1 { "is" } else { "are" })
 }
 
 fn span(window: BudgetWindow) -> &'static str {

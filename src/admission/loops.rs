@@ -37,21 +37,23 @@ pub struct LoopCheck {
     pub rule: LoopRule,
     mark: LoopMark,
     /// It is the workflow's and not the agent's.
-    pub(super) of_workflow: bool,
+    pub of_workflow: bool,
 }
 
 /// A rule with what it stands at.
-#[derive(Clone, Debug)]
-pub(super) struct LoopSeen {
-    pub(super) check: LoopCheck,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoopSeen {
+    /// The rule.
+    pub check: LoopCheck,
     /// In the unit of the rule.
-    pub(super) seen: u32,
-    /// When one more is let through, if nothing else happens.
-    pub(super) room_at: Option<i64>,
+    pub seen: u32,
+    /// When one more is let through, if nothing else happens, in microseconds.
+    pub room_at: Option<i64>,
 }
 
 impl LoopSeen {
-    pub(super) fn is_full(&self) -> bool {
+    /// Whether one more is a loop.
+    pub fn is_full(&self) -> bool {
         self.seen >= self.check.rule.count
     }
 }
@@ -94,6 +96,17 @@ impl LoopWatch {
 }
 
 impl LoopCheck {
+    /// That of identical calls, which has the last 60 s.
+    pub(super) fn identical(key: i64, max: u32) -> Self {
+        let rule = LoopRule { count: max, window_s: 60 };
+        Self {
+            kind: LoopKind::Identical,
+            rule,
+            mark: LoopMark::Counted { key, window_s: 60 },
+            of_workflow: false,
+        }
+    }
+
     /// What is written where the call is granted.
     pub(super) fn mark(&self) -> LoopMark {
         self.mark

@@ -37,11 +37,11 @@ pub use grant::{
 };
 pub use limit::{ALERTS, Limit};
 pub use limits::overshot;
-pub use loops::{LoopCheck, LoopWatch, identical};
-pub use refusal::LimitRefusal;
+pub use loops::{LoopCheck, LoopSeen, LoopWatch, identical};
+pub use refusal::{LimitRefusal, NeverFrees};
 pub use repeats::repeat_key;
 pub use rolling::{Cursor, MINUTE, Moved};
 pub use settle::{End, settle};
 pub use shape::shape;
-pub use state::{Alerted, RepeatLimit, Request, Standing, State, WindowUsage};
+pub use state::{Alerted, RepeatLimit, Request, Standing, State, Stretch, WindowUsage};
 pub use usage::{Usage, amount, money};

@@ -16,6 +16,39 @@ pub struct LimitRefusal {
     pub reason: String,
     /// When it is worth trying again, where that can be said.
     pub retry_after_ms: Option<u64>,
+    /// Why waiting does not help, where it does not.
+    pub never: Option<NeverFrees>,
     /// What kind of loop it is, and the window in seconds, where it is one.
     pub looping: Option<(LoopKind, u32)>,
+}
+
+/// Why a limit that throttles has no room for a call later either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeverFrees {
+    /// Its cap is zero: no call fits.
+    Closed,
+    /// The call alone is more than the cap.
+    TooLarge,
+    /// It counts for ever.
+    Ever,
+}
+
+impl NeverFrees {
+    /// What would help, said to the agent.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Closed => {
+                "Waiting does not help: its cap is 0, so that it lets no call through. Go on without this call, or have an \
+                 admin raise the cap."
+            }
+            Self::TooLarge => {
+                "Waiting does not help: this call alone is more than the cap. Ask for less in one call, or have an admin \
+                 raise the cap."
+            }
+            Self::Ever => {
+                "Waiting does not help: this budget counts for ever. Go on without this call, or have an admin raise the cap \
+                 or set the budget back."
+            }
+        }
+    }
 }

@@ -77,10 +77,51 @@ pub struct Request<'r> {
     pub tool: &'r str,
     /// What the call may take.
     pub need: Usage,
+    /// What of it strict budgets may reserve in place of that; none: no strict budget counts it.
+    pub stretch: Option<Stretch>,
     /// The approval that it uses.
     pub approval: Option<Named<'r>>,
     /// The standing grant that it uses.
     pub grant: Option<NamedGrant<'r>>,
+}
+
+/// How much may be reserved of a call whose result is cut at that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The least: a strict budget without room for it has none for the call.
+    pub least: Usage,
+    /// The most, in tokens.
+    pub most_tokens: i64,
+    /// What a million tokens beyond the least cost, in millionths of a USD.
+    pub per_mtok: i64,
+}
+
+impl Stretch {
+    /// So many tokens, at least the least, with what they cost.
+    fn of(&self, tokens: i64) -> Usage {
+        let more = tokens.saturating_sub(self.least.tokens).max(0);
+        let cost = (i128::from(more) * i128::from(self.per_mtok.max(0)) + 999_999) / 1_000_000;
+        let cost = i64::try_from(cost).unwrap_or(i64::MAX);
+        Usage {
+            tokens: self.least.tokens.saturating_add(more),
+            cost: self.least.cost.saturating_add(cost),
+            ..self.least
+        }
+    }
+
+    /// What is reserved where so much is left of some limits.
+    pub(super) fn within(&self, left: impl Iterator<Item = (Option<i64>, Option<i64>)>) -> Usage {
+        let mut tokens = self.most_tokens;
+        for (left_tokens, left_cost) in left {
+            tokens = tokens.min(left_tokens.unwrap_or(i64::MAX));
+            if let Some(cost) = left_cost.filter(|_| self.per_mtok > 0) {
+                let more = i128::from(cost.saturating_sub(self.least.cost).max(0)) * 1_000_000;
+                let more = i64::try_from(more / i128::from(self.per_mtok)).unwrap_or(i64::MAX);
+                tokens = tokens.min(self.least.tokens.saturating_add(more));
+            }
+        }
+        self.of(tokens)
+    }
 }
 
 /// More identical calls in 60 s than this are a loop.
@@ -265,6 +306,23 @@ impl State {
     /// Where a rule about loops stands.
     pub(super) fn looped(&self, check: LoopCheck, now: i64) -> LoopSeen {
         self.loops.seen(check, now)
+    }
+
+    /// Where the rules about loops stand at `now` that a call is held against: identical calls before all others.
+    pub fn loops_at(
+        &mut self,
+        identical: Option<RepeatLimit>,
+        checks: &[LoopCheck],
+        now: i64,
+    ) -> Vec<LoopSeen> {
+        self.repeats.advance(now);
+        self.loops.advance(checks, now);
+        let identical = identical.map(|RepeatLimit { key, max }| LoopSeen {
+            check: LoopCheck::identical(key, max),
+            seen: self.repeats.count(key),
+            room_at: self.repeats.room_at(key, max.saturating_sub(1)),
+        });
+        identical.into_iter().chain(checks.iter().map(|check| self.loops.seen(*check, now))).collect()
     }
 
     /// That a call is asked about, which counts as a repeat of it.

@@ -42,6 +42,7 @@ fn request<'r>(seq: i64, now: i64, tokens: u64, limits: &[Limit<'r>]) -> Request
         loops: Vec::new(),
         tool: "t",
         need: Usage { calls: 1, tokens: amount(tokens), cost: 0 },
+        stretch: None,
         approval: None,
         grant: None,
     }

@@ -3,7 +3,7 @@
 
 use crate::{
     config::Config,
-    model::Glob,
+    model::{Glob, counted},
     policy::{Mode, Policy, PolicyBody, PolicySet, Role, RuleOutcome},
     replay::Scorecard,
 };
@@ -108,7 +108,7 @@ fn seen(Looked { config, policies, card, .. }: Looked<'_>) -> Vec<Control> {
         control(
             1,
             "calls go through the gateway and are recorded",
-            (count > 0, format!("{count} calls in the time of the report")),
+            (count > 0, format!("{} in the time of the report", counted(count, "call"))),
             "connect a client: `tollgate client-config CLIENT --agent NAME`",
         ),
         control(

@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     front::admin::{view, with_frozen},
     gateway::{taken_as, tell_webhook},
-    model::{ApprovalId, ApprovalStatus, Event, EventDecision, EventType},
+    model::{ApprovalId, ApprovalStatus, Event, EventDecision, EventType, counted},
     policy::{Approver, ChannelKind, PolicySet},
     redaction::display_text,
     store::{ApprovalContext, ApprovalFilter, ApprovalRecord, EventQuery, GrantAnswer, Requirement, Store},
@@ -427,7 +427,7 @@ fn show_grants(
         let longest = humantime::format_duration(limits.max_duration);
         screen.field(
             "may be granted",
-            &format!("for at most {longest}, for at most {} calls", limits.max_uses),
+            &format!("for at most {longest}, for at most {}", counted(limits.max_uses, "call")),
         )?;
     }
     let Some(GrantProposal { approver, times, grant }) = proposed else { return Ok(()) };

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::{Clock as _, System},
     front::admin::{approval_use, named_approvals, trace_report},
-    model::{ApprovalId, CallId, Event, TraceId},
+    model::{ApprovalId, CallId, Event, Moment, TraceId, counted, in_order},
     store::{ChainReport, EventQuery, KnownDamage, Store},
 };
 use jiff::Timestamp;
@@ -74,9 +74,13 @@ pub(super) fn verify_file(args: &VerifyArgs) -> Result<(), CliError> {
         return Ok(());
     }
     let said = if args.part {
-        format!("every record is as it was written: {} records, {} gaps", report.records, report.gaps)
+        format!(
+            "every record is as it was written: {}, {}",
+            counted(report.records, "record"),
+            counted(report.gaps, "gap")
+        )
     } else {
-        format!("the export is whole: {} records", report.records)
+        format!("the export is whole: {}", counted(report.records, "record"))
     };
     screen.line(&format!("{said}, head {}", report.head))
 }
@@ -147,7 +151,11 @@ fn show_verified(
         1 => "; 1 checkpoint holds".to_owned(),
         more => format!("; {more} checkpoints hold"),
     };
-    screen.line(&format!("the chain is whole: {} records, head {}{also}", report.records, report.head))
+    screen.line(&format!(
+        "the chain is whole: {}, head {}{also}",
+        counted(report.records, "record"),
+        report.head
+    ))
 }
 
 async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) -> Result<(), CliError> {
@@ -155,7 +163,7 @@ async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) 
     match command {
         AuditCommand::Query { filter, limit, before, json } => {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let query = EventQuery { until_seq: before.map(|seq| seq - 1), ..query(*filter, now) };
+            let query = EventQuery { until_seq: before.map(|seq| seq - 1), ..query(*filter, now)? };
             list(&store, &mut screen, query, limit, json.json).await
         }
         AuditCommand::Show { trace, as_test, json } => {
@@ -167,10 +175,10 @@ async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) 
         | AuditCommand::Note(_)
         | AuditCommand::Prove(_) => Ok(()),
         AuditCommand::Export { filter, limit, format } => {
-            export(&store, query(*filter, now), limit, format).await
+            export(&store, query(*filter, now)?, limit, format).await
         }
         AuditCommand::Tail { filter, limit, json } => {
-            let query = query(*filter, now);
+            let query = query(*filter, now)?;
             let after = head(&store).await?;
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             for event in newest(&store, &query, limit).await?.iter().filter(|event| event.seq <= after) {
@@ -186,8 +194,11 @@ async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) 
     }
 }
 
-fn query(filter: EventFilter, now: Timestamp) -> EventQuery {
-    EventQuery {
+fn query(filter: EventFilter, now: Timestamp) -> Result<EventQuery, CliError> {
+    let at = |moment: Option<Moment>| moment.map(|moment| moment.at(now));
+    let (since, until) = (at(filter.since), at(filter.until));
+    in_order(since, until).map_err(CliError::Told)?;
+    Ok(EventQuery {
         event_type: filter.event_type,
         trace_id: filter.trace,
         workflow_id: filter.workflow,
@@ -199,10 +210,10 @@ fn query(filter: EventFilter, now: Timestamp) -> EventQuery {
         approval_id: filter.approval.map(Into::into),
         grant_id: filter.grant.map(Into::into),
         decision: filter.decision,
-        since: filter.since.map(|moment| moment.at(now)),
-        until: filter.until.map(|moment| moment.at(now)),
+        since,
+        until,
         ..EventQuery::default()
-    }
+    })
 }
 
 /// The newest so many, in chain order.

@@ -11,6 +11,7 @@ use crate::{
         budgets::{ResetError, reset_form, reset_of, rows},
         view,
     },
+    model::counted,
     redaction::display_text,
     store::{Counted, Store},
 };
@@ -56,13 +57,16 @@ async fn on_store(setup: &Setup, store: &Arc<dyn Store>, command: BudgetCommand)
         }
         BudgetCommand::Reset { id, key, reason, json } => {
             let person = setup.person()?.clone();
-            let wanted = reset_of(policies, (&id, key.clone()), (person, "cli"), &reason, now);
+            let usage = store.budget_usage(now).await?;
+            let wanted = reset_of(policies, &usage, (&id, key.clone()), (person, "cli"), &reason, now);
             let wanted = wanted.map_err(|error| match error {
                 ResetError::Unknown { .. } => {
                     let hint = "`tollgate budget status` lists them".to_owned();
                     CliError::Told(format!("{error}; {hint}"))
                 }
-                ResetError::NoReason | ResetError::LongReason => CliError::Told(error.to_string()),
+                ResetError::UnknownKey { .. } | ResetError::NoReason | ResetError::LongReason => {
+                    CliError::Told(error.to_string())
+                }
             })?;
             let counters = store.reset_budget(wanted).await?;
             if json.json {
@@ -86,9 +90,9 @@ async fn on_store(setup: &Setup, store: &Arc<dyn Store>, command: BudgetCommand)
     }
 }
 
-fn amounts(counted: &Counted) -> String {
-    let Counted { calls, tokens, cost_usd } = counted;
-    format!("{calls} calls, {tokens} tokens, {cost_usd} USD")
+fn amounts(amounts: &Counted) -> String {
+    let Counted { calls, tokens, cost_usd } = amounts;
+    format!("{}, {}, {cost_usd} USD", counted(*calls, "call"), counted(*tokens, "token"))
 }
 
 /// One row of the table.
@@ -107,7 +111,11 @@ fn told(budget: &Value) -> Vec<String> {
         .into_iter()
         .filter_map(|(unit, name)| Some((number("reserved", unit)?, name)))
         .filter(|(held, _)| held.as_f64() != Some(0.0))
-        .map(|(held, name)| format!("{held} {name}"))
+        .map(|(held, name)| match (held.as_u64(), name) {
+            (Some(1), "calls") => "1 call".to_owned(),
+            (Some(1), "tokens") => "1 token".to_owned(),
+            (_, name) => format!("{held} {name}"),
+        })
         .collect();
     let window = match budget.get("zone").and_then(Value::as_str) {
         Some(zone) => format!("{} ({zone})", word("window")),
@@ -149,7 +157,7 @@ mod tests {
             "3 of 10",
             "120",
             "0.25 of 2.5",
-            "1 calls, 0.5 USD",
+            "1 call, 0.5 USD",
             "2026-11-30T23:00:00Z",
             "deny",
         ];

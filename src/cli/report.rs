@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     clock::{Clock as _, System},
+    model::counted,
     replay::Advice,
     store::Store,
 };
@@ -42,7 +43,12 @@ async fn advice(store: &dyn Store, system: &System, args: AdviceArgs) -> Result<
 }
 
 fn show(screen: &mut Screen, advice: &Advice) -> Result<(), CliError> {
-    screen.line(&format!("{} calls from {} to {}", advice.calls, time(advice.since), time(advice.until)))?;
+    screen.line(&format!(
+        "{} from {} to {}",
+        counted(advice.calls, "call"),
+        time(advice.since),
+        time(advice.until)
+    ))?;
     for step in &advice.steps {
         let mark = if step.done { "done" } else { "to do" };
         screen.line(&format!(

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     clock::{Clock as _, System},
     gateway::{CatalogCost, catalog_costs},
+    model::{counted, in_order},
     policy::{Agent, is_bundle_file},
     replay::{EstimateError, Named, SearchSavings, SpendReport},
     store::Store,
@@ -32,6 +33,7 @@ pub(super) async fn spend(
 ) -> Result<(), CliError> {
     let now = system.now();
     let span = (args.since.at(now), args.until.map_or(now, |until| until.at(now)));
+    in_order(Some(span.0), Some(span.1)).map_err(CliError::Told)?;
     let bar = progress("records");
     let report = wiring::spend(store, span, &mut |seen| bar.set_position(seen)).await;
     bar.finish_and_clear();
@@ -45,7 +47,7 @@ pub(super) async fn spend(
         }
     };
     let written = match &args.propose {
-        Some(folder) => propose(setup?, folder, &report)?,
+        Some(folder) => propose(setup?, (folder, args.force), &report)?,
         None => None,
     };
     let mut screen = Screen::new();
@@ -90,9 +92,9 @@ fn show(
 ) -> Result<(), CliError> {
     let total = &report.total;
     screen.line(&format!(
-        "{} USD in {} calls ({} failed) from {} to {}; estimated were {} USD",
+        "{} USD in {} ({} failed) from {} to {}; estimated were {} USD",
         total.cost_usd,
-        total.calls,
+        counted(total.calls, "call"),
         total.failed,
         time(report.since),
         time(report.until),
@@ -194,8 +196,11 @@ fn searches(screen: &mut Screen, savings: &SearchSavings) -> Result<(), CliError
         return Ok(());
     }
     screen.line(&format!(
-        "\nsearching for tools in {} finished tasks: {} tokens saved; cheaper than the whole list in {}, dearer in {}",
-        savings.tasks, savings.saved_tokens, savings.cheaper, savings.dearer
+        "\nsearching for tools in {}: {} tokens saved; cheaper than the whole list in {}, dearer in {}",
+        counted(savings.tasks, "finished task"),
+        savings.saved_tokens,
+        savings.cheaper,
+        savings.dearer
     ))?;
     let rows: Vec<Vec<String>> = savings
         .newest
@@ -248,8 +253,12 @@ pub(super) fn workflows(
 }
 
 /// Writes the proposal into a folder: beside the files of a bundle that is there, else with all files of the bundle. What is
-/// there is never changed.
-fn propose(setup: Setup, folder: &Path, report: &SpendReport) -> Result<Option<PathBuf>, CliError> {
+/// there is never changed, but for an earlier proposal with `force`.
+fn propose(
+    setup: Setup,
+    (folder, force): (&Path, bool),
+    report: &SpendReport,
+) -> Result<Option<PathBuf>, CliError> {
     let Some(file) = &report.proposal else {
         note("there is nothing to propose: no workflow has cost anything");
         return Ok(None);
@@ -259,6 +268,13 @@ fn propose(setup: Setup, folder: &Path, report: &SpendReport) -> Result<Option<P
         source,
     };
     let target = folder.join(file.name);
+    // Not before all else is written: what is there may be somebody's work.
+    if target.try_exists().map_err(|error| failed(&target, error))? && !force {
+        return Err(CliError::Told(format!(
+            "`{}` is there already, and was not changed: --force replaces it, or name another folder",
+            target.display()
+        )));
+    }
     if !folder.join("bundle.yaml").exists() {
         let taken = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
         if taken {
@@ -281,7 +297,8 @@ fn propose(setup: Setup, folder: &Path, report: &SpendReport) -> Result<Option<P
             fs::copy(&fixture, copied.join(name)).map_err(|error| failed(&copied, error))?;
         }
     }
-    write_new(&target, &file.text).map_err(|error| failed(&target, error))?;
+    let written = if force { fs::write(&target, &file.text) } else { write_new(&target, &file.text) };
+    written.map_err(|error| failed(&target, error))?;
     Ok(Some(target))
 }
 

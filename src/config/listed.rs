@@ -5,8 +5,9 @@ use super::{Config, ToolConfig};
 use crate::{
     model::{Glob, UpstreamName, UriPattern},
     policy::{
-        KnownNames, KnownUpstream, PolicySet,
+        KnownNames, KnownUpstream, PolicySet, counted_arguments, first_member,
         names::did_you_mean,
+        no_argument,
         read::short,
         source::{Node, Report},
     },
@@ -51,9 +52,11 @@ pub(super) fn known_names(config: &Config, listings: &Listings) -> KnownNames {
         let listed = listings.get(name);
         match listed {
             Some(listed) => {
-                for own in listed.tools.keys() {
+                for (own, arguments) in &listed.tools {
+                    let name = format!("{prefix}{own}");
                     known.actions.insert(action(own, tables.get(own)));
-                    known.tools.insert(format!("{prefix}{own}"));
+                    known.arguments.extend(arguments.clone().map(|arguments| (name.clone(), arguments)));
+                    known.tools.insert(name);
                 }
                 known.actions.extend(listed.prompts.iter().map(|own| format!("{name}:{own}")));
                 known.prompts.extend(listed.prompts.iter().map(|own| format!("{prefix}{own}")));
@@ -141,19 +144,11 @@ pub(super) fn tables(root: &Node, listings: &Listings, report: &mut Report<'_>) 
                 continue;
             };
             let Some(arguments) = arguments else { continue };
-            let parts = table.value.get("cost").and_then(|cost| cost.get("per")).map(Node::items);
-            for pointer in parts.unwrap_or_default().iter().filter_map(|part| part.get("argument")) {
+            for pointer in table.value.get("cost").into_iter().flat_map(counted_arguments) {
                 let Some(first) = pointer.as_text().and_then(first_member) else { continue };
                 if !arguments.contains(&first) {
-                    report.doubt(
-                        pointer.start,
-                        format!(
-                            "tool `{tool}` takes no argument `{}`{}: its price cannot be told",
-                            short(&first),
-                            did_you_mean(&first, arguments.iter().map(String::as_str))
-                        ),
-                        "a pointer to an argument of the tool",
-                    );
+                    let told = no_argument(&table.key, &first, arguments, 0);
+                    report.doubt(pointer.start, told, "a pointer to an argument of the tool");
                 }
             }
             for pointer in table.value.get("sensitive").map(Node::items).unwrap_or_default() {
@@ -172,10 +167,4 @@ pub(super) fn tables(root: &Node, listings: &Listings, report: &mut Report<'_>) 
             }
         }
     }
-}
-
-/// The member of the arguments in which a pointer lies.
-fn first_member(pointer: &str) -> Option<String> {
-    let first = pointer.strip_prefix('/').unwrap_or(pointer).split('/').next()?;
-    (!first.is_empty() && !first.contains('*')).then(|| first.replace("~1", "/").replace("~0", "~"))
 }

@@ -2,7 +2,7 @@
 //! servers.toml may hold a secret: texts that may be one, and that the message does not name, are blotted out.
 
 use crate::{
-    model::{Problem, Problems, Severity},
+    model::{Problem, Problems, Severity, counted},
     policy::names::did_you_mean,
 };
 use std::collections::BTreeMap;
@@ -18,13 +18,9 @@ pub fn render(problems: &Problems, source: &dyn Fn(&str) -> Option<String>) -> S
     let count = |severity| problems.0.iter().filter(|p| p.severity == severity).count();
     let (errors, lints) = (count(Severity::Error), count(Severity::Lint));
     if errors + lints > 0 {
-        out.push_str(&format!("{}, {}\n", plural(errors, "error"), plural(lints, "lint")));
+        out.push_str(&format!("{}, {}\n", counted(errors as u64, "error"), counted(lints as u64, "lint")));
     }
     out
-}
-
-fn plural(count: usize, word: &str) -> String {
-    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }
 
 fn one(out: &mut String, problem: &Problem, text: Option<&str>) {

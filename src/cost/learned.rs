@@ -116,6 +116,11 @@ fn precise(code: i64) -> f64 {
     code as f64
 }
 
+/// The most that a code may stand for, in tokens: codes are rounded.
+fn most_of(code: f64) -> u64 {
+    (((code - 0.5) / RecentSizes::STEPS).exp2() - 1.0).ceil().max(0.0) as u64
+}
+
 /// What a code stands for, in tokens.
 fn tokens_of(code: f64) -> u64 {
     (((code - 1.0) / RecentSizes::STEPS).exp2() - 1.0).round().max(0.0) as u64
@@ -218,6 +223,30 @@ impl ToolSizes {
         code.map(tokens_of).or(self.mean)
     }
 
+    /// The most that an agent's result probably takes, as a code: its largest of late. As long as there are few of its own, the
+    /// largest of what other agents say too: their medians, so that one outlier of somebody else's is nothing to it.
+    fn largest(&self, band: u8, agent: &str) -> Option<f64> {
+        let of = |(_, agents): &(u8, BandSizes)| {
+            let own = agents.iter().find(|(known, _)| **known == *agent).map(|(_, recent)| *recent);
+            let largest = own.and_then(|own| own.codes().into_iter().max()).map(precise);
+            let others = match own {
+                Some(own) if own.len() >= ENOUGH => None,
+                Some(_) | None => {
+                    agents.iter().filter_map(|(_, recent)| recent.median()).max_by(f64::total_cmp)
+                }
+            };
+            largest.into_iter().chain(others).max_by(f64::total_cmp)
+        };
+        match self.bands.binary_search_by_key(&band, |(known, _)| *known) {
+            Ok(place) => of(self.bands.get(place)?),
+            Err(place) => {
+                let near =
+                    [place.checked_sub(1).and_then(|below| self.bands.get(below)), self.bands.get(place)];
+                near.into_iter().flatten().filter_map(of).max_by(f64::total_cmp)
+            }
+        }
+    }
+
     fn usual(&self) -> Option<u64> {
         middle(self.bands.iter().filter_map(|(_, agents)| shared(agents)).collect())
             .map(tokens_of)
@@ -239,9 +268,24 @@ impl LearnedSizes {
     /// What the next result of an agent's call will probably take: learned, else `configured`, else
     /// [`DEFAULT_RESULT_TOKENS`].
     pub fn expected(&self, tool: &str, argument_tokens: u64, agent: &str, configured: Option<u64>) -> u64 {
+        self.expected_and_most(tool, argument_tokens, agent, configured).0
+    }
+
+    /// The same, and what a strict budget reserves for it where it has the room: a quarter more than the largest result of
+    /// late, or than what is expected where nothing was learned.
+    pub fn expected_and_most(
+        &self,
+        tool: &str,
+        argument_tokens: u64,
+        agent: &str,
+        configured: Option<u64>,
+    ) -> (u64, u64) {
         let sizes = self.0.read();
-        let learned = sizes.get(tool).and_then(|known| known.expected(band(argument_tokens), agent));
-        learned.unwrap_or_else(|| configured.unwrap_or(DEFAULT_RESULT_TOKENS))
+        let (band, known) = (band(argument_tokens), sizes.get(tool));
+        let learned = known.and_then(|known| known.expected(band, agent));
+        let expected = learned.unwrap_or_else(|| configured.unwrap_or(DEFAULT_RESULT_TOKENS));
+        let largest = known.and_then(|known| known.largest(band, agent)).map_or(0, most_of).max(expected);
+        (expected, largest.saturating_add(largest.div_ceil(4)))
     }
 
     /// Takes in what a result took, in this process alone.

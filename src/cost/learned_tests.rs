@@ -221,3 +221,34 @@ fn the_median_error_of_estimates_is_below_fifteen_percent() {
         "{by_tool:?}"
     );
 }
+
+/// What a strict budget reserves holds a result that is as large as the last, whatever its size: sizes are told in steps.
+#[test]
+fn the_most_holds_what_was_learned() {
+    for size in (0..3_000).chain([4_999, 12_345, 100_001, 1 << 20, 900_000_000]) {
+        let sizes = LearnedSizes::new();
+        tell(&sizes, "t", 10, "ada", &[size; 4]);
+        let (expected, most) = sizes.expected_and_most("t", 10, "ada", None);
+        about(expected, size);
+        assert!(most >= size && most <= size + size / 3 + 2, "{size}: {most}");
+    }
+    // Nothing is learned: what is expected, and a quarter.
+    assert_eq!(LearnedSizes::new().expected_and_most("t", 10, "ada", Some(400)), (400, 500));
+}
+
+#[test]
+fn the_most_is_an_agents_own_largest_and_nobody_elses_outlier() {
+    let sizes = LearnedSizes::new();
+    tell(&sizes, "t", 10, "ada", &[100, 100, 100, 1_000]);
+    tell(&sizes, "t", 10, "eve", &[300, 300, 300, 1 << 20]);
+    let most = |agent: &str| sizes.expected_and_most("t", 10, agent, None).1;
+    assert!((1_250..1_320).contains(&most("ada")), "{}", most("ada"));
+    // Who has no results has the larger of the others' medians.
+    assert!((375..410).contains(&most("new")), "{}", most("new"));
+    // With one of its own, that too.
+    tell(&sizes, "t", 10, "new", &[2_000]);
+    assert!((2_500..2_620).contains(&most("new")), "{}", most("new"));
+    // Between bands the larger of the nearest.
+    let between = sizes.expected_and_most("t", 11, "ada", None).1;
+    assert!(between >= 1_250, "{between}");
+}

@@ -15,5 +15,5 @@ pub use errors::EstimateErrors;
 pub use formula::{PricePart, PriceUnit, ToolPrice, Unpriceable};
 pub use learned::{DEFAULT_RESULT_TOKENS, LearnedSizes, RecentSizes, SizeCell};
 pub use models::ModelPrice;
-pub use price::{Estimate, ModelMatch, PriceTable};
+pub use price::{Elastic, Estimate, LEAST_RESULT_TOKENS, ModelMatch, PriceTable};
 pub use token::{TokenCounter, multiply};

@@ -225,7 +225,11 @@ mod tests {
             assert!(price.output_usd_per_mtok >= price.input_usd_per_mtok, "{name}");
             assert!((1_000..=2_000).contains(&price.multiplier_milli), "{name}");
             assert_eq!(**name, name.to_ascii_lowercase(), "names are looked up in lower case");
+            // Whoever names a model that nobody knows must not get it cheaper than the dearest that is known.
             assert!(price.multiplier_milli <= unlisted.multiplier_milli, "{name}");
+            assert!(price.input_usd_per_mtok <= unlisted.input_usd_per_mtok, "{name}");
+            assert!(price.output_usd_per_mtok <= unlisted.output_usd_per_mtok, "{name}");
+            assert!(price.encoding <= unlisted.encoding, "{name}");
         }
     }
 

@@ -8,17 +8,24 @@ use super::{
 use crate::model::MicroUsd;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// `prices.yaml`, or the built-in table.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PriceTable {
     /// By model name.
     pub models: BTreeMap<Arc<str>, ModelPrice>,
-    /// What a model is charged as that is not among them; none: the dearest of each figure that they have.
+    /// Where a model is looked up that is not among them: the built-in table, where `models` is the bundle's own.
+    pub fallback: BTreeMap<Arc<str>, ModelPrice>,
+    /// What a model is charged as that is in neither, no less than the dearest of each figure that they have; none: that.
     pub unlisted: Option<ModelPrice>,
     /// What names mean that are written otherwise than in `models`, looked up once ([`Self::know`]); none: no entry.
     pub known: BTreeMap<Arc<str>, Option<ModelPrice>>,
+    /// The names that agents have, as [`Self::know`] was told them.
+    pub names: BTreeSet<Arc<str>>,
     /// A price per call by exposed tool name glob, in file order; the first match counts.
     pub tools: Vec<(crate::model::Glob, ToolPrice)>,
 }
@@ -41,8 +48,8 @@ pub enum ModelMatch<'t> {
     NoModel,
     /// Priced under its own name, or under the one that it is a date, a vendor or a tag of.
     Priced(&'t ModelPrice),
-    /// Not in the table: charged as [`PriceTable::unlisted`] says, else by the dearest of each figure, so that a budget errs
-    /// on the safe side. An empty table prices nothing.
+    /// In no table: charged as [`PriceTable::unlisted`] says, and never less than the dearest of each figure, so that a budget
+    /// errs on the safe side. An empty table prices nothing.
     Unpriced(Option<ModelPrice>),
 }
 
@@ -50,6 +57,13 @@ impl PriceTable {
     /// What holds where the bundle states no models: list prices, which a bundle that cares about money states itself.
     pub fn built_in() -> Self {
         Self { models: BUILT_IN.models.clone(), unlisted: BUILT_IN.unlisted.clone(), ..Self::default() }
+    }
+
+    /// A bundle's own models. What they lack is looked up in the built-in table.
+    pub fn own(models: BTreeMap<Arc<str>, ModelPrice>) -> Self {
+        let (fallback, unlisted) = (BUILT_IN.models.clone(), BUILT_IN.unlisted.clone());
+        let table = Self { models, fallback, unlisted, ..Self::default() };
+        Self { unlisted: table.dearest(), ..table }
     }
 
     /// The date of the built-in table, and where its figures were read.
@@ -61,8 +75,9 @@ impl PriceTable {
     /// date, tag and version.
     pub fn know<'n>(&mut self, names: impl Iterator<Item = &'n Arc<str>>) {
         for name in names {
+            self.names.insert(name.clone());
             if !self.models.contains_key(name) {
-                let price = resolve(name, |name| self.models.get(name)).cloned();
+                let price = self.look_up(name).cloned();
                 self.known.insert(name.clone(), price);
             }
         }
@@ -73,7 +88,7 @@ impl PriceTable {
         let Some(name) = model else { return ModelMatch::NoModel };
         let known = self.known.get(name).map(Option::as_ref);
         known
-            .unwrap_or_else(|| resolve(name, |name| self.models.get(name)))
+            .unwrap_or_else(|| self.look_up(name))
             .map_or_else(|| ModelMatch::Unpriced(self.cautious()), ModelMatch::Priced)
     }
 
@@ -82,9 +97,31 @@ impl PriceTable {
         self.unlisted.clone().or_else(|| self.dearest())
     }
 
-    /// The dearest of each figure; the one with the larger token counts where encodings differ.
+    /// The entry that a name means: of the own table, else of the one behind it.
+    fn look_up(&self, name: &str) -> Option<&ModelPrice> {
+        resolve(name, |name| self.models.get(name)).or_else(|| resolve(name, |name| self.fallback.get(name)))
+    }
+
+    /// Whether `models` has a model, under whichever spelling.
+    pub fn states(&self, name: &str) -> bool {
+        resolve(name, |name| self.models.get(name)).is_some()
+    }
+
+    /// What names mean that stand in `models` under no spelling: from the built-in table, or nowhere. Where the bundle has no
+    /// models of its own, that is all of the known names.
+    pub fn not_of_the_bundle(&self) -> impl Iterator<Item = (&Arc<str>, Option<ModelPrice>)> {
+        let named = self.names.iter().filter(|name| self.fallback.is_empty() || !self.states(name));
+        named.map(|name| match self.model(Some(name)) {
+            ModelMatch::Priced(price) => (name, Some(price.clone())),
+            ModelMatch::Unpriced(price) => (name, price),
+            ModelMatch::NoModel => (name, None),
+        })
+    }
+
+    /// The dearest of each figure of all that is stated; the one with the larger token counts where encodings differ.
     fn dearest(&self) -> Option<ModelPrice> {
-        self.models.values().cloned().reduce(|worst, other| ModelPrice {
+        let all = self.models.values().chain(self.fallback.values()).chain(&self.unlisted);
+        all.cloned().reduce(|worst, other| ModelPrice {
             input_usd_per_mtok: worst.input_usd_per_mtok.max(other.input_usd_per_mtok),
             output_usd_per_mtok: worst.output_usd_per_mtok.max(other.output_usd_per_mtok),
             encoding: worst.encoding.max(other.encoding),
@@ -154,6 +191,45 @@ impl PriceTable {
         let millionths = part(argument_tokens, output).saturating_add(part(result_tokens, input));
         let tokens = i64::try_from(millionths.div_ceil(1_000_000)).unwrap_or(i64::MAX);
         MicroUsd(tokens).plus(tool_price.max(MicroUsd::ZERO))
+    }
+}
+
+/// What a strict budget may reserve of a call, since it cuts the result at that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elastic {
+    /// The least that is worth the call: its arguments, and room to say of its result that it was cut.
+    pub least_tokens: u64,
+    /// What that costs.
+    pub least_cost: MicroUsd,
+    /// The most that it probably takes.
+    pub most_tokens: u64,
+    /// What each million tokens beyond the least cost.
+    pub usd_per_mtok: MicroUsd,
+}
+
+/// The least that is reserved for a result that is cut at its reservation, in tokens: what is left of it can say so.
+pub const LEAST_RESULT_TOKENS: u64 = 128;
+
+impl PriceTable {
+    /// What a strict budget may reserve of a call whose result is taken to be of `most_result_tokens` at most.
+    pub fn elastic(
+        &self,
+        model: Option<&str>,
+        argument_tokens: u64,
+        most_result_tokens: u64,
+        tool_price: MicroUsd,
+    ) -> Elastic {
+        let usd_per_mtok = match self.model(model) {
+            ModelMatch::NoModel | ModelMatch::Unpriced(None) => MicroUsd::ZERO,
+            ModelMatch::Priced(price) => price.input_usd_per_mtok,
+            ModelMatch::Unpriced(Some(price)) => price.input_usd_per_mtok,
+        };
+        Elastic {
+            least_tokens: argument_tokens.saturating_add(LEAST_RESULT_TOKENS),
+            least_cost: self.settle(model, argument_tokens, LEAST_RESULT_TOKENS, tool_price),
+            most_tokens: argument_tokens.saturating_add(most_result_tokens.max(LEAST_RESULT_TOKENS)),
+            usd_per_mtok: usd_per_mtok.max(MicroUsd::ZERO),
+        }
     }
 }
 

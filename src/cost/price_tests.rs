@@ -78,7 +78,7 @@ fn a_model_is_found_by_name_or_not_at_all() {
     // What is said of models that are not listed counts, and not what the dearest of them costs.
     let built_in = PriceTable::built_in();
     let ModelMatch::Unpriced(Some(unlisted)) = built_in.model(Some("acme-9")) else { unreachable!() };
-    assert_eq!(unlisted.output_usd_per_mtok, MicroUsd(75_000_000));
+    assert_eq!(unlisted.output_usd_per_mtok, MicroUsd(600_000_000));
     assert!(PriceTable::source().0.starts_with("20") && !PriceTable::source().1.is_empty());
 }
 
@@ -94,4 +94,57 @@ fn a_tool_costs_what_the_bundle_says_else_what_servers_toml_says() {
     check("files__read", 1, 1);
     check("files__read", -1, 0);
     check("odd", 3, 0);
+}
+
+/// What a bundle's own table lacks is found in the built-in one, and what neither has costs no less than the dearest of both.
+#[test]
+fn a_model_that_the_bundle_lacks_is_looked_up_in_the_built_in_table() {
+    let dear = ModelPrice {
+        input_usd_per_mtok: MicroUsd(1_000_000_000),
+        output_usd_per_mtok: MicroUsd(1),
+        encoding: Encoding::O200kBase,
+        multiplier_milli: 3_000,
+    };
+    let mut table =
+        PriceTable::own([(Arc::from("house"), dear.clone()), (Arc::from("gpt-4o"), dear.clone())].into());
+    let built_in = PriceTable::built_in();
+    for known in [false, true] {
+        if known {
+            let names: [Arc<str>; 4] =
+                ["house".into(), "o3".into(), "gpt-4o-2024-08-06".into(), "acme-9".into()];
+            table.know(names.iter());
+        }
+        assert_eq!(table.model(Some("house")), ModelMatch::Priced(&dear));
+        // The bundle's word goes before the built-in table's, under every spelling.
+        assert_eq!(table.model(Some("gpt-4o-2024-08-06")), ModelMatch::Priced(&dear));
+        assert_eq!(table.model(Some("o3")), built_in.model(Some("o3")));
+        assert_eq!(table.model(Some("openai/o3")), built_in.model(Some("o3")));
+        let ModelMatch::Unpriced(Some(unlisted)) = table.model(Some("acme-9")) else { unreachable!() };
+        for price in table.models.values().chain(built_in.models.values()) {
+            assert!(unlisted.input_usd_per_mtok >= price.input_usd_per_mtok);
+            assert!(unlisted.output_usd_per_mtok >= price.output_usd_per_mtok);
+            assert!(unlisted.multiplier_milli >= price.multiplier_milli);
+            assert!(unlisted.encoding >= price.encoding);
+        }
+    }
+    let told: Vec<&str> = table.not_of_the_bundle().map(|(name, _)| &**name).collect();
+    assert_eq!(told, ["acme-9", "o3"]);
+}
+
+/// What may be reserved begins with the least, and what it costs is no less than the real cost of as many tokens.
+#[test]
+fn what_is_elastic_covers_what_it_costs() {
+    let table = table();
+    for model in [Some("gpt-4o"), Some("closed"), Some("unheard-of"), None] {
+        let elastic = table.elastic(model, 40, 3, MicroUsd(7));
+        assert_eq!((elastic.least_tokens, elastic.most_tokens), (40 + 128, 40 + 128));
+        let elastic = table.elastic(model, 40, 5_000, MicroUsd(7));
+        assert_eq!(elastic.most_tokens, 5_040);
+        assert_eq!(elastic.least_cost, table.settle(model, 40, LEAST_RESULT_TOKENS, MicroUsd(7)));
+        for more in [0, 1, 3, 999, 4_872] {
+            let reserved = elastic.least_cost.0 + (more * elastic.usd_per_mtok.0 + 999_999) / 1_000_000;
+            let real = table.settle(model, 40, LEAST_RESULT_TOKENS + more.unsigned_abs(), MicroUsd(7));
+            assert!(reserved >= real.0, "{model:?} {more}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::{Verdict, decide::selected};
 use crate::{
-    model::{CapabilityId, Decision, EventDecision, MicroUsd, PolicyId, RuleId, Selected},
+    model::{CapabilityId, Decision, EventDecision, MicroUsd, PolicyId, RuleId, Selected, counted},
     policy::{
         Capability, Facts, Policy, PolicyBody, PolicySet, Rule, Rulebook, Violation,
         condition::{Came, Condition, Examined, Part, ReadValue, Surroundings},
@@ -262,11 +262,13 @@ fn rulebook(book: &Rulebook, on: &Examined<'_>) -> Vec<RuleTree> {
 }
 
 fn per_minute(calls: Option<u64>, cost: Option<MicroUsd>, violation: Violation) -> Option<String> {
-    let caps: Vec<String> =
-        [calls.map(|calls| format!("at most {calls} calls")), cost.map(|cost| format!("at most ${cost}"))]
-            .into_iter()
-            .flatten()
-            .collect();
+    let caps: Vec<String> = [
+        calls.map(|calls| format!("at most {}", counted(calls, "call"))),
+        cost.map(|cost| format!("at most ${cost}")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let above = match violation {
         Violation::Throttle => "throttle",
         Violation::Deny => "deny",

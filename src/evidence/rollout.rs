@@ -1,7 +1,7 @@
 //! The records of a rollout: a bundle that is tried beside the one in force, stage by stage. Each record holds the whole state, so
 //! that the newest one says how the rollout stands.
 
-use crate::model::{Actor, Event, EventDraft, EventType, PersonId, PolicyId, Share, SnapshotId};
+use crate::model::{Actor, Event, EventDraft, EventType, PersonId, PolicyId, Share, SnapshotId, counted};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Value, json};
@@ -125,14 +125,16 @@ impl Seen {
         let Bounds { max_deny_increase, max_errors, min_calls } = *bounds;
         if self.errors > max_errors {
             return Some(format!(
-                "conditions of the candidate had no answer on {} of {} calls; at most {max_errors} may",
-                self.errors, self.calls
+                "conditions of the candidate had no answer on {} of {}; at most {max_errors} may",
+                self.errors,
+                counted(self.calls, "call")
             ));
         }
         if self.calls >= min_calls && max_deny_increase.is_exceeded_by(self.newly_denied, self.calls) {
             return Some(format!(
-                "the candidate alone denies {} of {} calls; at most {max_deny_increase} may be",
-                self.newly_denied, self.calls
+                "the candidate alone denies {} of {}; at most {max_deny_increase} may be",
+                self.newly_denied,
+                counted(self.calls, "call")
             ));
         }
         None

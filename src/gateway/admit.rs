@@ -17,6 +17,7 @@ use super::{
 use crate::{
     admission::LoopWatch,
     clock::Clock,
+    cost::Elastic,
     decision::{ApprovalRequirement, Facts},
     evidence::{Explained, Ruling},
     model::{EventDecision, EventDraft},
@@ -34,7 +35,7 @@ pub(crate) struct Permit {
     decided: Box<Decided>,
     upstream: Arc<dyn Upstream>,
     in_force: Arc<InForce>,
-    strict: bool,
+    reserved: Option<u64>,
     caps: Vec<Cap>,
 }
 
@@ -43,8 +44,8 @@ pub(super) struct Permitted {
     pub(super) decided: Box<Decided>,
     pub(super) upstream: Arc<dyn Upstream>,
     pub(super) in_force: Arc<InForce>,
-    /// A strict budget counts the call: its result is cut at what was reserved.
-    pub(super) strict: bool,
+    /// What was reserved for the result, in tokens, where a strict budget counts the call: it is cut at that.
+    pub(super) reserved: Option<u64>,
     /// The counters of tokens and money that the call counts on.
     pub(super) caps: Vec<Cap>,
 }
@@ -52,8 +53,8 @@ pub(super) struct Permitted {
 impl Permit {
     /// Takes the permit apart: there is no other way to what it holds.
     pub(super) fn consume(self) -> Permitted {
-        let Self { decided, upstream, in_force, strict, caps } = self;
-        Permitted { decided, upstream, in_force, strict, caps }
+        let Self { decided, upstream, in_force, reserved, caps } = self;
+        Permitted { decided, upstream, in_force, reserved, caps }
     }
 }
 
@@ -161,6 +162,7 @@ impl Admission {
             digest: prepared.call_digest.clone(),
             tokens: prepared.estimate.tokens(),
             cost: prepared.estimate.cost,
+            elastic: strict.then(|| elastic(in_force, prepared)),
             approval,
             grant,
             subject: Some(Arc::new(prepared.freeze_subject())),
@@ -172,8 +174,13 @@ impl Admission {
             Err(error) => Err(error),
         };
         match admission {
-            Ok(Admitted::Granted) => {
-                Ok(Permit { decided, upstream, in_force: in_force.clone(), strict, caps })
+            Ok(granted @ (Admitted::Granted | Admitted::GrantedUpTo(_))) => {
+                let of_result = |tokens: u64| tokens.saturating_sub(prepared.estimate.argument_tokens);
+                let reserved = match granted {
+                    Admitted::GrantedUpTo(tokens) => Some(of_result(tokens)),
+                    _ => strict.then_some(prepared.estimate.result_tokens),
+                };
+                Ok(Permit { decided, upstream, in_force: in_force.clone(), reserved, caps })
             }
             Ok(Admitted::Refused(limit)) if limit.decision == EventDecision::PendingApproval => {
                 let requirement = ApprovalRequirement {
@@ -211,6 +218,15 @@ impl Admission {
         let (store, on) = (self.store.clone(), Handle::current());
         Box::pin(self.large.finish(&agent.id, move || on.block_on(store.admit(request)))).await
     }
+}
+
+/// What strict budgets may reserve of a call.
+fn elastic(in_force: &InForce, prepared: &Prepared) -> Elastic {
+    let policies = &in_force.policies;
+    let agent = policies.authority.agents.get(&prepared.facts.agent.id);
+    let model = agent.and_then(|agent| agent.model.as_deref());
+    let arguments = prepared.estimate.argument_tokens;
+    policies.prices.elastic(model, arguments, prepared.most_result_tokens, prepared.tool_price)
 }
 
 /// The refusal where the store does not answer.

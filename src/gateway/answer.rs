@@ -43,7 +43,7 @@ impl Measures {
             }
             Outbound::Blocked(reason) => {
                 *result = in_place(result, target, withheld(&reason));
-                return Limited { cut: false, entry };
+                return Limited::uncut(entry);
             }
         }
         if let (Some(original), Some(schema)) = (original, declared) {
@@ -63,7 +63,7 @@ impl Measures {
                 });
                 map.extend(sealed.map(|sealed| ("requestState".to_owned(), sealed)));
             }
-            return Limited { cut: false, entry };
+            return Limited::uncut(entry);
         }
         blocks::put_right(result, target.uri());
         shape::show_structured(era, declared, result);
@@ -72,30 +72,32 @@ impl Measures {
         if let Some(bytes) = constraints.max_result_bytes {
             is_cut |= edits::cut_result(result, bytes, &mut cut);
         }
-        for limit in token_limits(constraints, reserved) {
-            is_cut |= self.cut_to_tokens(result, limit, &mut cut);
+        if let Some(limit) = stated(constraints) {
+            is_cut |= self.cut_to_tokens(result, limit, &mut cut).is_some();
         }
-        Limited { cut: is_cut, entry }
+        let whole = reserved.and_then(|reserved| self.cut_to_tokens(result, reserved, &mut cut));
+        Limited { cut: is_cut || whole.is_some(), whole, entry }
     }
 
-    /// A token is at least a byte: a result of so many bytes is within the limit for certain; a longer one is counted.
+    /// Says how many tokens it had, where it was cut. A token is at least a byte: a result of so many bytes is within the limit
+    /// for certain; a longer one is counted.
     fn cut_to_tokens(
         &self,
         result: &mut Value,
         Reserved { tokenizer, tokens }: Reserved,
         cut: &mut Cut,
-    ) -> bool {
+    ) -> Option<u64> {
         let count = |value: &Value| {
             let text = serde_json::to_string(value).unwrap_or_default();
             (self.tokens.count_for(tokenizer, &text), text.len() as u64)
         };
-        let (have, bytes) = count(result);
-        if have <= tokens {
-            return false;
+        let (whole, bytes) = count(result);
+        if whole <= tokens {
+            return None;
         }
         // Each try begins with the whole, so that what is left is as much as fits.
         let (mut least, mut most) = (0, bytes);
-        let mut aim = proportion(bytes, tokens, have);
+        let mut aim = proportion(bytes, tokens, whole);
         let mut best = None;
         for _ in 0..TRIES {
             aim = aim.min(most.saturating_sub(1));
@@ -119,10 +121,10 @@ impl Measures {
         }
         if let Some((fits, told)) = best {
             (*result, *cut) = (fits, told);
-            return true;
+            return Some(whole);
         }
         let bytes = tokens.saturating_mul(1000) / u64::from(tokenizer.multiplier_milli.max(1000));
-        edits::cut_result(result, bytes, cut)
+        edits::cut_result(result, bytes, cut).then_some(whole)
     }
 }
 
@@ -142,8 +144,13 @@ pub(crate) struct Reserved {
 
 /// A constraint counts as the public encoding does, a reservation as it was made: for the agent's model.
 fn token_limits(constraints: &Constraints, reserved: Option<Reserved>) -> impl Iterator<Item = Reserved> {
+    stated(constraints).into_iter().chain(reserved)
+}
+
+/// What a constraint lets through.
+fn stated(constraints: &Constraints) -> Option<Reserved> {
     let tokenizer = Tokenizer { encoding: Encoding::O200kBase, multiplier_milli: 1000 };
-    constraints.max_result_tokens.map(|tokens| Reserved { tokenizer, tokens }).into_iter().chain(reserved)
+    constraints.max_result_tokens.map(|tokens| Reserved { tokenizer, tokens })
 }
 
 /// What is said in a result's place, in the form that clients read of its kind.
@@ -177,7 +184,7 @@ impl Measures {
     ) -> Limited {
         let entry = redact_error(rules, error, target, &constraints.redact);
         if constraints.max_result_bytes.is_none() && token_limits(constraints, reserved).next().is_none() {
-            return Limited { cut: false, entry };
+            return Limited::uncut(entry);
         }
         let whole = |error: &RpcError| json!([error.message, error.data]);
         let text = serde_json::to_string(&whole(error)).unwrap_or_default();
@@ -187,7 +194,7 @@ impl Measures {
                     .all(|limit| self.tokens.count_for(limit.tokenizer, text) <= limit.tokens)
         };
         if fits(&text) {
-            return Limited { cut: false, entry };
+            return Limited::uncut(entry);
         }
         error.data = None;
         let mut cut = Cut::default();
@@ -201,7 +208,7 @@ impl Measures {
         let parts = carrier.pointer("/content").and_then(Value::as_array).into_iter().flatten();
         let kept: Vec<&str> = parts.filter_map(|part| part.get("text")).filter_map(Value::as_str).collect();
         error.message = kept.join(" ");
-        Limited { cut: true, entry }
+        Limited { cut: true, whole: None, entry }
     }
 }
 
@@ -209,8 +216,16 @@ impl Measures {
 pub(crate) struct Limited {
     /// A part of it was cut off.
     pub(crate) cut: bool,
+    /// How many tokens it had, where it was cut at what was reserved.
+    pub(crate) whole: Option<u64>,
     /// What it was labelled with as it came in.
     pub(crate) entry: Entry,
+}
+
+impl Limited {
+    pub(crate) fn uncut(entry: Entry) -> Self {
+        Self { cut: false, whole: None, entry }
+    }
 }
 
 /// An upstream's error under the same data rules as its results.

@@ -10,7 +10,13 @@ impl Copies {
     /// Of a result.
     pub(super) fn of(result: &Value) -> Self {
         let Some(structured) = result.get("structuredContent") else { return Self(Vec::new()) };
-        let items = result.get("content").and_then(Value::as_array).into_iter().flatten().enumerate();
+        let items = result.get("content").and_then(Value::as_array);
+        Self::among(structured, items.map(Vec::as_slice).unwrap_or_default())
+    }
+
+    /// Of this structured content, among these items.
+    pub(super) fn among(structured: &Value, items: &[Value]) -> Self {
+        let items = items.iter().enumerate();
         let is_copy = |text: &str| serde_json::from_str::<Value>(text).is_ok_and(|read| read == *structured);
         Self(
             items
@@ -19,6 +25,15 @@ impl Copies {
                 .map(|(at, text)| (at, text.trim().contains('\n')))
                 .collect(),
         )
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the item at this place is one.
+    pub(super) fn has(&self, place: usize) -> bool {
+        self.0.iter().any(|(at, _)| *at == place)
     }
 
     /// Writes them again, as the structured content is now; where that is gone, they stay.

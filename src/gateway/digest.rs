@@ -6,6 +6,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
 
+/// The name of the store's secret that is the key of digests.
+pub const CALL_KEY: &str = "call-digest";
+
 /// The key that keeps digests from being guessed; the same in every process on one store.
 #[derive(Clone)]
 pub(crate) struct DigestKey(Hmac<Sha256>);

@@ -1,7 +1,7 @@
 //! Cutting results to their limits: at the end of an item, of an element of a JSON list, of a line or of a word, and never
 //! without saying how much is missing.
 
-use super::boundary::prefix;
+use super::{boundary::prefix, copies::Copies};
 use crate::{
     catalog::naming::{reserved_key, strip_reserved},
     model::RpcError,
@@ -97,6 +97,7 @@ pub(crate) fn cut_result(result: &mut Value, max_bytes: u64, cut: &mut Cut) -> b
         // The note's number is at most this one.
         let note = size(&cut.note(cut.dropped.saturating_add(whole))).saturating_add(1);
         let mut budget = max_bytes.saturating_sub(size(&*map)).saturating_sub(note);
+        keep_alike(map, &mut lists, &mut budget, cut);
         for (member, items) in lists {
             let kept: Vec<Value> =
                 items.into_iter().filter_map(|item| fitted(item, &mut budget, &mut cut.dropped)).collect();
@@ -165,6 +166,42 @@ fn drop_members(map: &mut Map<String, Value>, max_bytes: u64, cut: &mut Cut) {
         }
         stays
     });
+}
+
+/// Texts that copy structured content say what it says, or are not there. Where they have no room beside it, one of both is left
+/// out whole: the copies where the content is declared, else the content, since every client reads texts.
+fn keep_alike(
+    map: &mut Map<String, Value>,
+    lists: &mut [(&str, Vec<Value>)],
+    budget: &mut u64,
+    cut: &mut Cut,
+) {
+    let Some((_, items)) = lists.iter_mut().find(|(member, _)| *member == "content") else { return };
+    let needs = items.iter().fold(0, |sum: u64, item| sum.saturating_add(size(item).saturating_add(1)));
+    if needs <= *budget {
+        return;
+    }
+    let Some(structured) = map.get("structuredContent") else { return };
+    let copies = Copies::among(structured, items);
+    if copies.is_empty() {
+        return;
+    }
+    if cut.declared {
+        let mut at = 0;
+        items.retain(|item| {
+            let is_copy = copies.has(at);
+            at += 1;
+            if is_copy {
+                cut.dropped = cut.dropped.saturating_add(weight(item));
+            }
+            !is_copy
+        });
+    } else {
+        let freed = size(structured);
+        map.shift_remove("structuredContent");
+        cut.dropped = cut.dropped.saturating_add(freed);
+        *budget = budget.saturating_add(freed);
+    }
 }
 
 /// As much of an item as there is room for.
@@ -266,6 +303,38 @@ mod tests {
             failed.get("structuredContent").is_none() && !failed.to_string().contains("succeeded"),
             "{failed}"
         );
+    }
+
+    /// A text that copies structured content says the same, or one of both is not there, at every size.
+    #[test]
+    fn a_copy_and_what_it_copies_agree() {
+        let rows: Vec<Value> = (0..40).map(|n| json!({"n": n, "says": "a \"b\""})).collect();
+        let structured = json!({"rows": rows});
+        for text in [structured.to_string(), serde_json::to_string_pretty(&structured).unwrap()] {
+            let whole = json!({
+                "content": [{"type": "text", "text": text}, {"type": "text", "text": "and more ".repeat(40)}],
+                "structuredContent": structured,
+            });
+            for declared in [false, true] {
+                let mut both = 0;
+                for most in (100..size(&whole)).step_by(37).chain([size(&whole)]) {
+                    let (mut result, mut cut) = (whole.clone(), Cut::of(declared));
+                    assert_eq!(cut_result(&mut result, most, &mut cut), size(&whole) > most);
+                    assert!(size(&result) <= most + NOTE + 70, "{most}: {result}");
+                    let Some(kept) = result.get("structuredContent") else {
+                        assert!(!declared || result["isError"] == true, "{most}: {result}");
+                        continue;
+                    };
+                    assert_eq!(*kept, structured);
+                    let begins = |item: &&Value| item["text"].as_str().unwrap().trim_start().starts_with('{');
+                    for copy in result["content"].as_array().unwrap().iter().filter(begins) {
+                        assert_eq!(copy["text"], text.as_str(), "{most}: {result}");
+                        both += 1;
+                    }
+                }
+                assert!(both > 0);
+            }
+        }
     }
 
     /// What is left and what is told to be left out are the whole, however many cuts are made, and the room is used.

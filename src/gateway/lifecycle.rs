@@ -7,7 +7,7 @@ use super::{
     checks::Checks,
     current::Current,
     delivery::Deliveries,
-    digest::DigestKey,
+    digest::{CALL_KEY, DigestKey},
     dispatch::Dispatcher,
     evaluate::Evaluator,
     freezes::Freezes,
@@ -220,7 +220,7 @@ impl Gateway {
         if settled > 0 {
             tracing::warn!(calls = settled, "calls of processes that are gone were settled as unknown");
         }
-        let digest_key = store.secret("call-digest", ids.random()).await?;
+        let digest_key = store.secret(CALL_KEY, ids.random()).await?;
         let hash_key = store.secret("data-hash", ids.random()).await?;
         let learned = store.learned_sizes().await?;
         let measures = Measures {

@@ -68,6 +68,8 @@ pub(super) struct Measured {
     /// Bytes of what the agent gets.
     pub(super) size: usize,
     pub(super) tokens: u64,
+    /// What it would have taken, where it was cut at what was reserved for it.
+    pub(super) whole: Option<u64>,
     pub(super) digest: Option<Digest>,
     /// What it was labelled with as it came in.
     pub(super) entry: Entry,
@@ -107,7 +109,7 @@ pub(super) async fn look_through(
         return (answered, measured);
     }
     answered.unmint(&minted);
-    let measured = Measured { cut: measured.cut, ..answered.measure(measures) };
+    let measured = Measured { cut: measured.cut, whole: measured.whole, ..answered.measure(measures) };
     (answered, measured)
 }
 
@@ -259,11 +261,11 @@ impl Answered {
             }
         };
         self.hold_to_skill(true);
-        let Limited { cut, entry } = limited;
+        let Limited { cut, whole, entry } = limited;
         let measured = match self.ending.reply.as_ref().is_ok_and(is_task) {
             // What it will be is not known yet.
             true => Measured { cut, entry, ..Measured::default() },
-            false => Measured { cut, entry, ..self.measure(measures) },
+            false => Measured { cut, whole, entry, ..self.measure(measures) },
         };
         // What Tollgate adds is neither charged nor learned from.
         if let (Ok(result), Some(changed)) = (&mut self.ending.reply, self.changed.take()) {

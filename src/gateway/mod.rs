@@ -71,6 +71,7 @@ mod valued;
 
 pub use api::*;
 pub use catalog_cost::{CatalogCost, catalog_costs};
+pub use digest::CALL_KEY;
 pub use explain::*;
 pub use in_force::{CheckedFiles, InForce, Origin, Trial};
 pub use lifecycle::{GatewayParts, ReloadError, StartError};

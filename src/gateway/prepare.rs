@@ -119,7 +119,7 @@ impl Preparation {
             Target::Tool(tool) if Arc::ptr_eq(&tool.full, &shown) => shown.clone(),
             Target::Tool(_) | Target::Item(..) => target.kept_as(&policies.data),
         };
-        let (expected, shape) = self.expected(policies, &found, &kept_as);
+        let ((expected, most), shape) = self.expected(policies, &found, &kept_as);
         let priced = policies.prices.tool_price(target.full(), target.price(), arguments);
         let tool_price = priced.as_ref().copied().unwrap_or_default();
         let model = agent.model.as_deref();
@@ -160,6 +160,7 @@ impl Preparation {
             minted,
             facts,
             estimate,
+            most_result_tokens: most,
             tokenizer,
             tool_price,
             digest,
@@ -177,12 +178,17 @@ impl Preparation {
         Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))))
     }
 
-    /// What the result will probably take, and what nearly identical calls have in common, where the bundle looks for them.
-    fn expected(&self, policies: &PolicySet, found: &InScope<'_>, kept_as: &str) -> (u64, Option<Digest>) {
+    /// What the result will probably take, and at most, and what nearly identical calls have in common, where the bundle looks for them.
+    fn expected(
+        &self,
+        policies: &PolicySet,
+        found: &InScope<'_>,
+        kept_as: &str,
+    ) -> ((u64, u64), Option<Digest>) {
         let InScope { agent, target, arguments, argument_tokens, .. } = found;
         let Measures { learned, digest_key, .. } = &*self.measures;
         let expected =
-            learned.expected(kept_as, *argument_tokens, &agent.id, target.expected_result_tokens());
+            learned.expected_and_most(kept_as, *argument_tokens, &agent.id, target.expected_result_tokens());
         let shape = || digest_key.digest("shape", target.full(), &admission::shape(arguments), None);
         (expected, policies.loops.similar.map(|_| shape()))
     }

@@ -37,6 +37,8 @@ pub(crate) struct Prepared {
     /// The same of what goes beside them: `_meta` and other members of the params.
     pub(crate) outbound_extras: Option<(Map<String, Value>, Map<String, Value>)>,
     pub(crate) estimate: Estimate,
+    /// What its result probably takes at most.
+    pub(crate) most_result_tokens: u64,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) tool_price: MicroUsd,
     /// Of all that is sent.

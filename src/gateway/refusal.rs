@@ -3,6 +3,7 @@
 
 use super::api::CallReply;
 use crate::{
+    admission::NeverFrees,
     catalog::HeldReason,
     decision::Trace,
     evidence::{PIN_POLICY, Ruling},
@@ -75,9 +76,10 @@ impl Refusal {
 
     /// A limit is full.
     pub(crate) fn by_limit(limit: LimitRefusal) -> Self {
-        let LimitRefusal { policy_id, decision, reason, retry_after_ms, looping: _ } = limit;
+        let LimitRefusal { policy_id, decision, reason, retry_after_ms, never, looping: _ } = limit;
         let mut refusal = Self::new(decision, policy_id, None, reason);
         refusal.retry_after_ms = retry_after_ms;
+        refusal.advice = never.map(NeverFrees::advice);
         refusal.is_limit = true;
         refusal
     }

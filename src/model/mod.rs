@@ -27,7 +27,7 @@ pub use id::{
     RuleId, SnapshotId, TraceId, UpstreamName, WorkflowId,
 };
 pub use label::Sensitivity;
-pub use moment::Moment;
+pub use moment::{Moment, in_order};
 pub use money::{MicroUsd, MoneyError};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use rpc::{RpcError, code};
@@ -37,4 +37,4 @@ pub use uri::{
     LONGEST_URI, Uri, UriError, UriPattern, UriPatternError, host, paths, plain_readings, spell_around,
     within,
 };
-pub use word::{ApprovalStatus, Autonomy, Decision, EventDecision};
+pub use word::{ApprovalStatus, Autonomy, Decision, EventDecision, counted};

@@ -57,6 +57,17 @@ impl Moment {
     }
 }
 
+/// That a time does not end before it begins; the error says so.
+pub fn in_order(since: Option<Timestamp>, until: Option<Timestamp>) -> Result<(), String> {
+    match (since, until) {
+        (Some(since), Some(until)) if until < since => Err(format!(
+            "`until` ({until}) is before `since` ({since}): no record lies between; expected a later `until`, or an earlier \
+             `since`"
+        )),
+        (_, _) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +95,19 @@ mod tests {
         {
             check(wrong, Err(()));
         }
+    }
+
+    #[test]
+    fn a_time_that_ends_before_it_begins_is_an_error() {
+        let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+        let (early, late) = (at("2026-11-20T08:00:00Z"), at("2026-11-21T08:00:00Z"));
+        for (since, until) in [(early, late), (early, early), (None, early), (late, None), (None, None)] {
+            assert_eq!(in_order(since, until), Ok(()));
+        }
+        let told = in_order(late, early).unwrap_err();
+        assert!(
+            told.contains("`until` (2026-11-20T08:00:00Z) is before `since` (2026-11-21T08:00:00Z)"),
+            "{told}"
+        );
     }
 }

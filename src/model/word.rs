@@ -115,3 +115,8 @@ impl Decision {
         }
     }
 }
+
+/// A number with the word for what it counts: `1 call`, `2 calls`.
+pub fn counted(count: u64, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}

@@ -13,7 +13,7 @@ use super::{
     source::{Entry, Kind, Node, Report},
 };
 use crate::{
-    cost::{ModelMatch, PriceTable},
+    cost::{ModelMatch, ModelPrice, PriceTable},
     model::{AgentId, Autonomy, CapabilityId, Glob, PersonId, WorkflowId},
 };
 use std::{
@@ -321,32 +321,48 @@ fn lint(map: &Fields<'_>, report: &mut Report<'_>) {
     }
 }
 
-/// The models agents name that have no price: what their tokens are charged as.
+/// The models agents name that the bundle states no price of: what their tokens are charged as.
 pub(super) fn lint_models(root: &Node, prices: &PriceTable, report: &mut Report<'_>) {
     let Some(agents) = root.get("agents") else { return };
+    let charged = |price: &ModelPrice| {
+        format!("{} USD per million read, {} written", price.input_usd_per_mtok, price.output_usd_per_mtok)
+    };
     for agent in agents.entries() {
-        if let Some(node) = agent.value.get("model")
-            && let Some(model) = node.as_text()
-            && let ModelMatch::Unpriced(dearest) = prices.model(Some(model))
-        {
-            let charged = match dearest {
-                Some(price) => format!(
-                    "its tokens are charged as {}: {} USD per million read, {} written",
-                    match prices.unlisted {
-                        Some(_) => "those of every model that the built-in table lacks",
-                        None => "the dearest of the table",
-                    },
-                    price.input_usd_per_mtok,
-                    price.output_usd_per_mtok
-                ),
-                None => "the table has no model, so its tokens cost nothing".to_owned(),
-            };
-            let near = did_you_mean(model, prices.models.keys().map(|name| &**name));
-            report.lint(
+        let Some((node, model)) = agent.value.get("model").and_then(|node| Some((node, node.as_text()?)))
+        else {
+            continue;
+        };
+        match prices.model(Some(model)) {
+            ModelMatch::NoModel => {}
+            ModelMatch::Priced(_) if prices.states(model) || prices.fallback.is_empty() => {}
+            ModelMatch::Priced(price) => report.lint(
                 node.start,
-                format!("model `{}` has no price: {charged}{near}", short(model)),
-                "an entry in prices.yaml",
-            );
+                format!(
+                    "prices.yaml has no model `{}`: its tokens are charged by the built-in table of {}: {}",
+                    short(model),
+                    PriceTable::source().0,
+                    charged(price)
+                ),
+                "an entry in prices.yaml, where another price holds",
+            ),
+            ModelMatch::Unpriced(dearest) => {
+                let charged = match dearest {
+                    Some(price) => {
+                        format!(
+                            "its tokens are charged as the dearest of all that are listed: {}",
+                            charged(&price)
+                        )
+                    }
+                    None => "the table has no model, so its tokens cost nothing".to_owned(),
+                };
+                let known = prices.models.keys().chain(prices.fallback.keys());
+                let near = did_you_mean(model, known.map(|name| &**name));
+                report.lint(
+                    node.start,
+                    format!("model `{}` has no price: {charged}{near}", short(model)),
+                    "an entry in prices.yaml",
+                );
+            }
         }
     }
 }

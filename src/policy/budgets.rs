@@ -5,11 +5,11 @@ use super::{
     gates::{Ids, selector},
     names::Scope,
     read::{boolean, count, fields, list_of, mismatch, money, short, word},
-    source::{Kind, Node, Report},
+    source::{Entry, Kind, Node, Report},
 };
 use crate::{
     cost::{BudgetAction, BudgetRule, BudgetScope, BudgetWindow, BudgetZone},
-    model::Selector,
+    model::{MicroUsd, Selector},
 };
 use jiff::tz::TimeZone;
 use std::sync::Arc;
@@ -95,11 +95,22 @@ fn budget(node: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_>)
             "a window of hour, day or month, or no `zone`",
         );
     }
+    let on_exceed = map.read("on_exceed", report, word(&BudgetAction::NAMED)).unwrap_or(BudgetAction::Deny);
+    let caps @ (max_calls, max_tokens, max_cost) = (
+        map.read("max_calls", report, count(0, u64::MAX)),
+        map.read("max_tokens", report, count(0, u64::MAX)),
+        map.read("max_cost_usd", report, money),
+    );
+    if on_exceed == BudgetAction::Throttle
+        && let Some(entry) = map.entry("on_exceed")
+    {
+        lint_throttle(entry, window, caps, report);
+    }
     Some(BudgetRule {
-        max_calls: map.read("max_calls", report, count(0, u64::MAX)),
-        max_tokens: map.read("max_tokens", report, count(0, u64::MAX)),
-        max_cost: map.read("max_cost_usd", report, money),
-        on_exceed: map.read("on_exceed", report, word(&BudgetAction::NAMED)).unwrap_or(BudgetAction::Deny),
+        max_calls,
+        max_tokens,
+        max_cost,
+        on_exceed,
         alert_at,
         strict,
         matches,
@@ -108,6 +119,28 @@ fn budget(node: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_>)
         window: window?,
         zone,
     })
+}
+
+/// A budget that tells agents to come back, though it never has room again.
+fn lint_throttle(
+    entry: &Entry,
+    window: Option<BudgetWindow>,
+    (calls, tokens, cost): (Option<u64>, Option<u64>, Option<MicroUsd>),
+    report: &mut Report<'_>,
+) {
+    if calls == Some(0) || tokens == Some(0) || cost == Some(MicroUsd::ZERO) {
+        report.lint(
+            entry.at,
+            "a cap of 0 lets no call through: to throttle says that there is room later, and there never is",
+            "`on_exceed: deny` where no such call may be made, or a cap above 0",
+        );
+    } else if window == Some(BudgetWindow::Ever) {
+        report.lint(
+            entry.at,
+            "the window `ever` never frees: to throttle says that there is room later, and there never is",
+            "`on_exceed: deny` or `require_approval`, or a window that ends, like month",
+        );
+    }
 }
 
 /// One share in percent, or several, the smallest first.

@@ -16,7 +16,7 @@ use super::{
     source::{Node, Report, parse_yaml},
     zones::{ZoneData, ZoneTable},
 };
-use crate::cost::PriceTable;
+use crate::cost::{ModelPrice, PriceTable};
 use crate::model::{Decision, Place, Problem, Problems, Severity, SnapshotId};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -78,7 +78,7 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
     };
     let parts = read_parts(&mut parsed, scope);
     let zones = zones.used();
-    let snapshot = snapshot(&parsed, &zones, input);
+    let snapshot = snapshot(&parsed, &zones, &parts.prices, input);
     for file in parsed {
         problems.0.extend(file.report.into_problems().0);
     }
@@ -255,7 +255,7 @@ fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<(Bun
 
 /// Hashes what every file says, and what servers.toml resolves to. The names of files count, since the order of policies
 /// follows them. Lengths go before what they measure, so that no two bundles give the same bytes.
-fn snapshot(files: &[Parsed<'_>], zones: &ZoneData, input: &CompileInput) -> SnapshotId {
+fn snapshot(files: &[Parsed<'_>], zones: &ZoneData, prices: &PriceTable, input: &CompileInput) -> SnapshotId {
     let mut hash = Sha256::new();
     let part = |hash: &mut Sha256, bytes: &[u8]| {
         hash.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -274,6 +274,15 @@ fn snapshot(files: &[Parsed<'_>], zones: &ZoneData, input: &CompileInput) -> Sna
     for (name, data) in zones {
         part(&mut hash, name.as_bytes());
         part(&mut hash, data);
+    }
+    // Prices that no file states are those of this program: another version may have others.
+    for (model, price) in prices.not_of_the_bundle() {
+        part(&mut hash, model.as_bytes());
+        let price = price.map(|price| {
+            let ModelPrice { input_usd_per_mtok, output_usd_per_mtok, encoding, multiplier_milli } = price;
+            format!("{input_usd_per_mtok} {output_usd_per_mtok} {} {multiplier_milli}", encoding.as_str())
+        });
+        part(&mut hash, price.unwrap_or_default().as_bytes());
     }
     SnapshotId::from(hex::encode(hash.finalize()))
 }

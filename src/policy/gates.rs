@@ -11,7 +11,7 @@ use super::{
     },
     source::{Node, Report},
 };
-use crate::model::{Glob, PolicyId, RuleId, Selector, Share};
+use crate::model::{Glob, MicroUsd, PolicyId, RuleId, Selector, Share};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -273,14 +273,29 @@ fn book_policy(node: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report
         }
         Some(read)
     };
+    let max_calls_per_minute =
+        conditions.and_then(|c| c.read("max_calls_per_minute", report, count(0, u64::MAX)));
+    let max_cost_per_minute = conditions.and_then(|c| c.read("max_cost_per_minute_usd", report, money));
+    let zero = [
+        ("max_calls_per_minute", max_calls_per_minute == Some(0)),
+        ("max_cost_per_minute_usd", max_cost_per_minute == Some(MicroUsd::ZERO)),
+    ];
+    for (key, _) in zero.into_iter().filter(|(_, zero)| *zero && violation != Some(Violation::Deny)) {
+        if let Some(entry) = conditions.and_then(|c| c.entry(key)) {
+            report.lint(
+                entry.at,
+                "a cap of 0 lets no call through: to throttle says that there is room later, and there never is",
+                "`on_violation: deny` where no such call may be made, or a cap above 0",
+            );
+        }
+    }
     let book = Rulebook {
         allowed_roles: nonempty("allowed_roles", report),
         agent_types: nonempty("agent_types", report),
         max_cost: conditions.and_then(|c| c.read("max_cost_usd", report, money)),
         requires_approval: requires.then_some(approval),
-        max_calls_per_minute: conditions
-            .and_then(|c| c.read("max_calls_per_minute", report, count(0, u64::MAX))),
-        max_cost_per_minute: conditions.and_then(|c| c.read("max_cost_per_minute_usd", report, money)),
+        max_calls_per_minute,
+        max_cost_per_minute,
         on_allow: allow.unwrap_or(false),
         on_violation: violation.unwrap_or(Violation::Throttle),
         condition: compiled,

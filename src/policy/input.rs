@@ -38,6 +38,8 @@ pub struct KnownNames {
     pub labels: BTreeSet<String>,
     /// The exposed names of tools, like `actions`.
     pub tools: BTreeSet<String>,
+    /// The arguments of listed tools, by exposed name, where the schema names all that there are.
+    pub arguments: BTreeMap<String, BTreeSet<String>>,
     /// The exposed names of prompts that are listed.
     pub prompts: BTreeSet<String>,
     /// Time zones, which conditions may name.

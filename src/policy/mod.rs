@@ -44,7 +44,7 @@ pub use loops::{LoopKind, LoopRule, LoopRules};
 pub use manifest::{SIGNATURES, is_bundle_file, is_signature, manifest};
 pub use meaning::{BundleParts, PartDigest};
 pub use names::Names;
-pub use prices::tool_price;
+pub use prices::{counted_arguments, first_member, no_argument, tool_price};
 pub use set::PolicySet;
 pub use types::*;
 pub use zones::{ZoneData, ZoneSource, Zones, is_zone_name};

@@ -1,15 +1,18 @@
 //! prices.yaml, and the table that stands in where there is none.
 
 use super::{
-    names::Scope,
-    read::{count, entries, fields, glob_text, list_of, mismatch, money, pointer, word},
+    names::{Scope, did_you_mean},
+    read::{count, entries, fields, glob_text, list_of, mismatch, money, pointer, short, word},
     source::{Kind, Node, Report},
 };
 use crate::{
     cost::{Encoding, ModelPrice, PricePart, PriceTable, PriceUnit, ToolPrice},
-    model::MicroUsd,
+    model::{Glob, MicroUsd},
 };
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Reads `models` and `tools`.
 pub(super) fn read(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> PriceTable {
@@ -19,21 +22,64 @@ pub(super) fn read(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Pr
     }
     let Some(map) = fields(root, "prices.yaml", &["models", "tools"], report) else { return table };
     if let Some(models) = map.get("models").and_then(|node| entries(node, "models", report)) {
-        table.models.clear();
-        table.unlisted = None;
+        let mut own = BTreeMap::new();
         for entry in models {
             let price = model(&entry.value, &entry.key, report);
-            table.models.extend(price.map(|price| (Arc::from(entry.key.as_str()), price)));
+            own.extend(price.map(|price| (Arc::from(entry.key.as_str()), price)));
         }
+        table = PriceTable::own(own);
     }
     for entry in map.get("tools").and_then(|node| entries(node, "tools", report)).unwrap_or(&[]) {
         let glob = glob_text(&entry.key, entry.at, report);
         if let Some(glob) = &glob {
             scope.known_glob(glob, entry.at, "tool", report);
+            known_arguments(glob, &entry.value, scope, report);
         }
         table.tools.extend(glob.zip(tool_price(&entry.value, &entry.key, report)));
     }
     table
+}
+
+/// Lints what a formula counts that a tool does not take, as far as it is known what the tools take that the glob matches.
+fn known_arguments(glob: &Glob, price: &Node, scope: Scope<'_>, report: &mut Report<'_>) {
+    let tools: Vec<_> = scope.known.arguments.iter().filter(|(tool, _)| glob.matches(tool)).collect();
+    for part in counted_arguments(price) {
+        let Some(first) = part.as_text().and_then(first_member) else { continue };
+        let mut without = tools.iter().filter(|(_, arguments)| !arguments.contains(&first));
+        let Some((tool, arguments)) = without.next() else { continue };
+        report.doubt(
+            part.start,
+            no_argument(tool, &first, arguments, without.count()),
+            "a pointer to an argument of the tool",
+        );
+    }
+}
+
+/// What a price's formula counts, as it is written: the pointers of its parts.
+pub fn counted_arguments(price: &Node) -> impl Iterator<Item = &Node> {
+    let parts = price.get("per").map(Node::items).unwrap_or_default();
+    parts.iter().filter_map(|part| part.get("argument"))
+}
+
+/// The sentence about a formula that counts what a tool does not take; `more` tools do not take it either.
+pub fn no_argument(tool: &str, argument: &str, takes: &BTreeSet<String>, more: usize) -> String {
+    let near = did_you_mean(argument, takes.iter().map(String::as_str));
+    let more = match more {
+        0 => String::new(),
+        1 => " (nor does another that this prices)".to_owned(),
+        more => format!(" (nor do {more} others that this prices)"),
+    };
+    format!(
+        "tool `{}` takes no argument `{}`{more}{near}: its price cannot be told",
+        short(tool),
+        short(argument)
+    )
+}
+
+/// The member of the arguments in which a pointer lies.
+pub fn first_member(pointer: &str) -> Option<String> {
+    let first = pointer.strip_prefix('/').unwrap_or(pointer).split('/').next()?;
+    (!first.is_empty() && !first.contains('*')).then(|| first.replace("~1", "/").replace("~0", "~"))
 }
 
 const PRICE_KEYS: &[&str] = &["base_usd", "per", "max_usd"];
@@ -53,6 +99,13 @@ pub fn tool_price(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Too
     let base = map.read("base_usd", report, money);
     let max = map.read("max_usd", report, money);
     let per = map.read("per", report, |node, key, report| list_of(node, key, report, price_part));
+    if let Some(entry) =
+        map.entry("per").filter(|entry| matches!(&entry.value.kind, Kind::List(items) if items.is_empty()))
+    {
+        let expected =
+            "at least one { argument, usd }, or no `per`: an amount alone is written as a number, like 0.25";
+        report.error(entry.at, "`per` is empty: the price depends on no argument", expected);
+    }
     if map.lacks("base_usd") && map.lacks("per") {
         report.error(map.at, "the price has neither an amount nor a formula", "`base_usd`, `per`, or both");
     }
@@ -69,6 +122,15 @@ fn price_part(node: &Node, key: &str, report: &mut Report<'_>) -> Option<PricePa
     let argument = map
         .required("argument", "a JSON pointer to what is counted, like /rows", report)
         .and_then(|node| match node.as_text() {
+            // A name would do elsewhere. Here what is written is told wherever a price is shown, and stands for one thing.
+            Some(name) if !name.is_empty() && !name.starts_with('/') => {
+                report.error(
+                    node.start,
+                    format!("`{0}` is not a pointer into the arguments; did you mean `/{0}`?", short(name)),
+                    "a JSON pointer like /rows, which begins with a slash",
+                );
+                None
+            }
             Some(text) => pointer(text, node.start, false, report),
             None => {
                 mismatch(node, "argument", "a JSON pointer like /rows", report);

@@ -767,13 +767,118 @@ fn a_model_without_a_price_is_said_to_cost_what_it_costs() {
     check_lints(
         "authority.yaml",
         &agent("‸acme-9"),
-        &[
-            "charged as those of every model that the built-in table lacks: 15 USD per million read, 75 written",
-        ],
+        &["charged as the dearest of all that are listed: 150 USD per million read, 600 written"],
     );
     check_lints("authority.yaml", &agent("‸gtp-4o"), &["did you mean `gpt-4o`?"]);
     check_lints("authority.yaml", &agent("anthropic/claude-sonnet-4.5"), &[]);
     check_lints("authority.yaml", &agent("gpt-4o-2024-11-20"), &[]);
+}
+
+/// A model that the bundle's own table lacks is charged by the built-in one, and that is said; its price is part of the
+/// snapshot.
+#[test]
+fn a_model_of_the_built_in_table_is_named() {
+    let authority = |model: &str| {
+        format!(
+            "capabilities:\n  c: {{ tools: [\"files__*\"] }}\nagents:\n  a: {{ capabilities: [c], keys: [\"{HEX_A}\"], model: {model} }}\n"
+        )
+    };
+    let prices =
+        "models:\n  house: { input_usd_per_mtok: 1000, output_usd_per_mtok: 2, encoding: o200k_base }\n";
+    let lints = |model: &str| {
+        let files = bundle(&[("authority.yaml", &authority(model)), ("prices.yaml", prices)]);
+        let (set, problems) = compile(&files, &input());
+        assert!(set.is_some(), "{problems}");
+        let told = problems.0.iter().filter(|p| p.message.contains("model `")).map(|p| p.message.clone());
+        told.collect::<Vec<String>>()
+    };
+    let [told] = &lints("o3")[..] else { panic!() };
+    assert!(
+        told.starts_with("prices.yaml has no model `o3`: its tokens are charged by the built-in table of 20"),
+        "{told}"
+    );
+    assert!(told.ends_with(": 2 USD per million read, 8 written"), "{told}");
+    let [told] = &lints("acme-9")[..] else { panic!() };
+    assert!(
+        told.contains("the dearest of all that are listed: 1000 USD per million read, 600 written"),
+        "{told}"
+    );
+    assert_eq!(lints("house"), Vec::<String>::new());
+    // Two names of one price are one to the agent, and two in the bundle; what stands in the bundle is told by it alone.
+    let snapshot = |model: &str| {
+        let files = bundle(&[("authority.yaml", &authority(model)), ("prices.yaml", prices)]);
+        compile(&files, &input()).0.unwrap().snapshot
+    };
+    assert_ne!(snapshot("o3"), snapshot("acme-9"));
+}
+
+/// Formulas that count nothing, or what a tool does not take.
+#[test]
+fn price_formulas_are_held_against_what_tools_take() {
+    check_errors(
+        "prices.yaml",
+        "tools:\n  files__write_file: { base_usd: 1, ‸per: [] }\n  a: { per: [{ argument: ‸rows, usd: 1 }] }\n  b: { per: [{ argument: ‸a/b, usd: 1 }] }\n",
+        &[
+            ("`per` is empty", "at least one"),
+            ("did you mean `/rows`?", "begins with a slash"),
+            ("did you mean `/a/b`?", "begins with a slash"),
+        ],
+    );
+    let mut input = input();
+    let tools = ["files__write_file", "files__write_more"].map(str::to_owned);
+    let takes = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
+    input.known = KnownNames {
+        upstreams: [(
+            "files".to_owned(),
+            KnownUpstream { prefix: "files__".to_owned(), is_listed: true, has_resources: true },
+        )]
+        .into(),
+        tools: tools.iter().cloned().collect(),
+        arguments: [(tools[0].clone(), takes(&["content", "path"])), (tools[1].clone(), takes(&["content"]))]
+            .into(),
+        ..KnownNames::default()
+    };
+    let lints = |text: &str| {
+        let (set, problems) = compile(&bundle(&[("prices.yaml", text)]), &input);
+        assert!(set.is_some(), "{problems}");
+        let of_prices = problems.0.into_iter().filter(|p| p.place.file == "prices.yaml");
+        of_prices.map(|problem| (problem.strict, problem.message)).collect::<Vec<_>>()
+    };
+    let [(strict, told)] =
+        &lints("tools: { \"files__*\": { per: [{ argument: /contents, unit: KB, usd: 1 }] } }")[..]
+    else {
+        panic!()
+    };
+    assert!(
+        *strict && told.contains("`files__write_file` takes no argument `contents` (nor does another"),
+        "{told}"
+    );
+    assert!(told.contains("did you mean `content`?"), "{told}");
+    let [(_, told)] = &lints("tools: { \"files__*\": { per: [{ argument: /path, unit: KB, usd: 1 }] } }")[..]
+    else {
+        panic!()
+    };
+    assert!(told.contains("`files__write_more` takes no argument `path`"), "{told}");
+    assert!(
+        lints("tools: { \"files__*\": { per: [{ argument: /content/0, unit: KB, usd: 1 }] } }").is_empty()
+    );
+}
+
+/// To throttle is to say that there is room later.
+#[test]
+fn a_throttle_that_never_frees_is_a_lint() {
+    check_lints(
+        "budgets.yaml",
+        "budgets:\n  - { id: a, scope: agent, window: ever, max_calls: 5, ‸on_exceed: throttle }\n  - { id: b, scope: agent, window: day, max_cost_usd: 0, ‸on_exceed: throttle }\n  - { id: c, scope: agent, window: day, max_calls: 0 }\n  - { id: d, scope: agent, window: ever, max_calls: 5 }\n",
+        &["the window `ever` never frees", "a cap of 0 lets no call through"],
+    );
+    let book = |end: &str| {
+        format!(
+            "version: '1'\npolicies:\n  - id: r\n    description: d\n    on: [{{ action: \"files:write\" }}]\n    conditions: {{ ‸max_calls_per_minute: 0 }}\n{end}"
+        )
+    };
+    check_lints("book.yaml", &book(""), &["a cap of 0 lets no call through"]);
+    check_lints("book.yaml", &book("    actions: { on_violation: deny }\n").replace('‸', ""), &[]);
 }
 
 #[test]

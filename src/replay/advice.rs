@@ -2,7 +2,7 @@
 //! costs most, data and rates, alerts; and gates that a month has shown to be needless.
 
 use super::traffic::{MONTH, Spending, Traffic};
-use crate::model::{MicroUsd, PolicyId, RuleId, WorkflowId};
+use crate::model::{MicroUsd, PolicyId, RuleId, WorkflowId, counted};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -128,8 +128,9 @@ fn writes(traffic: &Traffic) -> (AdviceStep, Option<ProposedFile>) {
     }
     let most = tools.first().map(|(name, used)| format!(", most of them `{name}` ({})", used.unasked));
     let found = format!(
-        "{calls} calls of {} tools that may change something went through without a person{}",
-        tools.len(),
+        "{} of {} that may change something went through without a person{}",
+        counted(calls, "call"),
+        counted(tools.len() as u64, "tool"),
         most.unwrap_or_default()
     );
     let advice = "put the file advice-writes.yaml beside your policies: it runs in shadow, `policy simulate` says whom it \
@@ -148,7 +149,7 @@ fn writes(traffic: &Traffic) -> (AdviceStep, Option<ProposedFile>) {
         let agents: Vec<&str> = used.agents.iter().take(5).map(|agent| agent.as_str()).collect();
         // A comment is one line, whatever the names hold.
         let agents: String = agents.join(", ").chars().filter(|c| !c.is_control()).collect();
-        writeln!(text, "  - tool: {} # {} calls, by {agents}", quoted(name), used.unasked).ok();
+        writeln!(text, "  - tool: {} # {}, by {agents}", quoted(name), counted(used.unasked, "call")).ok();
     }
     text.push_str("rules:\n  - id: ask\n    decision: REQUIRE_APPROVAL\n");
     let file = ProposedFile { name: "advice-writes.yaml", text };
@@ -196,7 +197,7 @@ fn throttles(workflows: &[CostlyWorkflow]) -> (AdviceStep, Option<ProposedFile>)
     }
     let each: Vec<String> = workflows
         .iter()
-        .map(|one| format!("`{}` {} USD in {} calls", one.workflow, one.cost_usd, one.calls))
+        .map(|one| format!("`{}` {} USD in {}", one.workflow, one.cost_usd, counted(one.calls, "call")))
         .collect();
     let step = AdviceStep {
         step: 2,
@@ -247,7 +248,8 @@ fn data_and_rates(traffic: &Traffic) -> AdviceStep {
     if flows > 0 {
         let most = traffic.flows.iter().max_by_key(|(_, calls)| **calls).map_or("", |(tool, _)| tool);
         found.push(format!(
-            "{flows} calls took confidential data to tools that reach outside, most of them to `{most}`"
+            "{} took confidential data to tools that reach outside, most of them to `{most}`",
+            counted(flows, "call")
         ));
         advice.push("add a rule on `data.level` for these tools, or mask what goes there in data.yaml");
     }
@@ -278,7 +280,7 @@ fn alerts(traffic: &Traffic) -> AdviceStep {
     let middle = shares.get(days / 2).copied().unwrap_or(0);
     let most = shares.last().copied().unwrap_or(0);
     if days < 7 {
-        let found = format!("the record has traffic of {days} days");
+        let found = format!("the record has traffic of {}", counted(days as u64, "day"));
         let advice = "let it run for a week before thresholds are set: there is no usual yet".to_owned();
         return AdviceStep { step: 4, title, done: false, found, advice };
     }

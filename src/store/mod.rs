@@ -127,6 +127,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// What each budget counter stands at.
     fn budget_usage(&self, now: Timestamp) -> StoreFuture<'_, Vec<BudgetUsage>>;
 
+    /// Where the rules about loops stand for a call, without counting it. `None`: this store does not know.
+    fn loops(&self, query: LoopQuery) -> StoreFuture<'_, Option<Vec<LoopSeen>>> {
+        drop(query);
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Sets counters of a budget back to what open calls hold, and records who did it, why, and what stood there; nothing
     /// where no counter of that key has counted anything. In force for the next admission of every process.
     fn reset_budget(&self, reset: BudgetReset) -> StoreFuture<'_, Vec<ResetCounter>>;

@@ -3,20 +3,19 @@
 use super::RegisterRead;
 pub use crate::admission::{
     ApprovalAnswer, ApprovalBinding, ApprovalContext, ApprovalRecord, AskLimits, Bound, CallShape,
-    FreezeSubject, GrantAnswer, GrantEnd, GrantEndReason, GrantTerms, LimitRefusal, LoopWatch, Requirement,
-    StandingGrant,
+    FreezeSubject, GrantAnswer, GrantEnd, GrantEndReason, GrantTerms, LimitRefusal, LoopSeen, LoopWatch,
+    Requirement, StandingGrant,
 };
 pub use crate::journal::index::Pattern;
 use crate::{
     admission::window,
-    cost::SizeCell,
-    cost::{BudgetWindow, BudgetZone},
+    cost::{BudgetWindow, BudgetZone, Elastic, SizeCell},
     decision::{BudgetLimit, RateLimit},
     evidence::GrantSubject,
     journal::index::{Field, Wanted},
     model::{
         AgentId, ApprovalId, ApprovalStatus, CallId, Digest, EventDecision, EventDraft, EventType, GrantId,
-        MicroUsd, Outcome, PersonId, PolicyId, TraceId,
+        MicroUsd, Outcome, PersonId, PolicyId, TraceId, WorkflowId,
     },
     proof::Hash,
     redaction::Said,
@@ -109,6 +108,8 @@ pub struct AdmitRequest {
     pub tokens: u64,
     /// What is reserved: money.
     pub cost: MicroUsd,
+    /// What is reserved in place of both where a strict budget counts the call, which cuts its result at that.
+    pub elastic: Option<Elastic>,
     /// The approval that is consumed, with the binding it must have.
     pub approval: Option<(ApprovalId, ApprovalBinding)>,
     /// The standing grant that is used once, with the terms that the call was held against.
@@ -152,6 +153,8 @@ impl Unrecorded {
 pub enum Admission {
     /// Reserved, counted, consumed, recorded: the call may be dispatched.
     Granted,
+    /// The same of a call with [`AdmitRequest::elastic`]: so many tokens are reserved for it, its arguments among them.
+    GrantedUpTo(u64),
     /// A limit is full.
     Refused(LimitRefusal),
     /// The named approval or grant is not (any longer) one that this call may use: consumed, expired, another binding.
@@ -399,6 +402,8 @@ pub struct BudgetUsage {
     pub key: String,
     /// The window's name.
     pub window: String,
+    /// The kind of the counter ([`crate::admission::window::kind`]): the window's name, and its zone where the budget names one.
+    pub kind: String,
     /// When the window began; null for a rolling one.
     pub window_start: Option<Timestamp>,
     /// Dispatched calls.
@@ -434,11 +439,12 @@ impl BudgetUsage {
         now: Timestamp,
     ) -> Option<&'u Self> {
         let start = window::start_of(window, zone, now.as_microsecond());
+        let kind = window::kind(window, zone);
         let find = |key: &str| {
             all.iter().find(|at| {
                 at.id.as_str() == id
                     && at.key == key
-                    && at.window == window::word(window)
+                    && (at.kind == kind || at.kind == window::RATE)
                     && at.window_start.map(|start| start.as_microsecond()) == start
             })
         };
@@ -448,6 +454,25 @@ impl BudgetUsage {
 
 /// The key of the counter that the keys of a budget share which are too many to be kept apart.
 pub const OTHERS: &str = "(others)";
+
+/// A call of which is asked where the rules about loops stand. Nothing is counted by it.
+#[derive(Clone, Debug)]
+pub struct LoopQuery {
+    /// As of when.
+    pub now: Timestamp,
+    /// Who would call.
+    pub agent: AgentId,
+    /// In which workflow.
+    pub workflow: Option<WorkflowId>,
+    /// What, under the name that records have.
+    pub tool: Arc<str>,
+    /// The digest by which identical calls are known.
+    pub digest: Digest,
+    /// How many of them are let through.
+    pub max_repeats: Option<u32>,
+    /// What else is a loop.
+    pub loops: LoopWatch,
+}
 
 /// What is set back: a budget's counters, in the window that holds a time.
 #[derive(Clone, Debug)]

@@ -136,6 +136,7 @@ impl Run {
             limits,
             repeats: None,
             need,
+            stretch: None,
             approval: None,
             grant: None,
         };

@@ -173,6 +173,7 @@ impl Subject for Pure {
             loops: Vec::new(),
             tool: "",
             need: Usage { calls: 1, tokens: amount(request.tokens), cost: money(request.cost) },
+            stretch: None,
             approval: named.map(|(id, binding)| Named { id, binding, found: found.as_ref() }),
             grant: by_grant.map(|(id, terms)| NamedGrant { id, terms, found: found_grant.as_ref() }),
         };

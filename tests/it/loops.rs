@@ -145,3 +145,67 @@ async fn by_default_only_identical_calls_are_a_loop() {
     assert!(said.contains("use the answer that you have"), "{said}");
     assert_eq!(loop_alerts(&world).await, [json!({"agent": "ada", "tool": "up__pay", "loop": "identical"})]);
 }
+
+/// An explanation says which rules about loops count the call, where they stand, and that it would be refused, in each process
+/// and without counting it.
+#[tokio::test]
+async fn an_explanation_knows_loops() {
+    let rules = "max_repeats: 3, errors: { count: 4, window: 60s }, alternating: { count: 2 }, similar: { count: 5, window: 30s }, \
+                 fan_out: { count: 100 }";
+    let (world, _clock) = world(rules).await;
+    let client = world.modern("ada");
+    let explain = async |arguments: Value| {
+        let body = json!({"agent": "ada", "tool": "up__echo", "arguments": arguments});
+        let (status, told) = world.api("bob", "explain", Some(body)).await;
+        assert_eq!(status, 200, "{told}");
+        told
+    };
+    let of = |told: &Value, kind: &str, whose: &str| {
+        let all = told["loops"].as_array().unwrap();
+        let one = all.iter().find(|one| one["kind"] == kind && one["of"] == whose).unwrap();
+        (one["seen"].as_u64().unwrap(), one["max"].as_u64().unwrap(), one["full"].as_bool().unwrap())
+    };
+    let same = json!({"query": "same", "n": 1});
+    let told = explain(same.clone()).await;
+    assert_eq!(told["decision"], "allow", "{told:#}");
+    assert_eq!(of(&told, "identical", "agent"), (0, 3, false));
+    for _ in 0..3 {
+        client.call("up__echo", same.clone()).await.ok();
+    }
+    for _ in 0..2 {
+        // To ask changes nothing.
+        let told = explain(same.clone()).await;
+        assert_eq!((&told["decision"], &told["policy_id"]), (&json!("throttle"), &json!("loop")), "{told:#}");
+        assert!(told["reason"].as_str().unwrap().contains("the same call was made 3 times"), "{told:#}");
+        assert_eq!(of(&told, "identical", "agent"), (3, 3, true));
+        assert_eq!(of(&told, "similar", "agent"), (3, 5, false));
+        assert_eq!(of(&told, "fan_out", "agent"), (3, 100, false));
+        assert_eq!(of(&told, "fan_out", "workflow"), (3, 100, false));
+    }
+    for n in 2..4 {
+        client.call("up__echo", json!({"query": "same", "n": n})).await.ok();
+    }
+    let told = explain(json!({"query": "same", "n": 9})).await;
+    assert_eq!((&told["decision"], &told["policy_id"]), (&json!("throttle"), &json!("loop")), "{told:#}");
+    assert!(told["reason"].as_str().unwrap().contains("nearly the same arguments"), "{told:#}");
+    assert_eq!(
+        (of(&told, "similar", "agent"), of(&told, "identical", "agent")),
+        ((5, 5, true), (0, 3, false))
+    );
+    // It is what comes of the call.
+    let said = looping(&client.call("up__echo", json!({"query": "same", "n": 9})).await);
+    assert!(said.contains(told["reason"].as_str().unwrap()), "{said}");
+    world.up.results(json!({"content": [], "isError": true}));
+    for n in 0..4 {
+        client.call("up__read", json!({"path": format!("/{}", "x".repeat(n + 1))})).await;
+    }
+    world.until_settled(9).await;
+    let body = json!({"agent": "ada", "tool": "up__read", "arguments": {"path": "/other"}});
+    let (_, told) = world.api("bob", "explain", Some(body)).await;
+    assert_eq!(
+        (&told["decision"], of(&told, "errors", "agent")),
+        (&json!("throttle"), (4, 4, true)),
+        "{told:#}"
+    );
+    assert!(told["reason"].as_str().unwrap().contains("has failed 4 times in a row"), "{told:#}");
+}

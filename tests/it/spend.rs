@@ -114,7 +114,25 @@ async fn spend_is_reported_and_a_throttle_proposed_that_can_be_simulated() {
     assert_eq!(code, Some(0), "{out}\n{err}");
     let (code, _, err) = run(&world, &propose).await;
     assert_eq!(code, Some(1), "{err}");
-    assert!(err.contains("spend-throttles.yaml"), "{err}");
+    assert!(
+        err.contains("spend-throttles.yaml` is there already, and was not changed: --force replaces it"),
+        "{err}"
+    );
+    // What somebody made of it since goes only where that is said.
+    let written = policies.join("spend-throttles.yaml");
+    let proposed = std::fs::read_to_string(&written).unwrap();
+    std::fs::write(&written, format!("{proposed}# mine\n")).unwrap();
+    assert_eq!(run(&world, &propose).await.0, Some(1));
+    assert!(std::fs::read_to_string(&written).unwrap().ends_with("# mine\n"));
+    assert_eq!(run(&world, &[&propose[..], &["--force"]].concat()).await.0, Some(0));
+    assert_eq!(std::fs::read_to_string(&written).unwrap(), proposed);
+    // A time that ends before it begins is no empty report.
+    for command in [&["report", "spend"][..], &["audit", "query"], &["audit", "export"]] {
+        let turned = [command, &["--since", "2026-11-02Z", "--until", "2026-11-01Z"]].concat();
+        let (code, out, err) = run(&world, &turned).await;
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{command:?}: {err}");
+        assert!(err.contains("is before `since`"), "{command:?}: {err}");
+    }
     let page = run(&world, &[&["report", "spend"], &SPAN[..]].concat()).await.1;
     for part in ["41 calls", "PROPOSED CAP", "how far estimates", "--- spend-throttles.yaml"] {
         assert!(page.contains(part), "{part}: {page}");

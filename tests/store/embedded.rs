@@ -10,14 +10,14 @@ use std::{collections::HashMap, fs::File, path::Path, sync::Arc};
 use tollgate::{
     audit::{Coverage, export_jsonl, verify_export},
     config::Durability,
-    cost::BudgetWindow,
+    cost::{BudgetWindow, BudgetZone, Elastic},
     decision::BudgetLimit,
     evidence::content_hash,
     journal::{Draft, SEGMENT_HEAD, Segment, Step, index_path},
     model::{ApprovalStatus, EventDraft, EventType, MicroUsd, Outcome, OwnerId},
     store::{
-        Admission, AdmitRequest, ApprovalFilter, ApprovalUpdate, AskLimits, EventQuery, Kept, KeptKind,
-        Store as _, StoreError, embedded::EmbeddedStore,
+        Admission, AdmitRequest, ApprovalFilter, ApprovalUpdate, AskLimits, BudgetReset, BudgetUsage,
+        EventQuery, Kept, KeptKind, ResetBy, Store as _, StoreError, embedded::EmbeddedStore,
     },
 };
 
@@ -1009,4 +1009,132 @@ async fn replay(acts: Vec<Act>) {
         }
     }
     assert_eq!(stores[0].verify().await.unwrap().bad, None);
+}
+
+fn zone(name: &str) -> BudgetZone {
+    BudgetZone { name: name.into(), rules: jiff::tz::TimeZone::get(name).unwrap() }
+}
+
+/// A budget whose zone or window is changed counts what it had counted: to edit it frees nothing. A reset frees all of it.
+#[tokio::test]
+async fn a_budget_that_is_edited_counts_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let now = start();
+    let of = |window, of_zone: Option<&str>| BudgetLimit { zone: of_zone.map(zone), ..calls("b", window, 5) };
+    let tried = std::cell::Cell::new(0);
+    // How many calls it lets through.
+    let through = async |store: &EmbeddedStore, limit: &BudgetLimit, most: usize| {
+        let mut through = 0;
+        for _ in 0..most {
+            tried.set(tried.get() + 1);
+            let call = AdmitRequest { budgets: vec![limit.clone()], ..request("a", later(now, tried.get())) };
+            through += usize::from(store.admit(call).await.unwrap() == Admission::Granted);
+        }
+        through
+    };
+    let (utc, berlin) = (of(BudgetWindow::Day, None), of(BudgetWindow::Day, Some("Europe/Berlin")));
+    assert_eq!(through(&store, &utc, 3).await, 3);
+    assert_eq!(through(&store, &berlin, 1).await, 1);
+    // Back, after a restart and in the same process.
+    store.close().await;
+    store = open(dir.path());
+    assert_eq!(through(&store, &utc, 9).await, 1);
+    assert_eq!(through(&store, &berlin, 9).await, 0);
+    assert_eq!(through(&store, &of(BudgetWindow::Day, Some("Asia/Tokyo")), 9).await, 0);
+    // A longer window begins with what was counted in the shorter ones that lie in it, and a shorter one with nothing.
+    assert_eq!(through(&store, &of(BudgetWindow::Month, None), 9).await, 0);
+    assert_eq!(through(&store, &of(BudgetWindow::Ever, None), 9).await, 0);
+    assert_eq!(through(&store, &of(BudgetWindow::Hour, None), 2).await, 2);
+    // Another key and another id are others.
+    let other_key = BudgetLimit { key: "other".into(), ..utc.clone() };
+    assert_eq!(through(&store, &other_key, 9).await, 5);
+    assert_eq!(through(&store, &BudgetLimit { id: "c".into(), ..utc.clone() }, 9).await, 5);
+    // What is set back stays so, under each kind and after a restart.
+    let by = ResetBy { person: "dan".into(), channel: "cli", reason: "tests".to_owned() };
+    let window_start = start_of_day(now);
+    let reset = BudgetReset {
+        id: "b".into(),
+        key: Some("key".to_owned()),
+        kind: "day".to_owned(),
+        window_start: Some(window_start),
+        by,
+        now: later(now, 500),
+    };
+    let told = store.reset_budget(reset).await.unwrap();
+    assert_eq!((told.len(), told[0].before.calls, told[0].after.calls), (1, 5, 0), "{told:?}");
+    store.close().await;
+    store = open(dir.path());
+    tried.set(1_000);
+    assert_eq!(through(&store, &utc, 1).await, 1);
+    assert_eq!(through(&store, &berlin, 9).await, 4);
+    assert_eq!(store.verify().await.unwrap().bad, None);
+}
+
+/// A budget in two kinds of one window has one row in each: where both windows begin alike, they are not taken for one another.
+#[tokio::test]
+async fn counters_of_two_zones_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let now: jiff::Timestamp = "2026-11-20T12:00:00Z".parse().unwrap();
+    let utc = calls("b", BudgetWindow::Day, 5);
+    let london = BudgetLimit { zone: Some(zone("Europe/London")), ..utc.clone() };
+    for (n, limit) in [&utc, &utc, &london].into_iter().enumerate() {
+        let call = AdmitRequest { budgets: vec![limit.clone()], ..request("a", later(now, n as i64)) };
+        assert_eq!(store.admit(call).await.unwrap(), Admission::Granted);
+    }
+    let usage = store.budget_usage(now).await.unwrap();
+    let of = |zone: Option<&BudgetZone>| {
+        BudgetUsage::of(&usage, ("b", "key"), (BudgetWindow::Day, zone), now).unwrap().calls
+    };
+    assert_eq!((usage.len(), of(None), of(london.zone.as_ref())), (2, 2, 3));
+}
+
+/// A call whose result is cut at its reservation gets as much as there is room for, and no limit is passed by that.
+#[tokio::test]
+async fn what_is_elastic_is_reserved_as_far_as_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let tokens = BudgetLimit { max_tokens: Some(1_000), strict: true, ..budget("t", BudgetWindow::Day) };
+    let money = BudgetLimit { max_cost: Some(MicroUsd(900)), ..budget("m", BudgetWindow::Day) };
+    let elastic = |most_tokens| Elastic {
+        least_tokens: 100,
+        least_cost: MicroUsd(50),
+        most_tokens,
+        usd_per_mtok: MicroUsd(1_000_000),
+    };
+    let call = |n, tokens: u64, most, budgets: &[&BudgetLimit]| AdmitRequest {
+        tokens,
+        cost: MicroUsd(i64::try_from(tokens).unwrap()),
+        elastic: Some(elastic(most)),
+        budgets: budgets.iter().map(|budget| BudgetLimit::clone(budget)).collect(),
+        ..request("a", later(start(), n))
+    };
+    // As much as it may take; the money for it: the least, and one millionth a token beyond that.
+    let first = call(0, 200, 300, &[&tokens, &money]);
+    assert_eq!(store.admit(first.clone()).await.unwrap(), Admission::GrantedUpTo(300));
+    let usage = store.budget_usage(start()).await.unwrap();
+    let of = |id: &str| usage.iter().find(|at| at.id.as_str() == id).unwrap();
+    assert_eq!((of("t").tokens, of("m").cost_usd), (300, MicroUsd(250)));
+    // What is estimated has to fit into a budget that is not strict; a strict one needs room for the least.
+    let large = call(1, 950, 5_000, &[&tokens, &money]);
+    assert!(
+        matches!(store.admit(large).await.unwrap(), Admission::Refused(why) if why.policy_id.as_str() == "m")
+    );
+    let large = call(2, 950, 5_000, &[&tokens]);
+    assert_eq!(store.admit(large.clone()).await.unwrap(), Admission::GrantedUpTo(700));
+    assert!(
+        matches!(store.admit(call(3, 5, 300, &[&tokens])).await.unwrap(), Admission::Refused(why) if why.policy_id.as_str() == "t")
+    );
+    // It ended, and took less.
+    store.settle(settlement(&large, Some(110), Some(60))).await.unwrap();
+    store.settle(settlement(&first, Some(200), Some(150))).await.unwrap();
+    // Bound by the money: 750 are left, 50 go for the least.
+    let bound = BudgetLimit { max_cost: Some(MicroUsd(300)), ..money.clone() };
+    assert_eq!(store.admit(call(4, 120, 5_000, &[&bound])).await.unwrap(), Admission::GrantedUpTo(200));
+    assert_eq!(store.admit(call(5, 120, 5_000, &[&tokens])).await.unwrap(), Admission::GrantedUpTo(690));
+}
+
+fn start_of_day(at: jiff::Timestamp) -> jiff::Timestamp {
+    at.to_zoned(jiff::tz::TimeZone::UTC).start_of_day().unwrap().timestamp()
 }

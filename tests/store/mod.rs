@@ -162,6 +162,7 @@ pub(crate) fn request(agent: &str, now: Timestamp) -> AdmitRequest {
         digest: Digest::from(unique()),
         tokens: 0,
         cost: MicroUsd(0),
+        elastic: None,
         approval: None,
         subject: None,
         unrecorded: Unrecorded::None,

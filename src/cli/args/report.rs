@@ -69,6 +69,9 @@ pub(crate) struct SpendArgs {
     /// Writes the proposed throttles there: into a folder with a bundle one file, into a new folder the whole bundle with it
     #[arg(long, value_name = "DIR")]
     pub(crate) propose: Option<PathBuf>,
+    /// Replaces a proposal that is there from before; nothing else of the folder is changed
+    #[arg(long, requires = "propose")]
+    pub(crate) force: bool,
     /// At most so many lines of each table
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) top: usize,

@@ -12,7 +12,7 @@ use crate::{
     activation,
     clock::{IdSource as _, System},
     cost::LearnedSizes,
-    gateway::{Explanation, Question, Resolver, ResolverParts, explain_recorded, render},
+    gateway::{CALL_KEY, Explanation, Question, Resolver, ResolverParts, explain_recorded, render},
     model::{AgentId, CallKind, Event, EventType, TraceId},
     pinning::Book,
     store::{EventQuery, Store},
@@ -60,7 +60,7 @@ fn show(all: &[Explanation], json: bool) -> Result<(), CliError> {
 pub(super) fn resolver(
     setup: Setup,
     named: &[known::Named],
-    learned: Arc<LearnedSizes>,
+    (learned, call_key): (Arc<LearnedSizes>, Option<[u8; 32]>),
     pins: Option<Book>,
 ) -> Result<(Resolver, Arc<System>), CliError> {
     let Setup { loaded, system, .. } = setup;
@@ -73,7 +73,7 @@ pub(super) fn resolver(
             "what upstream `{upstream}` lists is not known yet: its tools are taken as servers.toml has them, without schemas"
         ));
     }
-    let parts = ResolverParts { clock: system.clone(), ids: system.clone(), learned };
+    let parts = ResolverParts { clock: system.clone(), ids: system.clone(), learned, call_key };
     let resolver = Resolver::new(loaded.config, policies, catalog, parts)
         .map_err(|source| CliError::Io { what: "cannot find this program's own file".to_owned(), source })?;
     Ok((resolver, system))
@@ -94,12 +94,16 @@ async fn of_call(
             return Err(CliError::Told(told.to_owned()));
         }
     };
-    let (learned, pins) = match store {
-        Some(store) => (store.learned_sizes().await?, Some(pins::book(Some(store)).await?)),
-        None => (Arc::default(), None),
+    let (known, pins) = match store {
+        Some(store) => {
+            let call_key = store.secret(CALL_KEY, setup.system.random()).await?;
+            let pins = pins::book(Some(store)).await?;
+            ((store.learned_sizes().await?, Some(call_key)), Some(pins))
+        }
+        None => ((Arc::default(), None), None),
     };
     let now = setup.now();
-    let (mut resolver, system) = resolver(setup, &[(kind, name.clone())], learned, pins)?;
+    let (mut resolver, system) = resolver(setup, &[(kind, name.clone())], known, pins)?;
     if let Some(store) = store {
         resolver.usage = Some((now, store.budget_usage(now).await?));
     }
@@ -129,6 +133,9 @@ async fn of_call(
         repeats: None,
         session_labels: args.labels.into_iter().map(Arc::from).collect(),
     };
+    if let Some((store, query)) = store.zip(resolver.loop_query(&question, now)) {
+        resolver.loops = store.loops(query).await?;
+    }
     resolver.explain(&question, true).map_err(|error| CliError::Told(error.to_string()))
 }
 

@@ -5,7 +5,7 @@ use super::super::{
     screen::{Screen, or_dash, time},
 };
 use crate::{
-    model::EventDecision,
+    model::{EventDecision, counted},
     replay::{Flip, SimulateReport},
 };
 
@@ -49,7 +49,7 @@ pub(super) fn show(screen: &mut Screen, report: &SimulateReport) -> Result<(), C
         (spend.released_calls, spend.released_usd, "spend let through that was stopped"),
     ] {
         if calls > 0 {
-            screen.line(&format!("{what}: {cost} USD in {}, by their estimates", counted(calls)))?;
+            screen.line(&format!("{what}: {cost} USD in {}, by their estimates", counted(calls, "call")))?;
         }
     }
     screen.line("")?;
@@ -102,12 +102,12 @@ fn denies(screen: &mut Screen, report: &SimulateReport) -> Result<(), CliError> 
     screen.line("")?;
     screen.line(&format!(
         "expected denies, to review before activation: {}",
-        counted(report.expected_denies)
+        counted(report.expected_denies, "call")
     ))?;
     for flip in denied().take(MOST_ROWS) {
         screen.line(&format!(
             "  {} of {} by {}: {}",
-            counted(flip.calls),
+            counted(flip.calls, "call"),
             or_dash(flip.tool.as_ref()),
             or_dash(flip.agent.as_ref()),
             flip.examples.first().map_or("", |example| &example.reason)
@@ -120,10 +120,6 @@ fn denies(screen: &mut Screen, report: &SimulateReport) -> Result<(), CliError> 
 }
 
 /// So many calls.
-fn counted(calls: u64) -> String {
-    if calls == 1 { "1 call".to_owned() } else { format!("{calls} calls") }
-}
-
 fn names(flip: &Flip) -> String {
     let names: Vec<&str> = flip.policies_before.iter().map(|policy| &**policy).collect();
     if names.is_empty() { "-".to_owned() } else { names.join(", ") }

@@ -14,6 +14,7 @@ use crate::{
     clock::{Clock as _, IdSource as _},
     config::without_secrets,
     evidence::{Bounds, Rollout, RolloutState, Seen},
+    model::counted,
 };
 use std::{path::Path, sync::Arc};
 
@@ -104,8 +105,10 @@ fn show(status: Option<&Status>, json: bool) -> Result<(), CliError> {
     screen.field(
         "goes back",
         &format!(
-            "above {} newly denied (from {} calls on), or {} errors",
-            rollout.bounds.max_deny_increase, rollout.bounds.min_calls, rollout.bounds.max_errors
+            "above {} newly denied (from {} on), or {}",
+            rollout.bounds.max_deny_increase,
+            counted(rollout.bounds.min_calls, "call"),
+            counted(rollout.bounds.max_errors, "error")
         ),
     )?;
     screen.field("this stage", &found(seen))?;
@@ -136,8 +139,8 @@ fn state(rollout: &Rollout) -> &'static str {
 
 fn found(seen: &Seen) -> String {
     format!(
-        "{} calls ({} decided by the candidate): newly denied {}, newly asked {}, newly allowed {}, errors {}",
-        seen.calls,
+        "{} ({} decided by the candidate): newly denied {}, newly asked {}, newly allowed {}, errors {}",
+        counted(seen.calls, "call"),
         seen.decided_by_candidate,
         seen.newly_denied,
         seen.newly_asked,

@@ -77,7 +77,7 @@ pub(super) fn test(setup: Setup, args: &TestArgs) -> Result<(), CliError> {
         return Err(CliError::Files { path: servers, rendered: wiring::render(&problems), problems });
     }
     let named: Vec<Named> = fixtures.iter().filter_map(|(_, fixture)| target(fixture)).collect();
-    let (resolver, system) = resolver(setup, &named, std::sync::Arc::default(), None)?;
+    let (resolver, system) = resolver(setup, &named, (std::sync::Arc::default(), None), None)?;
     let report = run(&resolver, system.now(), fixtures)?;
     if let Some(path) = &args.junit {
         let cases: Vec<Case<'_>> = report

@@ -22,6 +22,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 type Reply = Result<Json<Value>, ApiError>;
 
@@ -100,9 +101,9 @@ pub fn rows(set: &PolicySet, usage: &[BudgetUsage], now: Timestamp) -> Vec<Value
     let mut all = Vec::new();
     for rule in rules(set) {
         let start = rule.start(now);
-        let of_this = usage.iter().filter(|at| {
-            at.id == *rule.id && at.window == window::word(rule.window) && at.window_start == start
-        });
+        let kind = rule.counted_as();
+        let of_this =
+            usage.iter().filter(|at| at.id == *rule.id && at.kind == kind && at.window_start == start);
         let mut counters: Vec<Value> = of_this.map(|at| row(&rule, Some(at), now)).collect();
         if counters.is_empty() {
             counters.push(row(&rule, None, now));
@@ -168,6 +169,16 @@ pub enum ResetError {
         /// What may have been meant.
         hint: String,
     },
+    /// It keeps no counter of that key.
+    #[error("budget `{id}` keeps no counter of `{key}`{known}")]
+    UnknownKey {
+        /// Of which budget.
+        id: String,
+        /// What was asked for.
+        key: String,
+        /// Which it keeps, and what may have been meant.
+        known: String,
+    },
     /// Nothing says why.
     #[error("a reset needs a reason: it stands in the record")]
     NoReason,
@@ -176,9 +187,47 @@ pub enum ResetError {
     LongReason,
 }
 
-/// The order to set a budget back: all of its counters, or that of a key.
+/// Keys that are told where another was named.
+const MOST_TOLD: usize = 20;
+
+/// Whether a key is that of a counter: one that counts, or one that the bundle may count under.
+fn known_key(set: &PolicySet, rule: &Rule<'_>, usage: &[BudgetUsage], key: &str) -> Result<(), ResetError> {
+    let authority = &set.authority;
+    let agents = || authority.agents.values();
+    let of_bundle: BTreeSet<&str> = match rule.scope {
+        "agent" => authority.agents.keys().map(|id| id.as_str()).collect(),
+        "user" => authority.people.keys().map(|id| id.as_str()).collect(),
+        "workflow" => authority.workflows.keys().map(|id| id.as_str()).collect(),
+        "capability" => authority.capabilities.keys().map(|id| id.as_str()).collect(),
+        "role" => agents().map(|agent| &*agent.role).collect(),
+        "tenant" => agents().map(|agent| &*agent.tenant).collect(),
+        "global" => BTreeSet::from(["*"]),
+        _ => BTreeSet::new(),
+    };
+    let of_bundle: BTreeSet<&str> = of_bundle.into_iter().filter(|key| !key.is_empty()).collect();
+    let counting: BTreeSet<&str> =
+        usage.iter().filter(|at| at.id == *rule.id).map(|at| at.key.as_str()).collect();
+    if counting.contains(key) || of_bundle.contains(key) {
+        return Ok(());
+    }
+    let hint = did_you_mean(key, counting.union(&of_bundle).copied());
+    // Those that have counted something are what can be set back.
+    let told = if counting.is_empty() { &of_bundle } else { &counting };
+    let mut named: Vec<String> = told.iter().take(MOST_TOLD).map(|key| format!("`{}`", short(key))).collect();
+    if let Some(more) = told.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
+        named.push(format!("{more} more"));
+    }
+    let known = match named.is_empty() {
+        true => "; nothing has been counted in this window".to_owned(),
+        false => format!("{hint}; it keeps one of each {}: {}", rule.scope, named.join(", ")),
+    };
+    Err(ResetError::UnknownKey { id: rule.id.to_string(), key: short(key), known })
+}
+
+/// The order to set a budget back: all of its counters, or that of a key. `usage` is where they stand.
 pub fn reset_of(
     set: &PolicySet,
+    usage: &[BudgetUsage],
     (id, key): (&str, Option<String>),
     (person, channel): (PersonId, &'static str),
     reason: &str,
@@ -196,6 +245,9 @@ pub fn reset_of(
         let hint = did_you_mean(id, known.iter().map(|rule| rule.id.as_str()));
         return Err(ResetError::Unknown { id: short(id), hint });
     };
+    if let Some(key) = &key {
+        known_key(set, rule, usage, key)?;
+    }
     let reason = set.data.said(reason, LONGEST_REASON);
     Ok(BudgetReset {
         id: rule.id.clone(),
@@ -244,10 +296,11 @@ pub(super) async fn reset(
     };
     let (key, reason) = (text("key")?, text("reason")?.unwrap_or_default());
     let person = admin.person(&*port)?;
-    let in_force = port.in_force();
-    let wanted = reset_of(&in_force.policies, (&id, key), (person.clone(), "api"), &reason, port.now());
+    let (in_force, now) = (port.in_force(), port.now());
+    let usage = port.store().budget_usage(now).await?;
+    let wanted = reset_of(&in_force.policies, &usage, (&id, key), (person.clone(), "api"), &reason, now);
     let wanted = wanted.map_err(|error| match error {
-        ResetError::Unknown { .. } => ApiError::NotFound(error.to_string()),
+        ResetError::Unknown { .. } | ResetError::UnknownKey { .. } => ApiError::NotFound(error.to_string()),
         ResetError::NoReason | ResetError::LongReason => ApiError::BadRequest(error.to_string()),
     })?;
     let counters = port.store().reset_budget(wanted).await?;

@@ -3,7 +3,9 @@
 use super::error::ApiError;
 use crate::{
     labels::Holder,
-    model::{AgentId, ApprovalId, ApprovalStatus, CallId, EventDecision, EventType, Moment, TraceId},
+    model::{
+        AgentId, ApprovalId, ApprovalStatus, CallId, EventDecision, EventType, Moment, TraceId, in_order,
+    },
     pinning::ItemKind,
     redaction::display_text,
     store::{ApprovalFilter, EventQuery, GrantFilter, Pattern},
@@ -100,6 +102,7 @@ pub(super) fn span(
     let given = |name: &str| pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let since = time("since", given("since").unwrap_or(usual), now)?;
     let until = given("until").map(|text| time("until", text, now)).transpose()?.unwrap_or(now);
+    in_order(Some(since), Some(until)).map_err(ApiError::BadRequest)?;
     Ok((since, until))
 }
 
@@ -194,6 +197,7 @@ pub(super) fn events(query: Option<&str>, now: Timestamp) -> Result<EventQuery, 
             _ => wanted.limit = limit(&value)?,
         }
     }
+    in_order(wanted.since, wanted.until).map_err(ApiError::BadRequest)?;
     Ok(wanted)
 }
 

@@ -68,7 +68,8 @@ impl Dispatcher {
         client_handle: Arc<ClientHandle>,
         gone: CancellationToken,
     ) -> CallReply {
-        let Permitted { decided, upstream, in_force, strict, caps } = permit.consume();
+        let Permitted { decided, upstream, in_force, reserved, caps } = permit.consume();
+        let strict = reserved.is_some();
         let changed =
             decided.original.is_some().then(|| change_notice(&decided, outgoing.trace_id, &in_force));
         let Decided { prepared, verdict, applied, .. } = *decided;
@@ -129,7 +130,7 @@ impl Dispatcher {
             started,
             was_changed: changed.is_some(),
             tasks,
-            strict,
+            reserved,
             spending,
             session_labels,
             revealed: relay.revealed_names(),
@@ -148,7 +149,7 @@ impl Dispatcher {
             view,
             file: None,
             sent: uri,
-            reserved: strict.then_some(Reserved { tokenizer, tokens: settling.estimate.result_tokens }),
+            reserved: reserved.map(|tokens| Reserved { tokenizer, tokens }),
             changed,
             tokenizer,
             rules: relay.result_rules(),

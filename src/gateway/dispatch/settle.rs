@@ -22,6 +22,10 @@ use crate::{
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
+/// A result that was cut teaches at most so many times what was reserved for it: one of any size makes no call dearer than
+/// that.
+const MOST_TAUGHT: u64 = 8;
+
 /// What is known before the call is made, and counts when it ends.
 pub(super) struct Settling {
     /// The decision in one word, for the log.
@@ -39,8 +43,8 @@ pub(super) struct Settling {
     pub(super) was_changed: bool,
     /// Its client takes tasks.
     pub(super) tasks: bool,
-    /// A strict budget counts the call.
-    pub(super) strict: bool,
+    /// What was reserved for the result, in tokens, where a strict budget counts the call.
+    pub(super) reserved: Option<u64>,
     pub(super) spending: Arc<Spending>,
     /// What had reached the session when it was decided.
     pub(super) session_labels: Vec<Arc<str>>,
@@ -63,14 +67,17 @@ impl Dispatcher {
             self.hand_out(&settling, &outgoing, &mut answered);
             measured = match answered.ending.reply.is_ok() {
                 // What it will be is not known: it costs what was reserved for it.
-                true => Measured { tokens: settling.estimate.result_tokens, ..measured },
+                true => Measured {
+                    tokens: settling.reserved.unwrap_or(settling.estimate.result_tokens),
+                    ..measured
+                },
                 false => {
                     Measured { cut: measured.cut, entry: measured.entry, ..answered.measure(&self.measures) }
                 }
             };
         }
         let Answered { ending, constraints, target, in_force, breach, .. } = answered;
-        let Measured { cut, size, tokens: result_tokens, digest: result_digest, entry } = measured;
+        let Measured { cut, size, tokens: result_tokens, whole, digest: result_digest, entry } = measured;
         let ServerRequests { questions, sampled } = asked;
         let sampled_price =
             price_sampled(&self.measures.tokens, &in_force, settling.model.as_deref(), &sampled);
@@ -81,23 +88,24 @@ impl Dispatcher {
             true => (None, None),
             false => (Some(own.0.saturating_add(sampled_price.0)), Some(own.1.plus(sampled_price.1))),
         };
-        let learns = outgoing.is_use()
-            && !became_task
-            && !cut
-            && ending.outcome == Outcome::Succeeded
-            && ending.reply.is_ok();
+        let learns =
+            outgoing.is_use() && !became_task && ending.outcome == Outcome::Succeeded && ending.reply.is_ok();
         let learned = learns.then(|| {
             let agent = outgoing.side_effect.agent_id.as_deref().unwrap_or_default();
-            self.measures.errors.observe(settling.estimate.result_tokens, result_tokens);
             let cell = SizeCell::new(&settling.kept_as, settling.estimate.argument_tokens, agent);
-            (cell, result_tokens)
+            // What a reservation cut off is learned too, else it would be cut off for ever.
+            let bound = settling.reserved.unwrap_or(u64::MAX).saturating_mul(MOST_TAUGHT);
+            let took = whole.map_or(result_tokens, |whole| whole.min(bound));
+            self.measures.errors.observe(settling.estimate.result_tokens, took);
+            (cell, took)
         });
         let took = self.clock.monotonic().saturating_sub(settling.started);
         let mut told = questions_detail(&questions, sampled_price.0);
         if became_task {
             told.push_str(r#","task":"made""#);
         }
-        let expected = learns.then_some(settling.estimate.result_tokens);
+        // Of a result that was cut at its reservation, what stands on record is not what it took.
+        let expected = (learns && whole.is_none()).then_some(settling.estimate.result_tokens);
         told.push_str(&token_detail(settling.estimate.argument_tokens, expected));
         if let Some(of) = &outgoing.replay_of {
             told.push_str(&format!(r#","replay_of":{}"#, json!(of)));
@@ -166,7 +174,7 @@ impl Dispatcher {
             max_result_bytes: constraints.max_result_bytes,
             max_result_tokens: constraints.max_result_tokens,
             reserved_tokens: reserved.map(|reserved| reserved.tokens),
-            no_sampling: settling.strict || settling.spending.is_bound(),
+            no_sampling: settling.reserved.is_some() || settling.spending.is_bound(),
             workflow: outgoing.reach.workflow().cloned(),
             session_labels: settling.session_labels.clone(),
         };

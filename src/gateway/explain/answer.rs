@@ -51,6 +51,8 @@ pub struct Explanation {
     pub approvals: Vec<ApprovalView>,
     /// Budgets and limits per minute that count the call, as they stand.
     pub limits: Vec<LimitView>,
+    /// Which rules about loops count the call, as they stand.
+    pub loops: Vec<LoopView>,
     /// The safer call, where one is proposed or made.
     pub remediation: Option<Value>,
     /// After how long the same call may be made again.
@@ -175,7 +177,24 @@ pub struct ApprovalView {
     pub reason: String,
 }
 
-/// A budget, a limit per minute, or the limit on identical calls.
+/// A rule about loops.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LoopView {
+    /// What kind of loop: `identical`, `errors`, `alternating`, `similar`, `fan_out`.
+    pub kind: &'static str,
+    /// Whose: `agent` or `workflow`.
+    pub of: &'static str,
+    /// In so many seconds.
+    pub window_s: u32,
+    /// What is counted: calls, failures, or rounds of calls that take turns; null where no counter is at hand.
+    pub seen: Option<u32>,
+    /// So many are let through.
+    pub max: u32,
+    /// Whether the call would be refused as a loop.
+    pub full: bool,
+}
+
+/// A budget or a limit per minute.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LimitView {
     /// Whose.
@@ -361,6 +380,7 @@ impl Explanation {
             constraint_sources: Vec::new(),
             approvals: Vec::new(),
             limits: Vec::new(),
+            loops: Vec::new(),
             remediation: None,
             retry_after_ms: None,
             changes: Vec::new(),

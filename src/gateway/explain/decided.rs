@@ -2,6 +2,7 @@
 
 use super::Question;
 use crate::{
+    admission::{LoopSeen, LoopWatch},
     decision::{Facts, Verdict},
     gateway::{
         InForce,
@@ -15,7 +16,7 @@ use crate::{
         refusal::Refusal,
     },
     model::{Decision, EventDecision},
-    store::BudgetUsage,
+    store::{BudgetUsage, LoopQuery},
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -28,6 +29,23 @@ pub(super) struct Ground<'g> {
     pub(super) in_force: &'g Arc<InForce>,
     /// Where counters stand at a time; none where there is no store.
     pub(super) usage: Option<(Timestamp, &'g [BudgetUsage])>,
+    /// Where the rules about loops stand; none where that is not known.
+    pub(super) loops: Option<&'g [LoopSeen]>,
+}
+
+/// What is to be asked of a store about loops, of a call that policies let through.
+pub(super) fn loop_query(ground: Ground<'_>, question: &Question, now: Timestamp) -> Option<LoopQuery> {
+    let (Came::Decided(decided), _) = decide(ground, question) else { return None };
+    let Decided { prepared, verdict, .. } = *decided;
+    Some(LoopQuery {
+        now,
+        agent: prepared.facts.agent.id,
+        workflow: prepared.workflow,
+        tool: prepared.shown,
+        digest: prepared.call_digest,
+        max_repeats: verdict.limits.max_repeats,
+        loops: LoopWatch { rules: verdict.limits.loops, shape: prepared.shape },
+    })
 }
 
 /// An evaluation of a call, as it was decided.

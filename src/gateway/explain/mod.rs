@@ -15,7 +15,8 @@ mod told;
 mod tests;
 
 pub use answer::{
-    ApprovalView, CallView, ChangeView, ConstraintSource, EvaluationView, Explanation, LimitView, constraints,
+    ApprovalView, CallView, ChangeView, ConstraintSource, EvaluationView, Explanation, LimitView, LoopView,
+    constraints,
 };
 pub use question::Question;
 pub use recorded::explain_recorded;

@@ -1,11 +1,11 @@
 //! An explanation as a tree that a person reads.
 
 use super::answer::{
-    ApprovalView, CallView, ChangeView, ConstraintSource, EvaluationView, Explanation, LimitView,
+    ApprovalView, CallView, ChangeView, ConstraintSource, EvaluationView, Explanation, LimitView, LoopView,
 };
 use crate::{
     decision::{CapabilityTree, PolicyTree, RuleCame, RuleTree},
-    model::EventDecision,
+    model::{EventDecision, counted},
     policy::condition::{Came, Part, ReadValue},
     redaction::display_text,
 };
@@ -227,7 +227,7 @@ fn combined(told: &Explanation, out: &mut String) -> fmt::Result {
 }
 
 fn limits(told: &Explanation, out: &mut String) -> fmt::Result {
-    if told.constraints.is_empty() && told.limits.is_empty() {
+    if told.constraints.is_empty() && told.limits.is_empty() && told.loops.is_empty() {
         return Ok(());
     }
     writeln!(out, "\nlimits")?;
@@ -245,7 +245,29 @@ fn limits(told: &Explanation, out: &mut String) -> fmt::Result {
         let from = if from.is_empty() { "several rules".to_owned() } else { from.join(", ") };
         writeln!(out, "  {key} {}   (from {from})", plain(value))?;
     }
-    told.limits.iter().try_for_each(|limit| writeln!(out, "  {}", counter(limit)))
+    told.limits.iter().try_for_each(|limit| writeln!(out, "  {}", counter(limit)))?;
+    told.loops.iter().try_for_each(|one| writeln!(out, "  {}", looped(one)))
+}
+
+fn looped(one: &LoopView) -> String {
+    let what = match one.kind {
+        "identical" => "identical call",
+        "errors" => "failure of this tool in a row",
+        "alternating" => "round of calls that take turns",
+        "similar" => "nearly identical call",
+        _ if one.of == "workflow" => "call of the workflow",
+        _ => "call of the agent",
+    };
+    let (noun, rest) = what.split_once(' ').map_or((what, ""), |(noun, rest)| (noun, rest));
+    let most = match one.kind {
+        // Here the noun is the last word.
+        "identical" => counted(one.max.into(), what),
+        "similar" => counted(one.max.into(), what),
+        _ => format!("{} {rest}", counted(one.max.into(), noun)),
+    };
+    let seen = one.seen.map_or_else(|| format!("at most {most}"), |seen| format!("{seen} of {most}"));
+    let full = if one.full { " (full)" } else { "" };
+    format!("loop, {}, {} s: {seen}; above it throttle{full}", one.kind, one.window_s)
 }
 
 fn plain(value: &Value) -> String {
@@ -255,18 +277,26 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// A word as its number wants it; that of money stays.
+pub(super) fn unit(count: &str, word: &str) -> String {
+    match (count, word) {
+        ("1", word) | (_, word @ "USD") => word.to_owned(),
+        (_, word) => format!("{word}s"),
+    }
+}
+
 fn counter(limit: &LimitView) -> String {
     let one = |used: Option<String>, most: Option<String>, what: &str| {
         let most = most?;
         Some(match used {
-            Some(used) => format!("{used} of {most} {what}"),
-            None => format!("at most {most} {what}"),
+            Some(used) => format!("{used} of {most} {}", unit(&most, what)),
+            None => format!("at most {most} {}", unit(&most, what)),
         })
     };
     let text = |number: Option<u64>| number.map(|number| number.to_string());
     let parts: Vec<String> = [
-        one(text(limit.used_calls), text(limit.max_calls), "calls"),
-        one(text(limit.used_tokens), text(limit.max_tokens), "tokens"),
+        one(text(limit.used_calls), text(limit.max_calls), "call"),
+        one(text(limit.used_tokens), text(limit.max_tokens), "token"),
         one(limit.used_cost_usd.map(|n| n.to_string()), limit.max_cost_usd.map(|n| n.to_string()), "USD"),
     ]
     .into_iter()

@@ -1,7 +1,12 @@
 //! Questions of a running gateway, and of a command that has the files and no gateway.
 
-use super::{Explanation, Question, decided::Ground, told};
+use super::{
+    Explanation, Question,
+    decided::{Ground, loop_query},
+    told,
+};
 use crate::{
+    admission::LoopSeen,
     audit::kept_bundle,
     catalog::Catalog,
     clock::{Clock, IdSource},
@@ -14,7 +19,7 @@ use crate::{
     model::{AgentId, SnapshotId},
     offload::Busy,
     policy::{PolicySet, names::did_you_mean, read::short},
-    store::{BudgetUsage, StoreError},
+    store::{BudgetUsage, LoopQuery, StoreError},
     upstream::{UpstreamDeps, UpstreamSet},
 };
 use jiff::Timestamp;
@@ -56,6 +61,8 @@ pub struct Resolver {
     in_force: Arc<InForce>,
     /// Where counters stand at a time; none where there is no store.
     pub usage: Option<(Timestamp, Vec<BudgetUsage>)>,
+    /// Where the rules about loops stand for what is asked about; none where there is no store.
+    pub loops: Option<Vec<LoopSeen>>,
 }
 
 /// What a resolver takes of its process.
@@ -66,6 +73,8 @@ pub struct ResolverParts {
     pub ids: Arc<dyn IdSource>,
     /// The sizes of results that a store has learned.
     pub learned: Arc<LearnedSizes>,
+    /// The key by which a store knows calls ([`crate::gateway::CALL_KEY`]); none where there is no store.
+    pub call_key: Option<[u8; 32]>,
 }
 
 impl Resolver {
@@ -76,13 +85,13 @@ impl Resolver {
         catalog: Catalog,
         parts: ResolverParts,
     ) -> std::io::Result<Self> {
-        let ResolverParts { clock, ids, learned } = parts;
+        let ResolverParts { clock, ids, learned, call_key } = parts;
         let measures = Measures {
             tokens: TokenCounter::load(),
             learned,
             errors: EstimateErrors::default(),
-            // Digests are made for nobody here.
-            digest_key: DigestKey::new(&[0; 32]),
+            // Without a store digests are made for nobody.
+            digest_key: DigestKey::new(&call_key.unwrap_or_default()),
             // A call that is not made reveals nothing.
             placeholders: Arc::new(Placeholders::none(clock.clone(), ids.clone())),
         };
@@ -93,7 +102,7 @@ impl Resolver {
             large: upstreams.offload(),
         };
         let in_force = InForce::new(Arc::new(config), Arc::new(policies), Arc::new(catalog), upstreams);
-        Ok(Self { evaluator, in_force: Arc::new(in_force), usage: None })
+        Ok(Self { evaluator, in_force: Arc::new(in_force), usage: None, loops: None })
     }
 
     /// Under another bundle from now on.
@@ -116,9 +125,21 @@ impl Resolver {
         if !self.policies().authority.agents.contains_key(&question.agent) {
             return Err(no_agent(self.policies(), &question.agent));
         }
-        let usage = self.usage.as_ref().map(|(at, usage)| (*at, &**usage));
-        let ground = Ground { evaluator: &self.evaluator, in_force: &self.in_force, usage };
-        Ok(told::explain(ground, question, changes))
+        Ok(told::explain(self.ground(), question, changes))
+    }
+
+    /// What is to be asked of a store about loops, for [`Self::loops`]; none where it matters not.
+    pub fn loop_query(&self, question: &Question, now: Timestamp) -> Option<LoopQuery> {
+        loop_query(self.ground(), question, now)
+    }
+
+    fn ground(&self) -> Ground<'_> {
+        Ground {
+            evaluator: &self.evaluator,
+            in_force: &self.in_force,
+            usage: self.usage.as_ref().map(|(at, usage)| (*at, &**usage)),
+            loops: self.loops.as_deref(),
+        }
     }
 }
 
@@ -142,12 +163,24 @@ impl Gateway {
         let now = self.clock().now();
         let usage = self.store().budget_usage(now).await?;
         let evaluator = self.0.evaluator.clone();
-        let work = move || {
-            let ground = Ground { evaluator: &evaluator, in_force: &in_force, usage: Some((now, &usage)) };
-            told::explain(ground, &question, true)
-        };
         // It looks through the bundle and tries many calls: one after the other, and no connection's thread waits for it.
         let queue = AgentId::from(QUEUE);
-        self.0.large.run(&queue, work).await.map_err(|Busy| ExplainError::Busy)
+        let busy = |Busy| ExplainError::Busy;
+        let (first, asked, of) = (evaluator.clone(), question.clone(), in_force.clone());
+        let query = move || {
+            let ground = Ground { evaluator: &first, in_force: &of, usage: None, loops: None };
+            loop_query(ground, &asked, now)
+        };
+        let loops = match self.0.large.run(&queue, query).await.map_err(busy)? {
+            Some(query) => self.store().loops(query).await?,
+            None => None,
+        };
+        let work = move || {
+            let usage = Some((now, &*usage));
+            let ground =
+                Ground { evaluator: &evaluator, in_force: &in_force, usage, loops: loops.as_deref() };
+            told::explain(ground, &question, true)
+        };
+        self.0.large.run(&queue, work).await.map_err(busy)
     }
 }

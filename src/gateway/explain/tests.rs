@@ -169,7 +169,7 @@ fn resolver_of(set: PolicySet) -> Resolver {
     };
     let catalog = CatalogBuilder::default().build(&config, &[Arc::new(state)]);
     let clock = Fake::at("2026-11-20T12:00:00Z".parse().unwrap());
-    let parts = ResolverParts { clock: clock.clone(), ids: clock, learned: Arc::default() };
+    let parts = ResolverParts { clock: clock.clone(), ids: clock, learned: Arc::default(), call_key: None };
     Resolver::new(config, set, catalog, parts).unwrap()
 }
 
@@ -278,6 +278,7 @@ fn what_is_assumed_counts() {
 fn counters_are_read() {
     let used = |calls| {
         let usage = BudgetUsage {
+            kind: "day".to_owned(),
             id: "day".into(),
             key: "ada".to_owned(),
             window: "day".to_owned(),

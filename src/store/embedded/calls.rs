@@ -4,7 +4,7 @@ use super::{book, grants, notes::Note, records, rows::Row, tx::Tx};
 use crate::{
     admission::{
         self, Alert, ApprovalRecord, Effect, End, LimitRefusal, LoopCheck, Named, NamedGrant, Outcome,
-        RepeatLimit, Request, StandingGrant, Usage, amount, money, repeat_key,
+        RepeatLimit, Request, StandingGrant, Stretch, Usage, amount, money, repeat_key,
     },
     decision::BudgetLimit,
     evidence,
@@ -69,6 +69,11 @@ fn admit_current(
         loops: loops(request, agent),
         tool: request.event.tool.as_deref().unwrap_or_default(),
         need: Usage { calls: 1, tokens: amount(request.tokens), cost: money(request.cost) },
+        stretch: request.elastic.map(|elastic| Stretch {
+            least: Usage { calls: 1, tokens: amount(elastic.least_tokens), cost: money(elastic.least_cost) },
+            most_tokens: amount(elastic.most_tokens),
+            per_mtok: money(elastic.usd_per_mtok),
+        }),
         approval: request.approval.as_ref().map(|(id, binding)| Named { id, binding, found: found.as_ref() }),
         grant: request.grant.as_ref().map(|(id, terms)| NamedGrant { id, terms, found: granted.as_ref() }),
     };
@@ -89,6 +94,10 @@ fn admit_current(
     Ok(Some(match ruling.outcome {
         Outcome::Granted(effects) => {
             let (seq, _) = grant(tx, request, recorded.as_deref(), &effects)?;
+            let reserved = effects.iter().find_map(|effect| match effect {
+                Effect::Granted(grant) => u64::try_from(grant.tokens).ok(),
+                _ => None,
+            });
             alert(tx, &request.event, effects, request.now)?;
             let budgets = request.budgets.iter().filter(|budget| !budget.alert_at.is_empty());
             let alerting: Vec<BudgetLimit> = budgets.cloned().collect();
@@ -96,7 +105,10 @@ fn admit_current(
                 tx.alerting().insert(call_id.clone(), alerting);
             }
             tx.open().insert(call_id, seq);
-            Admission::Granted
+            match reserved.filter(|_| request.elastic.is_some()) {
+                Some(tokens) => Admission::GrantedUpTo(tokens),
+                None => Admission::Granted,
+            }
         }
         Outcome::Refused { refusal, .. } => Admission::Refused(refusal),
         Outcome::Unusable(reason) => {

@@ -2,7 +2,10 @@
 //! other processes. Calendar windows that did not change lately are only in the projection, and are read when a request needs
 //! them.
 
-use super::notes::{self, Note};
+use super::{
+    kinds::Kinds,
+    notes::{self, Note},
+};
 use crate::{
     admission::{
         self, Cursor, Effect, Limit, MINUTE, Moved, Request, Ruling, State, Usage, Window, WindowUsage,
@@ -73,6 +76,7 @@ pub(super) struct Ledger {
     pub(super) swept_at: i64,
     /// How many counters of a kind and a budget there are, of those that were asked about.
     pub(super) keys: HashMap<(String, String), usize>,
+    pub(super) kinds: Kinds,
 }
 
 /// A counter is known by the hash of its name, so that every process and every rebuilt projection gives it one number.
@@ -182,6 +186,7 @@ impl Ledger {
                     *keys += 1;
                 }
                 let (kind, policy_id) = of;
+                self.kinds.learn(&kind, &policy_id);
                 self.names.insert(id, Counter { kind, policy_id, key });
                 self.unprojected.counters.insert(id);
             }
@@ -344,7 +349,12 @@ impl Ledger {
         for budget in &request.budgets {
             let kind = window::kind(budget.window, budget.zone.as_ref());
             let (counter, key) = self.counter(connection, notes, &kind, &budget.id, &budget.key)?;
-            limits.push(Limit::budget(budget, counter, now).counted_as(key));
+            let limit = Limit::budget(budget, counter, now).counted_as(key);
+            if let Some(window) = limit.calendar_window() {
+                let of = (budget, &*kind, limit.key());
+                self.carry_over(connection, notes, of, window, now)?;
+            }
+            limits.push(limit);
         }
         self.read_windows(connection, &limits)?;
         Ok(limits)
@@ -444,8 +454,17 @@ impl Ledger {
         Ok((id, None))
     }
 
+    /// What of a counter's windows is not in the projection yet: where they stand, or that they are gone.
+    pub(super) fn unprojected_of(&self, counter: i64, mut each: impl FnMut(i64, Option<Usage>)) {
+        let of_this = |window: &&Window| window.0 == counter;
+        self.unprojected.forgotten.iter().filter(of_this).for_each(|window| each(window.1, None));
+        for window in self.unprojected.windows.iter().filter(of_this) {
+            each(window.1, self.state.standing(*window).map(|standing| standing.usage));
+        }
+    }
+
     /// Has a calendar window in memory as the projection has it: one that is not in memory did not change since then.
-    fn read_window(&mut self, connection: &Connection, window: Window) -> Result<(), StoreError> {
+    pub(super) fn read_window(&mut self, connection: &Connection, window: Window) -> Result<(), StoreError> {
         if self.state.standing(window).is_some() {
             return Ok(());
         }

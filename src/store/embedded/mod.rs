@@ -10,6 +10,7 @@ mod at_rest;
 mod book;
 mod boot;
 mod calls;
+mod carry;
 mod failing;
 mod fold;
 mod granting;
@@ -18,6 +19,7 @@ mod import;
 mod indexer;
 mod job;
 mod kept;
+mod kinds;
 mod learned;
 mod ledger;
 mod memory;
@@ -211,7 +213,9 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if let (Some(Admission::Granted), Some(call_id)) = (self.admission.take(), self.call_id.take()) {
+        if let (Some(Admission::Granted | Admission::GrantedUpTo(_)), Some(call_id)) =
+            (self.admission.take(), self.call_id.take())
+        {
             self.shared.left.lock().push(call_id);
             // Where the writer has ended, the next process does it.
             self.queue.nudge();

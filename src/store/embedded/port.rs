@@ -14,15 +14,16 @@ use super::{
     usage, verify, watch,
 };
 use crate::{
+    admission::{RepeatLimit, repeat_key},
     cost::LearnedSizes,
     journal,
     model::{ApprovalId, Event, EventDraft, GrantId},
     store::{
         Admission, AdmitRequest, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
         ApprovalUpdate, AskLimits, Asked, BudgetReset, BudgetUsage, ChainReport, EventLine, EventQuery,
-        GrantEnd, GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Register, RegisterChange,
-        RegisterEntry, Requirement, ResetCounter, Settlement, StandingGrant, Store, StoreError, StoreFuture,
-        TreeAnswer, TreePath, Vault,
+        GrantEnd, GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, LoopQuery, LoopSeen, Register,
+        RegisterChange, RegisterEntry, Requirement, ResetCounter, Settlement, StandingGrant, Store,
+        StoreError, StoreFuture, TreeAnswer, TreePath, Vault,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -266,6 +267,22 @@ impl Store for EmbeddedStore {
                 remembered => remembered?,
             };
             self.read(move |book| usage::read(book.connection, now, &remembered)).await
+        }
+        .boxed()
+    }
+
+    fn loops(&self, query: LoopQuery) -> StoreFuture<'_, Option<Vec<LoopSeen>>> {
+        async move {
+            let seen = self
+                .remembered(move |tx| {
+                    let LoopQuery { now, agent, workflow, tool, digest, max_repeats, loops } = &query;
+                    let checks = loops.checks(agent, workflow.as_ref().map(|id| id.as_str()), tool, digest);
+                    let identical =
+                        max_repeats.map(|max| RepeatLimit { key: repeat_key(agent, digest), max });
+                    tx.loops_at(identical, &checks, now.as_microsecond())
+                })
+                .await?;
+            Ok(Some(seen))
         }
         .boxed()
     }

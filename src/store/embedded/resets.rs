@@ -32,6 +32,10 @@ pub(super) fn reset(tx: &mut Tx<'_>, reset: &BudgetReset) -> Result<Vec<ResetCou
         let after = tx.stands_at(counter, start, now)?;
         all.push(ResetCounter { key, before: counted(before), after: counted(after) });
     }
+    // Else what stood there before a change of its zone or window would be carried over again.
+    for (counter, start) in tx.of_other_kinds((&reset.id, &reset.kind, reset.key.as_deref()))? {
+        tx.put(Effect::Reset(Reset { counter, start: Some(start) }))?;
+    }
     if !all.is_empty() {
         let told = BudgetResetRecord {
             id: &reset.id,

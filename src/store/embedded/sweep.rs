@@ -41,6 +41,7 @@ impl Ledger {
             self.unprojected.gone.insert(id);
         }
         self.keys.clear();
+        self.kinds.forget();
         Ok(())
     }
 
@@ -166,6 +167,7 @@ mod tests {
                 digest: Digest::from("d"),
                 tokens: 0,
                 cost: MicroUsd::ZERO,
+                elastic: None,
                 approval: None,
                 grant: None,
                 unrecorded: Unrecorded::None,
@@ -186,6 +188,7 @@ mod tests {
                 limits,
                 repeats: None,
                 need: Usage { calls: 1, tokens: 0, cost: 0 },
+                stretch: None,
                 approval: None,
                 grant: None,
             };

@@ -5,7 +5,7 @@ use super::{
     registers::Registers, rows::Row, usage::Remembered,
 };
 use crate::{
-    admission::{Effect, Limit, Request, Ruling, State, Usage},
+    admission::{Effect, Limit, LoopCheck, LoopSeen, RepeatLimit, Request, Ruling, State, Usage, Window},
     cost::SizeCell,
     decision::BudgetLimit,
     evidence,
@@ -142,6 +142,16 @@ impl<'c> Tx<'c> {
         Remembered::of(&mut self.memory.ledger, now)
     }
 
+    /// See [`State::loops_at`].
+    pub(super) fn loops_at(
+        &mut self,
+        identical: Option<RepeatLimit>,
+        checks: &[LoopCheck],
+        now: i64,
+    ) -> Vec<LoopSeen> {
+        self.memory.ledger.state_mut().loops_at(identical, checks, now)
+    }
+
     /// Where a counter stands.
     pub(super) fn stands_at(
         &mut self,
@@ -150,6 +160,11 @@ impl<'c> Tx<'c> {
         now: i64,
     ) -> Result<Usage, StoreError> {
         self.memory.ledger.stands_at(self.connection, counter, start, now)
+    }
+
+    /// See [`Ledger::of_other_kinds`].
+    pub(super) fn of_other_kinds(&self, of: (&str, &str, Option<&str>)) -> Result<Vec<Window>, StoreError> {
+        self.memory.ledger.of_other_kinds(self.connection, of)
     }
 
     /// Budgets with alerts on which an open call of this process counts.

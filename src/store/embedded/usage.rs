@@ -121,6 +121,7 @@ fn standing(
                 id: PolicyId::from(counter.policy_id.as_str()),
                 key: counter.key.clone(),
                 window: window::word(window).to_owned(),
+                kind: counter.kind.clone(),
                 window_start: start.and_then(|start| Timestamp::from_microsecond(start).ok()),
                 calls,
                 tokens,

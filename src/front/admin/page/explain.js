@@ -268,12 +268,18 @@ function limit(key, value, sources) {
 
 function counter(one) {
   const parts = [
-    ["calls", one.used_calls, one.max_calls],
-    ["tokens", one.used_tokens, one.max_tokens],
+    [one.max_calls === 1 ? "call" : "calls", one.used_calls, one.max_calls],
+    [one.max_tokens === 1 ? "token" : "tokens", one.used_tokens, one.max_tokens],
     ["USD", one.used_cost_usd, one.max_cost_usd],
   ];
   const text = parts.filter(([, , most]) => most !== null && most !== undefined).map(([what, used, most]) => (used === null ? `at most ${most} ${what}` : `${used} of ${most} ${what}`));
   return item(el("strong", {}, shown(one.policy_id)), ` (${one.key}, per ${one.window}): ${text.join(", ")}; above it `, chip(one.above), one.full ? " and it is full" : "");
+}
+
+function loop(one) {
+  const seen = one.seen === null ? `at most ${one.max}` : `${one.seen} of ${one.max}`;
+  const whose = one.kind === "fan_out" ? `, ${one.of}` : "";
+  return item(el("strong", {}, "loop"), ` (${one.kind}${whose}, per ${one.window_s} s): ${seen}; above it `, chip("throttle"), one.full ? " and it is full" : "");
 }
 
 function step(one) {
@@ -301,7 +307,7 @@ function drawn(answer) {
     ]),
     ...section("What other arguments would change", (answer.changes || []).map(change)),
     ...section("Who would be asked", (answer.approvals || []).map(wouldBeAsked)),
-    ...section("Limits", [...limits, ...(answer.limits || []).map(counter)]),
+    ...section("Limits", [...limits, ...(answer.limits || []).map(counter), ...(answer.loops || []).map(loop)]),
     ...(some(answer.remediation) ? [el("h3", {}, "The safer call"), asTree(answer.remediation)] : []),
     el("h3", {}, "How it comes to that"),
     ...all.flatMap((one, at) => evaluation(one, titles[at])),

@@ -524,6 +524,7 @@ impl AdminPort for Scripted {
             clock: Arc::new(System::default()),
             ids: Arc::new(System::default()),
             learned: Arc::default(),
+            call_key: None,
         };
         let (config, files) = (Config::clone(&in_force.config), files());
         let resolver = Resolver::new(config, files.policies, Catalog::default(), parts).unwrap();
