@@ -859,7 +859,9 @@ fn price_formulas_are_held_against_what_tools_take() {
         panic!()
     };
     assert!(told.contains("`files__write_more` takes no argument `path`"), "{told}");
-    assert!(lints("tools: { \"files__*\": { per: [{ argument: /content/0, unit: KB, usd: 1 }] } }").is_empty());
+    assert!(
+        lints("tools: { \"files__*\": { per: [{ argument: /content/0, unit: KB, usd: 1 }] } }").is_empty()
+    );
 }
 
 /// To throttle is to say that there is room later.
