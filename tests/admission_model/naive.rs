@@ -255,7 +255,7 @@ impl Naive {
                     self.refused(request, refusal, &looks, loops(least), exact);
                 }
             }
-            Admission::Granted => {
+            Admission::Granted | Admission::GrantedUpTo(_) => {
                 let full: Vec<_> =
                     looks.iter().filter(|look| look.must(request)).map(|look| &look.id).collect();
                 assert!(full.is_empty() && !loops(least), "granted over {full:?}, {least} repeats");

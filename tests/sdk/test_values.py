@@ -51,6 +51,8 @@ rules:
     "enumerated.yaml": gate("enumerated", "{ redact: [/tier] }"),
     "bytes.yaml": gate("bytes", "{ max_result_bytes: 2KiB }"),
     "tokens.yaml": gate("tokens", "{ max_result_tokens: 200 }"),
+    "half.yaml": gate("half", "{ max_result_tokens: 400 }"),
+    "loose.yaml": gate("loose", "{ max_result_tokens: 400 }"),
     "small.yaml": gate("small", "{ max_result_bytes: 1KiB }"),
     "budgets.yaml": """\
 budgets:
@@ -58,7 +60,7 @@ budgets:
 """,
 }
 NAMES = ["detected", "pointed", "whole", "enumerated", "dropped", "plain", "copied", "token", "lied", "bytes", "tokens", "strict",
-         "small", "slug", "bare", "broken", "blocks", "photo"]
+         "small", "half", "loose", "slug", "bare", "broken", "blocks", "photo"]
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +123,12 @@ def check(listed: dict, results: dict) -> None:
     photo = results["photo"]["content"]
     assert "[redacted:email:" in photo[0]["text"] and "sensitive" in photo[1]["resource"]["text"]
     assert photo[2]["text"] == "the rest" and "RnJvbTog" not in json.dumps(photo)
+    # A text that copies it has no room beside it: one of both is there, and says all that it says.
+    texts = {name: [item["text"] for item in results[name]["content"]] for name in ("half", "loose")}
+    assert not results["half"].get("isError") and len(content["half"]["rows"]) == 30
+    assert [text[:14] for text in texts["half"]] == ["[cut by policy"]
+    assert not results["loose"].get("isError") and content["loose"] is None
+    assert texts["loose"][0].startswith('{"rows"') and texts["loose"][1].startswith("[cut by policy")
     for name in ("slug", "bare", "broken"):
         assert not results[name].get("isError"), results[name]
 

@@ -42,7 +42,8 @@ def tool(name, output, schema=None):
 TOOLS = [
     *[tool(name, ACCOUNT) for name in ("detected", "pointed", "whole", "enumerated", "dropped", "plain", "copied", "lied")],
     tool("token", {"type": "object", "required": ["mail"], "properties": {"mail": {"type": "string", "minLength": 5}}}),
-    *[tool(name, ROWS) for name in ("bytes", "tokens", "strict", "small")],
+    *[tool(name, ROWS) for name in ("bytes", "tokens", "strict", "small", "half")],
+    tool("loose", None),
     tool("slug", None, {"type": "object", "properties": {
         "name": {"type": "string", "pattern": "^[\\p{L}\\p{Nd}' ]{1,60}$"},
         "text": {"type": "string", "pattern": "^[^]{0,3000}$"},
@@ -83,6 +84,9 @@ def call(name):
         count = 3 if name == "small" else 400
         value = {"rows": [f"row number {n} of the answer" for n in range(count)]}
         text = "x" * 5000 if name == "small" else json.dumps(value)
+    elif name in ("half", "loose"):
+        value = {"rows": [f"row number {n} of the answer" for n in range(30)]}
+        text = json.dumps(value)
     elif name in ("slug", "bare", "broken"):
         return {"content": [{"type": "text", "text": "done"}]}
     elif name == "copied":
