@@ -337,9 +337,12 @@ impl Scanner {
     }
 }
 
-/// Reads a text as what it decodes to, layer by layer, within the bounds of all decoding: `see` is given each layer, and what
-/// says for a byte of it where in the text it comes from; it says whether to go on. The text as it stands is not given.
-pub fn readings(text: &str, see: &mut dyn FnMut(&str, &dyn Fn(usize) -> usize) -> bool) {
+/// Sees a layer of a text, and what says for a byte of it where in the text it comes from. Whether to go on.
+pub type SeeReading<'s> = dyn FnMut(&str, &dyn Fn(usize) -> usize) -> bool + 's;
+
+/// Reads a text as what it decodes to, layer by layer, within the bounds of all decoding: `see` is given each layer, but for the
+/// text as it stands.
+pub fn readings(text: &str, see: &mut SeeReading<'_>) {
     if text.len() < MIN_ENCODED || text.len() > MAX_TEXT {
         return;
     }
