@@ -127,8 +127,12 @@ pub fn freeze_doubt<'n>(
     }
     let hint = did_you_mean(&target.name, known.into_iter());
     let (kind, name) = (target.kind.as_str(), &target.name);
+    let hint = match hint.as_str() {
+        "" => ": ".to_owned(),
+        hint => format!("{hint} "),
+    };
     Some(format!(
-        "no {kind} `{name}` is known{hint}: what comes under that name is stopped, and nothing else is"
+        "no {kind} `{name}` is known{hint}what comes under that name is stopped, and nothing else is"
     ))
 }
 

@@ -467,7 +467,7 @@ fn nothing(wanted: &Wanted<'_>, changes: &[PinChange]) -> String {
         },
         (Some(name), names) => {
             format!(
-                "`{}` is nothing of server `{upstream}` that waits: {} does",
+                "`{}` is nothing of server `{upstream}` that waits; what waits: {}",
                 shown(name),
                 names.join(", ")
             )

@@ -205,9 +205,9 @@ pub struct Book {
 }
 
 /// Resources of one upstream that are pinned; others are served all the same, and scanned.
-pub(super) const MOST_RESOURCES_OF_ONE: usize = 2_000;
+pub(super) const MOST_RESOURCES_OF_ONE: usize = 1_000;
 /// The same of all upstreams.
-const MOST_RESOURCES: usize = 20_000;
+const MOST_RESOURCES: usize = 5_000;
 
 impl Book {
     /// The same for whoever starts nothing, and judges lists as they were seen last: what a running gateway holds is held, what
@@ -307,17 +307,20 @@ impl Book {
             kinds_of(&item.findings).iter().any(|kind| !accepted.contains(kind))
         };
         let is_resource = item.kind == ItemKind::Resource;
+        let is_known = self.marked(&item.upstream, item.kind).is_some();
         match (pin, matching) {
             (Some(_), None) => Standing::Held(HeldWhy::Changed),
             (Some(_), Some(_)) if flagged => Standing::Held(HeldWhy::Flagged),
             (Some(_), Some(_)) => Standing::Pinned,
-            (None, _) if is_resource && self.room_for_resources(&item.upstream) == 0 => match flagged {
-                true => Standing::Held(HeldWhy::Flagged),
-                false => Standing::Pinned,
-            },
-            // What there is to read comes with the data: nobody accepts each new file.
-            (None, _) if is_resource => Standing::Unpinned,
-            (None, _) if self.marked(&item.upstream, item.kind).is_none() => Standing::Unpinned,
+            // What there is to read comes with the data: a new one is served as it comes, and pinned where there is room.
+            (None, _) if is_resource && (is_known || self.room_for_resources(&item.upstream) == 0) => {
+                if flagged {
+                    Standing::Held(HeldWhy::Flagged)
+                } else {
+                    Standing::Pinned
+                }
+            }
+            (None, _) if !is_known => Standing::Unpinned,
             (None, _) => match settings.new_items {
                 NewItems::Listed => Standing::Unpinned,
                 NewItems::Hidden => Standing::Held(HeldWhy::New),

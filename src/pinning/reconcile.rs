@@ -153,13 +153,12 @@ impl Pen<'_> {
                 room = 1;
             }
             let (next, is_held) = match standing {
-                // There was no room for it before.
-                Standing::Pinned if record.is_none() => (Some(self.pinned(item, record)), false),
+                // A new resource, or one for which there was no room before.
+                Standing::Pinned if record.is_none_or(|record| record.pin.is_none()) => {
+                    (Some(self.pinned(item, record)), false)
+                }
                 Standing::Unpinned => {
-                    // Resources come and go with the data: which are there is no news.
-                    if !is_resource || first_use {
-                        pinned.push(((self.shown)(&item.name), item.fingerprint.clone()));
-                    }
+                    pinned.push(((self.shown)(&item.name), item.fingerprint.clone()));
                     (Some(self.pinned(item, record)), false)
                 }
                 Standing::Held(why) => (self.held(item, record, why, &mut versions), true),
@@ -316,12 +315,8 @@ impl Pen<'_> {
         let pin = record.and_then(|record| record.pin.as_ref());
         let pin = pin.filter(|pin| pin.fingerprint == item.fingerprint);
         // Of an item that is not pinned yet its own record tells, as it comes.
-        if pin.is_none() {
-            return None;
-        }
-        let is_told = |kind: &FindingKind| {
-            pin.is_some_and(|pin| pin.alerted.contains(kind) || pin.accepted.contains(kind))
-        };
+        let pin = pin?;
+        let is_told = |kind: &FindingKind| pin.alerted.contains(kind) || pin.accepted.contains(kind);
         if kinds.iter().all(is_told) {
             return None;
         }
@@ -330,8 +325,7 @@ impl Pen<'_> {
             return None;
         }
         *versions += 1;
-        let mut pin = pin.cloned().unwrap_or_else(|| Pin::of(item.fingerprint.clone(), None, self.now));
-        pin.alerted = kinds;
+        let pin = Pin { alerted: kinds, ..pin.clone() };
         let mut next = record.cloned().unwrap_or_else(|| self.blank(item));
         next.pin = Some(pin);
         // That it is served with findings is other news than that it is held.

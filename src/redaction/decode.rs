@@ -395,10 +395,12 @@ impl Scanner {
     }
 }
 
-/// Reads a text as what it decodes to, layer by layer, as far as all decoding goes: `see` is given each layer, and what
-/// says for a byte of it where in the text it comes from; it says whether to go on. The text as it stands is not given. Whether
-/// there is no more to decode than is looked at.
-pub fn readings(text: &str, see: &mut dyn FnMut(&str, &dyn Fn(usize) -> usize) -> bool) -> bool {
+/// Sees a layer of a text, and what says for a byte of it where in the text it comes from. Whether to go on.
+pub type SeeReading<'s> = dyn FnMut(&str, &dyn Fn(usize) -> usize) -> bool + 's;
+
+/// Reads a text as what it decodes to, layer by layer, as far as all decoding goes: `see` is given each layer, but for the
+/// text as it stands. Whether there is no more to decode than is looked at.
+pub fn readings(text: &str, see: &mut SeeReading<'_>) -> bool {
     let scanner = &super::DataRules::built_in().inner.scanner;
     scanner.layers(text, &mut |layer| see(&layer.text, &|at| layer.origin(at, at + 1).0)).is_ok()
 }

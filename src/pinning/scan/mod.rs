@@ -93,6 +93,8 @@ pub fn kinds_of(findings: &[Finding]) -> Vec<FindingKind> {
 const MOST_TEXT: usize = 256 << 10;
 /// Texts of one item that are looked at.
 const MOST_TEXTS: usize = 4_000;
+/// No shorter name tells anybody to do something.
+const SHORTEST_NAME: usize = 10;
 /// How deep they may stand.
 const DEEPEST: usize = 64;
 /// The same of all that its texts decode to.
@@ -169,7 +171,9 @@ impl Scan {
         let at = format!("{at}/{}", shown(&pointer::escape(name.get(..cut(name, 200)).unwrap_or_default())));
         let mut found = Vec::new();
         hidden::scan(name, &mut found);
-        self.words(name, &mut found);
+        if name.len() >= SHORTEST_NAME {
+            self.words(name, &mut found);
+        }
         if is_parameter {
             phrases::scan_parameter(name, &mut found);
         }

@@ -161,4 +161,33 @@ mod tests {
         assert_eq!(patterns.pattern_len(), RULES.len());
         assert!(!patterns.is_match(""));
     }
+
+    /// `\b` knows ASCII alone: beside another letter it never matches.
+    #[test]
+    fn no_word_boundary_stands_beside_a_letter_beyond_ascii() {
+        for rule in RULES {
+            for (at, _) in rule.pattern.match_indices("\\b(") {
+                let group = rule.pattern.get(at + 3..).unwrap();
+                let (mut depth, mut end) = (0, 0);
+                for (place, c) in group.char_indices() {
+                    match c {
+                        '(' => depth += 1,
+                        ')' if depth == 0 => {
+                            end = place;
+                            break;
+                        }
+                        ')' => depth -= 1,
+                        _ => {}
+                    }
+                }
+                let (words, after) = group.split_at(end);
+                let is_closed = after.starts_with(")\\b");
+                for word in words.split('|') {
+                    let begins = word.chars().next().is_none_or(|c| c.is_ascii());
+                    let ends = word.chars().last().is_none_or(|c| c.is_ascii());
+                    assert!(begins && (ends || !is_closed), "`{word}` of {}", rule.pattern);
+                }
+            }
+        }
+    }
 }

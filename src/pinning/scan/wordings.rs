@@ -40,7 +40,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         Instructions,
         OVERRIDES,
-        r"\b(ignore|disregard|forget|do not follow|don't follow|stop following|pay no attention to|disobey)\b[^.\n]{0,24}\b(previous|prior|above|earlier|preceding|original|system|developer|safety|your)\b[^.\n]{0,20}\b(rules|orders|guidance|constraints|restrictions|instructions?|prompts?|directives?|guidelines?|tasks?|goals?)\b",
+        r"\b(ignore|disregard|forget|do not follow|don't follow|do not comply with|don't comply with|refuse to follow|stop following|pay no attention to|disobey)\b[^.\n]{0,24}\b(previous|prior|above|earlier|preceding|original|system|developer|safety|your)\b[^.\n]{0,20}\b(rules|orders|guidance|constraints|restrictions|instructions?|prompts?|directives?|guidelines?|tasks?|goals?)\b",
     ),
     rule(
         Instructions,
@@ -75,12 +75,12 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         Instructions,
         SECRECY,
-        r"\b(do not|don't|dont|never|must not|should not|shouldn't|without)\b[^.\n]{0,12}\b(tell|telling|inform|informing|mention|mentioning|reveal|revealing|notify|notifying|alert|alerting|disclose|disclosing|let|letting)\b[^.\n]{0,40}\b(user|human|operator|person|anyone|anybody|them)\b",
+        r"\b(do not|don't|dont|never|must not|should not|shouldn't|without)\b[^.\n]{0,12}\b(tell|telling|inform|informing|mention|mentioning|reveal|revealing|notify|notifying|alert|alerting|disclose|disclosing|let|letting)\b[^.\n]{0,40}\b(user|human|operator|person|owner|customer|anyone|anybody|them)\b",
     ),
     rule(
         Instructions,
         SECRECY,
-        r"\b(keep|do) (this|it|that)\b[^.\n]{0,16}\b(secret|hidden|silently|secretly|confidential)\b[^.\n]{0,12}\b(from|without)\b|\bthe (user|human) (must|should|does|need|may) not (know|see|notice|be told|be aware)\b|\b(silently|secretly|covertly) (read|send|call|copy|upload|forward|include|append)\b",
+        r"\b(keep|do) (this|it|that)\b[^.\n]{0,16}\b(secret|hidden|silently|secretly|confidential)\b[^.\n]{0,12}\b(from|without)\b|\bthe (user|human) ((must|should) not see|(must|should|does|need|may) not (know|notice|be told|be aware))\b|\b(silently|secretly|covertly) (read|send|call|copy|upload|forward|include|append)\b",
     ),
     rule(
         Instructions,
@@ -100,7 +100,22 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         Instructions,
         SECRECY,
-        r"\b(hide|conceal|withhold|keep) (this|it|that|these|those|the fact|what you|your|all of this|any of this)\b[^.\n]{0,40}\bfrom (the |your |any |every |all )?(user|users|human|humans|person|people|operator|owner|customer|reviewer|approver|auditor|admin|administrator)\b|\b(the|your) (user|human|person|operator|customer|owner|reviewer|approver) (((must|should|does|need|may|shall|is|ought) ?(not|never))|mustn't|shouldn't|doesn't|needn't|isn't) (to |need to |have to )?(know|see|notice|be told|be aware|learn|find out|be informed|hear|be shown)\b|\bwithout (the |your )?(user|human|person|operator|customer|owner)('s)? (knowing|noticing|realizing|realising|knowledge|being aware|becoming aware|awareness|finding out)\b|\b(as if|as though|like) nothing (has |had )?happened\b",
+        r"\b(hide|conceal|withhold|keep) (this|it|that|these|those|the fact|what you|your|all of this|any of this)\b[^.\n]{0,40}\bfrom (the |your |any |every |all )?(user|users|human|humans|person|people|operator|owner|customer|reviewer|approver|auditor|admin|administrator)\b|\b(the|your) (user|human|person|operator|customer|owner|reviewer|approver) (((must|should|does|need|may|shall|is|ought) ?(not|never))|mustn't|shouldn't|doesn't|needn't|isn't) (to |need to |have to )?(know|notice|be told|be aware|learn|find out|be informed)\b|\b(the|your) (user|human|person|operator|customer|owner|reviewer|approver) (must|should|shall) (not|never) (see|hear|be shown)\b|\bwithout (the |your )?(user|human|person|operator|customer|owner)('s)? (knowing|noticing|realizing|realising|knowledge|being aware|becoming aware|awareness|finding out)\b|\b(as if|as though|like) nothing (has |had )?happened\b",
+    ),
+    rule(
+        Instructions,
+        OVERRIDES,
+        r"\b(set aside|put aside|drop|discard|override|overlook|neglect)\b[^.\n]{0,24}\b(previous|prior|earlier|preceding|former)\b[^.\n]{0,12}\b(guidance|instructions?|orders|directions|rules)\b|\b(ignore|disregard|discard|forget|set aside|drop)\b[^.\n]{0,16}\b(guidance|instructions?|orders|directions|rules)\b[^.\n]{0,12}\b(given to you|you were given|you got|you received|you have been given)\b|\bwhat (the|your) (user|person|human|operator|customer) (told|tells|said|says|asked|asks|wants)( you)?\b[^.\n]{0,16}\b(does not|doesn\x27t|no longer) (matter|count|apply)\b|\bdo the opposite\b|\b(all|your|safety|system|user's|operator's|developer's|person's)\b[^.\n]{0,12}\b(rules|instructions|guidelines|restrictions|wishes|safeguards)\b[^.\n]{0,16}\b((no longer|do not) apply|(are|is) (suspended|lifted|void|off)\b)|\b(obey|follow) (only )?(this|these) (description|tool|text|message|instructions?) (only|alone|instead)\b|\b(only|exclusively) (obey|follow) (this|these)\b|\b(override|ignore|drop|suspend|defeat)\b[^.\n]{0,12}\b(guardrails?|safety (checks?|measures?|rules?)|safeguards)\b|\bagainst the (user|person|human|operator|customer)('s)? (wishes|requests?|will|interests?|instructions?)\b",
+    ),
+    rule(
+        Instructions,
+        AUTHORITY,
+        r"\btreat (this|these)\b[^.\n]{0,16}\bas (if )?(coming|it came|it comes|they came|sent|a message|an instruction|instructions|orders)\b[^.\n]{0,12}\b(system|administrator|admin|developer|user|operator)\b|\byou have (already )?been (granted|given) (full|complete|unlimited|root|admin|all) (authority|permissions?|access|approval|rights)\b",
+    ),
+    rule(
+        Instructions,
+        SECRECY,
+        r"\b(make sure|ensure) (that )?(nobody|no one|no human|the (user|person|human|customer|operator) (does not|doesn't|never|can't|cannot))\b[^.\n]{0,12}\b(sees?|notices?|knows?|finds? out|learns?)\b|\b(do not|don't|never)\b[^.\n]{0,8}\b(mention|reveal|disclose|repeat|quote|admit|acknowledge|talk about|speak of|refer to) (this|these|that|those|the above) (instructions?|note|message|step|description|prompt|hint|rule)\b|\b(keep|stay|remain) (quiet|silent|mum)\b[^.\n]{0,16}\b(it|this|user|person|customer|human|operator)\b|\b(when|if) (you are |you're )?asked\b[^.\n]{0,12}\b(deny|lie)\b",
     ),
     // What is read.
     rule(
@@ -142,6 +157,16 @@ pub(super) const RULES: &[Rule] = &[
         Exfiltration,
         CARRIES,
         r"\b(send|forward|upload|transmit|email|mail|leak|relay|hand over|exfiltrate|bcc)\b[^.\n]{0,24}\b(entire|whole|complete)\b[^.\n]{0,12}\b(conversation|chat|dialogue|dialog)\b[^.\n]{0,30}\b(to|at|via)\b|\b(send|forward|upload|transmit|email|mail|leak|relay|hand over|exfiltrate|include|report|append|pass)\b[^.\n]{0,12}\b(everything|all|whatever|anything|what) (that |which )?(the|your) (user|human|person|operator|customer) (has |have |ever |just )?(said|typed|wrote|written|told|entered|asked|says|types|writes)\b|\bsend (all|everything)( you (know|have|see|find))?( of it)? to (me|us|him|her|them)\b",
+    ),
+    rule(
+        Exfiltration,
+        FILES,
+        r"\b(collect|grab|gather|dump|read|take)\b[^.\n]{0,16}\b(environment variables?|env vars?)\b[^.\n]{0,12}\b(and|then)\b[^.\n]{0,12}\b(pass|send|include|put|post|append|attach|upload)\b|\b(copy|send|paste|upload|steal|put)\b[^.\n]{0,12}\b(password (store|vault|manager|database)|browser (cookies|history|passwords)|credential store|key ?ring)\b[^.\n]{0,20}\b(into|in|to|as)\b",
+    ),
+    rule(
+        Exfiltration,
+        CARRIES,
+        r"\b(send|forward|upload|post|mail|email|transmit)\b[^.\n]{0,12}\b(transcript|summary|copy|log|record|history)\b[^.\n]{0,12}\bof (this|the|our|your) (session|conversation|chat|dialogue|dialog)\b[^.\n]{0,24}\b(to|at) (https?:|[a-z0-9._+-]+@)",
     ),
     // Markdown pictures that carry data in their address.
     rule(Exfiltration, CARRIES, r"!\[[^\]\n]{0,40}\]\(https?://[^)\n]{0,120}[?&][a-z0-9_]+=(\{|<|\[|\$|%7b)"),
@@ -253,7 +278,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         Instructions,
         OVERRIDES,
-        r"\b(ignorier(e|en|t)?|vergiss|vergessen sie|missachte(n)?|verwirf)\b[^.\n]{0,24}\bwas\b[^.\n]{0,30}(gesagt|aufgetragen|beigebracht|gelernt|mitgeteilt|angewiesen|befohlen)",
+        r"\b(ignorier(e|en|t)?|vergiss|vergessen sie|missachte(n)?|verwirf)\b[^.\n]{0,24}\bwas\b[^.\n]{0,30}(gesagt|sagt|verlangt|aufgetragen|beigebracht|gelernt|mitgeteilt|angewiesen|befohlen)|\bbefolge[^.\n]{0,8}\bnicht\b[^.\n]{0,16}(anweisung|regeln|vorgaben)",
     ),
     rule(
         Instructions,
@@ -263,12 +288,12 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         Exfiltration,
         CARRIES,
-        r"\b(sende|senden sie|schicke|schick|schicken sie|übermittle|übertrage|leite)\b[^.\n]{0,30}\b(gesamte|ganze|komplette|vollständige)(n|s|r)?\b[^.\n]{0,12}(gespräch|unterhaltung|konversation|chat|verlauf|dialog)[^.\n]{0,30}\b(an|nach|zu|zum|zur|weiter)\b",
+        r"(\b(sende|senden sie|schicke|schick|schicken sie|leite)\b|übermittle|übertrage)[^.\n]{0,30}\b(gesamte|ganze|komplette|vollständige)(n|s|r)?\b[^.\n]{0,12}(gespräch|unterhaltung|konversation|chat|verlauf|dialog)[^.\n]{0,30}\b(an|nach|zu|zum|zur|weiter)\b",
     ),
     rule(
         Exfiltration,
         FILES,
-        r"\b(lies|lese|lesen sie|öffne|kopiere|kopieren sie|stiehl)\b[^.\n]{0,40}((ssh|private|privaten|geheimen|api)[- ]?(schlüssel|key)|passwörter|zugangsdaten)",
+        r"(\b(lies|lese|lesen sie|kopiere|kopieren sie|stiehl)\b|öffne)[^.\n]{0,40}((ssh|private|privaten|geheimen|api)[- ]?(schlüssel|key)|passwörter|zugangsdaten)",
     ),
     // French.
     rule(
@@ -279,7 +304,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         Instructions,
         SECRECY,
-        r"\b(ne|n'|sans)\b ?(le |la |les |jamais |pas |rien |en )?(dis|dites|dire|révèle[rz]?|mentionne[rz]?|parle[rz]?|informe[rz]?|préviens|prévenir|avertir)[^.\n]{0,30}\b(à personne|à la personne|la personne|au client|le client|à quiconque|au propriétaire)|à l'insu de",
+        r"\b(ne|n'|sans)\b ?(le |la |les |jamais |pas |rien |en )?(dis|dites|dire|révèle[rz]?|mentionne[rz]?|parle[rz]?|informe[rz]?|préviens|prévenir|avertir)[^.\n]{0,30}(à personne|à quiconque|\b(la personne|au client|le client|au propriétaire))|à l'insu de",
     ),
     rule(
         Exfiltration,
@@ -295,7 +320,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         Instructions,
         OVERRIDES,
-        r"\b(ignora|ignore|ignorar|olvida|olvide|descarta|descarte|esqueça|esquece|desconsidere)\b[^.\n]{0,16}\b(lo que|o que)\b[^.\n]{0,30}(dijeron|dicho|dijo|ordenad|pedido|enseñad|ensinad|disseram|disse|dito)",
+        r"\b(ignora|ignore|ignorar|olvida|olvide|descarta|descarte|esqueça|esquece|desconsidere)\b[^.\n]{0,16}\b(lo que|o que)\b[^.\n]{0,30}(dijeron|dicho|dijo|ordenad|pedido|enseñad|ensinad|disseram|disse|dito)|\b(descarta|descarte|descartar)\b[^.\n]{0,12}(instrucciones|instruções)[^.\n]{0,8}(anteriores|previas|prévias)",
     ),
     rule(
         Instructions,
@@ -305,7 +330,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         Exfiltration,
         CARRIES,
-        r"(envía|envia|envíe|envie|enviar|manda|mande|reenvía|reenvie|transmite|encaminhe)\b[^.\n]{0,20}((toda|todo|completa|completo|entera|inteira)[^.\n]{0,12}(conversación|conversa|diálogo|chat)|(conversación|conversa) (completa|entera|inteira))[^.\n]{0,24}\b(a|al|para|ao)\b",
+        r"(envía|envia|envíe|envie|enviar|manda|mande|reenvía|reenvie|transmite|encaminhe)\b[^.\n]{0,20}((toda|todo|completa|completo|entera|inteira)[^.\n]{0,12}(conversación|conversa|diálogo|chat)|(conversación|conversa|chat|diálogo) (completa|completo|entera|entero|inteira|inteiro))[^.\n]{0,24}\b(a|al|para|ao)\b",
     ),
     rule(
         Exfiltration,
@@ -316,7 +341,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         Instructions,
         OVERRIDES,
-        r"\b(ignora|ignorare|dimentica|dimenticare)\b[^.\n]{0,16}\b(quello|ciò|tutto)\b[^.\n]{0,30}(detto|ordinato|insegnato|chiesto)",
+        r"\b(ignora|ignorare|dimentica|dimenticare)\b[^.\n]{0,16}(\b(quello|tutto)\b|ciò)[^.\n]{0,30}(detto|ordinato|insegnato|chiesto)|\b(ignora|dimentica)\b[^.\n]{0,8}istruzioni di prima",
     ),
     rule(
         Instructions,
@@ -337,12 +362,12 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         Instructions,
         OVERRIDES,
-        r"\b(negeer|vergeet)\b[^.\n]{0,16}\bwat\b[^.\n]{0,30}(verteld|gezegd|opgedragen|geleerd)",
+        r"\b(negeer|vergeet)\b[^.\n]{0,16}\bwat\b[^.\n]{0,30}(verteld|gezegd|opgedragen|geleerd|zei|zegt|vraagt)",
     ),
     rule(
         Instructions,
         SECRECY,
-        r"\b(vertel|zeg|meld)\b[^.\n]{0,24}\b(persoon|klant|mens)\b[^.\n]{0,16}\b(niet|niets)\b|\b(vertel|zeg)\b[^.\n]{0,16}\bniemand\b|zonder dat[^.\n]{0,12}(gebruiker|persoon|klant)[^.\n]{0,12}(weet|merkt)",
+        r"\b(vertel|zeg|meld)\b[^.\n]{0,12}\bniets\b[^.\n]{0,16}\b(gebruiker|persoon|klant)\b|\b(vertel|zeg|meld)\b[^.\n]{0,24}\b(persoon|klant|mens)\b[^.\n]{0,16}\b(niet|niets)\b|\b(vertel|zeg)\b[^.\n]{0,16}\bniemand\b|zonder dat[^.\n]{0,12}(gebruiker|persoon|klant)[^.\n]{0,12}(weet|merkt)",
     ),
     rule(
         Exfiltration,
@@ -358,7 +383,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         Instructions,
         OVERRIDES,
-        r"\b(zignoruj|ignoruj|zapomnij)\b[^.\n]{0,16}\b(co|wszystko)\b[^.\n]{0,30}(powiedzian|polecon|kazan|mówion)|(sana|size) [^.\n]{0,24}(söylenen|verilen|anlatılan|öğretilen)[^.\n]{0,30}(yok say|görmezden|unut|dikkate alma)",
+        r"\b(zignoruj|ignoruj|zapomnij)\b[^.\n]{0,16}\b(co|wszystko)\b[^.\n]{0,30}(powiedzian|polecon|kazan|mówion)|\bpomiń[^.\n]{0,12}(poprzedni|wcześniejsz)[^.\n]{0,8}instrukcj|(sana|size) [^.\n]{0,24}(söylenen|verilen|anlatılan|öğretilen)[^.\n]{0,30}(yok say|görmezden|unut|dikkate alma)",
     ),
     rule(
         Instructions,
@@ -400,12 +425,12 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         Instructions,
         OVERRIDES,
-        r"(忽略|无视|無視|忘记|忘記|忘掉|不要理会)[^\n]{0,36}(告诉|告訴|告知|教给|教給|说|說)[^\n]{0,6}(你|您)|(言われた|教えられた|指示された)[^\n]{0,24}(無視|忘れ)|(들은|지시받은|배운|말한)[^.\n]{0,30}(무시|잊)",
+        r"(忽略|无视|無視|不要理会)[^\n]{0,12}(系统|系統)(的)?(提示|指令|规则|規則)|(忽略|无视|無視|忘记|忘記|忘掉|不要理会)[^\n]{0,36}(告诉|告訴|告知|教给|教給|说|說)[^\n]{0,6}(你|您)|(言われた|教えられた|指示された)[^\n]{0,24}(無視|忘れ)|(들은|지시받은|배운|말한)[^.\n]{0,30}(무시|잊)",
     ),
     rule(
         Instructions,
         SECRECY,
-        r"(不要|别|別|不能|不得|请勿|請勿|切勿)[^\n]{0,12}(告诉|告訴|通知|告知|透露|提及|提到|让|讓)[^\n]{0,18}(本人|对方|對方|客户|客戶|主人|别人|別人|那个人|那個人)|(利用者|本人|相手|誰|お客様|人)に(は|も)?[^\n]{0,45}(言わない|伝えない|知らせない|教えない|話さない)|(사람|고객|누구|본인|아무)에게(도|는)?[^.\n]{0,45}(말하지|알리지|언급하지|밝히지|알려주지)",
+        r"(不要|别|別|不能|不得|请勿|請勿|切勿)[^\n]{0,12}(告诉|告訴|通知|告知|透露|提及|提到|让|讓)[^\n]{0,18}(本人|对方|對方|客户|客戶|主人|别人|別人|那个人|那個人)|(不要|别|別|不能|不得|请勿|請勿|切勿)[^\n]{0,6}(向|对|對|跟)(用户|用戶|使用者|任何人|他人|本人|客户|客戶)[^\n]{0,12}(透露|提及|提到|说|說|泄露|洩露)|(利用者|本人|相手|誰|お客様|人)に(は|も)?[^\n]{0,45}(言わない|伝えない|知らせない|教えない|話さない)|(사람|고객|누구|본인|아무)에게(도|는)?[^.\n]{0,45}(말하지|알리지|언급하지|밝히지|알려주지)",
     ),
     rule(
         Exfiltration,
@@ -426,7 +451,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         Instructions,
         SECRECY,
-        r"(لا تخبر|لا تخبري|لا تذكر|دون إخبار|دون علم)[^.\n]{0,40}(الشخص|العميل|أحد|أي شخص)|(व्यक्ति|किसी|ग्राहक)[^.\n]{0,40}(मत बता|न बता|नहीं बताना|मत कह)",
+        r"(لا تخبر|لا تخبري|لا تذكر|دون إخبار|دون علم)[^.\n]{0,40}(للمستخدم|الشخص|للشخص|العميل|للعميل|أحد|أي شخص)|(व्यक्ति|किसी|ग्राहक)[^.\n]{0,40}(मत बता|न बता|नहीं बताना|मत कह)",
     ),
     rule(
         Exfiltration,
