@@ -8,6 +8,7 @@ use crate::{
     identity::{AuthError, Principal},
     model::{RpcError, code},
     offload::Offload,
+    telemetry::Telemetry,
 };
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -63,6 +64,10 @@ pub trait Service: Send + Sync + 'static {
     }
     /// Where large work is done.
     fn offload(&self) -> Arc<Offload> {
+        Arc::default()
+    }
+    /// Where requests are measured.
+    fn telemetry(&self) -> Arc<Telemetry> {
         Arc::default()
     }
     /// A session was opened.
@@ -128,6 +133,9 @@ impl Service for Gateway {
     }
     fn offload(&self) -> Arc<Offload> {
         Arc::clone(Gateway::offload(self))
+    }
+    fn telemetry(&self) -> Arc<Telemetry> {
+        Arc::clone(Gateway::telemetry(self))
     }
     fn in_force(&self) -> Option<Arc<InForce>> {
         Some(Gateway::in_force(self))

@@ -165,6 +165,7 @@ impl Answered {
             sent: true,
             reason: Some(text),
             ours: None,
+            lack: None,
         };
     }
 

@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["policy", "pinning"],
     &["decision"],
     &["admission", "evidence"],
-    &["replay", "clock", "config", "journal", "offload", "outbound"],
+    &["replay", "clock", "config", "journal", "offload", "outbound", "telemetry"],
     &["store", "upstream"],
     &["identity", "catalog", "approval", "activation", "audit"],
     &["gateway"],

@@ -141,7 +141,8 @@ fn files() -> CheckedFiles {
             tls: None,
             behind_tls_proxy: false,
         },
-        admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap() },
+        admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap(), metrics_key: None },
+        otel: Default::default(),
         store: StoreConfig {
             path: "/srv/.tollgate/tollgate.db".into(),
             durability: Durability::Commit,
@@ -529,8 +530,8 @@ impl AdminPort for Scripted {
         let resolver = Resolver::new(config, files.policies, Catalog::default(), parts).unwrap();
         Box::pin(std::future::ready(resolver.explain(&question, true)))
     }
-    fn metrics(&self) -> String {
-        "measured 1\n".to_owned()
+    fn metrics(&self, form: crate::telemetry::Exposition) -> BoxFuture<'_, String> {
+        std::future::ready(format!("measured 1\n# {form:?}\n")).boxed()
     }
     fn catalog_costs(&self) -> Vec<crate::gateway::CatalogCost> {
         Vec::new()
