@@ -179,6 +179,11 @@ impl Core {
         }
     }
 
+    /// A request begins that may be no call.
+    pub(crate) fn measure(&self, name: Option<&'static str>, meta: Option<&Value>, wire: &Wire) -> Measured {
+        Measured::begin((&*self.service, &self.telemetry), name, meta, wire)
+    }
+
     /// Has the spans of a request know which it is.
     pub(crate) fn name_request(&self, caller: &mut Caller, id: &message::Id) {
         if self.telemetry.traces() {
@@ -349,7 +354,7 @@ impl Core {
         self.name_request(&mut caller, &id);
         let agent = caller.principal.agent().cloned();
         let finisher = Arc::clone(&client);
-        let measured = Measured::begin(&self.telemetry, measured_as(&method), caller.wire.transport);
+        let measured = self.measure(measured_as(&method), params.get("_meta"), &caller.wire);
         let outcome = match Governed::parse(&method) {
             Some(Governed::Call(kind)) => self.call(kind, params, caller, client).await,
             Some(Governed::Complete) => self.complete(params, caller, client).await,

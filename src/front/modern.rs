@@ -5,7 +5,6 @@ use super::{
     answer::{Caller, Core, Governed, unknown_method},
     client::{Client, Outbox, Wishes, progress_token},
     level::Level,
-    measured::Measured,
     message::{self, Id, Request},
     supported_versions,
 };
@@ -191,7 +190,7 @@ impl Core {
         let agent = caller.principal.agent().cloned();
         let server_info = Arc::clone(&self.server_info);
         let finisher = Arc::clone(&client);
-        let measured = Measured::begin(&self.telemetry, method.measured_as(), caller.wire.transport);
+        let measured = self.measure(method.measured_as(), params.get("_meta"), &caller.wire);
         let (outcome, read): (CallReply, Option<bool>) = match method {
             Governed::Call(kind) => {
                 let retried = params.contains_key("inputResponses") || params.contains_key("requestState");
@@ -247,7 +246,7 @@ impl Core {
 
     /// `server/discover`.
     pub(crate) fn discover(&self, caller: &Caller, id: &Id) -> Vec<u8> {
-        let measured = Measured::begin(&self.telemetry, Some("server/discover"), caller.wire.transport);
+        let measured = self.measure(Some("server/discover"), None, &caller.wire);
         let mut result = Map::new();
         result.insert("supportedVersions".to_owned(), supported_versions().collect());
         result.insert("capabilities".to_owned(), self.service.capabilities(&caller.principal));

@@ -10,7 +10,6 @@ use super::{
     conversation::{Conversation, Hello, InFlight},
     exchange::{self, Event, Exchange},
     listen::{self, Watched, Watcher},
-    measured::Measured,
     message::{self, Document, Id, Malformed, Message, Request},
     modern::{self, ClientResponse, Method},
     service::Service,
@@ -437,7 +436,7 @@ impl Connection {
         };
         // Before the lists can be asked for, so that no change falls between.
         self.watcher = Some(Watcher::new(Arc::clone(&self.core), self.principal.clone(), None, None));
-        let measured = Measured::begin(&self.core.telemetry, Some("initialize"), Transport::Pipe);
+        let measured = self.core.measure(Some("initialize"), None, &self.caller().wire);
         let welcome = self.core.welcome(&self.principal, &hello);
         let lasts = Session::of_client(Arc::clone(&self.core.telemetry), Transport::Pipe, hello.version);
         self.conversation = Some(Arc::new(Conversation::new(Arc::clone(&self.session), &hello, Some(lasts))));

@@ -14,10 +14,12 @@ use std::time::Duration;
 
 /// Approvals and dead letters that are counted; more are told as so many.
 const MOST: usize = 10_000;
-/// What is asked of the store is asked again after this much more than it took, and after a second at least: looking is not to be
+/// What is asked of the store is asked again after this much more than it took, and after a moment at least: looking is not to be
 /// what the store is busy with.
 const PAUSE: u32 = 20;
-const SHORTEST: Duration = Duration::from_secs(1);
+const SHORTEST: Duration = Duration::from_millis(200);
+/// How long whoever asks waits for a look; after that they are told what was found before.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How old what a collector hears may be.
 const FOR_COLLECTOR: Duration = Duration::from_secs(5);
 
@@ -89,7 +91,14 @@ impl Gateway {
 
     /// Looks at what stands, for whoever asks what was found.
     pub(super) async fn look_at_gauges(&self) {
-        let Found { pending, dead_letters, records, is_up, .. } = self.0.looks.look(&self.0).await;
+        let gateway = self.clone();
+        // A long look goes on, and is there for the next who asks.
+        let look = tokio::spawn(async move { gateway.0.looks.look(&gateway.0).await });
+        let found = match tokio::time::timeout(PATIENCE, look).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(_)) | Err(_) => *self.0.looks.found.lock(),
+        };
+        let Found { pending, dead_letters, records, is_up, .. } = found;
         let flag = |is: bool| if is { 1.0 } else { 0.0 };
         let store = &self.0.store;
         let mut found = vec![

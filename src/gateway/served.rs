@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     model::{CallKind, TraceId},
-    telemetry::{Attribute, Incoming, Label, Operation, Telemetry, Tracing},
+    telemetry::{Attribute, CallSpan, Incoming, Label, Operation, Telemetry, Tracing, Wire},
 };
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -56,6 +56,38 @@ impl Gateway {
         }
     }
 
+    /// A request arrives that is no call: its span, where there is a collector.
+    pub fn arrive(&self, method: &'static str, meta: Option<&Value>, wire: &Wire) -> Tracing {
+        let inner = &self.0;
+        if !inner.telemetry.traces() {
+            return Tracing::default();
+        }
+        let mut meta = meta.and_then(Value::as_object).cloned().unwrap_or_default();
+        let incoming = Incoming::take(&mut meta, wire);
+        let trace = incoming.parent.map_or_else(|| inner.ids.trace_id(), |parent| parent.trace);
+        let state = meta.get("tracestate").and_then(Value::as_str).filter(|_| incoming.parent.is_some());
+        let (now, random) = (inner.clock.now(), || inner.ids.random());
+        let tracing =
+            inner.telemetry.arrive((method, wire.transport), &incoming, (trace, state), now, random);
+        if let Some(span) = &tracing.span {
+            self.say_wire(span, wire);
+        }
+        tracing
+    }
+
+    fn say_wire(&self, span: &CallSpan, wire: &Wire) {
+        if let Some(version) = wire.version {
+            span.say("mcp.protocol.version", version);
+        }
+        if let Some(id) = &wire.request_id {
+            // It is the client's to choose: masked before it is cut, like a name that nobody knows.
+            let in_force = self.0.current.peek();
+            let masked = in_force.policies.data.redact_text(id);
+            let text: Arc<str> = masked.chars().take(LONGEST).collect::<String>().into();
+            span.say("jsonrpc.request.id", Attribute::from(text));
+        }
+    }
+
     /// Who calls, and how.
     fn introduce(&self, call: &IncomingCall, tracing: &Tracing) {
         let Some(span) = &tracing.span else { return };
@@ -65,16 +97,7 @@ impl Gateway {
         if let Some(session) = own_session(&call.session, &call.principal, call.client.era()) {
             span.say("mcp.session.id", session);
         }
-        if let Some(version) = call.wire.version {
-            span.say("mcp.protocol.version", version);
-        }
-        if let Some(id) = &call.wire.request_id {
-            // It is the client's to choose: masked before it is cut, like a name that nobody knows.
-            let in_force = self.0.current.peek();
-            let masked = in_force.policies.data.redact_text(id);
-            let text: Arc<str> = masked.chars().take(LONGEST).collect::<String>().into();
-            span.say("jsonrpc.request.id", Attribute::from(text));
-        }
+        self.say_wire(span, &call.wire);
     }
 }
 

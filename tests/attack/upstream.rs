@@ -438,7 +438,7 @@ async fn a_child_cannot_fill_the_log() {
     let mut serving = tokio::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .current_dir(folder.path())
         .arg("serve")
-        .env_remove("TOLLGATE_LOG")
+        .env("TOLLGATE_LOG", "info,tollgate::upstream=debug")
         .stderr(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())
         .kill_on_drop(true)

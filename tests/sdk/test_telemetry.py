@@ -294,8 +294,8 @@ def test_a_collector_that_is_away_costs_nothing(binary):
                "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "16", "OTEL_METRIC_EXPORT_INTERVAL": "200"}
         with Gateway(binary, box.toml, BUNDLE, env=env) as gateway:
             client = Agent(gateway)
-            for _ in range(40):
-                assert client.call("look")["result"]["isError"] is False
+            for n in range(40):
+                assert client.call("look", n=n)["result"]["isError"] is False
             until = time.monotonic() + 20
             while not (lost := value_of(scrape(gateway), "tollgate_otlp_dropped_total", signal="spans")):
                 assert time.monotonic() < until

@@ -16,13 +16,12 @@ use crate::{
         conversation::{Conversation, Hello},
         exchange::{self, Exchange},
         headers, listen,
-        measured::Measured,
         message::{self, Document, Malformed, Message, Notification, Request},
         modern::{self, ClientResponse, Declared, Method, Refusal},
     },
     identity::Principal,
     model::{RpcError, code},
-    telemetry::{Session as Lasting, Transport},
+    telemetry::{Session as Lasting, Transport, Wire},
 };
 use axum::response::Response;
 use bytes::Bytes;
@@ -187,7 +186,8 @@ impl Post<'_> {
         };
         // Taken before the lists can be asked for, so that no change falls between.
         let told = core.service.listed(&self.principal, None);
-        let measured = Measured::begin(&core.telemetry, Some("initialize"), Transport::Tcp);
+        let measured =
+            core.measure(Some("initialize"), None, &Wire { version: Some(hello.version), ..Wire::default() });
         let welcome = core.welcome(&self.principal, &hello);
         let lasts = Lasting::of_client(Arc::clone(&core.telemetry), Transport::Tcp, hello.version);
         let conversation = Arc::new(Conversation::new(id, &hello, Some(lasts)));

@@ -463,6 +463,14 @@ pub(in crate::front::admin) struct Scripted {
 }
 
 impl Scripted {
+    /// As if the listener could be reached from other machines.
+    pub(super) fn listen_beyond_loopback(&self, metrics_key: Option<&str>) {
+        let mut next = files();
+        let listen = "0.0.0.0:8788".parse().unwrap();
+        next.config.admin = AdminConfig { listen, metrics_key: metrics_key.map(Into::into) };
+        *self.in_force.lock() = Arc::new(in_force(next));
+    }
+
     /// As a reload would.
     pub(super) fn change(&self, change: impl FnOnce(&mut Authority)) {
         let mut next = files();
