@@ -24,6 +24,7 @@ pub mod journal;
 pub mod offload;
 pub mod outbound;
 pub mod store;
+pub mod telemetry;
 pub mod upstream;
 
 pub mod activation;

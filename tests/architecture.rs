@@ -310,6 +310,8 @@ fn libraries_stay_in_their_rooms() {
     check("src/audit/mod.rs", "const Q: &str = \"Select a model\";", &[]);
     check("src/cli/serve.rs", "fn f(r: axum::Router) {}", &["src/cli/serve.rs:2: axum:"]);
     check("src/front/admin/mod.rs", "use axum::Router;", &[]);
+    check("src/cli/serve.rs", "use opentelemetry_sdk::Resource;", &["src/cli/serve.rs:2: otel:"]);
+    check("src/telemetry/otlp.rs", "use opentelemetry_sdk::Resource;", &[]);
 }
 
 #[test]

@@ -586,6 +586,30 @@ fn a_json_log_is_json_throughout() {
     assert!(code == 0 && lines.iter().any(|line| line["mcp"] == mcp.as_str()), "{log}");
 }
 
+/// A start that fails says why in a line like the others: what is wrong in the files, a port that is taken, and arguments.
+#[test]
+fn a_failed_start_is_json_too() {
+    let folder = shipped();
+    let servers = folder.path().join("servers.toml");
+    let good = std::fs::read_to_string(&servers).unwrap();
+    let check = |arguments: &[&str], code: i32, part: &str| {
+        let said = tollgate(folder.path(), arguments);
+        let lines: Vec<Value> = said.err.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((said.code, lines.len()), (code, 1), "{}", said.err);
+        assert!(lines[0]["level"] == "ERROR" && lines[0]["timestamp"].is_string(), "{}", said.err);
+        assert!(lines[0]["message"].as_str().unwrap().contains(part), "{}", said.err);
+    };
+    check(&["serve", "--log-format", "json", "--nothing"], 2, "--nothing");
+    check(&["stdio", "--log-format=json", "--agent", "nobody"], 1, "there is no agent `nobody`");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let busy = good.replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1);
+    std::fs::write(&servers, busy).unwrap();
+    check(&["serve", "--log-format", "json"], 1, "cannot listen on");
+    std::fs::write(&servers, "[gateway]\nnonsense = 1\n").unwrap();
+    check(&["serve", "--log-format", "json"], 1, "nonsense");
+}
+
 /// A table or a rule for a tool that is not there protects nothing: the slip is told with its place, before the gateway has ever
 /// run, and `--strict` refuses it.
 #[test]

@@ -150,6 +150,7 @@ async fn call(upstream: &Arc<dyn Upstream>, tool: &str, arguments: Value) -> Res
         wants_progress: false,
         log_level: None,
         trace_id: TraceId::from_bytes([7; 16]),
+        below: Default::default(),
         timeout: Duration::from_secs(60),
         retry: RetryPlan::Never,
         param_headers: Vec::new(),

@@ -55,7 +55,8 @@ fn run(command: &mut Command) -> Result<(), String> {
 }
 
 /// And `test_proof.py`: a verifier and a witness of other hands (R89), a note on a trace (R62), scorecard and maturity (R73 to R78).
-/// `test_delivery.py`: delivery that loses nothing (R90).
+/// `test_delivery.py`: delivery that loses nothing (R90). `test_telemetry.py`: a collector of other hands gets spans that join services
+/// (R46) and follow the conventions (R91), and a real Prometheus has data for the board.
 #[test]
 fn official_python_sdk_in_both_eras() {
     let python = target().join("sdk-venv/bin/python");

@@ -19,15 +19,17 @@ use crate::{
         ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, EventQuery, GrantAnswer, GrantMade,
         Store,
     },
+    telemetry::{Label, Telemetry},
 };
 use serde_json::json;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// The approvals of one store. Every channel decides through [`Approvals::decide`].
 #[derive(Clone, Debug)]
 pub struct Approvals {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    telemetry: Arc<Telemetry>,
 }
 
 /// A person's answer as a channel brings it.
@@ -49,7 +51,22 @@ pub const MAX_TEXT: usize = 4000;
 impl Approvals {
     /// Over a store.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+        Self { store, clock, telemetry: Arc::default() }
+    }
+
+    /// The same, with the time that people take measured.
+    #[must_use]
+    pub fn measured_by(self, telemetry: &Arc<Telemetry>) -> Self {
+        Self { telemetry: telemetry.clone(), ..self }
+    }
+
+    /// A record that was pending is so no more.
+    fn measure(&self, record: &ApprovalRecord, now: jiff::Timestamp, status: ApprovalStatus) {
+        let waited = Duration::try_from(now.duration_since(record.created_at)).unwrap_or_default();
+        let wait = &self.telemetry.metrics.approval_wait;
+        if record.status == ApprovalStatus::Pending && status != ApprovalStatus::Pending {
+            wait.observe([Label::from(status.as_str())], waited, Some(record.trace_id));
+        }
     }
 
     /// Wakes whenever any approval may have changed, in this process or another.
@@ -147,6 +164,7 @@ impl Approvals {
                 }
             };
             if is_done {
+                self.measure(&record, now, status);
                 let version = record.version + 1;
                 return Ok(ApprovalRecord { status, answers, version, ..record });
             }
@@ -178,6 +196,7 @@ impl Approvals {
             covered_by: None,
         };
         if self.store.update_approval(update, vec![event]).await? {
+            self.measure(&record, self.clock.now(), ApprovalStatus::Expired);
             let version = record.version + 1;
             return Ok(ApprovalRecord { status: ApprovalStatus::Expired, version, ..record });
         }
@@ -259,6 +278,7 @@ impl Approvals {
                     covered_by: None,
                 };
                 if self.store.update_approval(update, vec![event]).await? {
+                    self.measure(&record, self.clock.now(), ApprovalStatus::Cancelled);
                     break;
                 }
                 // Somebody was first: what they wrote is looked at.

@@ -46,6 +46,8 @@ Environment:
   TOLLGATE_KEY   a person's key. Without one you read and check as the local admin;
                  approving and rejecting always need the key of a person who may.
   TOLLGATE_LOG   log filter of serve and stdio, like `info` or `tollgate=debug`.
+  OTEL_EXPORTER_OTLP_ENDPOINT and the others of OpenTelemetry: where serve and
+                 stdio send traces, metrics and logs (docs/observability.md).
 
 Exit codes: 0 done, 1 it failed (standard error says why and what to do), 2 wrong usage.";
 

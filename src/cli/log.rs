@@ -2,6 +2,7 @@
 //! whoever reads the log may be slow, and no call waits for that.
 
 use super::{args::LogFormat, failure::CliError};
+use crate::telemetry::{LogLayer, Telemetry};
 use std::{
     io::{self, IsTerminal as _, Write},
     sync::{
@@ -32,16 +33,18 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 
 /// Starts logging, filtered by `TOLLGATE_LOG`.
-pub(super) fn start(format: LogFormat) -> Result<(), CliError> {
+pub(super) fn start(format: LogFormat, telemetry: &Arc<Telemetry>) -> Result<(), CliError> {
     let text = match std::env::var("TOLLGATE_LOG") {
         Ok(text) if !text.trim().is_empty() => text,
         Ok(_) | Err(_) => "info".to_owned(),
     };
-    let filter = EnvFilter::try_new(&text).map_err(|error| {
-        CliError::Told(format!(
-            "TOLLGATE_LOG is not a log filter ({error}): expected one like `info` or `tollgate=debug`"
-        ))
-    })?;
+    let filter = || {
+        EnvFilter::try_new(&text).map_err(|error| {
+            CliError::Told(format!(
+                "TOLLGATE_LOG is not a log filter ({error}): expected one like `info` or `tollgate=debug`"
+            ))
+        })
+    };
     let cannot = |error: &dyn std::fmt::Display| CliError::Told(format!("cannot start logging: {error}"));
     let (queue, lines) = Queue::new();
     let (waiting, left_out) = (Arc::clone(&queue.waiting), Arc::clone(&queue.left_out));
@@ -55,9 +58,10 @@ pub(super) fn start(format: LogFormat) -> Result<(), CliError> {
         LogFormat::Json => base.json().flatten_event(true).boxed(),
     };
     // With its own hint the levels that the filter closes stay closed for `LevelFilter::current`.
-    let harmless = filter_fn(harmless).with_max_level_hint(LevelFilter::TRACE);
+    let harmless = || filter_fn(harmless).with_max_level_hint(LevelFilter::TRACE);
     tracing_subscriber::registry()
-        .with(layer.with_filter(filter.and(harmless)))
+        .with(layer.with_filter(filter()?.and(harmless())))
+        .with(LogLayer(Arc::clone(telemetry)).with_filter(filter()?.and(harmless())))
         .try_init()
         .map_err(|error| cannot(&error))?;
     QUEUE.get_or_init(|| queue);

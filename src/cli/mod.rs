@@ -42,7 +42,8 @@ mod spend;
 mod store;
 mod wiring;
 
-use args::{AuditCommand, Cli, Command, ServersCommand};
+use crate::clock::{Clock as _, System};
+use args::{AuditCommand, Cli, Command, LogFormat, ServersCommand};
 use clap::Parser as _;
 use failure::CliError;
 use setup::{Setup, record};
@@ -54,9 +55,17 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         // Help and version are no errors: clap knows which stream and which code (2 for usage).
         Err(told) => {
-            told.print().ok();
+            match asks_for_json() && told.use_stderr() {
+                true => say_json(&told.to_string()),
+                false => drop(told.print()),
+            }
             return ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2));
         }
+    };
+    let format = match &cli.command {
+        Command::Serve(args) => args.run.log_format,
+        Command::Stdio(args) => args.run.log_format,
+        _ => LogFormat::Text,
     };
     let done = dispatch(cli);
     log::flush();
@@ -66,10 +75,33 @@ pub fn run() -> ExitCode {
         Err(error) => {
             // Problems of files begin with their place, as editors read it.
             let from = if matches!(error, CliError::Files { .. }) { "" } else { "tollgate: " };
-            writeln!(std::io::stderr(), "{from}{error}").ok();
+            match format {
+                LogFormat::Text => drop(writeln!(std::io::stderr(), "{from}{error}")),
+                LogFormat::Json => say_json(&error.to_string()),
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether arguments that could not be read ask for a log of JSON lines.
+fn asks_for_json() -> bool {
+    let given: Vec<_> = std::env::args_os().skip(1).collect();
+    let runs = given.iter().any(|one| one == "serve" || one == "stdio");
+    let joined = given.iter().any(|one| one == "--log-format=json");
+    runs && (joined
+        || given.windows(2).any(|two| matches!(two, [a, b] if a == "--log-format" && b == "json")))
+}
+
+/// Says why the process ends in a line like those of its log.
+fn say_json(message: &str) {
+    let line = serde_json::json!({
+        "timestamp": System::default().now(),
+        "level": "ERROR",
+        "message": message.trim_end(),
+        "target": "tollgate::cli",
+    });
+    writeln!(std::io::stderr(), "{line}").ok();
 }
 
 fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {

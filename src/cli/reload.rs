@@ -128,6 +128,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[gateway] data_dir", old.gateway.data_dir != new.gateway.data_dir),
         ("[gateway] tls", old.gateway.tls != new.gateway.tls),
         ("[admin] listen", old.admin.listen != new.admin.listen),
+        ("[otel] endpoint", old.otel != new.otel),
         ("[store] url", old.store.path != new.store.path),
         ("[store] durability", old.store.durability != new.store.durability),
     ]

@@ -14,6 +14,7 @@ use crate::{
     clock::{IdSource as _, System},
     gateway::{CheckedFiles, Gateway},
     store::{EventQuery, Store},
+    telemetry::Telemetry,
 };
 use std::{
     future::Future,
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 struct Running {
     gateway: Arc<Gateway>,
     store: Arc<dyn Store>,
+    telemetry: Arc<Telemetry>,
     drain: Duration,
     sinks: Vec<JoinHandle<()>>,
     sinks_end: CancellationToken,
@@ -46,13 +48,14 @@ impl Running {
         path: &Path,
         (loaded, standing): (Loaded, Standing),
         args: &RunArgs,
-        system: Arc<System>,
+        (system, telemetry): (Arc<System>, Arc<Telemetry>),
     ) -> Result<Self, CliError> {
         let Loaded { config, policies, lints } = loaded;
         for lint in &lints.0 {
             tracing::warn!(lint = %lint, "files.lint");
         }
         wiring::ensure_data_dir(&config)?;
+        wiring::start_telemetry(&telemetry, &config, &system)?;
         let mut targets = Vec::new();
         for target in &args.events {
             targets.push(Sink::open(target).await?);
@@ -70,7 +73,7 @@ impl Running {
         let drain = config.gateway.drain;
         let origin = origin::of(&config.gateway.policies, "start").await;
         let files = CheckedFiles { config, policies, origin };
-        let gateway = wiring::start_gateway(files, Arc::clone(&store), system).await?;
+        let gateway = wiring::start_gateway(files, Arc::clone(&store), system, &telemetry).await?;
         folder::follow(path, &gateway, standing).await;
         let told = lints.0.iter().map(ToString::to_string).collect();
         let names = tokio::spawn(names::watch(path.to_owned(), Arc::clone(&gateway), told));
@@ -81,7 +84,7 @@ impl Running {
                 tracing::error!(error = %error, "reload.stopped");
             }
         });
-        Ok(Self { gateway, store, drain, sinks, sinks_end, reloader, names })
+        Ok(Self { gateway, store, telemetry, drain, sinks, sinks_end, reloader, names })
     }
 
     /// Calls in flight first, then the upstreams, then the record of it all.
@@ -94,12 +97,18 @@ impl Running {
             sink.await.ok();
         }
         self.store.close().await;
+        // What the end itself had to tell goes too.
+        self.telemetry.stop(COLLECTOR_GRACE).await;
     }
 }
 
+/// How long a collector may take to get what is left.
+const COLLECTOR_GRACE: Duration = Duration::from_secs(5);
+
 /// Runs the gateway until a signal ends it.
 pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError> {
-    log::start(args.run.log_format)?;
+    let telemetry = Arc::<Telemetry>::default();
+    log::start(args.run.log_format, &telemetry)?;
     let (loaded, standing) = load_to_serve(&path)?;
     wiring::take_files();
     let system = Arc::new(System::default());
@@ -108,7 +117,8 @@ pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError
     let admin = bind(loaded.config.admin.listen, "[admin] listen").await?;
     let announcement = Announcement::new(&loaded, address(&mcp), address(&admin));
     let mut signals = Signals::listen()?;
-    let running = Running::start(&path, (loaded, standing), &args.run, Arc::clone(&system)).await?;
+    let running =
+        Running::start(&path, (loaded, standing), &args.run, (Arc::clone(&system), telemetry)).await?;
     let (mcp_end, admin_end) = (CancellationToken::new(), CancellationToken::new());
     let gateway = &running.gateway;
     let core_runtimes = wiring::core_runtimes()?;
@@ -156,7 +166,8 @@ pub(super) async fn stdio(path: PathBuf, args: StdioArgs) -> Result<(), CliError
             "standard output carries MCP here: write events to a file with --events FILE".to_owned(),
         ));
     }
-    log::start(args.run.log_format)?;
+    let telemetry = Arc::<Telemetry>::default();
+    log::start(args.run.log_format, &telemetry)?;
     let (loaded, standing) = load_to_run(&path)?;
     if !loaded.policies.authority.agents.contains_key(&args.agent) {
         return Err(CliError::Unknown {
@@ -167,7 +178,8 @@ pub(super) async fn stdio(path: PathBuf, args: StdioArgs) -> Result<(), CliError
     }
     let mut signals = Signals::listen()?;
     let system = Arc::new(System::default());
-    let running = Running::start(&path, (loaded, standing), &args.run, Arc::clone(&system)).await?;
+    let running =
+        Running::start(&path, (loaded, standing), &args.run, (Arc::clone(&system), telemetry)).await?;
     let end = CancellationToken::new();
     let session = wiring::serve_stdio(Arc::clone(&running.gateway), system, args.agent, end.clone());
     let mut session = tokio::spawn(session);

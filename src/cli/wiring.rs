@@ -11,6 +11,7 @@ use crate::{
     gateway::{CheckedFiles, Gateway, GatewayParts, ReloadError, StartError},
     identity::{AgentPrincipal, Principal, Proof},
     model::{AgentId, Event, EventDraft, OwnerId, Problems, SnapshotId},
+    outbound::{Outbound, Reply},
     policy::{PolicySet, SourceFile, ToolFacts},
     redaction::Said,
     replay::{Advice, Scorecard, SpendReport},
@@ -18,8 +19,13 @@ use crate::{
         ChainReport, EventQuery, KeptKind, Store, StoreError,
         embedded::{AtRest, EmbeddedStore},
     },
+    telemetry,
+    telemetry::Telemetry,
     upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
 };
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http_body_util::Full;
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
@@ -178,7 +184,9 @@ fn record_at(
     durability: config::Durability,
     owner: OwnerId,
 ) -> Result<Arc<dyn Store>, CliError> {
-    tell_taken_over(path, EmbeddedStore::take_over(path, data_dir)?);
+    if let Some(told) = taken_over(path, EmbeddedStore::take_over(path, data_dir)?) {
+        screen::note(&told);
+    }
     match EmbeddedStore::open(path, data_dir, durability, owner) {
         Ok(store) => Ok(store),
         Err(StoreError::Damaged(problem)) => {
@@ -196,14 +204,12 @@ pub(crate) fn open_record(config: &Config, owner: OwnerId) -> Result<Arc<dyn Sto
     record_at(&config.store.path, &config.gateway.data_dir, config.store.durability, owner)
 }
 
-fn tell_taken_over(path: &Path, records: Option<u64>) {
-    if let Some(records) = records {
-        let path = path.display();
-        screen::note(&format!(
-            "`{path}` was a store of an older Tollgate: its {records} records were taken over into the journal; the old file is \
-             kept as `{path}.before-journal`"
-        ));
-    }
+fn taken_over(path: &Path, records: Option<u64>) -> Option<String> {
+    let (records, path) = (records?, path.display());
+    Some(format!(
+        "`{path}` was a store of an older Tollgate: its {records} records were taken over into the journal; the old file is \
+         kept as `{path}.before-journal`"
+    ))
 }
 
 /// Where the store of a servers.toml lies, in which other things may be wrong.
@@ -234,7 +240,9 @@ pub(crate) fn ensure_data_dir(config: &Config) -> Result<(), CliError> {
 /// Opens the store, making it where it is missing.
 pub(crate) fn open_store(config: &Config, owner: OwnerId) -> Result<Arc<dyn Store>, CliError> {
     let (path, data_dir) = (&config.store.path, &config.gateway.data_dir);
-    tell_taken_over(path, EmbeddedStore::take_over(path, data_dir)?);
+    if let Some(told) = taken_over(path, EmbeddedStore::take_over(path, data_dir)?) {
+        tracing::warn!("{told}");
+    }
     let opened = EmbeddedStore::open(path, data_dir, config.store.durability, owner);
     Ok(opened.map_err(|error| store_failed(path, error))? as Arc<dyn Store>)
 }
@@ -274,13 +282,53 @@ fn start_upstreams(
     config: &Config,
     policies: &PolicySet,
     system: &Arc<System>,
+    telemetry: &Arc<Telemetry>,
 ) -> Result<UpstreamSet, CliError> {
     // The rules that mask stderr are those the process began with: a reload changes what is decided and recorded.
     let rules = policies.data.clone();
     let redact = Arc::new(move |text: &str| rules.redact_text(text).into_owned());
-    let deps = UpstreamDeps::new(system.clone(), system.clone(), redact)
+    let mut deps = UpstreamDeps::new(system.clone(), system.clone(), redact)
         .map_err(|error| CliError::Told(format!("cannot find this program's own file: {error}")))?;
+    deps.telemetry = telemetry.clone();
     Ok(UpstreamSet::start(config.upstreams.values().cloned(), deps))
+}
+
+/// The longest answer of a collector that is read.
+const COLLECTOR_ANSWER: usize = 1 << 20;
+/// How long a collector may take with one batch, where OTEL_EXPORTER_OTLP_TIMEOUT does not say.
+const COLLECTOR_TIME: Duration = Duration::from_secs(10);
+
+/// Begins to send to a collector, where the environment or `[otel]` names one.
+pub(crate) fn start_telemetry(
+    telemetry: &Arc<Telemetry>,
+    config: &Config,
+    system: &System,
+) -> Result<(), CliError> {
+    use crate::clock::IdSource as _;
+    let env = |name: &str| std::env::var(name).ok();
+    let said = env("OTEL_EXPORTER_OTLP_TIMEOUT").and_then(|said| said.trim().parse().ok());
+    let patience = said.map_or(COLLECTOR_TIME, Duration::from_millis);
+    let outbound = Arc::new(Outbound::default());
+    let send = Arc::new(move |request: http::Request<Bytes>| {
+        let outbound = outbound.clone();
+        async move {
+            let reply = outbound.send(request.map(Full::new), COLLECTOR_ANSWER, patience).await;
+            let Reply { status, headers, body } = reply.map_err(|error| error.to_string())?;
+            let mut response = http::Response::new(body);
+            *response.status_mut() = status;
+            *response.headers_mut() = headers;
+            Ok(response)
+        }
+        .boxed()
+    });
+    let outside = telemetry::Outside {
+        endpoint: config.otel.endpoint.as_deref(),
+        environment: &config.gateway.environment,
+        instance: system.uuid(),
+        env: &env,
+        send,
+    };
+    telemetry.start(&outside).map(drop).map_err(CliError::Told)
 }
 
 /// Starts the upstreams and the gateway over them.
@@ -288,11 +336,12 @@ pub(crate) async fn start_gateway(
     files: CheckedFiles,
     store: Arc<dyn Store>,
     system: Arc<System>,
+    telemetry: &Arc<Telemetry>,
 ) -> Result<Arc<Gateway>, CliError> {
     use crate::clock::IdSource as _;
     let key = store.secret("request-state", system.random()).await?;
     let seal = Arc::new(front::state::SealedState::new(&key).map_err(CliError::Told)?);
-    let upstreams = start_upstreams(&files.config, &files.policies, &system)?;
+    let upstreams = start_upstreams(&files.config, &files.policies, &system, telemetry)?;
     let path = files.config.store.path.clone();
     let clock = system.clone();
     let parts = GatewayParts { files, store, upstreams, clock, ids: system, seal };
@@ -429,7 +478,7 @@ pub(crate) async fn inspect_upstreams(
     system: &Arc<System>,
     patience: Duration,
 ) -> Result<Vec<Arc<UpstreamState>>, CliError> {
-    let upstreams = start_upstreams(config, policies, system)?;
+    let upstreams = start_upstreams(config, policies, system, &Arc::default())?;
     // Whoever has not answered by then is shown as it stands.
     tokio::time::timeout(patience, upstreams.settled()).await.ok();
     let states = upstreams.states().iter().map(|state| state.borrow().clone()).collect();

@@ -14,6 +14,7 @@ mod jwt;
 mod listed;
 mod load;
 mod oauth;
+mod otel;
 mod outgoing;
 mod record;
 mod render;

@@ -6,7 +6,9 @@ use super::{
     contain, delivery,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
-    jwt, secret_url, signed, upstreams,
+    jwt,
+    otel::{metrics_key, otel},
+    secret_url, signed, upstreams,
 };
 use crate::{
     model::AgentId,
@@ -80,6 +82,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         &[
             "gateway",
             "admin",
+            "otel",
             "store",
             "audit",
             "auth",
@@ -95,13 +98,15 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         fields(map.get(name).unwrap_or(&NOTHING), name, known, report)
     };
     let gateway_map = table("gateway", GATEWAY_KEYS, report)?;
-    let admin_map = table("admin", &["listen"], report)?;
+    let admin_map = table("admin", &["listen", "metrics_key"], report)?;
+    let otel_map = table("otel", &["endpoint"], report)?;
     let store_map = table("store", STORE_KEYS, report)?;
     let auth_map = table("auth", &["anonymous_agent", "jwt"], report)?;
 
     let gateway = gateway(&gateway_map, input, report);
     let admin = listen(&admin_map, SocketAddr::from((Ipv4Addr::LOCALHOST, 8788)), input, report)
-        .map(|listen| AdminConfig { listen });
+        .map(|listen| AdminConfig { listen, metrics_key: metrics_key(&admin_map, input, report) });
+    let otel = otel(&otel_map, input, report);
     let data_dir = gateway.as_ref().map(|g| g.data_dir.clone());
     let store = store(&store_map, data_dir, input, report);
     let audit = audit::read(map.get("audit"), input, report);
@@ -127,6 +132,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         path: input.path.to_owned(),
         gateway: gateway?,
         admin: admin?,
+        otel,
         store: store?,
         audit: audit?,
         deliveries: deliveries?,

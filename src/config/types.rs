@@ -23,6 +23,8 @@ pub struct Config {
     pub gateway: GatewayConfig,
     /// `[admin]`
     pub admin: AdminConfig,
+    /// `[otel]`
+    pub otel: OtelConfig,
     /// `[store]`
     pub store: StoreConfig,
     /// `[audit]`
@@ -231,11 +233,20 @@ pub struct TlsConfig {
     pub key: PathBuf,
 }
 
-/// `[admin]`
+/// `[admin]`. `Debug` shows no key.
 #[derive(Clone, Debug)]
 pub struct AdminConfig {
     /// API, pages, metrics and probes.
     pub listen: SocketAddr,
+    /// `metrics_key`: opens `/metrics` and nothing else.
+    pub metrics_key: Option<SecretString>,
+}
+
+/// `[otel]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OtelConfig {
+    /// The collector's base URL; without one, what the environment says counts.
+    pub endpoint: Option<String>,
 }
 
 /// `[store]`

@@ -4,6 +4,7 @@ use super::{
     client::Client,
     conversation::{Conversation, Hello},
     level::Level,
+    measured::Measured,
     message::{self, Document, Request},
     service::Service,
     watches::Watches,
@@ -19,6 +20,7 @@ use crate::{
         weight::{weight, weight_of_list},
     },
     offload::{Busy, LARGE, Offload},
+    telemetry::{Telemetry, Wire},
     upstream::Era,
 };
 use bytes::Bytes;
@@ -41,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) service: Arc<dyn Service>,
     /// `serverInfo`, written once.
     pub(crate) server_info: Arc<RawValue>,
+    /// Where requests are measured.
+    pub(crate) telemetry: Arc<Telemetry>,
     offload: Arc<Offload>,
     ready: AtomicBool,
 }
@@ -52,8 +56,8 @@ pub(crate) struct Caller {
     pub(crate) principal: Principal,
     /// The legacy session's id, or the principal's own for stateless requests.
     pub(crate) session: Arc<str>,
-    /// The HTTP header.
-    pub(crate) traceparent: Option<String>,
+    /// How it came.
+    pub(crate) wire: Wire,
     /// The HTTP header `X-Workflow-Id`.
     pub(crate) workflow: Option<String>,
 }
@@ -93,6 +97,33 @@ impl Governed {
             _ => return None,
         })
     }
+
+    /// The name under which it is measured here; a call is the gateway's to measure.
+    pub(crate) fn measured_as(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Call(_) | Self::Complete => return None,
+            Self::List(ListKind::Tools) => "tools/list",
+            Self::List(ListKind::Resources) => "resources/list",
+            Self::List(ListKind::Templates) => "resources/templates/list",
+            Self::List(ListKind::Prompts) => "prompts/list",
+            Self::List(ListKind::Skills) => "skills/list",
+            Self::Skill => "skills/get",
+            Self::Task(TaskVerb::Get) => "tasks/get",
+            Self::Task(TaskVerb::Update) => "tasks/update",
+            Self::Task(TaskVerb::Cancel) => "tasks/cancel",
+        })
+    }
+}
+
+/// The same of any method, by its name on the wire.
+fn measured_as(method: &str) -> Option<&'static str> {
+    const OWN: [&str; 3] = ["ping", "logging/setLevel", "resources/unsubscribe"];
+    match Governed::parse(method) {
+        Some(method) => method.measured_as(),
+        // A call like others.
+        None if method == "resources/subscribe" => None,
+        None => Some(OWN.into_iter().find(|own| *own == method).unwrap_or("_OTHER")),
+    }
 }
 
 /// The member of `params` that names what is called.
@@ -121,8 +152,8 @@ impl Core {
     pub(crate) fn new(service: Arc<dyn Service>) -> Self {
         let server_info = serde_json::value::to_raw_value(&service.server_info())
             .unwrap_or_else(|_| RawValue::NULL.to_owned());
-        let offload = service.offload();
-        Self { service, server_info: server_info.into(), offload, ready: AtomicBool::new(false) }
+        let (offload, telemetry) = (service.offload(), service.telemetry());
+        Self { service, server_info: server_info.into(), telemetry, offload, ready: AtomicBool::new(false) }
     }
 
     /// Reads a document; a large one where it holds up nobody else.
@@ -145,6 +176,21 @@ impl Core {
         match agent.filter(|_| is_large) {
             Some(agent) => Box::pin(self.offload.finish(&agent, write)).await,
             None => write(),
+        }
+    }
+
+    /// A request begins that may be no call.
+    pub(crate) fn measure(&self, name: Option<&'static str>, meta: Option<&Value>, wire: &Wire) -> Measured {
+        Measured::begin((&*self.service, &self.telemetry), name, meta, wire)
+    }
+
+    /// Has the spans of a request know which it is.
+    pub(crate) fn name_request(&self, caller: &mut Caller, id: &message::Id) {
+        if self.telemetry.traces() {
+            caller.wire.request_id = Some(match id {
+                message::Id::Number(number) => number.to_string(),
+                message::Id::Text(text) => text.clone(),
+            });
         }
     }
 
@@ -303,8 +349,12 @@ impl Core {
         request: Request,
     ) -> Vec<u8> {
         let Request { id, method, params } = request;
+        let mut caller = caller;
+        caller.wire.version = Some(conversation.version);
+        self.name_request(&mut caller, &id);
         let agent = caller.principal.agent().cloned();
         let finisher = Arc::clone(&client);
+        let measured = self.measure(measured_as(&method), params.get("_meta"), &caller.wire);
         let outcome = match Governed::parse(&method) {
             Some(Governed::Call(kind)) => self.call(kind, params, caller, client).await,
             Some(Governed::Complete) => self.complete(params, caller, client).await,
@@ -324,6 +374,7 @@ impl Core {
                             items
                         }
                     };
+                    measured.end(None);
                     let is_large = weight_of_list(&items, LARGE) > LARGE;
                     let write = move || message::success(&id, &List { kind, items: &items });
                     return self.write(agent, is_large, write).await;
@@ -333,6 +384,7 @@ impl Core {
             None => ungoverned(conversation, &method, &params),
         };
         finisher.finish();
+        measured.end(outcome.as_ref().err());
         match outcome {
             Ok(result) => {
                 let is_large = weight(&result, LARGE) > LARGE;
@@ -446,7 +498,7 @@ fn incoming(
         arguments,
         meta,
         extra_params: params,
-        traceparent: caller.traceparent,
+        wire: caller.wire,
         workflow: caller.workflow,
         session: caller.session,
         input_responses,

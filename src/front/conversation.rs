@@ -5,7 +5,10 @@ use super::{
     message::{Id, Response},
     watches::Watches,
 };
-use crate::model::{RpcError, code, weight::weight};
+use crate::{
+    model::{RpcError, code, weight::weight},
+    telemetry::Session,
+};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::{
@@ -40,6 +43,8 @@ pub(crate) struct Conversation {
     level: AtomicU8,
     asks: Mutex<Asks>,
     asked: Notify,
+    /// Measures how long it lasts.
+    _lasts: Option<Session>,
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +90,7 @@ impl Hello {
 
 impl Conversation {
     /// Begins after initialize.
-    pub(crate) fn new(id: Arc<str>, hello: &Hello) -> Self {
+    pub(crate) fn new(id: Arc<str>, hello: &Hello, lasts: Option<Session>) -> Self {
         Self {
             id,
             version: hello.version,
@@ -95,6 +100,7 @@ impl Conversation {
             level: AtomicU8::new(DEFAULT_LEVEL as u8),
             asks: Mutex::new(Asks::default()),
             asked: Notify::new(),
+            _lasts: lasts,
         }
     }
 

@@ -12,6 +12,7 @@ mod headers;
 pub mod http;
 mod level;
 mod listen;
+mod measured;
 mod message;
 mod modern;
 mod service;

@@ -184,9 +184,13 @@ impl Core {
         id: Id,
         params: Map<String, Value>,
     ) -> ClientResponse {
+        let mut caller = caller;
+        caller.wire.version = Some(MODERN_VERSION);
+        self.name_request(&mut caller, &id);
         let agent = caller.principal.agent().cloned();
         let server_info = Arc::clone(&self.server_info);
         let finisher = Arc::clone(&client);
+        let measured = self.measure(method.measured_as(), params.get("_meta"), &caller.wire);
         let (outcome, read): (CallReply, Option<bool>) = match method {
             Governed::Call(kind) => {
                 let retried = params.contains_key("inputResponses") || params.contains_key("requestState");
@@ -207,6 +211,7 @@ impl Core {
                             items
                         }
                     };
+                    measured.end(None);
                     let is_large = weight_of_list(&items, LARGE) > LARGE;
                     let write = move || {
                         message::success(&id, &ModernList { kind, items: &items, server_info: &server_info })
@@ -217,6 +222,7 @@ impl Core {
             },
         };
         finisher.finish();
+        measured.end(outcome.as_ref().err());
         match outcome {
             Ok(Value::Object(result)) => {
                 let cache = read.and_then(|retried| Cache::of_read(&result, retried));
@@ -240,6 +246,7 @@ impl Core {
 
     /// `server/discover`.
     pub(crate) fn discover(&self, caller: &Caller, id: &Id) -> Vec<u8> {
+        let measured = self.measure(Some("server/discover"), None, &caller.wire);
         let mut result = Map::new();
         result.insert("supportedVersions".to_owned(), supported_versions().collect());
         result.insert("capabilities".to_owned(), self.service.capabilities(&caller.principal));
@@ -247,6 +254,7 @@ impl Core {
             result.insert("instructions".to_owned(), instructions.into());
         }
         let cache = Some(Cache { ttl_ms: 0 });
+        measured.end(None);
         message::success(id, &ModernResult { result: &result, cache, server_info: &self.server_info })
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     identity::{AuthError, Principal},
     model::{RpcError, code},
     offload::Offload,
+    telemetry::{Telemetry, Tracing, Wire},
 };
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -64,6 +65,14 @@ pub trait Service: Send + Sync + 'static {
     /// Where large work is done.
     fn offload(&self) -> Arc<Offload> {
         Arc::default()
+    }
+    /// Where requests are measured.
+    fn telemetry(&self) -> Arc<Telemetry> {
+        Arc::default()
+    }
+    /// A request arrives that is no call.
+    fn arrive(&self, _method: &'static str, _meta: Option<&Value>, _wire: &Wire) -> Tracing {
+        Tracing::default()
     }
     /// A session was opened.
     fn session_opened(&self, principal: &Principal, client_info: &Value);
@@ -128,6 +137,12 @@ impl Service for Gateway {
     }
     fn offload(&self) -> Arc<Offload> {
         Arc::clone(Gateway::offload(self))
+    }
+    fn arrive(&self, method: &'static str, meta: Option<&Value>, wire: &Wire) -> Tracing {
+        Gateway::arrive(self, method, meta, wire)
+    }
+    fn telemetry(&self) -> Arc<Telemetry> {
+        Arc::clone(Gateway::telemetry(self))
     }
     fn in_force(&self) -> Option<Arc<InForce>> {
         Some(Gateway::in_force(self))

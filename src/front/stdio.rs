@@ -18,6 +18,7 @@ use crate::{
     clock::IdSource,
     identity::Principal,
     model::{RpcError, code},
+    telemetry::{Session, Transport, Wire},
 };
 use futures::stream::StreamExt as _;
 use serde_json::{Map, Value};
@@ -375,7 +376,7 @@ impl Connection {
         Caller {
             principal: self.principal.clone(),
             session: Arc::clone(&self.session),
-            traceparent: None,
+            wire: Wire { transport: Transport::Pipe, ..Wire::default() },
             workflow: None,
         }
     }
@@ -435,8 +436,11 @@ impl Connection {
         };
         // Before the lists can be asked for, so that no change falls between.
         self.watcher = Some(Watcher::new(Arc::clone(&self.core), self.principal.clone(), None, None));
+        let measured = self.core.measure(Some("initialize"), None, &self.caller().wire);
         let welcome = self.core.welcome(&self.principal, &hello);
-        self.conversation = Some(Arc::new(Conversation::new(Arc::clone(&self.session), &hello)));
+        let lasts = Session::of_client(Arc::clone(&self.core.telemetry), Transport::Pipe, hello.version);
+        self.conversation = Some(Arc::new(Conversation::new(Arc::clone(&self.session), &hello, Some(lasts))));
+        measured.end(None);
         self.core.service.session_opened(&self.principal, &hello.client_info);
         self.send(message::success(&request.id, &welcome)).await
     }

@@ -24,6 +24,7 @@ use crate::{
     offload::{LARGE, Offload},
     policy::{ApprovalRule, ChannelKind},
     store::{Admission as Admitted, AdmitRequest, RegisterRead, Store, StoreError},
+    telemetry::Telemetry,
     upstream::Upstream,
 };
 use std::{sync::Arc, time::Duration};
@@ -119,6 +120,7 @@ pub(super) struct Admission {
     pub(super) references: Arc<References>,
     pub(super) refusals: Arc<Refusals>,
     pub(super) labels: Arc<Labels>,
+    pub(super) telemetry: Arc<Telemetry>,
 }
 
 impl Admission {
@@ -209,8 +211,17 @@ impl Admission {
 }
 
 impl Admission {
-    /// The one transaction. A large record is hashed and written on a thread for large work.
+    /// The one transaction, measured.
     async fn reserve(&self, prepared: &Prepared, request: AdmitRequest) -> Result<Admitted, StoreError> {
+        let (began, trace) = (self.clock.monotonic(), request.event.trace_id);
+        let admission = self.commit(prepared, request).await;
+        let took = self.clock.monotonic().saturating_sub(began);
+        self.telemetry.metrics.store_admit.observe([], took, trace);
+        admission
+    }
+
+    /// The same. A large record is hashed and written on a thread for large work.
+    async fn commit(&self, prepared: &Prepared, request: AdmitRequest) -> Result<Admitted, StoreError> {
         let Facts { agent, call, .. } = &prepared.facts;
         if call.size <= LARGE as u64 {
             return self.store.admit(request).await;

@@ -3,6 +3,7 @@
 use crate::{
     identity::Principal,
     model::{CallKind, RpcError},
+    telemetry::Wire,
     upstream::Era,
 };
 use futures::{future::BoxFuture, stream::BoxStream};
@@ -70,8 +71,8 @@ pub struct IncomingCall {
     pub meta: Map<String, Value>,
     /// Members of `params` that Tollgate does not know; passed on unchanged.
     pub extra_params: Map<String, Value>,
-    /// The HTTP header `traceparent`.
-    pub traceparent: Option<String>,
+    /// How it came.
+    pub wire: Wire,
     /// The HTTP header `X-Workflow-Id`.
     pub workflow: Option<String>,
     /// The legacy session's id, or one id per connection or stateless principal.

@@ -17,8 +17,9 @@ use super::{
     prepared::Prepared,
     reach::{Reach, unreadable},
     refusal::Refusal,
-    request::{Request, Standing, arguments_of, named_workflow, own_session, trace_of},
+    request::{Request, Standing, arguments_of, named_workflow, own_session},
     request_state::bound_to,
+    served::Served,
     subject::subject,
     suspend::{
         client_handle::ClientHandle,
@@ -34,11 +35,12 @@ use crate::{
     model::{AgentId, CallKind, Decision, SharePlace},
     offload::Busy,
     store::StoreError,
+    telemetry::Attribute,
     upstream::Era,
 };
 use futures::future::BoxFuture;
 use serde_json::Value;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// How often identical calls may be quicker to use an approval before that itself is a refusal.
@@ -82,18 +84,32 @@ impl Gateway {
         self.call_through(call, None, None).await
     }
 
-    /// The path itself; `waiter` is told where the call begins to wait for a person elsewhere.
+    /// The path, measured; `waiter` is told where the call begins to wait for a person elsewhere.
     pub(super) async fn call_through(
+        &self,
+        mut call: IncomingCall,
+        waiter: Option<Waiter>,
+        replay: Option<Replay>,
+    ) -> CallReply {
+        let mut served = self.serve(&mut call);
+        let reply = self.go_through(call, waiter, replay, &mut served).await;
+        served.end(&self.0.telemetry, self.0.clock.monotonic(), &reply);
+        reply
+    }
+
+    /// The path itself.
+    async fn go_through(
         &self,
         call: IncomingCall,
         waiter: Option<Waiter>,
         replay: Option<Replay>,
+        served: &mut Served,
     ) -> CallReply {
         let Principal::Agent(agent) = &call.principal else {
             return Box::pin(self.0.people.call_of_person(call)).await;
         };
         let agent = agent.id.clone();
-        let (mut request, mut given, mut asking) = self.received(agent, call, waiter);
+        let (mut request, mut given, mut asking) = self.received(agent, call, waiter, served);
         if let Some(Replay { call_id, of }) = replay {
             (request.call_id, request.replay_of) = (call_id, Some(of));
         }
@@ -133,7 +149,10 @@ impl Gateway {
             // Each round sees what is in force now: a key or a policy may have gone while a person was asked.
             let chosen = self.choose(&underway.request);
             match self.round(&chosen, &mut underway).await {
-                Ok(reply) | Err(Halt::Reply(reply)) => return reply,
+                Ok(reply) | Err(Halt::Reply(reply)) => {
+                    served.knows(&underway.request);
+                    return reply;
+                }
                 Err(Halt::Again) => {}
             }
         }
@@ -145,9 +164,8 @@ impl Gateway {
         agent: AgentId,
         call: IncomingCall,
         waiter: Option<Waiter>,
+        served: &Served,
     ) -> (Request, Option<Value>, ClientQuestions) {
-        let traced = trace_of(&call.meta, call.traceparent.as_deref());
-        let trace_id = traced.unwrap_or_else(|| self.0.ids.trace_id());
         let workflow = named_workflow(Some(&call.meta), call.workflow);
         let mut extra_params = call.extra_params;
         // Only what was sealed for this call goes back to an upstream that asked.
@@ -163,11 +181,14 @@ impl Gateway {
             session: call.session,
             principal: call.principal,
             workflow,
-            trace_id,
-            traced: traced.is_some(),
+            trace_id: served.trace,
+            traced: served.traced,
+            tracing: served.tracing.clone(),
             call_id: self.0.ids.call_id(),
             replay_of: None,
-            began: self.0.clock.monotonic(),
+            began: served.began,
+            listed: None,
+            waited: Duration::ZERO,
             name: call.name,
             share: SharePlace::default(),
         };
@@ -192,7 +213,11 @@ impl Gateway {
     /// One round: the steps of a call in their order, each of which may end it.
     async fn round(&self, chosen: &Chosen, underway: &mut Underway) -> Result<CallReply, Halt> {
         let in_force = &chosen.in_force;
-        let mut decided = self.decide(chosen, underway).await?;
+        let tracing = underway.request.tracing.clone();
+        let child = tracing.child();
+        let decided = self.decide(chosen, underway).await;
+        tracing.end(child, "tollgate.decide", decision_attributes(&decided));
+        let mut decided = decided?;
         let is_first = !underway.counted;
         let frozen = decided.prepared.freeze_subject();
         if let Some(frozen) = self.0.freezes.frozen(&frozen) {
@@ -262,7 +287,10 @@ impl Gateway {
             true => Box::pin(evaluator.evaluate_beside(in_force, request, arguments.clone(), looks)).await,
         };
         let stop = match evaluated {
-            Ok(Ok(decided)) => return Ok(decided),
+            Ok(Ok(decided)) => {
+                request.listed = Some(decided.prepared.target.listed().clone());
+                return Ok(decided);
+            }
             Ok(Err(stop)) => stop,
             Err(Busy) => return Err(self.refuse(in_force, underway, None, fit::too_many()).await),
         };
@@ -307,6 +335,7 @@ impl Gateway {
                 Halt::Reply(Box::pin(self.0.refusals.refuse_unknown(request, in_force, asking)).await)
             }
             Stop::Refused(refusal, prepared) => {
+                request.listed = prepared.as_ref().map(|prepared| prepared.target.listed().clone());
                 self.refuse(in_force, underway, prepared.as_deref(), *refusal).await
             }
         })
@@ -337,7 +366,7 @@ impl Gateway {
         if !request.traced
             && let Some(trace) = asking.trace()
         {
-            request.trace_id = trace;
+            request.join(trace);
         }
         if !std::mem::replace(counted, true) {
             self.0.evaluator.note(request, decided);
@@ -362,12 +391,23 @@ impl Gateway {
             Decision::RequireApproval => {
                 asking.keep(arguments);
                 let call = PendingCall { in_force, request, decided };
-                match Box::pin(self.0.people.seek_approval(call, asking)).await {
+                let (since, child) = (self.0.clock.monotonic(), request.tracing.child());
+                let sought = Box::pin(self.0.people.seek_approval(call, asking)).await;
+                request.waited += self.0.clock.monotonic().saturating_sub(since);
+                let outcome = match &sought {
+                    Step::Use(_) => "approved",
+                    Step::UseGrant(_) => "grant",
+                    Step::Again => "again",
+                    Step::Reply(_) => "refused",
+                };
+                let outcome = vec![("tollgate.approval.outcome", outcome.into())];
+                request.tracing.end(child, "tollgate.approval", outcome);
+                match sought {
                     Step::Use(record) => {
                         // The call that uses an approval joins the trace that asked for it, unless it is part of it or
                         // of another already.
                         if !request.traced && !asking.started() {
-                            request.trace_id = record.trace_id;
+                            request.join(record.trace_id);
                         }
                         Ok(Warrant::Approval(record))
                     }
@@ -496,6 +536,19 @@ impl Gateway {
         let refused = self.0.refusals.refuse(request, prepared, in_force, refusal, asking);
         Halt::Reply(Box::pin(refused).await)
     }
+}
+
+/// What a span says of a decision.
+fn decision_attributes(decided: &Result<Box<Decided>, Halt>) -> Vec<(&'static str, Attribute)> {
+    let Ok(decided) = decided else { return Vec::new() };
+    let (policy, rule, _) = decided.attribution();
+    let decision = decided.verdict.decision.event_word().as_str();
+    let mut told = vec![
+        ("tollgate.decision", Attribute::from(decision)),
+        ("tollgate.policy.id", Attribute::from(policy.shared())),
+    ];
+    told.extend(rule.map(|rule| ("tollgate.rule.id", Attribute::from(rule.shared()))));
+    told
 }
 
 /// The refusal where nobody can tell what stands behind a placeholder, or keep a value for one.

@@ -1,13 +1,19 @@
-//! One line of the log for each call that was decided. A call leaves a few words here and goes on: writing them as text, and
-//! waiting for whoever reads the log, is nothing that a call should pay for.
+//! What is told of each call that was decided: one line of the log, and counts. A call leaves a few words here and goes on: writing
+//! them as text, and waiting for whoever reads the log, is nothing that a call should pay for.
+//!
+//! Refusals that repeat each other have a few lines in a minute, and one that says how many more there were.
 
 use crate::{
     decision::Verdict,
-    model::{AgentId, Decision, EventDecision, EventDraft, Outcome, PolicyId, RuleId, TraceId},
+    model::{
+        AgentId, Decision, EventDecision, EventDraft, MicroUsd, Outcome, PolicyId, RuleId, TraceId,
+        UpstreamName,
+    },
+    telemetry::{Label, SpanId, Telemetry},
 };
 use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
-use tokio::sync::Notify;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{sync::Notify, time::Instant};
 use tracing::level_filters::LevelFilter;
 
 /// Lines that wait; what is beyond is counted.
@@ -16,32 +22,105 @@ const MOST: usize = 8_192;
 const GATHER: Duration = Duration::from_millis(10);
 /// Lines that are written before others may run.
 const AT_ONCE: usize = 64;
+/// Lines of refusals like each other that are written in one [`MINUTE`].
+const MOST_ALIKE: u64 = 10;
+const MINUTE: Duration = Duration::from_secs(60);
+/// Kinds of refusals that are told apart in it; those beyond are told apart by their agent only.
+const MOST_KINDS: usize = 1_024;
+/// How soon the count of those that were left out can follow.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What is said of one call beside its event.
+pub(crate) struct Told {
+    /// See `Request::word`.
+    pub(crate) kind: &'static str,
+    /// Where the event has none.
+    pub(crate) decision: Option<EventDecision>,
+    /// From its arrival.
+    pub(crate) took: Duration,
+    /// What of that was neither its upstream's nor a person's.
+    pub(crate) own: Duration,
+    /// Its span, where it has one.
+    pub(crate) span: Option<SpanId>,
+}
 
 /// What is said of one call. No argument is among it.
 struct Line {
+    kind: &'static str,
     trace: Option<TraceId>,
+    agent: Option<AgentId>,
+    tool: Option<Arc<str>>,
+    upstream: Option<UpstreamName>,
+    decision: Option<EventDecision>,
+    policy: Option<PolicyId>,
+    rule: Option<RuleId>,
+    outcome: Option<Outcome>,
+    cost: Option<MicroUsd>,
+    took: Duration,
+    span: Option<SpanId>,
+}
+
+/// In what refusals are alike.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Alike {
     agent: Option<AgentId>,
     tool: Option<Arc<str>>,
     decision: Option<EventDecision>,
     policy: Option<PolicyId>,
     rule: Option<RuleId>,
-    outcome: Option<Outcome>,
-    took: Duration,
+}
+
+/// Those of a minute.
+struct Flood {
+    since: Instant,
+    lines: u64,
 }
 
 impl Line {
     fn write(&self) {
-        let Self { trace, agent, tool, decision, policy, rule, outcome, took } = self;
+        let Self { kind, trace, agent, tool, upstream, decision, policy, rule, outcome, cost, took, span } =
+            self;
         tracing::info!(
             trace.id = trace.map(tracing::field::display),
+            span.id = span.map(hex::encode),
             agent.id = agent.as_ref().map(|agent| agent.as_str()),
+            kind,
             tool = tool.as_deref().map(crate::redaction::visible).as_deref(),
+            upstream = upstream.as_ref().map(|upstream| upstream.as_str()),
             decision = decision.map(EventDecision::as_str),
             policy.id = policy.as_ref().map(|policy| policy.as_str()),
             rule.id = rule.as_ref().map(|rule| rule.as_str()),
             outcome = outcome.map(Outcome::as_str),
             duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            cost_usd = cost.map(tracing::field::display),
             "call.decided"
+        );
+    }
+
+    /// Of a refusal: in what others are like it.
+    fn alike(&self) -> Option<Alike> {
+        let Self { agent, tool, decision, policy, rule, .. } = self;
+        self.outcome.is_none().then(|| Alike {
+            agent: agent.clone(),
+            tool: tool.clone(),
+            decision: *decision,
+            policy: policy.clone(),
+            rule: rule.clone(),
+        })
+    }
+}
+
+impl Alike {
+    fn write(&self, more: u64) {
+        let Self { agent, tool, decision, policy, rule } = self;
+        tracing::info!(
+            agent.id = agent.as_ref().map(|agent| agent.as_str()),
+            tool = tool.as_deref().map(crate::redaction::visible).as_deref(),
+            decision = decision.map(EventDecision::as_str),
+            policy.id = policy.as_ref().map(|policy| policy.as_str()),
+            rule.id = rule.as_ref().map(|rule| rule.as_str()),
+            more,
+            "call.repeated"
         );
     }
 }
@@ -53,27 +132,50 @@ struct Waiting {
 }
 
 /// The lines on their way.
-#[derive(Default)]
 pub(crate) struct CallLog {
+    telemetry: Arc<Telemetry>,
     waiting: Mutex<Waiting>,
+    floods: Mutex<HashMap<Alike, Flood>>,
     wake: Notify,
 }
 
 impl CallLog {
-    /// Leaves a line about a call, by its event.
-    pub(crate) fn note(&self, event: &EventDraft, decision: Option<EventDecision>, took: Duration) {
+    /// With where calls are counted.
+    pub(crate) fn new(telemetry: &Arc<Telemetry>) -> Self {
+        let telemetry = telemetry.clone();
+        Self { telemetry, waiting: Mutex::default(), floods: Mutex::default(), wake: Notify::new() }
+    }
+
+    fn count(&self, event: &EventDraft, told: &Told, decision: Option<EventDecision>) {
+        let metrics = &self.telemetry.metrics;
+        let upstream = event.upstream.as_ref().map_or(Label::NONE, |upstream| Label::from(upstream.shared()));
+        let decision = decision.map_or(Label::NONE, |decision| Label::from(decision.as_str()));
+        let labels = [Label::from(told.kind), upstream, decision];
+        metrics.call_duration.observe(labels.clone(), told.took, event.trace_id);
+        metrics.calls.add(labels, 1);
+        metrics.overhead.observe([Label::from(told.kind)], told.own, event.trace_id);
+    }
+
+    /// Counts a call, and leaves a line about it, by its event.
+    pub(crate) fn note(&self, event: &EventDraft, told: &Told) {
+        let decision = told.decision.or(event.decision);
+        self.count(event, told, decision);
         if LevelFilter::current() < LevelFilter::INFO {
             return;
         }
         let line = Line {
+            kind: told.kind,
             trace: event.trace_id,
             agent: event.agent_id.clone(),
             tool: event.tool.clone(),
-            decision: decision.or(event.decision),
+            upstream: event.upstream.clone(),
+            decision,
             policy: event.policy_id.clone(),
             rule: event.rule_id.clone(),
             outcome: event.outcome,
-            took,
+            cost: event.cost_usd,
+            took: told.took,
+            span: told.span,
         };
         let mut waiting = self.waiting.lock();
         if waiting.lines.len() >= MOST {
@@ -91,21 +193,53 @@ impl CallLog {
     /// Writes lines as they come, for ever.
     pub(crate) async fn run(&self) {
         loop {
-            self.wake.notified().await;
-            tokio::time::sleep(GATHER).await;
-            self.write().await;
+            let has_floods = !self.floods.lock().is_empty();
+            tokio::select! {
+                () = self.wake.notified() => tokio::time::sleep(GATHER).await,
+                () = tokio::time::sleep(TICK), if has_floods => {}
+            }
+            self.write_due(false).await;
         }
     }
 
-    /// Writes what waits.
+    /// Writes what waits, and how many were left out.
     pub(crate) async fn write(&self) {
+        self.write_due(true).await;
+    }
+
+    async fn write_due(&self, all: bool) {
         let Waiting { lines, left_out } = std::mem::take(&mut *self.waiting.lock());
         for some in lines.chunks(AT_ONCE) {
-            some.iter().for_each(Line::write);
+            some.iter().filter(|line| self.admits(line, Instant::now())).for_each(Line::write);
             tokio::task::yield_now().await;
         }
         if left_out > 0 {
             tracing::warn!(left_out, "calls came faster than they could be logged");
+        }
+        self.tell_floods(all, Instant::now());
+    }
+
+    /// Whether a line is written. Of refusals that are alike the first of a minute are.
+    fn admits(&self, line: &Line, now: Instant) -> bool {
+        let Some(mut alike) = line.alike() else { return true };
+        let mut floods = self.floods.lock();
+        if floods.len() >= MOST_KINDS && !floods.contains_key(&alike) {
+            alike = Alike { tool: None, decision: None, policy: None, rule: None, ..alike };
+        }
+        let flood = floods.entry(alike).or_insert(Flood { since: now, lines: 0 });
+        flood.lines += 1;
+        flood.lines <= MOST_ALIKE
+    }
+
+    /// Tells how many more there were in the minutes that are over, or in all.
+    fn tell_floods(&self, all: bool, now: Instant) {
+        let over = |flood: &Flood| all || now.saturating_duration_since(flood.since) >= MINUTE;
+        let ended: Vec<_> = self.floods.lock().extract_if(|_, flood| over(flood)).collect();
+        for (alike, flood) in ended {
+            let more = flood.lines.saturating_sub(MOST_ALIKE);
+            if more > 0 {
+                alike.write(more);
+            }
         }
     }
 }
@@ -134,16 +268,20 @@ mod tests {
     use super::*;
     use crate::model::EventType;
 
+    const TOLD: Told =
+        Told { kind: "tool", decision: None, took: Duration::ZERO, own: Duration::ZERO, span: None };
+
     /// However fast calls come and however slow the log is, what waits is bounded, and what is left out is counted.
     #[tokio::test]
     async fn lines_that_wait_are_bounded() {
         let subscriber =
             tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::sink);
         let _guard = tracing::subscriber::set_default(subscriber.finish());
-        let log = CallLog::default();
-        let event = EventDraft::system(EventType::AgentDecision, jiff::Timestamp::UNIX_EPOCH);
+        let log = CallLog::new(&Arc::default());
+        let mut event = EventDraft::system(EventType::AgentDecision, jiff::Timestamp::UNIX_EPOCH);
+        event.outcome = Some(Outcome::Succeeded);
         for _ in 0..MOST + 7 {
-            log.note(&event, None, Duration::ZERO);
+            log.note(&event, &TOLD);
         }
         let waiting = |log: &CallLog| {
             let waiting = log.waiting.lock();
@@ -152,7 +290,64 @@ mod tests {
         assert_eq!(waiting(&log), (MOST, 7));
         log.write().await;
         assert_eq!(waiting(&log), (0, 0));
-        log.note(&event, None, Duration::ZERO);
+        log.note(&event, &TOLD);
         assert_eq!(waiting(&log), (1, 0));
+    }
+
+    /// A flood of refusals has a few lines, and one that says how many more there were; what was dispatched has a line each.
+    #[tokio::test]
+    async fn a_flood_that_repeats_itself_has_few_lines() {
+        let lines = Lines::default();
+        let to = lines.clone();
+        let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || to.clone());
+        let _guard = tracing::subscriber::set_default(subscriber.finish());
+        let log = CallLog::new(&Arc::default());
+        let mut event = EventDraft::system(EventType::AgentDecision, jiff::Timestamp::UNIX_EPOCH);
+        event.agent_id = Some("a".into());
+        event.policy_id = Some("burst".into());
+        for _ in 0..1_000 {
+            log.note(&event, &TOLD);
+        }
+        event.policy_id = Some("other".into());
+        log.note(&event, &TOLD);
+        event.outcome = Some(Outcome::Succeeded);
+        event.cost_usd = Some(MicroUsd(1_500));
+        for _ in 0..100 {
+            log.note(&event, &TOLD);
+        }
+        log.write().await;
+        let told = lines.told();
+        let count = |message: &str, policy: &str| {
+            let like = |line: &&serde_json::Value| line["message"] == message && line["policy.id"] == policy;
+            told.iter().filter(like).count()
+        };
+        assert_eq!(count("call.decided", "burst"), 10);
+        assert_eq!(count("call.decided", "other"), 101);
+        let repeated: Vec<_> = told.iter().filter(|line| line["message"] == "call.repeated").collect();
+        assert_eq!(repeated.len(), 1, "{repeated:?}");
+        assert_eq!((&repeated[0]["more"], &repeated[0]["policy.id"]), (&990.into(), &"burst".into()));
+        assert!(told.iter().any(|line| line["cost_usd"] == "0.0015" && line["kind"] == "tool"), "{told:?}");
+        assert!(log.floods.lock().is_empty());
+    }
+
+    /// Lines as they were written.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        fn told(&self) -> Vec<serde_json::Value> {
+            let text = String::from_utf8(self.0.lock().clone()).unwrap();
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        }
+    }
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 }

@@ -83,7 +83,7 @@ impl Gateway {
             arguments: Some(arguments),
             meta: Map::new(),
             extra_params: Map::new(),
-            traceparent: None,
+            wire: Default::default(),
             workflow: found.side_effect.workflow_id.as_ref().map(ToString::to_string),
             session: format!("replay:{call_id}").into(),
             input_responses: None,

@@ -22,6 +22,8 @@ pub(super) struct Ending {
     pub(super) reason: Option<String>,
     /// What of the reason is ours, where the rest is the upstream's words.
     pub(super) ours: Option<String>,
+    /// The code by which it is known that the upstream gave no answer of its own.
+    pub(super) lack: Option<i64>,
 }
 
 impl Ending {
@@ -33,6 +35,15 @@ impl Ending {
                 Ok(_) => self.reason.is_none(),
                 Err(_) => self.outcome == Outcome::Failed && self.ours.is_some(),
             }
+    }
+
+    /// How it failed where it did, as the one who asked sees it: the code of an error, or none for a tool's own.
+    pub(super) fn failure(&self) -> Option<Option<i64>> {
+        match (self.lack, &self.reply) {
+            (Some(code), _) => Some(Some(code)),
+            (None, Err(error)) => Some(Some(error.code)),
+            (None, Ok(_)) => (self.outcome == Outcome::Failed).then_some(None),
+        }
     }
 
     /// The reason as it is recorded; `masked` says that the call's arguments are not recorded as they were.
@@ -54,13 +65,13 @@ pub(super) fn given_up(sent: bool) -> Ending {
         false => (Outcome::Failed, "the caller went away before anything was sent"),
     };
     let reply = Err(RpcError::new(code::INTERNAL_ERROR, "cancelled"));
-    Ending { reply, outcome, sent, reason: Some(reason.into()), ours: None }
+    Ending { reply, outcome, sent, reason: Some(reason.into()), ours: None, lack: None }
 }
 
 /// A retry whose answers may not go upstream.
 pub(super) fn withheld(error: RpcError) -> Ending {
     let reason = Some("the answers to the upstream's questions were withheld by the data policy".into());
-    Ending { reply: Err(error), outcome: Outcome::Failed, sent: false, reason, ours: None }
+    Ending { reply: Err(error), outcome: Outcome::Failed, sent: false, reason, ours: None, lack: None }
 }
 
 /// The code of an error that says that there is no result.
@@ -99,6 +110,7 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
         | UpstreamError::Malformed(_) => None,
     };
     let no_result = code_of(&error);
+    let lack = (!matches!(error, UpstreamError::Rpc(_))).then_some(no_result);
     let reply = match error {
         UpstreamError::Rpc(rpc) => Err(rpc),
         UpstreamError::NotSent(_)
@@ -119,7 +131,7 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
             }
         }
     };
-    Ending { reply, outcome, sent, reason: Some(reason), ours }
+    Ending { reply, outcome, sent, reason: Some(reason), ours, lack }
 }
 
 #[cfg(test)]

@@ -152,5 +152,5 @@ pub(super) fn ended(frozen: FreezeKind, sent: bool) -> Ending {
         false => (Outcome::Failed, format!("frozen ({word}) before anything was sent")),
     };
     let reply = Err(RpcError::new(code::INTERNAL_ERROR, "frozen"));
-    Ending { reply, outcome, sent, reason: Some(reason), ours: None }
+    Ending { reply, outcome, sent, reason: Some(reason), ours: None, lack: None }
 }

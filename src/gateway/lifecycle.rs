@@ -13,6 +13,7 @@ use super::{
     freezes::Freezes,
     keep::References,
     measures::Measures,
+    metering::Looks,
     orders::Orders,
     output::OutputAlerts,
     people::{People, prompts::Prompts, store_error},
@@ -39,6 +40,7 @@ use crate::{
     offload::Offload,
     policy::PolicySet,
     store::{Store, StoreError},
+    telemetry::Telemetry,
     upstream::UpstreamSet,
 };
 use parking_lot::Mutex;
@@ -113,14 +115,15 @@ struct Outside {
     ids: Arc<dyn IdSource>,
     seal: Arc<dyn StateSeal>,
     large: Arc<Offload>,
+    telemetry: Arc<Telemetry>,
 }
 
 impl Outside {
     /// Makes the parts, and gives each what it needs.
     // Long: one entry for each part, so that a reader finds what it is given.
     fn joined(self, current: Arc<Current>, measures: Arc<Measures>, hash_key: [u8; 32]) -> Inner {
-        let Self { store, clock, ids, seal, large } = self;
-        let (stop, log) = (CancellationToken::new(), Arc::new(CallLog::default()));
+        let Self { store, clock, ids, seal, large, telemetry } = self;
+        let (stop, log) = (CancellationToken::new(), Arc::new(CallLog::new(&telemetry)));
         let references = Arc::new(References::new(store.clone()));
         let refusals = Arc::new(Refusals::new(&store, &clock, &references, &log));
         let freezes = Arc::new(Freezes::new(&store, &clock));
@@ -145,7 +148,7 @@ impl Outside {
                 clock: clock.clone(),
                 ids: ids.clone(),
                 seal: seal.clone(),
-                approvals: Approvals::new(store.clone(), clock.clone()),
+                approvals: Approvals::new(store.clone(), clock.clone()).measured_by(&telemetry),
                 prompts: Prompts::default(),
                 references: references.clone(),
                 refusals: refusals.clone(),
@@ -158,6 +161,7 @@ impl Outside {
                 references: references.clone(),
                 refusals: refusals.clone(),
                 labels: labels.clone(),
+                telemetry: telemetry.clone(),
             },
             dispatcher: Dispatcher {
                 store: store.clone(),
@@ -172,6 +176,7 @@ impl Outside {
                 freezes: freezes.clone(),
                 output_alerts: output_alerts.clone(),
                 skill_files: SkillFiles { pins: pins.clone(), store: store.clone(), clock: clock.clone() },
+                telemetry: telemetry.clone(),
             },
             parking: Arc::new(Parking::new(&store, &clock, &ids, &seal, &stop)),
             tasks: Tasks {
@@ -206,6 +211,8 @@ impl Outside {
             large,
             log,
             deliveries: Deliveries::default(),
+            looks: Looks::default(),
+            telemetry,
             stop,
             freezes,
         }
@@ -231,10 +238,10 @@ impl Gateway {
             digest_key: DigestKey::new(&digest_key),
         };
         let (config, policies, origin) = keyed(files, hash_key);
-        let large = upstreams.offload();
+        let (large, telemetry) = (upstreams.offload(), upstreams.telemetry());
         let in_force = InForce::new(config, policies, Arc::default(), upstreams);
         let current = Arc::new(Current::new(in_force, clock.clone()));
-        let outside = Outside { store, clock, ids, seal, large };
+        let outside = Outside { store, clock, ids, seal, large, telemetry };
         let gateway = Self(Arc::new(outside.joined(current, Arc::new(measures), hash_key)));
         // Before the first message: what was frozen stays so over every restart.
         gateway.0.freezes.look().await?;
@@ -277,6 +284,8 @@ impl Gateway {
         self.spawn_until_stop(async move { labels.follow().await });
         let logger = self.clone();
         self.spawn_until_stop(async move { logger.0.log.run().await });
+        let looker = self.clone();
+        self.spawn_until_stop(async move { looker.look_for_collector().await });
         let keeper = self.clone();
         self.spawn_until_stop(async move { keeper.retire_records().await });
         let signer = self.clone();

@@ -189,7 +189,8 @@ impl Answered {
     pub(super) fn withhold(&mut self, why: String) {
         self.is_upstreams = false;
         let reply = Err(RpcError::new(code::UPSTREAM_UNAVAILABLE, why.clone()));
-        self.ending = Ending { reply, outcome: Outcome::Failed, sent: true, reason: Some(why), ours: None };
+        self.ending =
+            Ending { reply, outcome: Outcome::Failed, sent: true, reason: Some(why), ours: None, lack: None };
     }
 
     /// Contents of resources that nobody asked for are not handed on.

@@ -35,6 +35,7 @@ mod later;
 mod lifecycle;
 mod looking;
 mod measures;
+mod metering;
 mod news;
 mod notices;
 mod notify;
@@ -56,6 +57,7 @@ mod request;
 mod request_state;
 mod resource_watch;
 mod result_rules;
+mod served;
 mod server_requests;
 mod shape;
 mod skill_files;
@@ -91,6 +93,7 @@ use crate::{
     identity::{AuthError, Doorkeeper, Principal},
     offload::Offload,
     store::Store,
+    telemetry::Telemetry,
     upstream::{Health, UpstreamState},
 };
 use admit::Admission;
@@ -102,6 +105,7 @@ use dispatch::Dispatcher;
 use evaluate::Evaluator;
 use freezes::Freezes;
 use keep::References;
+use metering::Looks;
 use orders::Orders;
 use parking_lot::Mutex;
 use people::People;
@@ -170,6 +174,8 @@ pub(crate) struct Inner {
     large: Arc<Offload>,
     log: Arc<CallLog>,
     deliveries: Deliveries,
+    looks: Looks,
+    telemetry: Arc<Telemetry>,
     ready: watch::Sender<bool>,
     rejected_reload: Mutex<Option<String>>,
     lints: Mutex<Vec<String>>,
@@ -184,20 +190,22 @@ impl Gateway {
     pub fn authenticate(&self, peer: IpAddr, authorization: Option<&[u8]>) -> Result<Principal, AuthError> {
         let in_force = self.0.current.peek();
         let authority = &in_force.policies.authority;
-        self.0.doorkeeper.authenticate(
+        let known = self.0.doorkeeper.authenticate(
             &in_force.keyring,
             authority,
             &in_force.config.auth,
             peer,
             authorization,
-        )
+        );
+        known.inspect_err(|error| self.count_failure(error))
     }
 
     /// Verifies an access token, where [`Gateway::authenticate`] gave [`AuthError::Unverified`].
     pub async fn verify(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError> {
         let in_force = self.0.current.in_force();
         let authority = &in_force.policies.authority;
-        self.0.doorkeeper.verify(authority, &in_force.config.auth, peer, authorization).await
+        let known = self.0.doorkeeper.verify(authority, &in_force.config.auth, peer, authorization).await;
+        known.inspect_err(|error| self.count_failure(error))
     }
 
     /// Whether a principal still is one (revocation; checked at every message of a live session).
@@ -304,9 +312,9 @@ impl Gateway {
         self.0.current.peek().config.gateway.instructions.clone()
     }
 
-    /// What is measured, in Prometheus' text format.
-    pub fn metrics(&self) -> String {
-        self.0.search.measures.errors.render()
+    /// What is measured here.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.0.telemetry
     }
 
     /// What each agent's list of tools costs now. Counts what was not counted yet: large work.

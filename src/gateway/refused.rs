@@ -3,7 +3,7 @@
 use super::{
     InForce,
     api::CallReply,
-    call_log::CallLog,
+    call_log::{CallLog, Told},
     counted::{By, CountedRefusals, Key, Noted},
     decided::{Decided, Limited},
     keep::References,
@@ -164,7 +164,14 @@ impl Refusals {
 
     /// One line of the log about a call that is not dispatched.
     pub(crate) fn log_call(&self, request: &Request, event: &EventDraft) {
-        self.log.note(event, None, self.clock.monotonic().saturating_sub(request.began));
+        let took = self.clock.monotonic().saturating_sub(request.began);
+        let own = took.saturating_sub(request.waited);
+        let span = request.tracing.span.as_deref();
+        if let Some(span) = span {
+            span.decided(event.decision, event);
+        }
+        let span = span.map(|span| span.id());
+        self.log.note(event, &Told { kind: request.word(), decision: None, took, own, span });
     }
 
     /// Nobody is asked about a completion or a subscription: only what they are for can be approved.

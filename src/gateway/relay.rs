@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -51,6 +51,7 @@ struct Inner {
     /// Whether the upstream may have seen the request under way, and whether it has answered one.
     sent: AtomicBool,
     answered: AtomicBool,
+    sent_as: OnceLock<(u64, Arc<str>)>,
     /// The values that the client's answers gave the upstream for placeholders.
     revealed: Mutex<Vec<Tokenized>>,
 }
@@ -77,6 +78,7 @@ impl Relay {
             count: AtomicUsize::new(0),
             sent: AtomicBool::new(false),
             answered: AtomicBool::new(false),
+            sent_as: OnceLock::new(),
             revealed,
         }))
     }
@@ -99,6 +101,11 @@ impl Relay {
     /// Whether the upstream has answered a request of this call.
     pub(crate) fn has_answered(&self) -> bool {
         self.0.answered.load(Ordering::Acquire)
+    }
+
+    /// The id and the version of the first request of this call.
+    pub(crate) fn was_sent_as(&self) -> Option<&(u64, Arc<str>)> {
+        self.0.sent_as.get()
     }
 
     /// Whether the upstream may have acted.
@@ -543,6 +550,10 @@ fn written(questions: Vec<Question>) -> (Map<String, Value>, AllPassed) {
 }
 
 impl CallRelay for Relay {
+    fn sent_as(&self, id: u64, version: &Arc<str>) {
+        self.0.sent_as.get_or_init(|| (id, version.clone()));
+    }
+
     fn sent(&self, sent: bool) {
         self.0.sent.store(sent, Ordering::Release);
     }

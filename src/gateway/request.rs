@@ -9,6 +9,7 @@ use crate::{
     model::{AgentId, CallId, CallKind, SharePlace, TraceId, WorkflowId},
     policy::{Agent, Workflow},
     store::RegisterRead,
+    telemetry::Tracing,
     upstream::Era,
 };
 use serde_json::{Map, Value, json};
@@ -42,9 +43,34 @@ pub(crate) struct Request {
     pub(crate) replay_of: Option<CallId>,
     /// When it came, on the clock that never goes back.
     pub(crate) began: Duration,
+    /// How it is traced.
+    pub(crate) tracing: Tracing,
+    /// As the agent sees its target in lists, once one was found.
+    pub(crate) listed: Option<Arc<str>>,
+    /// How long people took of it.
+    pub(crate) waited: Duration,
+}
+
+/// The method of a request.
+pub(super) fn method_of(kind: CallKind, purpose: &Purpose) -> &'static str {
+    match (purpose, kind) {
+        (Purpose::Use, CallKind::Tool) => "tools/call",
+        (Purpose::Use, CallKind::Resource) => "resources/read",
+        (Purpose::Use, CallKind::Prompt) => "prompts/get",
+        (Purpose::Complete { .. }, _) => "completion/complete",
+        (Purpose::Watch(_), _) => "resources/subscribe",
+    }
 }
 
 impl Request {
+    /// It goes on with the trace of another.
+    pub(super) fn join(&mut self, trace: TraceId) {
+        self.trace_id = trace;
+        if let Some(span) = &self.tracing.span {
+            span.joins(trace);
+        }
+    }
+
     /// What distinguishes it in digests, beside target and arguments.
     pub(super) fn word(&self) -> &'static str {
         match &self.purpose {
@@ -125,12 +151,4 @@ pub(crate) fn arguments_of(kind: CallKind, name: &str, given: Option<Value>) -> 
 /// The URI among a resource's arguments.
 pub(crate) fn uri_of(arguments: &Value) -> Option<&str> {
     arguments.get("uri").and_then(Value::as_str)
-}
-
-/// The trace that a request continues: as its `_meta` says, else its header.
-pub(crate) fn trace_of(meta: &Map<String, Value>, header: Option<&str>) -> Option<TraceId> {
-    meta.get("traceparent")
-        .and_then(Value::as_str)
-        .and_then(TraceId::from_traceparent)
-        .or_else(|| header.and_then(TraceId::from_traceparent))
 }

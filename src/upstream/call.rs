@@ -5,8 +5,12 @@ use super::{
     slots::Slot,
     types::{CallRelay, CallerKey, Era, UpstreamRequest},
 };
-use crate::model::{RetryPlan, RpcError, TraceId, code};
+use crate::{
+    model::{RetryPlan, RpcError, TraceId, code},
+    telemetry::Below,
+};
 use futures::future::BoxFuture;
+use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use std::{
     sync::{
@@ -40,7 +44,9 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn new(request: UpstreamRequest, relay: Arc<dyn CallRelay>, span: u64) -> Self {
-        let traceparent = Some(format!("00-{}-{:016x}-01", request.trace_id, span.max(1)));
+        let span = request.below.span.map_or(span.max(1), u64::from_be_bytes);
+        let flags = u8::from(request.below.sampled);
+        let traceparent = Some(format!("00-{}-{span:016x}-{flags:02x}", request.trace_id));
         Self::build(request, relay, traceparent, true)
     }
 
@@ -53,6 +59,7 @@ impl Call {
             wants_progress: false,
             log_level: None,
             trace_id: TraceId::from_bytes([0; 16]),
+            below: Below::default(),
             timeout,
             retry: RetryPlan::Safe,
             param_headers: Vec::new(),
@@ -88,6 +95,20 @@ impl Call {
             is_aside: AtomicBool::new(false),
             changed: Notify::new(),
         }
+    }
+
+    /// What of its trace goes into headers beside `_meta`: over HTTP both say it.
+    pub(super) fn trace_headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let meta = self.request.params.get("_meta");
+        let of_meta = move |key: &str| meta.and_then(|meta| meta.get(key)).and_then(Value::as_str);
+        let traceparent = self.traceparent.as_deref();
+        let (state, baggage) = match traceparent {
+            Some(_) => (of_meta("tracestate"), of_meta("baggage")),
+            None => (None, None),
+        };
+        [("traceparent", traceparent), ("tracestate", state), ("baggage", baggage)].into_iter().filter_map(
+            |(name, value)| Some((HeaderName::from_static(name), HeaderValue::from_str(value?).ok()?)),
+        )
     }
 
     /// The largest answer that is taken: a list may be longer than a result.

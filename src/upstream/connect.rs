@@ -18,6 +18,7 @@ use super::{
 use crate::{
     config::{Asks, HttpWire, UpstreamTransport},
     model::{RpcError, code},
+    telemetry::{Label, Session, Transport},
 };
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
@@ -149,6 +150,15 @@ pub(super) async fn connect(wiring: &Wiring<'_>, hint: Option<Era>) -> Result<(C
         },
         UpstreamTransport::Http { .. } => connect_http(wiring, hint).await,
     };
+    if let Ok((connection, _)) = &connected {
+        let transport = match connection {
+            Connection::Stdio(..) => Transport::Pipe,
+            Connection::Http(_) | Connection::TwoUrls(_) => Transport::Tcp,
+        };
+        let upstream = Label::from(wiring.config.name.shared());
+        let telemetry = wiring.deps.telemetry.clone();
+        connection.signals().measure(Session::at_upstream(telemetry, transport, upstream));
+    }
     connected.map_err(|refusal| match refusal {
         Refusal::DiedOfProbe => "the process ended".to_owned().into(),
         Refusal::Because(failure) => failure.reworded(|reason| (wiring.deps.redact)(&reason)),

@@ -3,6 +3,7 @@
 use crate::{
     clock::{Clock, IdSource},
     offload::Offload,
+    telemetry::Telemetry,
 };
 use std::{ffi::OsString, fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -30,6 +31,8 @@ pub struct UpstreamDeps {
     pub timing: Timing,
     /// For large requests and answers.
     pub offload: Arc<Offload>,
+    /// Where requests and sessions are measured.
+    pub telemetry: Arc<Telemetry>,
 }
 
 impl UpstreamDeps {
@@ -46,6 +49,7 @@ impl UpstreamDeps {
             own_binary,
             timing: Timing::default(),
             offload: Arc::default(),
+            telemetry: Arc::default(),
         })
     }
 }

@@ -8,11 +8,17 @@ use super::{
     types::{ResourceUpdate, UpstreamError},
     wire::{self, Message},
 };
-use crate::model::{RpcError, UpstreamName, code};
+use crate::{
+    model::{RpcError, UpstreamName, code},
+    telemetry::Session,
+};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 use tokio::{
     sync::{Notify, Semaphore, broadcast, oneshot, watch},
     task::AbortHandle,
@@ -54,11 +60,24 @@ pub(super) struct Signals {
     closed: watch::Sender<Option<Arc<str>>>,
     /// Resources that changed.
     pub(super) updates: broadcast::Sender<ResourceUpdate>,
+    /// Measures how long it stands.
+    lasts: OnceLock<Session>,
 }
 
 impl Signals {
     pub(super) fn new(updates: broadcast::Sender<ResourceUpdate>) -> Self {
-        Self { changed: Notify::new(), renewed: Notify::new(), closed: watch::Sender::new(None), updates }
+        Self {
+            changed: Notify::new(),
+            renewed: Notify::new(),
+            closed: watch::Sender::new(None),
+            updates,
+            lasts: OnceLock::new(),
+        }
+    }
+
+    /// It stands from now on.
+    pub(super) fn measure(&self, session: Session) {
+        self.lasts.get_or_init(|| session);
     }
 
     /// The first reason stays.

@@ -9,6 +9,7 @@ use crate::{
     config::{OauthConfig, UpstreamConfig, UpstreamTransport},
     model::UpstreamName,
     offload::Offload,
+    telemetry::Telemetry,
 };
 use futures::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
@@ -108,6 +109,11 @@ impl UpstreamSet {
     /// Where large work is done, for whoever else has some.
     pub fn offload(&self) -> Arc<Offload> {
         self.source.deps.offload.clone()
+    }
+
+    /// Where they are measured, for whoever else is.
+    pub fn telemetry(&self) -> Arc<Telemetry> {
+        self.source.deps.telemetry.clone()
     }
 
     /// One of them.

@@ -371,7 +371,7 @@ struct ErrorLog {
 impl ErrorLog {
     fn left_out(&self, lines: u64) {
         if lines > 0 {
-            tracing::info!(upstream = %self.upstream, "{lines} lines of its standard error were left out: they came too fast");
+            tracing::debug!(upstream = %self.upstream, "{lines} lines of its standard error were left out: they came too fast");
         }
     }
 }
@@ -393,7 +393,7 @@ async fn log_errors(stderr: impl AsyncRead + Unpin, log: ErrorLog, last_words: A
                         log.left_out(left_out);
                         let text = redact(String::from_utf8_lossy(line).trim_end());
                         last_words.hear(&text);
-                        tracing::info!(%upstream, "{}", visible(&text));
+                        tracing::debug!(%upstream, "{}", visible(&text));
                     }
                     None => unseen.extend_from_slice(line),
                 }
@@ -403,7 +403,7 @@ async fn log_errors(stderr: impl AsyncRead + Unpin, log: ErrorLog, last_words: A
             Line::TooLong(_) => {
                 if let Some(left_out) = limits.stderr.admits(0) {
                     log.left_out(left_out);
-                    tracing::info!(%upstream, "a line of more than {STDERR_LINE} bytes was left out");
+                    tracing::debug!(%upstream, "a line of more than {STDERR_LINE} bytes was left out");
                 }
                 0
             }

@@ -5,7 +5,10 @@ use super::{
     contain::Containment,
     refusal::{Failure, HttpRefusal},
 };
-use crate::model::{RetryPlan, RpcError, TraceId, UpstreamName};
+use crate::{
+    model::{RetryPlan, RpcError, TraceId, UpstreamName},
+    telemetry::Below,
+};
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
@@ -35,6 +38,8 @@ pub struct UpstreamRequest {
     pub log_level: Option<String>,
     /// Passed on as `traceparent`.
     pub trace_id: TraceId,
+    /// The span in it.
+    pub below: Below,
     /// How long the upstream may take, from when the call has a slot. Human time does not count: the clock stands while
     /// an `elicitation/create` waits in [`CallRelay::ask`].
     pub timeout: Duration,
@@ -61,6 +66,8 @@ pub struct CallerKey {
 pub trait CallRelay: Send + Sync {
     /// Whether the upstream may have seen the request; said whenever that changes.
     fn sent(&self, _sent: bool) {}
+    /// Under which id it is sent, in which version of the protocol; said with each attempt.
+    fn sent_as(&self, _id: u64, _version: &Arc<str>) {}
     /// A notification that belongs to this call, in the order it came: `notifications/progress` (with the
     /// progress token taken out), `notifications/message`, or whatever else the upstream sent.
     fn notify(&self, method: &str, params: Value);

@@ -67,6 +67,7 @@ fn member(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &(impl serde::S
 
 /// The request as bytes. Its id is its progress token too: both are ours and unique on the connection.
 pub(super) fn request(id: u64, call: &Call, dialect: &Dialect) -> Vec<u8> {
+    call.relay.sent_as(id, &dialect.version);
     let mut out = Vec::with_capacity(512);
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     put(&mut out, &id);

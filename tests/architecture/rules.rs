@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["policy", "pinning"],
     &["decision"],
     &["admission", "evidence"],
-    &["replay", "clock", "config", "journal", "offload", "outbound"],
+    &["replay", "clock", "config", "journal", "offload", "outbound", "telemetry"],
     &["store", "upstream"],
     &["identity", "catalog", "approval", "activation", "audit"],
     &["gateway"],
@@ -253,6 +253,9 @@ fn libraries(place: &Place<'_>, code: &[Token], tell: Tell<'_>) {
             }
             Kind::Ident(name) if name == "axum" && place.room != "front" => {
                 tell(token.line, "axum: it appears in front only".to_owned());
+            }
+            Kind::Ident(name) if name.starts_with("opentelemetry") && place.room != "telemetry" => {
+                tell(token.line, "otel: OpenTelemetry's crates appear in telemetry only".to_owned());
             }
             Kind::Text(text) if place.room != "store" && is_sql(text) => {
                 tell(token.line, "sql: SQL appears in store only".to_owned());

@@ -119,6 +119,7 @@ pub(crate) fn request(agent: &str, tool: &str) -> UpstreamRequest {
         wants_progress: false,
         log_level: None,
         trace_id: TraceId::from_bytes([7; 16]),
+        below: Default::default(),
         timeout: Duration::from_secs(30),
         retry: RetryPlan::Never,
         param_headers: Vec::new(),
@@ -441,7 +442,7 @@ async fn a_child_cannot_fill_the_log() {
     let mut serving = tokio::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .current_dir(folder.path())
         .arg("serve")
-        .env_remove("TOLLGATE_LOG")
+        .env("TOLLGATE_LOG", "info,tollgate::upstream=debug")
         .stderr(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())
         .kill_on_drop(true)
@@ -525,7 +526,7 @@ impl World {
             arguments: Some(arguments),
             meta: Map::new(),
             extra_params: Map::new(),
-            traceparent: None,
+            wire: Default::default(),
             workflow: None,
             session: Arc::from("s"),
             input_responses: None,

@@ -220,7 +220,7 @@ impl World {
             arguments,
             meta: Map::new(),
             extra_params: Map::new(),
-            traceparent: None,
+            wire: Default::default(),
             workflow: None,
             session: Arc::from("s"),
             input_responses: None,

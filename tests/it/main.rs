@@ -28,6 +28,7 @@ mod kills;
 mod labels;
 mod large;
 mod loops;
+mod metrics;
 mod money;
 mod news;
 mod outputs;

@@ -114,6 +114,7 @@ pub(crate) fn request(tool: &str, arguments: Value) -> UpstreamRequest {
         wants_progress: false,
         log_level: None,
         trace_id: TraceId::from_bytes([7; 16]),
+        below: Default::default(),
         timeout: Duration::from_secs(30),
         retry: RetryPlan::Never,
         param_headers: Vec::new(),

@@ -35,6 +35,7 @@ use crate::{
     model::{CallId, PersonId, SnapshotId, UpstreamName},
     pinning::ItemKind,
     store::Store,
+    telemetry::Exposition,
     upstream::UpstreamState,
 };
 use axum::{
@@ -86,8 +87,8 @@ pub trait AdminPort: Send + Sync + 'static {
         question: Question,
         snapshot: Option<SnapshotId>,
     ) -> BoxFuture<'_, Result<Explanation, ExplainError>>;
-    /// What is measured, in Prometheus' text format.
-    fn metrics(&self) -> String;
+    /// What is measured, as Prometheus reads it.
+    fn metrics(&self, form: Exposition) -> BoxFuture<'_, String>;
     /// What each agent's list of tools costs now. It may count for a while: not for a connection's thread.
     fn catalog_costs(&self) -> Vec<CatalogCost>;
     /// Cancelled when the gateway ends: streams end then.
@@ -191,8 +192,8 @@ impl AdminPort for Desk {
     ) -> BoxFuture<'_, Result<Explanation, ExplainError>> {
         Box::pin(self.gateway.explain(question, snapshot))
     }
-    fn metrics(&self) -> String {
-        self.gateway.metrics()
+    fn metrics(&self, form: Exposition) -> BoxFuture<'_, String> {
+        self.gateway.metrics(form).boxed()
     }
     fn catalog_costs(&self) -> Vec<CatalogCost> {
         self.gateway.catalog_costs()

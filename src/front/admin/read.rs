@@ -12,15 +12,19 @@ use crate::{
     audit::{self, NamedApprovals},
     model::{ApprovalId, Event, EventDecision, EventType, GrantId, TraceId},
     store::{ApprovalFilter, ApprovalRecord, EventQuery, Store, StoreError},
+    telemetry::Exposition,
 };
 use axum::{
     Json,
     extract::{FromRequestParts, RawQuery, Request, State as Given},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
+use subtle::ConstantTimeEq as _;
 
 /// The most that an answer holds of events, in bytes of their records.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
@@ -32,14 +36,29 @@ pub(super) async fn health() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
-/// What is measured. On loopback it needs no key: whoever is there can read much more.
+/// What is measured. On loopback it needs no key: whoever is there can read much more. Elsewhere it takes a person's, or the
+/// one that opens nothing else.
 pub(super) async fn metrics(Given(port): State, request: Request) -> Result<Response, ApiError> {
     let (mut parts, _) = request.into_parts();
-    if has_credential(&parts) || !port.in_force().config.admin.listen.ip().is_loopback() {
+    let in_force = port.in_force();
+    let admin = &in_force.config.admin;
+    let is_open = admin.listen.ip().is_loopback() && !has_credential(&parts);
+    if !is_open && !admin.metrics_key.as_ref().is_some_and(|key| is_bearer(&parts.headers, key)) {
         Reader::from_request_parts(&mut parts, &port).await?;
     }
     params::none(parts.uri.query())?;
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], port.metrics()).into_response())
+    let accept = parts.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let form = Exposition::by_accept(&accept.collect::<Vec<_>>().join(","));
+    Ok(([(header::CONTENT_TYPE, form.content_type())], port.metrics(form).await).into_response())
+}
+
+/// Whether a request's one credential is this key, found out in a time that says nothing of it.
+fn is_bearer(headers: &HeaderMap, key: &SecretString) -> bool {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(one), None) = (given.next(), given.next()) else { return false };
+    let Some((scheme, token)) = one.to_str().ok().and_then(|text| text.split_once(' ')) else { return false };
+    let digest = |text: &str| Sha256::digest(text.as_bytes());
+    scheme.eq_ignore_ascii_case("bearer") && digest(token.trim()).ct_eq(&digest(key.expose_secret())).into()
 }
 
 /// Whether calls can be served; details for people only.

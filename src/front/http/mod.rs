@@ -44,6 +44,7 @@ use crate::{
     gateway::InForce,
     identity::{AuthError, Principal},
     model::code,
+    telemetry::Wire,
 };
 use arc_swap::ArcSwap;
 use axum::response::Response;
@@ -411,7 +412,12 @@ impl Front {
         Caller {
             principal,
             session: Arc::clone(session),
-            traceparent: text(headers, "traceparent"),
+            wire: Wire {
+                traceparent: text(headers, "traceparent"),
+                tracestate: text(headers, "tracestate"),
+                baggage: text(headers, "baggage"),
+                ..Wire::default()
+            },
             workflow: text(headers, WORKFLOW),
         }
     }

@@ -21,6 +21,7 @@ use crate::{
     },
     identity::Principal,
     model::{RpcError, code},
+    telemetry::{Session as Lasting, Transport, Wire},
 };
 use axum::response::Response;
 use bytes::Bytes;
@@ -185,8 +186,13 @@ impl Post<'_> {
         };
         // Taken before the lists can be asked for, so that no change falls between.
         let told = core.service.listed(&self.principal, None);
+        let measured =
+            core.measure(Some("initialize"), None, &Wire { version: Some(hello.version), ..Wire::default() });
         let welcome = core.welcome(&self.principal, &hello);
-        self.front.standings.open(self.limits, self.standing, Arc::new(Conversation::new(id, &hello)), told);
+        let lasts = Lasting::of_client(Arc::clone(&core.telemetry), Transport::Tcp, hello.version);
+        let conversation = Arc::new(Conversation::new(id, &hello, Some(lasts)));
+        self.front.standings.open(self.limits, self.standing, conversation, told);
+        measured.end(None);
         core.service.session_opened(&self.principal, &hello.client_info);
         let answer = ClientResponse::ok(message::success(&request.id, &welcome));
         let mut response = reply::whole(answer, self.accepts, self.limits);

@@ -14,6 +14,7 @@ use crate::gateway::{
 use crate::{
     config::Asks,
     model::{Outcome, RetryPlan, RpcError, code},
+    telemetry::Below,
     upstream::{CallerKey, Era, Upstream, UpstreamError, UpstreamRequest},
 };
 use serde_json::{Map, Value, json};
@@ -76,6 +77,7 @@ pub(super) async fn converse(
                 sent: true,
                 reason: None,
                 ours: None,
+                lack: None,
             };
         }
         if !may_ask_again {
@@ -91,6 +93,7 @@ pub(super) async fn converse(
                     sent: true,
                     reason: Some("the client did not answer the upstream's question".into()),
                     ours: None,
+                    lack: None,
                 };
             }
         }
@@ -122,6 +125,7 @@ impl Call {
             wants_progress: client.wants_progress(),
             log_level: client.log_level(),
             trace_id: self.trace_id,
+            below: self.below,
             timeout: self.timeout,
             retry: self.retry,
             param_headers: self.headers.clone(),
@@ -147,7 +151,14 @@ pub(super) async fn begin_watch(
     match watching.unwrap_or(Err(UpstreamError::TimedOut(timeout))) {
         Ok(watch) => {
             *slot.0.lock() = Some(watch);
-            Ending { reply: Ok(json!({})), outcome: Outcome::Succeeded, sent: true, reason: None, ours: None }
+            Ending {
+                reply: Ok(json!({})),
+                outcome: Outcome::Succeeded,
+                sent: true,
+                reason: None,
+                ours: None,
+                lack: None,
+            }
         }
         Err(error) => failed(error, "resources/subscribe"),
     }
@@ -179,6 +190,7 @@ pub(crate) async fn ask_task(
         wants_progress: false,
         log_level: None,
         trace_id: made.trace,
+        below: Below::default(),
         timeout: settings.timeout,
         retry,
         param_headers: Vec::new(),

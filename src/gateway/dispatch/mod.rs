@@ -34,6 +34,7 @@ use crate::{
     offload::Offload,
     policy::Constraints,
     store::Store,
+    telemetry::{Attribute, Child, ChildKind, Label, Operation, Telemetry, span_name, target_attributes},
     upstream::{CallRelay as _, Era, Upstream},
 };
 use params::{Call, Outgoing};
@@ -56,6 +57,7 @@ pub(crate) struct Dispatcher {
     pub(super) freezes: Arc<Freezes>,
     pub(super) output_alerts: Arc<OutputAlerts>,
     pub(super) skill_files: SkillFiles,
+    pub(super) telemetry: Arc<Telemetry>,
 }
 
 impl Dispatcher {
@@ -95,7 +97,7 @@ impl Dispatcher {
         let arguments = outbound.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
         let uri = uri_of(&arguments).unwrap_or_default().to_owned();
         let completing = outgoing.completing(&arguments);
-        let call = outgoing.call(&target, arguments, completing.as_ref(), timeout, (approved, tasks));
+        let mut call = outgoing.call(&target, arguments, completing.as_ref(), timeout, (approved, tasks));
         let decided_on = DecidedOn { labels: self.labels.clone(), reach: outgoing.reach.clone(), facts };
         let relay = Arc::new(Relay::new(Relaying {
             may_ask: completing.is_none(),
@@ -104,6 +106,10 @@ impl Dispatcher {
             revealed,
             ..Relaying::of((&agent, &self.measures), &client_handle, &target, &in_force, timeout, decided_on)
         }));
+        let operation = outgoing.operation(call.method, &target, &in_force);
+        let child = outgoing.tracing.child();
+        call.below = outgoing.tracing.below(child);
+        let began = self.clock.monotonic();
         let talk = self.talk(&upstream, call, &mut outgoing, (&target, &uri), (&*client, &relay), gone);
         let ended = tokio::select! {
             biased;
@@ -118,6 +124,8 @@ impl Dispatcher {
                 (freezes::ended(frozen, relay.was_sent()), Some(reply))
             }
         };
+        let talked = self.clock.monotonic().saturating_sub(began);
+        self.measure(operation, &target, &ending, talked, &outgoing, (child, &relay));
         let view = outgoing.view_of_resources(&in_force, workflow.as_ref());
         let settling = Settling {
             word,
@@ -128,6 +136,7 @@ impl Dispatcher {
             redacted: prepared.redacted,
             timeout,
             started,
+            talked,
             was_changed: changed.is_some(),
             tasks,
             reserved,
@@ -163,6 +172,40 @@ impl Dispatcher {
         let asked = std::mem::take(&mut *relay.asked().lock());
         let reply = self.settle(settling, outgoing, looked, asked);
         refused.unwrap_or(reply)
+    }
+
+    /// How long the upstream took, as metrics and the CLIENT span have it.
+    fn measure(
+        &self,
+        mut operation: Operation,
+        target: &Target,
+        ending: &Ending,
+        took: Duration,
+        outgoing: &Outgoing,
+        (child, relay): (Option<Child>, &Relay),
+    ) {
+        if let Some(code) = ending.failure() {
+            operation = operation.failed(code);
+        }
+        let upstream = Label::from(target.upstream().shared());
+        if let (Some(span), Some(child)) = (&outgoing.tracing.span, child) {
+            let name = match outgoing.kind {
+                CallKind::Tool | CallKind::Prompt => Some(target.own_name().clone()),
+                CallKind::Resource => outgoing.side_effect.tool.clone(),
+            };
+            let low = name.as_deref().filter(|_| outgoing.kind != CallKind::Resource && outgoing.is_use());
+            let title = span_name(operation.method, low);
+            let mut told = target_attributes(operation.method, name, operation.transport);
+            told.push(("mcp.method.name", Attribute::from(operation.method)));
+            told.push(("tollgate.upstream", Attribute::from(&upstream)));
+            if let Some((id, version)) = relay.was_sent_as() {
+                told.push(("jsonrpc.request.id", Attribute::Text(id.to_string().into())));
+                told.push(("mcp.protocol.version", Attribute::from(version.clone())));
+            }
+            let error = Some(operation.error.clone()).filter(|error| !error.as_str().is_empty());
+            span.end_child(child, ChildKind::Client, title, told, error);
+        }
+        self.telemetry.metrics.asked(&operation, upstream, took, Some(outgoing.trace_id));
     }
 
     /// Raises the labels of whoever is about to see the answer, so that they stand before it is seen; where they cannot be kept,

@@ -17,9 +17,10 @@ use crate::gateway::{
 };
 use crate::{
     catalog::View,
-    config::Asks,
+    config::{Asks, UpstreamTransport},
     identity::Principal,
     model::{CallId, CallKind, Decision, EventDraft, RetryPlan, TraceId, WorkflowId},
+    telemetry::{Below, Label, Operation, Tracing, Transport},
     upstream::{CallerKey, Era},
 };
 use jiff::Timestamp;
@@ -42,6 +43,12 @@ pub(crate) struct Outgoing {
     pub(super) unasked: Option<Map<String, Value>>,
     pub(crate) bound: Arc<[u8]>,
     pub(super) began: Duration,
+    /// See [`Request::waited`].
+    pub(super) waited: Duration,
+    /// See [`Request::tracing`].
+    pub(super) tracing: Tracing,
+    /// See [`Request::word`].
+    pub(super) word: &'static str,
     /// See [`Request::replay_of`].
     pub(super) replay_of: Option<CallId>,
     /// Whom its data reaches.
@@ -85,6 +92,9 @@ impl Outgoing {
             unasked: asking.unasked(approved),
             bound: bound_to(request, decided),
             began: request.began,
+            waited: request.waited,
+            tracing: request.tracing.clone(),
+            word: request.word(),
             replay_of: request.replay_of.clone(),
             reach: Reach::of(in_force, request),
         })
@@ -111,6 +121,23 @@ impl Outgoing {
     ) -> Option<Arc<View>> {
         let view = || in_force.view_in(&self.principal, workflow.map(|id| id.as_str()));
         (self.kind == CallKind::Resource).then(view).flatten()
+    }
+
+    /// What is asked of the upstream, as metrics have it.
+    pub(super) fn operation(&self, method: &'static str, target: &Target, in_force: &InForce) -> Operation {
+        let settings = in_force.config.upstreams.get(target.upstream());
+        let transport = match settings.map(|settings| &settings.transport) {
+            Some(UpstreamTransport::Stdio { .. }) => Transport::Pipe,
+            Some(UpstreamTransport::Http { .. }) | None => Transport::Tcp,
+        };
+        let method = if matches!(self.purpose, Purpose::Watch(_)) { "resources/subscribe" } else { method };
+        let mut operation = Operation::of(method, transport);
+        match self.kind {
+            CallKind::Tool => operation.tool = Label::from(target.own_name().clone()),
+            CallKind::Prompt => operation.prompt = Label::from(target.own_name().clone()),
+            CallKind::Resource => {}
+        }
+        operation
     }
 
     /// The call as its upstream gets it; takes the members of the params.
@@ -146,6 +173,7 @@ impl Outgoing {
             retry: if traits.read_only || traits.idempotent { RetryPlan::Safe } else { RetryPlan::Never },
             timeout,
             trace_id: self.trace_id,
+            below: Below { sampled: self.tracing.sampled, ..Below::default() },
             caller: self.caller.clone(),
             headers,
             approved,
@@ -161,6 +189,8 @@ pub(super) struct Call {
     pub(super) retry: RetryPlan,
     pub(super) timeout: Duration,
     pub(super) trace_id: TraceId,
+    /// The span below which the upstream's work stands.
+    pub(super) below: Below,
     pub(super) caller: CallerKey,
     pub(super) headers: Vec<(String, String)>,
     /// A second round is not a second call: where a person approved this one, the rounds stay in it.

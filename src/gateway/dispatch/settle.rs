@@ -5,6 +5,7 @@ use crate::gateway::{
     InForce,
     answer::reported_cost,
     api::CallReply,
+    call_log::Told,
     ending::Ending,
     looking::{Answered, Measured},
     output::Breach,
@@ -18,6 +19,7 @@ use crate::{
     evidence::{Settled, limits, output_alert, settled_detail, token_detail},
     model::{EventDecision, EventDraft, MicroUsd, Outcome, RpcError, UpstreamName, code},
     store::Settlement,
+    telemetry::Label,
 };
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -40,6 +42,8 @@ pub(super) struct Settling {
     pub(super) timeout: Duration,
     /// When it was dispatched, on the clock that never goes back.
     pub(super) started: Duration,
+    /// How long the upstream took, with what its caller was asked on the way.
+    pub(super) talked: Duration,
     pub(super) was_changed: bool,
     /// Its client takes tasks.
     pub(super) tasks: bool,
@@ -132,7 +136,15 @@ impl Dispatcher {
             side_effect.labels = Some(entry.labels);
         }
         let took = self.clock.monotonic().saturating_sub(outgoing.began);
-        self.log.note(side_effect, Some(settling.word), took);
+        let own = took.saturating_sub(settling.talked).saturating_sub(outgoing.waited);
+        let span = outgoing.tracing.span.as_deref();
+        if let Some(span) = span {
+            span.decided(Some(settling.word), side_effect);
+        }
+        let span = span.map(|span| span.id());
+        let told = Told { kind: outgoing.word, decision: Some(settling.word), took, own, span };
+        self.log.note(side_effect, &told);
+        self.count_spending(side_effect, tokens, cost);
         if let Some(breach) = &breach {
             self.alert_of(breach, side_effect, &target);
         }
@@ -144,6 +156,19 @@ impl Dispatcher {
         // for the disk twice. Where it is lost with this process, the call is settled as unknown.
         drop(self.store.settle(settlement));
         ending.reply
+    }
+
+    /// Adds what a call cost to what its agent has cost.
+    fn count_spending(&self, event: &EventDraft, tokens: Option<u64>, cost: Option<MicroUsd>) {
+        // Only whom authority.yaml names can make calls.
+        let Some(agent) = event.agent_id.as_ref().map(|agent| agent.shared()) else { return };
+        let metrics = &self.telemetry.metrics;
+        if let Some(tokens) = tokens {
+            metrics.tokens.add([Label::from(agent.clone())], tokens);
+        }
+        if let Some(cost) = cost.and_then(|cost| u64::try_from(cost.0).ok()) {
+            metrics.cost.add([Label::from(agent)], cost);
+        }
     }
 
     /// Writes an alert about a result that is not what its tool declares, where the setting says so.
@@ -187,6 +212,7 @@ impl Dispatcher {
                 sent: true,
                 reason: Some(text.into()),
                 ours: None,
+                lack: None,
             };
         }
     }

@@ -91,6 +91,9 @@ impl Question {
             call_id: CallId::from(""),
             replay_of: None,
             began: Duration::ZERO,
+            tracing: Default::default(),
+            listed: None,
+            waited: Duration::ZERO,
             // In every share: what a policy says is to be seen.
             share: SharePlace::default(),
         }

@@ -59,7 +59,7 @@ impl Again {
             arguments: Some(Value::clone(&self.arguments)),
             meta: self.meta.clone(),
             extra_params: self.extra_params.clone(),
-            traceparent: None,
+            wire: Default::default(),
             workflow: self.workflow.clone(),
             session: self.session.clone(),
             input_responses: Some(input_responses),

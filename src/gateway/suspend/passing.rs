@@ -37,6 +37,7 @@ pub(in crate::gateway) async fn pass_question(
         sent: true,
         reason: Some("the upstream asks for input".into()),
         ours: None,
+        lack: None,
     }
 }
 

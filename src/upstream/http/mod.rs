@@ -50,7 +50,6 @@ const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -342,9 +341,7 @@ impl Http {
 
     fn headers_for(call: &Call, session: &Session) -> HeaderMap {
         let mut headers = session.headers.clone();
-        if let Some(value) = call.traceparent.as_deref().and_then(|t| HeaderValue::from_str(t).ok()) {
-            headers.insert(TRACEPARENT, value);
-        }
+        headers.extend(call.trace_headers());
         match session.dialect.era {
             Era::Legacy => {}
             Era::Modern => {

@@ -5,7 +5,7 @@
 //! that the upstream is down.
 
 use super::{
-    ASIDE, BOTH, EVENTS, JSON, TRACEPARENT, VERSION,
+    ASIDE, BOTH, EVENTS, JSON, VERSION,
     answer::RpcErrors,
     http1_pool,
     reader::{ReadError, Reader, body_of_refusal, is_events, whole},
@@ -233,9 +233,7 @@ impl TwoUrls {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let body = wire::request(id, call, &stream.dialect);
         let mut headers = stream.headers.clone();
-        if let Some(value) = call.traceparent.as_deref().and_then(|t| HeaderValue::from_str(t).ok()) {
-            headers.insert(TRACEPARENT, value);
-        }
+        headers.extend(call.trace_headers());
         let answer = self.inbox.expect(id, call);
         let cancellable = call.request.method != "initialize";
         let mut pending = Pending { two: self, stream, id, cancellable, posting: None };

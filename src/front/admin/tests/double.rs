@@ -141,7 +141,8 @@ fn files() -> CheckedFiles {
             tls: None,
             behind_tls_proxy: false,
         },
-        admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap() },
+        admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap(), metrics_key: None },
+        otel: Default::default(),
         store: StoreConfig {
             path: "/srv/.tollgate/tollgate.db".into(),
             durability: Durability::Commit,
@@ -462,6 +463,14 @@ pub(in crate::front::admin) struct Scripted {
 }
 
 impl Scripted {
+    /// As if the listener could be reached from other machines.
+    pub(super) fn listen_beyond_loopback(&self, metrics_key: Option<&str>) {
+        let mut next = files();
+        let listen = "0.0.0.0:8788".parse().unwrap();
+        next.config.admin = AdminConfig { listen, metrics_key: metrics_key.map(Into::into) };
+        *self.in_force.lock() = Arc::new(in_force(next));
+    }
+
     /// As a reload would.
     pub(super) fn change(&self, change: impl FnOnce(&mut Authority)) {
         let mut next = files();
@@ -530,8 +539,8 @@ impl AdminPort for Scripted {
         let resolver = Resolver::new(config, files.policies, Catalog::default(), parts).unwrap();
         Box::pin(std::future::ready(resolver.explain(&question, true)))
     }
-    fn metrics(&self) -> String {
-        "measured 1\n".to_owned()
+    fn metrics(&self, form: crate::telemetry::Exposition) -> BoxFuture<'_, String> {
+        std::future::ready(format!("measured 1\n# {form:?}\n")).boxed()
     }
     fn catalog_costs(&self) -> Vec<crate::gateway::CatalogCost> {
         Vec::new()

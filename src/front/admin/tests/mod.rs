@@ -868,3 +868,29 @@ async fn the_document_knows_every_member() {
     let asked = request(Method::POST, "/api/v1/explain", Some("key-of-carol"), QUESTION);
     same_members(&schemas["Explanation"], &send(&port, asked).await.body, "Explanation");
 }
+
+/// `/metrics` is open on loopback; elsewhere it takes a person's key or its own, which opens nothing else.
+#[tokio::test]
+async fn metrics_have_a_key_of_their_own() {
+    const KEY: &str = "scrape-key-of-twenty-four-characters";
+    let port = scripted();
+    let ask = async |key: Option<&str>, path: &str| get_as(&port, path, key).await.status.as_u16();
+    assert_eq!(ask(None, "/metrics").await, 200);
+    assert_eq!(ask(Some(KEY), "/metrics").await, 401, "a wrong key is wrong on loopback too");
+    port.listen_beyond_loopback(Some(KEY));
+    assert_eq!(ask(None, "/metrics").await, 401);
+    assert_eq!(ask(Some("key-of-carol"), "/metrics").await, 200);
+    assert_eq!(ask(Some(KEY), "/metrics").await, 200);
+    for wrong in ["", "scrape-key-of-twenty-four-character", "scrape-key-of-twenty-four-characters-"] {
+        assert_eq!(ask(Some(wrong), "/metrics").await, 401, "{wrong}");
+    }
+    assert_eq!(ask(Some(KEY), "/api/v1/me").await, 401, "it opens nothing else");
+    assert_eq!(ask(Some(KEY), "/readyz").await, 401);
+    port.listen_beyond_loopback(None);
+    assert_eq!(ask(Some(KEY), "/metrics").await, 401);
+    let mut asked = request(Method::GET, "/metrics", Some("key-of-carol"), "");
+    asked.headers_mut().insert(header::ACCEPT, "application/openmetrics-text".parse().unwrap());
+    let open = send(&port, asked).await;
+    assert!(open.text.contains("OpenMetrics"), "{}", open.text);
+    assert_eq!(open.headers[header::CONTENT_TYPE], crate::telemetry::OPEN_METRICS);
+}

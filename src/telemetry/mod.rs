@@ -1,0 +1,137 @@
+//! What this process says of itself: counters and histograms for `/metrics`, spans of calls, and the way of all of it and of the
+//! log to an OTLP collector. The crates of OpenTelemetry appear here and nowhere else.
+//!
+//! Nothing here holds a call up: a count is an atomic, a span is put into a bounded queue, and what a collector does not take is
+//! dropped and counted.
+
+mod exposition;
+mod families;
+mod logs;
+mod meter;
+mod otlp;
+mod queue;
+mod sdk_metrics;
+mod trace;
+mod wire;
+
+pub use exposition::{Exposition, OPEN_METRICS, PLAIN};
+pub use families::{Gauge, Gauges, Metrics, Operation, Transport, estimate_errors};
+pub use logs::LogLayer;
+pub use meter::{About, Exemplar, Kind, Label, Reading, Told, decimal};
+pub use otlp::{Outside, Send};
+pub use trace::{
+    Attribute, Below, CallSpan, Child, ChildKind, Incoming, Parent, SpanId, Tracing, span_name,
+    target_attributes,
+};
+pub use wire::Wire;
+
+use logs::Logs;
+use otlp::Running;
+use std::sync::{Arc, OnceLock};
+use tokio::time::Instant;
+use trace::Tracer;
+
+/// One for a process.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What stands at a moment, as it was last looked at.
+    pub gauges: Gauges,
+    tracer: OnceLock<Arc<Tracer>>,
+    logs: OnceLock<Logs>,
+    running: OnceLock<Running>,
+}
+
+impl Telemetry {
+    /// What is measured, as an exposition.
+    pub fn render(&self, form: Exposition, more: Vec<Told>) -> String {
+        let mut told = self.told();
+        told.extend(more);
+        exposition::render(form, &told)
+    }
+
+    /// What is measured.
+    fn told(&self) -> Vec<Told> {
+        let mut told = self.metrics.told();
+        told.extend(self.gauges.told());
+        told
+    }
+
+    /// Whether anything goes to a collector.
+    pub fn exports(&self) -> bool {
+        self.running.get().is_some()
+    }
+
+    /// Whether spans are made.
+    pub fn traces(&self) -> bool {
+        self.tracer.get().is_some()
+    }
+
+    fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.tracer.get()
+    }
+
+    fn trace_with(&self, tracer: Tracer) {
+        self.tracer.get_or_init(|| Arc::new(tracer));
+    }
+
+    fn logs(&self) -> Option<&Logs> {
+        self.logs.get()
+    }
+
+    fn log_with(&self, logs: Logs) {
+        self.logs.get_or_init(|| logs);
+    }
+
+    fn running(&self) -> Option<&Running> {
+        self.running.get()
+    }
+
+    fn runs(&self, running: Running) {
+        self.running.get_or_init(|| running);
+    }
+}
+
+/// Which side of a session this process is.
+#[derive(Clone, Debug)]
+enum Side {
+    Server { version: &'static str },
+    Client { upstream: Label },
+}
+
+/// Measures a session from its making to its drop.
+#[derive(Debug)]
+pub struct Session {
+    telemetry: Arc<Telemetry>,
+    transport: Transport,
+    side: Side,
+    began: Instant,
+}
+
+impl Session {
+    /// A client's session here.
+    pub fn of_client(telemetry: Arc<Telemetry>, transport: Transport, version: &'static str) -> Self {
+        Self { telemetry, transport, side: Side::Server { version }, began: Instant::now() }
+    }
+
+    /// A session of ours at an upstream.
+    pub fn at_upstream(telemetry: Arc<Telemetry>, transport: Transport, upstream: Label) -> Self {
+        Self { telemetry, transport, side: Side::Client { upstream }, began: Instant::now() }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let (metrics, lasted) = (&self.telemetry.metrics, self.began.elapsed());
+        let transport = Label::from(self.transport.as_str());
+        match &self.side {
+            Side::Server { version } => {
+                metrics.server_session.observe([transport, Label::from(*version)], lasted, None);
+            }
+            Side::Client { upstream } => {
+                metrics.client_session.observe([transport, upstream.clone()], lasted, None);
+            }
+        }
+    }
+}
