@@ -4,11 +4,13 @@ mod freezes;
 mod grants;
 mod labels;
 mod rules;
+mod withheld;
 
 pub use freezes::{FreezeError, Freezes, Froze, Frozen, freeze_doubt};
 pub use grants::{GrantProposal, RevokeError, answer_form, bounds_form, read_answer as read_grant};
 pub use labels::{ClearError, HeldLabels, clear_labels, held_labels};
 pub use rules::{DecideError, QuorumProgress, apply, deciders, eligible, standing};
+pub use withheld::sees_values;
 
 use crate::{
     clock::Clock,

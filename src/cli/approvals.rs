@@ -90,7 +90,8 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
             let truncated = found.len() > limit;
             found.truncate(limit);
             if json.json {
-                let forms: Vec<Value> = found.iter().map(|r| view::approval(r, policies)).collect();
+                let shown = found.into_iter().map(|record| setup.shown(record));
+                let forms: Vec<Value> = shown.map(|record| view::approval(&record, policies)).collect();
                 return screen.json(&json!({"approvals": forms, "truncated": truncated}));
             }
             if truncated {
@@ -106,9 +107,15 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
             let found = approvals.get(&ApprovalId::from(id.as_str())).await?;
             let record = whole(&*store, found.ok_or_else(|| unknown(&id))?).await?;
             let proposed = approvals.grant_proposal(&record).await?;
+            let shown = setup.shown(record.clone());
+            let proposed = match shown == record {
+                true => proposed,
+                false => proposed.map(GrantProposal::without_values),
+            };
+            let record = shown;
             show(&mut screen, &record, policies, proposed.as_ref(), json.json)
         }
-        ApprovalsCommand::Watch { json } => watch(&approvals, policies, &mut screen, json.json).await,
+        ApprovalsCommand::Watch { json } => watch(setup, &approvals, &mut screen, json.json).await,
         ApprovalsCommand::Approve(args) => {
             let grant = args.grant();
             decide(setup, &approvals, (true, grant), args.answer, &mut screen).await
@@ -119,8 +126,8 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
 
 /// Tells of every approval that waits, and of every change of one, whichever process makes it.
 async fn watch(
+    setup: &Setup,
     approvals: &Approvals,
-    policies: &PolicySet,
     screen: &mut Screen,
     json: bool,
 ) -> Result<(), CliError> {
@@ -140,7 +147,7 @@ async fn watch(
                 continue;
             }
             if json {
-                screen.json_line(&view::approval(record, policies))?;
+                screen.json_line(&view::approval(&setup.shown(record.clone()), &setup.loaded.policies))?;
             } else {
                 screen.line(&told(record))?;
             }

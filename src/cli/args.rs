@@ -409,7 +409,7 @@ SHA-256. No file is changed: you paste the entry, and a running gateway takes it
         /// A group that `approvers` of rules name; may be given several times
         #[arg(long, value_name = "GROUP", value_parser = agent_name)]
         group: Vec<String>,
-        /// What they may do: approver, admin or auditor; may be given several times
+        /// What they may do: approver, admin, auditor, auditor-full or viewer; may be given several times
         #[arg(long, value_name = "ROLE", value_parser = role)]
         role: Vec<Role>,
         #[command(flatten)]

@@ -45,7 +45,7 @@ mod wiring;
 use args::{AuditCommand, Cli, Command, ServersCommand};
 use clap::Parser as _;
 use failure::CliError;
-use setup::{Setup, record};
+use setup::{Setup, record, record_of_calls};
 use std::{future::Future, io::Write as _, process::ExitCode};
 
 /// Runs the command that the process was started with.
@@ -80,21 +80,20 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Stdio(args) => block(serve::stdio(path, args)),
         Command::Init(args) => init::init(&path, &args),
         Command::Check(args) => block(check::check(&path, &args)),
-        Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
-        Command::Labels(command) => block(labels::labels(Setup::load(&path)?, command)),
-        Command::Grants(command) => block(grants::grants(Setup::load(&path)?, command)),
-        Command::DeadLetters(command) => block(dead_letters::run(Setup::load(&path)?, command)),
+        Command::Approvals(command) => block(approvals::approvals(of_calls(&path)?, command)),
+        Command::Labels(command) => block(labels::labels(of_calls(&path)?, command)),
+        Command::Grants(command) => block(grants::grants(of_calls(&path)?, command)),
+        Command::DeadLetters(command) => block(dead_letters::run(of_calls(&path)?, command)),
         Command::Freeze(args) => block(freezes::freeze(Setup::load(&path)?, args)),
         Command::Unfreeze(args) => block(freezes::unfreeze(Setup::load(&path)?, args)),
         Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),
         Command::Audit(AuditCommand::Verify(args)) if args.proof.is_some() => proof::verify_proof(&args),
         Command::Audit(AuditCommand::Verify(args)) => block(audit::verify(path, args)),
         Command::Audit(AuditCommand::Checkpoint(args)) => block(proof::checkpoint(Setup::load(&path)?, args)),
-        Command::Audit(AuditCommand::Note(args)) => block(note::note(Setup::load(&path)?, args)),
-        Command::Audit(AuditCommand::Prove(args)) => block(proof::prove(Setup::load(&path)?, args)),
+        Command::Audit(AuditCommand::Note(args)) => block(note::note(of_calls(&path)?, args)),
+        Command::Audit(AuditCommand::Prove(args)) => block(proof::prove(of_calls(&path)?, args)),
         Command::Audit(command) => {
-            let (store, system) = record(&path)?;
-            block(audit::audit(store, system, command))
+            block(audit::audit(record_of_calls(&path)?, command))
         }
         Command::Policy(command) => block(policy::policy(path, command)),
         Command::Report(command) => {
@@ -118,6 +117,12 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::SuperviseChild { args } => return Ok(wiring::supervise_child(args)),
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+/// The files, for whoever may read records of calls.
+fn of_calls(path: &std::path::Path) -> Result<Setup, CliError> {
+    let setup = Setup::load(path)?;
+    setup.sight().map(|_| setup)
 }
 
 fn block(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {

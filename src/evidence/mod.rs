@@ -19,6 +19,7 @@ mod refused;
 mod rollout;
 mod tool;
 mod verdict;
+mod withheld;
 
 pub use activation::{ACTIVATION, Activated, Activation, Order, Ordered, Origin, difference, is_order};
 pub use approval::{ApprovalSubject, approval_changed, approval_of, put_approval};
@@ -46,3 +47,4 @@ pub use rollout::{
 };
 pub use tool::{ResolvedTool, content_hash};
 pub use verdict::{Judged, verdict};
+pub use withheld::{WITHHELD, without_values};

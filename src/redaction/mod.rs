@@ -57,6 +57,7 @@ mod starts;
 mod survey;
 mod token;
 mod walk;
+mod withheld;
 
 #[cfg(test)]
 mod tests;
@@ -71,3 +72,4 @@ pub use rules::{DataError, DataRules};
 pub use schema::SchemaMarks;
 pub use spec::{Action, AllowSpec, DataSpec, DetectorSpec, FieldSpec, OnSpec, RuleSpec, SourceSpec};
 pub use token::{Caller, TokenScope, Tokenized};
+pub use withheld::{withheld, without_query};

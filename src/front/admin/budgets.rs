@@ -4,7 +4,7 @@ use super::{
     State,
     error::ApiError,
     params::{self, Segment},
-    person::{Admin, Reader},
+    person::Caller,
     policies::Bytes,
     {body, view},
 };
@@ -213,7 +213,7 @@ pub fn reset_form(id: &str, counters: &[ResetCounter]) -> Value {
 }
 
 /// `GET budgets`
-pub(super) async fn budgets(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn budgets(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     let now = port.now();
     let usage = port.store().budget_usage(now).await?;
@@ -223,7 +223,7 @@ pub(super) async fn budgets(Given(port): State, _: Reader, RawQuery(query): RawQ
 /// `POST budgets/{id}/reset`
 pub(super) async fn reset(
     Given(port): State,
-    admin: Admin,
+    caller: Caller,
     Segment(id): Segment,
     RawQuery(query): RawQuery,
     bytes: Bytes,
@@ -243,7 +243,7 @@ pub(super) async fn reset(
         Some(_) => Err(ApiError::BadRequest(format!("`{name}` must be a string"))),
     };
     let (key, reason) = (text("key")?, text("reason")?.unwrap_or_default());
-    let person = admin.person(&*port)?;
+    let person = caller.person(&*port)?;
     let in_force = port.in_force();
     let wanted = reset_of(&in_force.policies, (&id, key), (person.clone(), "api"), &reason, port.now());
     let wanted = wanted.map_err(|error| match error {

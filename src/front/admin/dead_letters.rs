@@ -4,7 +4,7 @@ use super::{
     State,
     error::ApiError,
     params::{self, Segment},
-    person::Admin,
+    person::Caller,
     policies::{Bytes, Members},
     view,
 };
@@ -36,9 +36,9 @@ impl From<DeadLetterError> for ApiError {
 }
 
 /// Those that are open, or all, the newest first.
-pub(super) async fn list(Given(port): State, admin: Admin, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn list(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
     let all = params::all(query.as_deref())?;
-    admin.person(&*port)?;
+    caller.person(&*port)?;
     let (found, truncated) = dead_letters(&**port.store(), all, MOST, port.now()).await?;
     let mut listing = view::listing("deadletters", found.iter().map(DeadLetter::form).collect());
     if let Some(members) = listing.as_object_mut() {
@@ -48,8 +48,8 @@ pub(super) async fn list(Given(port): State, admin: Admin, RawQuery(query): RawQ
 }
 
 /// One, with its arguments.
-pub(super) async fn show(Given(port): State, admin: Admin, Segment(id): Segment) -> Reply {
-    admin.person(&*port)?;
+pub(super) async fn show(Given(port): State, caller: Caller, Segment(id): Segment) -> Reply {
+    caller.person(&*port)?;
     let found = dead_letter(&**port.store(), &CallId::from(id), port.now()).await?;
     Ok(Json(found.ok_or(DeadLetterError::NotFound)?.whole_form()))
 }
@@ -57,7 +57,7 @@ pub(super) async fn show(Given(port): State, admin: Admin, Segment(id): Segment)
 /// Replays or dismisses one.
 pub(super) async fn act(
     Given(port): State,
-    admin: Admin,
+    caller: Caller,
     Segment(id): Segment,
     RawQuery(query): RawQuery,
     Bytes(bytes): Bytes,
@@ -66,7 +66,7 @@ pub(super) async fn act(
     let members = Members::read(&bytes, &["action", "reason"])?;
     let reason = members.text("reason")?.unwrap_or_default();
     let action = members.text("action")?;
-    let person = admin.person(&*port)?;
+    let person = caller.person(&*port)?;
     let id = CallId::from(id);
     match action.as_deref() {
         Some("dismiss") => {

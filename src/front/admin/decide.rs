@@ -4,7 +4,7 @@ use super::{
     AdminPort, BODY_TIME, MAX_BODY, State, body,
     error::ApiError,
     params::{self, Segment},
-    person::Decider,
+    person::Caller,
     view,
 };
 use crate::{
@@ -92,14 +92,14 @@ fn text(name: &str, value: Value) -> Result<Option<String>, String> {
 /// Writes the answer, and gives back the record as it stands then.
 pub(super) async fn decide(
     axum::extract::State(port): State,
-    decider: Decider,
+    caller: Caller,
     Segment(id): Segment,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     Body(answer): Body,
 ) -> Result<Json<Value>, ApiError> {
     params::none(query.as_deref())?;
-    let person = decider.person(&*port)?;
+    let person = caller.person(&*port)?;
     let in_force = port.in_force();
     let id = ApprovalId::from(id);
     let record = port.approvals().get(&id).await?.ok_or(DecideError::NotFound)?;

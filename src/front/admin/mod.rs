@@ -15,8 +15,9 @@ mod person;
 mod pins;
 mod policies;
 mod read;
+mod reports;
+mod routes;
 mod simulate;
-mod spend;
 mod stream;
 pub mod view;
 
@@ -36,16 +37,11 @@ use crate::{
     store::Store,
     upstream::UpstreamState,
 };
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    middleware,
-    routing::{MethodRouter, delete, get, post},
-};
+use axum::routing::MethodRouter;
 pub use grants::grant_with_calls;
 pub use read::{approval_use, named_approvals, trace_report};
+pub use routes::router;
 
-use error::ApiError;
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
@@ -250,82 +246,6 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 
 type State = axum::extract::State<Arc<dyn AdminPort>>;
 type Routes = MethodRouter<Arc<dyn AdminPort>>;
-
-/// Every path with its method: what is served, and what the OpenAPI document must list.
-fn table() -> Vec<(&'static str, &'static str, Routes)> {
-    vec![
-        ("get", "/healthz", get(read::health)),
-        ("get", "/readyz", get(read::ready)),
-        ("get", "/metrics", get(read::metrics)),
-        ("get", "/api/v1/me", get(read::me)),
-        ("get", "/api/v1/stream", get(stream::stream)),
-        ("get", "/api/v1/approvals", get(read::approvals)),
-        ("get", "/api/v1/approvals/{id}", get(read::approval)),
-        ("post", "/api/v1/approvals/{id}/decision", post(decide::decide)),
-        ("get", "/api/v1/grants", get(grants::grants)),
-        ("get", "/api/v1/grants/{id}", get(grants::grant)),
-        ("delete", "/api/v1/grants/{id}", delete(grants::revoke)),
-        ("get", "/api/v1/freeze", get(freezes::freezes)),
-        ("post", "/api/v1/freeze", post(freezes::freeze)),
-        ("delete", "/api/v1/freeze/{id}", delete(freezes::unfreeze)),
-        ("get", "/api/v1/deadletters", get(dead_letters::list)),
-        ("get", "/api/v1/deadletters/{id}", get(dead_letters::show)),
-        ("post", "/api/v1/deadletters/{id}", post(dead_letters::act)),
-        ("get", "/api/v1/events", get(read::events)),
-        ("get", "/api/v1/traces/{trace_id}", get(read::trace)),
-        ("get", "/api/v1/agents", get(read::agents)),
-        ("get", "/api/v1/tools", get(read::tools)),
-        ("get", "/api/v1/upstreams", get(read::upstreams)),
-        ("get", "/api/v1/policies", get(read::policies)),
-        ("get", "/api/v1/policies/history", get(policies::history)),
-        ("get", "/api/v1/policies/{snapshot}", get(policies::snapshot)),
-        ("post", "/api/v1/policies/activate", post(policies::activate)),
-        ("post", "/api/v1/policies/rollback", post(policies::rollback)),
-        ("get", "/api/v1/policies/rollout", get(policies::rollout)),
-        ("post", "/api/v1/policies/rollout/start", post(policies::start)),
-        ("post", "/api/v1/policies/rollout/advance", post(policies::advance)),
-        ("post", "/api/v1/policies/rollout/abort", post(policies::abort)),
-        ("get", "/api/v1/report/spend", spend::route()),
-        ("get", "/api/v1/budgets", get(budgets::budgets)),
-        ("post", "/api/v1/budgets/{id}/reset", post(budgets::reset)),
-        ("get", "/api/v1/pins", get(pins::changes)),
-        ("post", "/api/v1/pins/accept", post(pins::accept)),
-        ("post", "/api/v1/pins/pin", post(pins::pin)),
-        ("post", "/api/v1/explain", post(explain::explain)),
-        ("post", "/api/v1/simulate", simulate::route()),
-        ("get", "/api/v1/openapi.json", get(read::openapi)),
-    ]
-}
-
-/// The page.
-fn pages() -> [(&'static str, Routes); 4] {
-    [
-        ("/", get(page::index)),
-        ("/page/{name}", get(page::module)),
-        ("/page.css", get(page::style)),
-        ("/icon.svg", get(page::icon)),
-    ]
-}
-
-/// The whole listener. It wants the peer's address as [`axum::extract::ConnectInfo`].
-pub fn router(port: Arc<dyn AdminPort>) -> Router {
-    let mut router = Router::new();
-    let mut served: Vec<(&str, Routes)> = Vec::new();
-    for (path, routes) in table().into_iter().map(|(_, path, routes)| (path, routes)).chain(pages()) {
-        match served.iter_mut().find(|(known, _)| *known == path) {
-            Some((_, known)) => *known = std::mem::take(known).merge(routes),
-            None => served.push((path, routes)),
-        }
-    }
-    for (path, routes) in served {
-        router = router.route(path, routes.fallback(|| async { ApiError::MethodNotAllowed }));
-    }
-    router
-        .fallback(|| async { ApiError::NotFound("there is nothing at this path".to_owned()) })
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(Arc::clone(&port), guard::guard))
-        .with_state(port)
-}
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use super::{
     State, body,
     error::ApiError,
     params,
-    person::{Admin, Reader},
+    person::Caller,
     policies::Bytes,
 };
 use crate::{catalog::AcceptError, model::UpstreamName};
@@ -27,7 +27,7 @@ impl From<AcceptError> for ApiError {
 }
 
 /// What is not as it was pinned.
-pub(super) async fn changes(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn changes(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     let of = params::pins(query.as_deref())?.map(UpstreamName::from);
     if let Some(name) = &of {
         known(&*port, name)?;
@@ -38,7 +38,7 @@ pub(super) async fn changes(Given(port): State, _: Reader, RawQuery(query): RawQ
 /// Accepts an item, or everything of a server that waits.
 pub(super) async fn accept(
     Given(port): State,
-    admin: Admin,
+    caller: Caller,
     RawQuery(query): RawQuery,
     Bytes(bytes): Bytes,
 ) -> Reply {
@@ -48,7 +48,7 @@ pub(super) async fn accept(
     let (name, fingerprint) = (text(&members, "name")?, text(&members, "fingerprint")?);
     let upstream = UpstreamName::from(upstream);
     known(&*port, &upstream)?;
-    let person = admin.person(&*port)?;
+    let person = caller.person(&*port)?;
     let accepted = port.accept_pins(person, upstream, name, fingerprint).await?;
     Ok(Json(json!({"accepted": accepted})))
 }
@@ -56,7 +56,7 @@ pub(super) async fn accept(
 /// Pins everything that a server lists as it is now, or that all of them list.
 pub(super) async fn pin(
     Given(port): State,
-    admin: Admin,
+    caller: Caller,
     RawQuery(query): RawQuery,
     Bytes(bytes): Bytes,
 ) -> Reply {
@@ -65,7 +65,7 @@ pub(super) async fn pin(
     if let Some(name) = &of {
         known(&*port, name)?;
     }
-    let person = admin.person(&*port)?;
+    let person = caller.person(&*port)?;
     Ok(Json(json!({"pinned": port.pin_all(person, of).await?})))
 }
 

@@ -4,18 +4,19 @@ use super::{
     OPENAPI, State,
     error::ApiError,
     params::{self, Segment},
-    person::{Reader, Viewer, has_credential},
+    person::Caller,
     view,
 };
 use crate::{
     approval::DecideError,
     audit::{self, NamedApprovals},
+    identity::AuthError,
     model::{ApprovalId, Event, EventDecision, EventType, GrantId, TraceId},
     store::{ApprovalFilter, EventQuery, Store, StoreError},
 };
 use axum::{
     Json,
-    extract::{FromRequestParts, RawQuery, Request, State as Given},
+    extract::{RawQuery, State as Given},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -33,25 +34,26 @@ pub(super) async fn health() -> Json<Value> {
 }
 
 /// What is measured. On loopback it needs no key: whoever is there can read much more.
-pub(super) async fn metrics(Given(port): State, request: Request) -> Result<Response, ApiError> {
-    let (mut parts, _) = request.into_parts();
-    if has_credential(&parts) || !port.in_force().config.admin.listen.ip().is_loopback() {
-        Reader::from_request_parts(&mut parts, &port).await?;
+pub(super) async fn metrics(
+    Given(port): State,
+    caller: Option<Caller>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    if caller.is_none() && !port.in_force().config.admin.listen.ip().is_loopback() {
+        return Err(AuthError::Missing.into());
     }
-    params::none(parts.uri.query())?;
+    params::none(query.as_deref())?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], port.metrics()).into_response())
 }
 
 /// Whether calls can be served; details for people only.
-pub(super) async fn ready(Given(port): State, request: Request) -> Result<Response, ApiError> {
-    let (mut parts, _) = request.into_parts();
-    let details = has_credential(&parts);
-    if details {
-        Reader::from_request_parts(&mut parts, &port).await?;
-    }
+pub(super) async fn ready(Given(port): State, caller: Option<Caller>) -> Result<Response, ApiError> {
+    let details = caller.is_some();
     let readiness = port.readiness();
     let store = port.store().ping().await;
     let (code, status) = match (readiness.ready, &store) {
+        // Calls in flight go on; nothing new should be sent here.
+        (_, Ok(())) if readiness.draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         (true, Ok(())) => (StatusCode::OK, "ready"),
         (false, Ok(())) => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
         // Everything is denied meanwhile.
@@ -90,13 +92,13 @@ pub(super) async fn ready(Given(port): State, request: Request) -> Result<Respon
 }
 
 /// Who asks.
-pub(super) async fn me(Given(port): State, viewer: Viewer, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn me(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     let in_force = port.in_force();
-    let known = in_force.policies.authority.people.get(&viewer.id);
+    let known = in_force.policies.authority.people.get(&caller.id);
     Ok(Json(json!({
-        "id": viewer.id,
-        "roles": known.map(|person| person.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>()),
+        "id": caller.id,
+        "roles": caller.roles().iter().map(|role| role.as_str()).collect::<Vec<_>>(),
         "groups": known.map(|person| &person.groups),
         "version": env!("CARGO_PKG_VERSION"),
         "environment": &*in_force.policies.environment,
@@ -105,7 +107,7 @@ pub(super) async fn me(Given(port): State, viewer: Viewer, RawQuery(query): RawQ
 }
 
 /// Approvals, newest first.
-pub(super) async fn approvals(Given(port): State, viewer: Viewer, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn approvals(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
     let wanted = params::approvals(query.as_deref())?;
     // What is due is expired first: the store finds it under that word only then, and none is missing from what is listed.
     port.approvals().expire_all_due().await?;
@@ -123,8 +125,8 @@ pub(super) async fn approvals(Given(port): State, viewer: Viewer, RawQuery(query
     found.truncate(limit);
     let next = found.last().map(|record| record.id.clone()).filter(|_| truncated);
     let policies = &port.in_force().policies;
-    let form = |record| view::approval_for(record, policies, &viewer.id, port.now());
-    let listed: Vec<Value> = found.iter().map(form).collect();
+    let form = |record| caller.approval(record, policies, port.now());
+    let listed: Vec<Value> = found.into_iter().map(form).collect();
     // `next` is for `before`.
     let mut listing = json!({"approvals": listed, "truncated": truncated, "next": next});
     // One that does not verify says nothing that could be shown, and hides no other.
@@ -140,7 +142,7 @@ pub(super) async fn approvals(Given(port): State, viewer: Viewer, RawQuery(query
 /// One approval.
 pub(super) async fn approval(
     Given(port): State,
-    viewer: Viewer,
+    caller: Caller,
     Segment(id): Segment,
     RawQuery(query): RawQuery,
 ) -> Reply {
@@ -148,7 +150,13 @@ pub(super) async fn approval(
     let found = port.approvals().get(&ApprovalId::from(id)).await?;
     let record = found.ok_or(DecideError::NotFound)?;
     let proposed = port.approvals().grant_proposal(&record).await?;
-    let mut form = view::approval_for(&record, &port.in_force().policies, &viewer.id, port.now());
+    let in_force = port.in_force();
+    // A proposal is made of values.
+    let proposed = proposed.map(|proposed| match caller.sees(&record, &in_force.policies) {
+        true => proposed,
+        false => proposed.without_values(),
+    });
+    let mut form = caller.approval(record, &in_force.policies, port.now());
     if let (Some(members), Some(proposed)) = (form.as_object_mut(), proposed) {
         members.insert("proposed_grant".to_owned(), proposed.form());
     }
@@ -156,9 +164,10 @@ pub(super) async fn approval(
 }
 
 /// Events by filter.
-pub(super) async fn events(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn events(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
     let wanted = params::events(query.as_deref(), port.now())?;
     let (found, truncated) = bounded(&**port.store(), wanted).await?;
+    let found: Vec<Event> = found.into_iter().map(|event| caller.event(event)).collect();
     // For `before_seq`, or for `after_seq` where that was given.
     let next = found.last().map(|event| event.seq).filter(|_| truncated);
     let mut listing = json!({"events": found, "truncated": truncated, "next": next});
@@ -188,7 +197,7 @@ async fn bounded(store: &dyn Store, query: EventQuery) -> Result<(Vec<Event>, bo
 /// One trace, call by call: its newest events, for an agent may put any number of calls under one trace.
 pub(super) async fn trace(
     Given(port): State,
-    _: Reader,
+    caller: Caller,
     Segment(id): Segment,
     RawQuery(query): RawQuery,
 ) -> Reply {
@@ -202,11 +211,13 @@ pub(super) async fn trace(
     };
     let (mut found, truncated) = bounded(&**port.store(), query).await?;
     found.reverse();
+    let found: Vec<Event> = found.into_iter().map(|event| caller.event(event)).collect();
     if found.is_empty() {
         return Err(ApiError::NotFound("there is no event of this trace".to_owned()));
     }
-    let approvals = named_approvals(&**port.store(), &found).await?;
-    let mut report = trace_report(id, &found, &approvals);
+    let named = named_approvals(&**port.store(), &found).await?;
+    let named = if caller.sees_values() { named } else { named.without_values() };
+    let mut report = trace_report(id, &found, &named);
     if let Some(members) = report.as_object_mut() {
         members.insert("truncated".to_owned(), truncated.into());
     }
@@ -263,19 +274,19 @@ pub fn trace_report(trace: TraceId, events: &[Event], approvals: &NamedApprovals
 }
 
 /// The published authority map.
-pub(super) async fn agents(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn agents(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     Ok(Json(view::authority(&port.in_force().policies)))
 }
 
 /// Every tool behind the gateway.
-pub(super) async fn tools(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn tools(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     Ok(Json(view::listing("tools", view::tools(&port.catalog(), &port.in_force().policies))))
 }
 
 /// Every upstream and how it stands.
-pub(super) async fn upstreams(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn upstreams(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     let in_force = port.in_force();
     let all = view::upstreams(&in_force.config, &port.upstreams(), &in_force.policies.data);
@@ -283,7 +294,7 @@ pub(super) async fn upstreams(Given(port): State, _: Reader, RawQuery(query): Ra
 }
 
 /// The bundle in force.
-pub(super) async fn policies(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn policies(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     let mut form = view::policies(&port.in_force().policies);
     if let Some(members) = form.as_object_mut() {
@@ -300,7 +311,7 @@ pub(super) async fn policies(Given(port): State, _: Reader, RawQuery(query): Raw
 }
 
 /// The OpenAPI document.
-pub(super) async fn openapi(_: Reader, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+pub(super) async fn openapi(_: Caller, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     params::none(query.as_deref())?;
     Ok(([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response())
 }

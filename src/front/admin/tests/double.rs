@@ -27,12 +27,14 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::{net::IpAddr, sync::Arc};
 
-const KEYS: [(&str, &[Role], &[&str]); 5] = [
+const KEYS: [(&str, &[Role], &[&str]); 7] = [
     ("alice", &[Role::Approver], &["platform-lead"]),
     ("bob", &[Role::Approver], &["security-team"]),
     ("carol", &[Role::Auditor], &[]),
     ("dave", &[Role::Admin], &["platform-lead"]),
     ("erin", &[], &[]),
+    ("frank", &[Role::AuditorFull], &[]),
+    ("vera", &[Role::Viewer], &[]),
 ];
 
 pub(super) fn authority() -> Authority {
@@ -487,6 +489,7 @@ impl AdminPort for Scripted {
     }
     fn readiness(&self) -> Readiness {
         Readiness {
+            draining: false,
             ready: self.ready,
             details: vec!["upstream `crm` is down".to_owned()],
             rejected_reload: Some("bundle.yaml:3:1".to_owned()),
