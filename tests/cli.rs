@@ -29,6 +29,7 @@ fn help_teaches_and_lists_what_is_built() {
         "serve",
         "stdio",
         "check",
+        "doctor",
         "init",
         "approvals",
         "audit",

@@ -111,6 +111,19 @@ error what does not do what it says: a name that fits nothing, a rule that is ne
 approve. --smoke starts all of them, and one that does not answer \
 is an error.")]
     Check(CheckArgs),
+    /// Look at this machine: files and rights, keys, ports, clock, disk, servers, and clients that go round the gateway
+    #[command(
+        long_about = "\
+Looks at what `check` does not: who can read and change the files, keys that anybody knows, whether the ports are free or a \
+gateway has them, the clock against the newest record, the room on the disk, whether each server's program is there or its \
+address answers, and which MCP clients of this machine reach servers without the gateway (Claude, Cursor, VS Code, Codex, \
+Gemini, Zed, Windsurf, Cline). Each finding says what to do. Nothing is started or changed. Exit code 1 if something is wrong.",
+        after_help = "\
+Examples:
+  tollgate doctor
+  tollgate doctor --json | jq '.checks[] | select(.state != \"ok\")'"
+    )]
+    Doctor(DoctorArgs),
     /// See and decide what waits for a person
     #[command(
         subcommand,
@@ -310,6 +323,13 @@ pub(crate) struct CheckArgs {
     /// Start every MCP server and look at what it lists
     #[arg(long)]
     pub(crate) smoke: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) json: JsonFlag,
 }

@@ -12,6 +12,7 @@ mod client_config;
 mod contained;
 mod dead_letters;
 pub mod demo_upstream;
+mod doctor;
 mod exposure;
 mod failure;
 mod figures;
@@ -80,6 +81,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Stdio(args) => block(serve::stdio(path, args)),
         Command::Init(args) => init::init(&path, &args),
         Command::Check(args) => block(check::check(&path, &args)),
+        Command::Doctor(args) => block(doctor::doctor(&path, &args)),
         Command::Approvals(command) => block(approvals::approvals(of_calls(&path)?, command)),
         Command::Labels(command) => block(labels::labels(of_calls(&path)?, command)),
         Command::Grants(command) => block(grants::grants(of_calls(&path)?, command)),
