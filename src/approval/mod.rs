@@ -22,7 +22,7 @@ use crate::{
         Store,
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The approvals of one store. Every channel decides through [`Approvals::decide`].
@@ -88,6 +88,18 @@ impl Approvals {
         channel: ChannelKind,
         answer: ApprovalResponse,
     ) -> Result<ApprovalRecord, DecideError> {
+        self.decide_signed(policies, (person, None), id, channel, answer).await
+    }
+
+    /// The same of a person who signed in by an issuer: the record says who they are there.
+    pub async fn decide_signed(
+        &self,
+        policies: &PolicySet,
+        (person, subject): (&PersonId, Option<String>),
+        id: &ApprovalId,
+        channel: ChannelKind,
+        answer: ApprovalResponse,
+    ) -> Result<ApprovalRecord, DecideError> {
         let clean = |text: String| -> String {
             // Masked before it is cut: half a secret is not known for one.
             policies.data.redact_text(&text).chars().take(MAX_TEXT).collect()
@@ -131,6 +143,9 @@ impl Approvals {
                 last.grant_id.clone_from(&given.grant_id);
             }
             let mut event = decided_event(&record, &given, status);
+            if let (Some(subject), Some(Value::Object(detail))) = (&subject, event.detail.as_mut()) {
+                detail.insert("subject".to_owned(), subject.as_str().into());
+            }
             grants::tell(&mut event, &given);
             let update = ApprovalUpdate {
                 id: id.clone(),

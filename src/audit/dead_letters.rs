@@ -200,15 +200,18 @@ async fn handled(store: &dyn Store) -> Result<HashMap<CallId, (Handled, u64)>, S
     Ok(entries.into_iter().filter_map(read).collect())
 }
 
-/// The newest, and whether there are more: those that are open, or all.
+/// The newest, of before a place in the record where one is given: those that are open, or all. Where there may be more, with
+/// the place to go on before: what is recorded meanwhile moves nothing.
 pub async fn dead_letters(
     store: &dyn Store,
     all: bool,
+    before: Option<i64>,
     limit: usize,
     now: Timestamp,
-) -> Result<(Vec<DeadLetter>, bool), StoreError> {
+) -> Result<(Vec<DeadLetter>, Option<i64>), StoreError> {
     let mut known = handled(store).await?;
-    let (mut found, mut looked, mut until) = (Vec::new(), 0, None);
+    let (mut found, mut looked) = (Vec::new(), 0);
+    let mut until = before.map(|seq| seq.saturating_sub(1));
     while looked < LOOKED_THROUGH {
         let query = EventQuery {
             event_type: Some(EventType::AgentSideEffect),
@@ -218,20 +221,20 @@ pub async fn dead_letters(
             ..EventQuery::default()
         };
         let page = store.events(query).await?;
-        let Some(last) = page.last().map(|event| event.seq) else { return Ok((found, false)) };
+        let Some(last) = page.last().map(|event| event.seq) else { return Ok((found, None)) };
         looked += page.len();
         until = Some(last - 1);
-        for Event { draft, .. } in page {
+        for Event { seq, draft, .. } in page {
             let about = draft.call_id.as_ref().and_then(|call| known.remove(call));
             let one = letter(store, draft, about, now).await?;
             let Some(one) = one.filter(|one| all || one.status() == "open") else { continue };
             if found.len() == limit {
-                return Ok((found, true));
+                return Ok((found, Some(seq + 1)));
             }
             found.push(one);
         }
     }
-    Ok((found, true))
+    Ok((found, until.map(|until| until + 1)))
 }
 
 /// The one of a call.

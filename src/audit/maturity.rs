@@ -63,7 +63,8 @@ pub struct Looked<'l> {
 /// How many files of tests are in a bundle's folder; none where they cannot be listed.
 pub fn test_files(bundle: &Path) -> usize {
     let Ok(entries) = std::fs::read_dir(bundle.join("tests")) else { return 0 };
-    let is_test = |name: &OsStr| matches!(Path::new(name).extension(), Some(kind) if kind == "yaml" || kind == "yml");
+    let is_test =
+        |name: &OsStr| matches!(Path::new(name).extension(), Some(kind) if kind == "yaml" || kind == "yml");
     entries.flatten().filter(|entry| is_test(&entry.file_name())).count()
 }
 

@@ -63,7 +63,7 @@ pub(super) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             tls: None,
             behind_tls_proxy: false,
         },
-        admin: AdminConfig { listen: "127.0.0.1:2".parse().unwrap() },
+        admin: AdminConfig { listen: "127.0.0.1:2".parse().unwrap(), oidc: None },
         store: StoreConfig {
             path: "db".into(),
             durability: Durability::Commit,

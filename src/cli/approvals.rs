@@ -79,24 +79,31 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
     let policies = &setup.loaded.policies;
     let mut screen = Screen::new();
     match command {
-        ApprovalsCommand::List { status, limit, json } => {
+        ApprovalsCommand::List { status, limit, before, json } => {
             if status.contains(&ApprovalStatus::Expired) {
                 approvals.expire_all_due().await?;
             }
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let filter =
-                ApprovalFilter { status, limit: limit.saturating_add(1), ..ApprovalFilter::default() };
+            let before = before.map(ApprovalId::from);
+            if let Some(cursor) = &before
+                && approvals.get(cursor).await?.is_none()
+            {
+                return Err(unknown(cursor));
+            }
+            let limit_and_one = limit.saturating_add(1);
+            let filter = ApprovalFilter { status, before, limit: limit_and_one, ..ApprovalFilter::default() };
             let mut found = approvals.list(filter).await?;
             let truncated = found.len() > limit;
             found.truncate(limit);
+            let next = found.last().filter(|_| truncated).map(|record| record.id.clone());
             if json.json {
                 let shown = found.into_iter().map(|record| setup.shown(record));
                 let forms: Vec<Value> = shown.map(|record| view::approval(&record, policies)).collect();
-                return screen.json(&json!({"approvals": forms, "truncated": truncated}));
+                return screen.json(&json!({"approvals": forms, "truncated": truncated, "next": next}));
             }
-            if truncated {
+            if let Some(next) = next {
                 screen::note(&format!(
-                    "the newest {limit} are shown, and there are more: `--limit` shows more"
+                    "{limit} are shown, and there are more: `--limit` shows more, `--before {next}` those before"
                 ));
             }
             let rows: Vec<Vec<String>> = found.iter().map(row).collect();

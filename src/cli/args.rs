@@ -11,6 +11,7 @@ mod policy;
 mod report;
 mod servers;
 mod store;
+mod zone;
 
 pub(crate) use approvals::*;
 pub(crate) use audit::*;
@@ -23,6 +24,7 @@ pub(crate) use policy::*;
 pub(crate) use report::*;
 pub(crate) use servers::*;
 pub(crate) use store::*;
+pub(crate) use zone::take_zone;
 
 use crate::{
     model::{AgentId, ApprovalStatus, EventDecision, EventType, Moment, TraceId},
@@ -30,7 +32,6 @@ use crate::{
     store::Pattern,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jiff::tz::TimeZone;
 use std::path::PathBuf;
 
 const AFTER: &str = "\
@@ -63,6 +64,9 @@ pub(crate) struct Cli {
     /// The servers.toml to work with; relative paths in it count from its folder
     #[arg(long, global = true, value_name = "FILE", default_value = "servers.toml")]
     pub(crate) config: PathBuf,
+    /// Whose days and times those are that name no zone; this machine's without it
+    #[arg(long, global = true, value_name = "ZONE", value_parser = zone::named_zone)]
+    pub(crate) tz: Option<String>,
     /// What to do
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -546,9 +550,9 @@ fn role(text: &str) -> Result<Role, String> {
     known.ok_or_else(|| format!("expected one of {}", words.join(", ")))
 }
 
-/// A day, and a time that names no zone, are of this machine's.
+/// A day, and a time that names no zone, are of `--tz` or this machine's.
 pub(super) fn moment(text: &str) -> Result<Moment, String> {
-    Moment::parse(text, &TimeZone::system())
+    Moment::parse(text, &zone::zone())
 }
 
 fn pattern(text: &str) -> Result<Pattern, String> {

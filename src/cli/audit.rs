@@ -455,7 +455,9 @@ async fn export(
     let mut out = std::io::BufWriter::new(std::io::stdout());
     let values = sight == Sight::Whole;
     if !values {
-        screen::note("the values of arguments are withheld from your role: `audit verify --file` needs an export that has them");
+        screen::note(
+            "the values of arguments are withheld from your role: `audit verify --file` needs an export that has them",
+        );
     }
     wiring::export(store.as_ref(), query, (format, values), &mut out).await
 }

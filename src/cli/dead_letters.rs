@@ -51,14 +51,17 @@ pub(super) async fn run(setup: Setup, command: DeadLettersCommand) -> Result<(),
     let store = setup.store()?;
     let done = async {
         match command {
-            DeadLettersCommand::List { all, json } => {
-                let (found, truncated) = dead_letters(&*store, all, MOST, setup.now()).await?;
+            DeadLettersCommand::List { all, before, json } => {
+                let (found, next) = dead_letters(&*store, all, before, MOST, setup.now()).await?;
                 if json.json {
                     let forms: Vec<Value> = found.iter().map(DeadLetter::form).collect();
-                    return screen.json(&json!({"deadletters": forms, "truncated": truncated}));
+                    return screen
+                        .json(&json!({"deadletters": forms, "truncated": next.is_some(), "next": next}));
                 }
-                if truncated {
-                    note("there are more, further back in the record");
+                if let Some(next) = next {
+                    note(&format!(
+                        "there are more, further back in the record: `--before {next}` shows them"
+                    ));
                 }
                 let rows: Vec<Vec<String>> = found.iter().map(row).collect();
                 let header = ["call", "tool", "agent", "outcome", "reason", "at", "status"];

@@ -51,6 +51,7 @@ use std::{future::Future, io::Write as _, process::ExitCode};
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
+    args::take_zone(std::env::args());
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and version are no errors: clap knows which stream and which code (2 for usage).
@@ -94,9 +95,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Audit(AuditCommand::Checkpoint(args)) => block(proof::checkpoint(Setup::load(&path)?, args)),
         Command::Audit(AuditCommand::Note(args)) => block(note::note(of_calls(&path)?, args)),
         Command::Audit(AuditCommand::Prove(args)) => block(proof::prove(of_calls(&path)?, args)),
-        Command::Audit(command) => {
-            block(audit::audit(record_of_calls(&path)?, command))
-        }
+        Command::Audit(command) => block(audit::audit(record_of_calls(&path)?, command)),
         Command::Policy(command) => block(policy::policy(path, command)),
         Command::Report(command) => {
             let (store, system) = record(&path)?;

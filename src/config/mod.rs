@@ -14,12 +14,14 @@ mod jwt;
 mod listed;
 mod load;
 mod oauth;
+mod oidc;
 mod outgoing;
 mod record;
 mod render;
 mod secret;
 mod secret_url;
 mod servers;
+mod sign_in;
 mod signed;
 mod toml_error;
 mod tree;
@@ -43,6 +45,7 @@ pub use record::{AuditConfig, DeliveryConfig, DeliveryFormat, DeliveryTarget, Sy
 pub use render::render;
 pub use secret::is_secret;
 pub use secret_url::SecretUrl;
+pub use sign_in::{ClientAuth, OidcConfig};
 pub use signed::{NAMESPACE, VerifyKey, verify_bundle};
 pub use types::*;
 
@@ -77,7 +80,7 @@ pub fn private_dir(path: &Path) -> std::io::Result<()> {
 }
 
 /// Whether a URL leads to this machine by its very host.
-fn is_loopback(url: &url::Url) -> bool {
+pub fn is_loopback(url: &url::Url) -> bool {
     match url.host() {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),

@@ -6,7 +6,7 @@ use super::{
     contain, delivery,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
-    jwt, secret_url, signed, upstreams,
+    jwt, oidc, secret_url, signed, upstreams,
 };
 use crate::{
     model::AgentId,
@@ -95,13 +95,20 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         fields(map.get(name).unwrap_or(&NOTHING), name, known, report)
     };
     let gateway_map = table("gateway", GATEWAY_KEYS, report)?;
-    let admin_map = table("admin", &["listen"], report)?;
+    let admin_map = table("admin", &["listen", "oidc"], report)?;
     let store_map = table("store", STORE_KEYS, report)?;
     let auth_map = table("auth", &["anonymous_agent", "jwt"], report)?;
 
     let gateway = gateway(&gateway_map, input, report);
-    let admin = listen(&admin_map, SocketAddr::from((Ipv4Addr::LOCALHOST, 8788)), input, report)
-        .map(|listen| AdminConfig { listen });
+    let tls = gateway_map.get("tls").is_some();
+    let admin = listen(&admin_map, SocketAddr::from((Ipv4Addr::LOCALHOST, 8788)), input, report);
+    let admin = admin.and_then(|listen| {
+        let oidc = match admin_map.get("oidc") {
+            None => None,
+            Some(node) => Some(Arc::new(oidc::read(node, (listen, tls), input, report)?)),
+        };
+        Some(AdminConfig { listen, oidc })
+    });
     let data_dir = gateway.as_ref().map(|g| g.data_dir.clone());
     let store = store(&store_map, data_dir, input, report);
     let audit = audit::read(map.get("audit"), input, report);

@@ -4,6 +4,7 @@ use super::{
     allowed::{AppsConfig, Asks, ContainConfig},
     record::{AuditConfig, DeliveryConfig},
     secret_url::SecretUrl,
+    sign_in::{ClientAuth, OidcConfig},
     signed::VerifyKey,
 };
 use crate::{
@@ -236,6 +237,8 @@ pub struct TlsConfig {
 pub struct AdminConfig {
     /// API, pages, metrics and probes.
     pub listen: SocketAddr,
+    /// How people sign in beside their keys.
+    pub oidc: Option<Arc<OidcConfig>>,
 }
 
 /// `[store]`
@@ -462,15 +465,6 @@ impl fmt::Debug for OauthConfig {
             .field("scopes", &self.scopes)
             .finish_non_exhaustive()
     }
-}
-
-/// `auth_method`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// `client_secret_basic`
-    Basic,
-    /// `client_secret_post`
-    Post,
 }
 
 impl fmt::Debug for UpstreamTransport {

@@ -167,7 +167,9 @@ mod tests {
         for kind in [EventType::AgentDecision, EventType::ApprovalRequested, EventType::GrantMade] {
             let mut draft = EventDraft::system(kind, Timestamp::UNIX_EPOCH);
             draft.tool = Some(format!("https://h/a?q={secret}").into());
-            draft.texts.facts = Some(json!({"earlier": [{"arguments": arguments}], "checks": {"c": secret}}).to_string().into());
+            draft.texts.facts = Some(
+                json!({"earlier": [{"arguments": arguments}], "checks": {"c": secret}}).to_string().into(),
+            );
             draft.texts.detail = Some(details.to_string().into());
             let told = without_values(draft);
             assert!(!told.body().contains(secret), "{}", told.body());

@@ -210,6 +210,11 @@ impl Gateway {
         self.0.current.still_valid(principal)
     }
 
+    /// What seals what others keep for it.
+    pub fn seal(&self) -> &dyn StateSeal {
+        &*self.0.seal
+    }
+
     /// What is in force now.
     pub fn in_force(&self) -> Arc<InForce> {
         self.0.current.in_force()
@@ -236,7 +241,9 @@ impl Gateway {
         let ready = *self.0.ready.borrow() && !draining;
         let mut details = Vec::new();
         if draining {
-            details.push("it is ending: calls in flight may finish, and nothing new should be sent here".to_owned());
+            details.push(
+                "it is ending: calls in flight may finish, and nothing new should be sent here".to_owned(),
+            );
         } else if !ready {
             details.push("upstreams are still making their first attempt".to_owned());
         }

@@ -14,7 +14,8 @@ pub fn withheld(value: &Value) -> Value {
         Value::String(text) => mask("string", text.chars().count()),
         Value::Array(items) => Value::Array(items.iter().map(withheld).collect()),
         Value::Object(members) => {
-            let told = |(at, (name, value)): (usize, (&String, &Value))| (member_name(at, name), withheld(value));
+            let told =
+                |(at, (name, value)): (usize, (&String, &Value))| (member_name(at, name), withheld(value));
             Value::Object(members.iter().enumerate().map(told).collect())
         }
     }

@@ -24,7 +24,8 @@ fn with_people() -> tempfile::TempDir {
     let mut people = String::from("people:\n");
     for role in ROLES {
         let digest = hex::encode(Sha256::digest(key(role)));
-        writeln!(people, "  one-{role}: {{ keys: [\"sha256:{digest}\"], groups: [], roles: [{role}] }}").unwrap();
+        writeln!(people, "  one-{role}: {{ keys: [\"sha256:{digest}\"], groups: [], roles: [{role}] }}")
+            .unwrap();
     }
     assert_eq!(text.matches("people:\n").count(), 1);
     std::fs::write(path, text.replace("people:\n", &people)).unwrap();
@@ -67,8 +68,14 @@ fn the_matrix_of_routes_and_roles() {
                 403 => "403",
                 _ => "yes",
             };
-            write!(out, "{:<48} {:<6} {:<5}", format!("{method} {path}"), word(None), word(Some("demo-agent-key")))
-                .unwrap();
+            write!(
+                out,
+                "{:<48} {:<6} {:<5}",
+                format!("{method} {path}"),
+                word(None),
+                word(Some("demo-agent-key"))
+            )
+            .unwrap();
             for role in ROLES {
                 write!(out, " {:<width$}", word(Some(&key(role))), width = role.len()).unwrap();
             }
@@ -89,7 +96,11 @@ fn an_auditor_sees_what_happened_and_not_with_which_values() {
     let folder = with_people();
     let serving = Serving::start(folder.path(), &[]);
     serving.admin_until("/readyz", |answer| answer.status == 200);
-    let asked = serving.call("demo-agent-key", "demo__note_write", &json!({"path": "/notes/secret-plan.md", "text": "xyzzy"}));
+    let asked = serving.call(
+        "demo-agent-key",
+        "demo__note_write",
+        &json!({"path": "/notes/secret-plan.md", "text": "xyzzy"}),
+    );
     let decision = &asked["_meta"]["tollgate/decision"];
     let trace = decision["trace_id"].as_str().unwrap();
     let approval = decision["approval_id"].as_str().unwrap();
@@ -117,11 +128,18 @@ fn an_auditor_sees_what_happened_and_not_with_which_values() {
         }
         for command in commands {
             let got = tollgate_with_key(folder.path(), &key(role), command);
-            assert_eq!((got.code, seen(&got.out)), (0, values), "{role} {command:?}: {} {}", got.out, got.err);
+            assert_eq!(
+                (got.code, seen(&got.out)),
+                (0, values),
+                "{role} {command:?}: {} {}",
+                got.out,
+                got.err
+            );
         }
         let test = tollgate_with_key(folder.path(), &key(role), &["audit", "show", trace, "--as-test"]);
         assert_eq!(test.code == 0, values, "{role}: {}", test.err);
-        let explained = tollgate_with_key(folder.path(), &key(role), &["policy", "explain", "--trace", trace]);
+        let explained =
+            tollgate_with_key(folder.path(), &key(role), &["policy", "explain", "--trace", trace]);
         assert_eq!(explained.code == 0, values, "{role}: {}", explained.err);
     }
     for command in commands {
@@ -139,7 +157,8 @@ fn an_auditor_sees_what_happened_and_not_with_which_values() {
     let told = events["events"].as_array().unwrap();
     assert!(told.iter().any(|event| event["detail"]["withheld"] == true), "{events}");
     for report in ["scorecard", "maturity", "spend", "advice"] {
-        let got = serving.admin(Some(&key("viewer")), "GET", &format!("/api/v1/report/{report}?since=1d"), "");
+        let got =
+            serving.admin(Some(&key("viewer")), "GET", &format!("/api/v1/report/{report}?since=1d"), "");
         assert_eq!((got.status, seen(&got.text)), (200, false), "{report}: {}", got.text);
         assert_eq!(got.json()["partial"], false, "{report}");
     }

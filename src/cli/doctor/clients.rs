@@ -20,7 +20,9 @@ pub(super) fn look(endpoint: Option<&str>, findings: &mut Findings) {
     let here = std::env::current_dir().unwrap_or_default();
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     let mut places = usual_places(&here, home.as_deref());
-    places.extend(home.iter().flat_map(|home| MORE.iter().map(|name| home.join(name))).filter(|file| file.is_file()));
+    places.extend(
+        home.iter().flat_map(|home| MORE.iter().map(|name| home.join(name))).filter(|file| file.is_file()),
+    );
     if places.is_empty() {
         findings.ok(AREA, "files of MCP clients", "none is found here");
     }
@@ -34,7 +36,12 @@ fn one(place: &Path, folders: Folders<'_>, endpoint: Option<&str>, findings: &mu
     let found = match client_servers(place, folders) {
         Ok(found) => found,
         Err(why) => {
-            findings.advice(AREA, what, format!("it cannot be read: {why}"), "look at it yourself: does it name MCP servers?");
+            findings.advice(
+                AREA,
+                what,
+                format!("it cannot be read: {why}"),
+                "look at it yourself: does it name MCP servers?",
+            );
             return;
         }
     };

@@ -42,7 +42,9 @@ pub(super) fn of_config(config: &Config, findings: &mut Findings) {
     if let Ok(meta) = fs::metadata(policies) {
         changed_by_owner(&policies.display().to_string(), &meta, findings);
     }
-    for file in listed(policies).filter(|file| file.extension().is_some_and(|end| end == "yaml" || end == "yml")) {
+    for file in
+        listed(policies).filter(|file| file.extension().is_some_and(|end| end == "yaml" || end == "yml"))
+    {
         if let Ok(meta) = fs::metadata(&file)
             && meta.permissions().mode() & 0o022 != 0
         {
@@ -56,7 +58,11 @@ pub(super) fn of_config(config: &Config, findings: &mut Findings) {
     }
     let data = &config.gateway.data_dir;
     match fs::metadata(data) {
-        Err(_) => findings.ok(AREA, data.display().to_string(), "not there yet: `tollgate serve` makes it, mode 0700"),
+        Err(_) => findings.ok(
+            AREA,
+            data.display().to_string(),
+            "not there yet: `tollgate serve` makes it, mode 0700",
+        ),
         Ok(meta) => {
             secret(&data.display().to_string(), &meta, "0700", findings);
             inside(data, findings);
@@ -92,7 +98,10 @@ fn inside(data: &Path, findings: &mut Findings) {
             findings.advice(
                 AREA,
                 what,
-                format!("others on this machine could read `{}`{more}, were the folder not closed", first.display()),
+                format!(
+                    "others on this machine could read `{}`{more}, were the folder not closed",
+                    first.display()
+                ),
                 &format!("`chmod -R go= {}`", data.display()),
             );
         }
@@ -154,12 +163,7 @@ pub(super) fn disk(data: &Path, findings: &mut Findings) {
     if room.f_files > 0 && room.f_favail == 0 {
         findings.wrong("disk", what, "it takes no more files", "remove files that are not needed");
     } else if free < LEAST_ROOM {
-        findings.wrong(
-            "disk",
-            what,
-            words,
-            "make room: where nothing can be recorded, every call is denied",
-        );
+        findings.wrong("disk", what, words, "make room: where nothing can be recorded, every call is denied");
     } else if free < LITTLE_ROOM {
         findings.advice("disk", what, words, "make room, or shorten [store] retention");
     } else {

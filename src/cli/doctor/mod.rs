@@ -5,11 +5,7 @@ mod files;
 mod upstreams;
 
 use super::{
-    args::DoctorArgs,
-    demo_upstream::PUBLISHED_KEY_DIGESTS,
-    exposure,
-    failure::CliError,
-    screen::Screen,
+    args::DoctorArgs, demo_upstream::PUBLISHED_KEY_DIGESTS, exposure, failure::CliError, screen::Screen,
     setup::Setup,
 };
 use crate::{
@@ -69,7 +65,13 @@ impl Findings {
         self.0.push(Finding { area, what, state: State::Ok, found, advice: None });
     }
 
-    fn advice(&mut self, area: &'static str, what: impl Into<String>, found: impl Into<String>, advice: &str) {
+    fn advice(
+        &mut self,
+        area: &'static str,
+        what: impl Into<String>,
+        found: impl Into<String>,
+        advice: &str,
+    ) {
         let (what, found, advice) = (what.into(), found.into(), Some(advice.to_owned()));
         self.0.push(Finding { area, what, state: State::Advice, found, advice });
     }
@@ -93,7 +95,12 @@ pub(super) async fn doctor(path: &Path, args: &DoctorArgs) -> Result<(), CliErro
         Err(wrong) => {
             let first = wrong.to_string();
             let first = first.lines().next().unwrap_or_default().to_owned();
-            findings.wrong("files", "servers.toml and policies/", first, "`tollgate check` names everything that is wrong in them");
+            findings.wrong(
+                "files",
+                "servers.toml and policies/",
+                first,
+                "`tollgate check` names everything that is wrong in them",
+            );
             None
         }
     };
@@ -159,7 +166,8 @@ fn keys(setup: &Setup, findings: &mut Findings) {
         );
     }
     let many = |keys: &[[u8; 32]]| keys.len() > 1;
-    let agents = authority.agents.values().filter(|agent| many(&agent.keys)).map(|agent| agent.id.to_string());
+    let agents =
+        authority.agents.values().filter(|agent| many(&agent.keys)).map(|agent| agent.id.to_string());
     let people = authority.people.values().filter(|one| many(&one.keys)).map(|one| one.id.to_string());
     let several: Vec<String> = agents.chain(people).collect();
     if !several.is_empty() {
@@ -197,9 +205,8 @@ fn keys(setup: &Setup, findings: &mut Findings) {
 fn published(authority: &Authority) -> Vec<String> {
     let agents = authority.agents.values().map(|agent| (agent.id.to_string(), &agent.keys));
     let people = authority.people.values().map(|one| (one.id.to_string(), &one.keys));
-    let is_published = |keys: &[[u8; 32]]| {
-        keys.iter().any(|key| PUBLISHED_KEY_DIGESTS.contains(&hex::encode(key).as_str()))
-    };
+    let is_published =
+        |keys: &[[u8; 32]]| keys.iter().any(|key| PUBLISHED_KEY_DIGESTS.contains(&hex::encode(key).as_str()));
     agents.chain(people).filter(|(_, keys)| is_published(keys)).map(|(name, _)| name).collect()
 }
 

@@ -73,7 +73,12 @@ pub(super) async fn look(config: &Config, findings: &mut Findings) {
         }
     }
     if config.upstreams.is_empty() && config.disabled.is_empty() {
-        findings.advice(AREA, "servers.toml", "it has no server", "`tollgate init` imports those of your MCP client");
+        findings.advice(
+            AREA,
+            "servers.toml",
+            "it has no server",
+            "`tollgate init` imports those of your MCP client",
+        );
     }
 }
 

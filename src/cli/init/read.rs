@@ -164,11 +164,7 @@ fn object(path: &Path, text: &str) -> Result<Map<String, Value>, String> {
 }
 
 /// What a client's file brings, and whether it has a place for servers at all.
-fn servers(
-    root: &Map<String, Value>,
-    path: &Path,
-    folders: Folders<'_>,
-) -> Result<(Read, bool), String> {
+fn servers(root: &Map<String, Value>, path: &Path, folders: Folders<'_>) -> Result<(Read, bool), String> {
     let told = |problem: &str| format!("{}: {problem}", path.display());
     let own = project_of(path, folders);
     // Claude Code keeps what it knows of each project in one file.
@@ -551,7 +547,11 @@ mod tests {
             &[("old", true), ("new", true), ("own", false)],
         );
         check("settings.json", r#"{"theme": "x"}"#, &[]);
-        check("mcp_config.json", r#"{"mcpServers": {"a": {"serverUrl": "https://a.example/mcp"}}}"#, &[("a", true)]);
+        check(
+            "mcp_config.json",
+            r#"{"mcpServers": {"a": {"serverUrl": "https://a.example/mcp"}}}"#,
+            &[("a", true)],
+        );
     }
 
     #[test]

@@ -36,13 +36,13 @@ impl From<DeadLetterError> for ApiError {
 }
 
 /// Those that are open, or all, the newest first.
-pub(super) async fn list(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
-    let all = params::all(query.as_deref())?;
-    caller.person(&*port)?;
-    let (found, truncated) = dead_letters(&**port.store(), all, MOST, port.now()).await?;
+pub(super) async fn list(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
+    let (all, before) = params::dead_letters(query.as_deref())?;
+    let (found, next) = dead_letters(&**port.store(), all, before, MOST, port.now()).await?;
     let mut listing = view::listing("deadletters", found.iter().map(DeadLetter::form).collect());
     if let Some(members) = listing.as_object_mut() {
-        members.insert("truncated".to_owned(), truncated.into());
+        members.insert("truncated".to_owned(), next.is_some().into());
+        members.insert("next".to_owned(), next.into());
     }
     Ok(Json(listing))
 }

@@ -105,7 +105,8 @@ pub(super) async fn decide(
     let record = port.approvals().get(&id).await?.ok_or(DecideError::NotFound)?;
     // One that was asked for by a candidate is decided by what the candidate says of people.
     let policies = in_force.policies_of(&record.binding.snapshot);
-    let decided = port.approvals().decide(policies, &person, &id, channel(&headers), answer).await?;
+    let by = (&person, caller.subject());
+    let decided = port.approvals().decide_signed(policies, by, &id, channel(&headers), answer).await?;
     tracing::info!(approval.id = %id, person = %person, status = %decided.status, "approval.decided");
     Ok(Json(view::approval_for(&decided, policies, &person, port.now())))
 }

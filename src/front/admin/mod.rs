@@ -2,6 +2,7 @@
 
 mod body;
 pub mod budgets;
+mod cookies;
 mod dead_letters;
 mod decide;
 mod error;
@@ -17,6 +18,7 @@ mod policies;
 mod read;
 mod reports;
 mod routes;
+mod sign_in;
 mod simulate;
 mod stream;
 pub mod view;
@@ -29,9 +31,10 @@ use crate::{
     clock::Clock,
     evidence::{Bounds, Rollout, Stage},
     gateway::{
-        CatalogCost, ExplainError, Explanation, Gateway, InForce, Question, Readiness, RolloutWish, Wish,
+        CatalogCost, ExplainError, Explanation, Gateway, InForce, Question, Readiness, RolloutWish,
+        StateSeal, Wish,
     },
-    identity::{AuthError, Principal},
+    identity::{AuthError, Principal, SignIn},
     model::{CallId, PersonId, SnapshotId, UpstreamName},
     pinning::ItemKind,
     store::Store,
@@ -51,6 +54,10 @@ use tokio_util::sync::CancellationToken;
 pub trait AdminPort: Send + Sync + 'static {
     /// Authenticates an `Authorization` header value; failures count against the address.
     fn authenticate(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError>;
+    /// Who signs in by an issuer, and the sessions that came of it.
+    fn sign_in(&self) -> &SignIn;
+    /// Seals what a browser keeps.
+    fn seal(&self) -> &dyn StateSeal;
     /// What is in force now.
     fn in_force(&self) -> Arc<InForce>;
     /// How the gateway stands.
@@ -129,19 +136,26 @@ pub type PinCounts = BTreeMap<UpstreamName, BTreeMap<ItemKind, usize>>;
 /// The port over a running gateway.
 pub struct Desk {
     gateway: Arc<Gateway>,
+    sign_in: SignIn,
     clock: Arc<dyn Clock>,
 }
 
 impl Desk {
     /// Over a gateway.
     pub fn new(gateway: Arc<Gateway>, clock: Arc<dyn Clock>) -> Self {
-        Self { gateway, clock }
+        Self { gateway, sign_in: SignIn::new(clock.clone()), clock }
     }
 }
 
 impl AdminPort for Desk {
     fn authenticate(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError> {
         self.gateway.authenticate(peer, Some(authorization))
+    }
+    fn sign_in(&self) -> &SignIn {
+        &self.sign_in
+    }
+    fn seal(&self) -> &dyn StateSeal {
+        self.gateway.seal()
     }
     fn in_force(&self) -> Arc<InForce> {
         self.gateway.in_force()

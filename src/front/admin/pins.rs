@@ -1,12 +1,6 @@
 //! `GET pins`, `POST pins/accept` and `POST pins/pin`: what is not as it was pinned, and a person who takes it for what it is.
 
-use super::{
-    State, body,
-    error::ApiError,
-    params,
-    person::Caller,
-    policies::Bytes,
-};
+use super::{State, body, error::ApiError, params, person::Caller, policies::Bytes};
 use crate::{catalog::AcceptError, model::UpstreamName};
 use axum::{
     Json,

@@ -100,6 +100,8 @@ pub(super) async fn me(Given(port): State, caller: Caller, RawQuery(query): RawQ
         "id": caller.id,
         "roles": caller.roles().iter().map(|role| role.as_str()).collect::<Vec<_>>(),
         "groups": known.map(|person| &person.groups),
+        "subject": caller.subject(),
+        "csrf": caller.csrf(),
         "version": env!("CARGO_PKG_VERSION"),
         "environment": &*in_force.policies.environment,
         "now": port.now(),

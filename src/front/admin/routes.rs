@@ -2,10 +2,13 @@
 //! stands here is asked of whoever comes before its handler runs.
 
 use super::{
-    AdminPort, MAX_BODY, Routes, budgets, dead_letters, decide, error::ApiError, explain, freezes,
-    grants, guard, page,
+    AdminPort, MAX_BODY, Routes, budgets, dead_letters, decide,
+    error::ApiError,
+    explain, freezes, grants, guard, page,
     person::{Caller, has_credential},
-    pins, policies, read, reports::Reports, simulate, stream,
+    pins, policies, read,
+    reports::Reports,
+    sign_in, simulate, stream,
 };
 use crate::policy::Role;
 use axum::{
@@ -49,6 +52,10 @@ pub(super) fn table() -> Vec<Row> {
         ("get", "/healthz", Anybody, get(read::health)),
         ("get", "/readyz", Details(ALL), get(read::ready)),
         ("get", "/metrics", Details(ALL), get(read::metrics)),
+        ("get", "/signin", Anybody, get(sign_in::begin)),
+        ("get", "/signin/callback", Anybody, get(sign_in::callback)),
+        ("get", "/api/v1/signin", Anybody, get(sign_in::ways)),
+        ("delete", "/api/v1/session", People(ALL), delete(sign_in::leave)),
         ("get", "/api/v1/me", People(ALL), get(read::me)),
         ("get", "/api/v1/openapi.json", People(ALL), get(read::openapi)),
         // Counts.
@@ -135,7 +142,7 @@ async fn admitted(
     let (mut parts, body) = request.into_parts();
     let roles = match access {
         Anybody => None,
-        Details(roles) => Some(roles).filter(|_| has_credential(&parts)),
+        Details(roles) => Some(roles).filter(|_| has_credential(&parts, &*port)),
         People(roles) => Some(roles),
     };
     if let Some(roles) = roles {

@@ -14,7 +14,7 @@ use crate::{
         CheckedFiles, ExplainError, Explanation, InForce, Origin, Question, Readiness, Resolver,
         ResolverParts,
     },
-    identity::{AuthError, Doorkeeper, Principal, key_digest},
+    identity::{AuthError, Doorkeeper, Principal, SignIn, key_digest},
     journal::index::Members,
     model::*,
     policy::{Agent, Approver, Authority, BundleInfo, ChannelKind, GrantLimits, Person, PolicySet, Role},
@@ -143,7 +143,7 @@ fn files() -> CheckedFiles {
             tls: None,
             behind_tls_proxy: false,
         },
-        admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap() },
+        admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap(), oidc: None },
         store: StoreConfig {
             path: "/srv/.tollgate/tollgate.db".into(),
             durability: Durability::Commit,
@@ -459,11 +459,20 @@ pub(in crate::front::admin) struct Scripted {
     freezes: Freezes,
     pub(super) memory: Arc<Memory>,
     store: Arc<dyn Store>,
+    sign_in: SignIn,
+    seal: crate::front::state::SealedState,
     pub(super) ready: bool,
     pub(super) stopped: tokio_util::sync::CancellationToken,
 }
 
 impl Scripted {
+    /// With sign-in by OpenID Connect.
+    pub(super) fn with_oidc(&self, rules: Arc<crate::config::OidcConfig>) {
+        let mut next = files();
+        next.config.admin.oidc = Some(rules);
+        *self.in_force.lock() = Arc::new(in_force(next));
+    }
+
     /// As a reload would.
     pub(super) fn change(&self, change: impl FnOnce(&mut Authority)) {
         let mut next = files();
@@ -486,6 +495,12 @@ impl AdminPort for Scripted {
     }
     fn in_force(&self) -> Arc<InForce> {
         Arc::clone(&self.in_force.lock())
+    }
+    fn sign_in(&self) -> &SignIn {
+        &self.sign_in
+    }
+    fn seal(&self) -> &dyn crate::gateway::StateSeal {
+        &self.seal
     }
     fn readiness(&self) -> Readiness {
         Readiness {
@@ -624,6 +639,8 @@ pub(in crate::front::admin) fn scripted() -> Arc<Scripted> {
         in_force: Mutex::new(Arc::new(in_force(files()))),
         approvals: Approvals::new(Arc::clone(&store), clock.clone()),
         freezes: Freezes::new(Arc::clone(&store), clock.clone()),
+        sign_in: SignIn::new(clock.clone()),
+        seal: crate::front::state::SealedState::new(&[7; 32]).unwrap(),
         clock,
         memory,
         store,
