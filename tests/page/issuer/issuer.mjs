@@ -24,7 +24,7 @@ const provider = new Provider(issuer, {
     { client_id: "other", client_secret: "another-secret", redirect_uris: [redirect], response_types: ["code"], grant_types: ["authorization_code"] },
   ],
   jwks: { keys: [{ ...key.export({ format: "jwk" }), use: "sig", alg: "RS256", kid: "one" }] },
-  claims: { openid: ["sub"], profile: ["groups"], email: ["email", "email_verified"] },
+  claims: { openid: ["sub", "acr", "amr"], profile: ["groups"], email: ["email", "email_verified"] },
   pkce: { required: () => true },
   features: { devInteractions: { enabled: false }, userinfo: { enabled: true } },
   acrValues: ["second-factor"],
