@@ -155,7 +155,12 @@ fn main() {
     let pick = |round: u64, of: u64| round.wrapping_mul(7_919_777) % of;
     let newest = || EventQuery { limit: 100, newest_first: true, ..EventQuery::default() };
     type Look<'q> = (&'static str, Box<dyn Fn(u64) -> EventQuery + 'q>);
-    let looks: [Look<'_>; 7] = [
+    let hour = |round: u64| {
+        let ms = |n: u64| 1_767_225_600_000 + i64::try_from(n).unwrap_or(0) * 20;
+        let from = ms(pick(round, calls));
+        [from, from + 3_600_000].map(|ms| Timestamp::from_millisecond(ms).ok())
+    };
+    let looks: [Look<'_>; 9] = [
         (
             "trace",
             Box::new(|round| EventQuery {
@@ -195,6 +200,21 @@ fn main() {
             "glob of tools, newest 100",
             Box::new(|_| EventQuery {
                 tool: tollgate::store::Pattern::parse("files__tool_1*").ok(),
+                ..newest()
+            }),
+        ),
+        (
+            "decision within an hour, newest 100",
+            Box::new(|round| {
+                let [since, until] = hour(round);
+                EventQuery { decision: Some(EventDecision::Deny), since, until, ..newest() }
+            }),
+        ),
+        (
+            "agent, 100 before a cursor anywhere",
+            Box::new(|round| EventQuery {
+                agent_id: Some(format!("agent-{:02}", pick(round, 40)).as_str().into()),
+                until_seq: i64::try_from(pick(round, records)).ok(),
                 ..newest()
             }),
         ),

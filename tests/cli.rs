@@ -9,6 +9,8 @@
 
 #[path = "binary/mod.rs"]
 mod binary;
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/policy_commands.rs"]
 mod policy_commands;
 
@@ -29,6 +31,7 @@ fn help_teaches_and_lists_what_is_built() {
         "serve",
         "stdio",
         "check",
+        "doctor",
         "init",
         "approvals",
         "audit",
@@ -70,6 +73,7 @@ fn wrong_usage_is_2_and_told_on_standard_error() {
     check(&["approvals", "list", "--status", "open"], "pending, approved");
     check(&["audit", "query", "--decision", "ALLOW"], "allow_with_constraints");
     check(&["audit", "query", "--since", "yesterday"], "how long ago");
+    check(&["audit", "query", "--tz", "Europe/Nowhere"], "Europe/Berlin");
     check(&["audit", "query", "--tool", "files__***"], "only wildcards");
     check(&["audit", "query", "--person", ""], "expected a name");
     check(&["audit", "show", "xyz"], "32 hex digits");

@@ -109,6 +109,7 @@ fn the_inbox_page_in_a_browser() {
         ("Python with Playwright", target().join("sdk-venv/bin/playwright")),
         ("Chromium", browser.unwrap_or_else(|| PathBuf::from("chromium"))),
         ("axe-core", Path::new(ROOT).join("tests/page/node_modules/axe-core")),
+        ("oidc-provider", Path::new(ROOT).join("tests/page/issuer/node_modules/oidc-provider")),
     ];
     if ready("the tests of the inbox page", &needed) {
         run(Command::new(python)

@@ -7,6 +7,7 @@ use crate::{
         PersonId, PolicyId, RuleId, SnapshotId, ToolTraits, TraceId, UpstreamName, WorkflowId, json,
     },
     policy::{Approver, ChannelKind, GrantLimits},
+    redaction::{withheld, without_query},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -171,6 +172,24 @@ impl Requirement {
 }
 
 impl ApprovalRecord {
+    /// The same without the values of arguments: masks say of what kind each is and how long.
+    #[must_use]
+    pub fn without_values(mut self) -> Self {
+        let held = |value: &mut Value| {
+            if !value.is_null() {
+                *value = withheld(value);
+            }
+        };
+        held(&mut self.arguments);
+        held(&mut self.context.meta);
+        held(&mut self.context.params);
+        self.binding.tool = without_query(&self.binding.tool);
+        for answer in &mut self.answers {
+            answer.grant = answer.grant.take().map(GrantAnswer::without_values);
+        }
+        self
+    }
+
     /// Whether this record asks for all that these requirements do. Which rules ask depends on more than the binding
     /// (the workflow, the time, a budget): a record that asks for less stands for another question.
     pub fn covers(&self, needed: &[Requirement]) -> bool {

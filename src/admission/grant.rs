@@ -1,8 +1,11 @@
 //! Standing grants as admission knows them: what one covers, and when a call may use it.
 
-use crate::model::{
-    AgentId, ApprovalId, CallId, CapabilityId, Digest, Fingerprint, Glob, GrantId, PersonId, PolicyId,
-    RuleId, SnapshotId, TraceId, UpstreamName, WorkflowId, json, plain_readings, span, within,
+use crate::{
+    model::{
+        AgentId, ApprovalId, CallId, CapabilityId, Digest, Fingerprint, Glob, GrantId, PersonId, PolicyId,
+        RuleId, SnapshotId, TraceId, UpstreamName, WorkflowId, json, plain_readings, span, within,
+    },
+    redaction::{withheld, without_query},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -50,6 +53,21 @@ impl Bound {
             Self::Any(any) => json!({"any": any}),
         }
     }
+}
+
+/// Bounds that say of what kind and how long their values are, and not which.
+fn without_values(bounds: BTreeMap<String, Bound>) -> BTreeMap<String, Bound> {
+    let text = |text: String| match withheld(&Value::String(text)) {
+        Value::String(mask) => mask,
+        _ => String::new(),
+    };
+    let held = |bound| match bound {
+        Bound::Equals(value) => Bound::Equals(withheld(&value)),
+        Bound::Glob(pattern) => Bound::Glob(text(pattern)),
+        Bound::Within(root) => Bound::Within(text(root)),
+        Bound::Any(any) => Bound::Any(any),
+    };
+    bounds.into_iter().map(|(name, bound)| (name, held(bound))).collect()
 }
 
 fn canonical(value: &Value) -> Vec<u8> {
@@ -267,7 +285,23 @@ pub struct StandingGrant {
     pub ended: Option<GrantEnd>,
 }
 
+impl GrantAnswer {
+    /// The same without the values that bound arguments.
+    #[must_use]
+    pub fn without_values(self) -> Self {
+        Self { arguments: without_values(self.arguments), ..self }
+    }
+}
+
 impl StandingGrant {
+    /// The same without the values that bound arguments.
+    #[must_use]
+    pub fn without_values(mut self) -> Self {
+        self.terms.arguments = without_values(self.terms.arguments);
+        self.terms.tool = without_query(&self.terms.tool);
+        self
+    }
+
     /// The id of the grant that an approval makes: one makes one at most.
     pub fn id_of(approval: &ApprovalId) -> GrantId {
         GrantId::from(format!("grant-{approval}"))

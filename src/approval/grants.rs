@@ -61,6 +61,12 @@ pub struct GrantProposal {
 }
 
 impl GrantProposal {
+    /// The same without the values that bound arguments.
+    #[must_use]
+    pub fn without_values(self) -> Self {
+        Self { grant: self.grant.without_values(), ..self }
+    }
+
     /// As JSON.
     pub fn form(&self) -> Value {
         let mut form = answer_form(&self.grant);

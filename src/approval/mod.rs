@@ -4,11 +4,13 @@ mod freezes;
 mod grants;
 mod labels;
 mod rules;
+mod withheld;
 
 pub use freezes::{FreezeError, Freezes, Froze, Frozen, freeze_doubt, frozen_by};
 pub use grants::{GrantProposal, RevokeError, answer_form, bounds_form, read_answer as read_grant};
 pub use labels::{ClearError, HeldLabels, clear_labels, held_labels};
 pub use rules::{DecideError, QuorumProgress, apply, deciders, eligible, standing};
+pub use withheld::sees_values;
 
 use crate::{
     clock::Clock,
@@ -21,7 +23,7 @@ use crate::{
     },
     telemetry::{Label, Telemetry},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
 /// The approvals of one store. Every channel decides through [`Approvals::decide`].
@@ -103,6 +105,18 @@ impl Approvals {
         channel: ChannelKind,
         answer: ApprovalResponse,
     ) -> Result<ApprovalRecord, DecideError> {
+        self.decide_signed(policies, (person, None), id, channel, answer).await
+    }
+
+    /// The same of a person who signed in by an issuer: the record says who they are there.
+    pub async fn decide_signed(
+        &self,
+        policies: &PolicySet,
+        (person, subject): (&PersonId, Option<String>),
+        id: &ApprovalId,
+        channel: ChannelKind,
+        answer: ApprovalResponse,
+    ) -> Result<ApprovalRecord, DecideError> {
         let clean = |text: String| String::from(policies.data.said(&text, MAX_TEXT));
         let answer = ApprovalResponse {
             approve: answer.approve,
@@ -143,6 +157,9 @@ impl Approvals {
                 last.grant_id.clone_from(&given.grant_id);
             }
             let mut event = decided_event(&record, &given, status);
+            if let (Some(subject), Some(Value::Object(detail))) = (&subject, event.detail.as_mut()) {
+                detail.insert("subject".to_owned(), subject.as_str().into());
+            }
             grants::tell(&mut event, &given);
             let update = ApprovalUpdate {
                 id: id.clone(),

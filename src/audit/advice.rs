@@ -8,20 +8,31 @@ use crate::{
 };
 use jiff::Timestamp;
 
-/// Looks at the traffic since a time, and says what to do next; `progress` is told how many records were looked at.
+/// Looks at the traffic of a time, and says what to do next; `progress` is told how many records were looked at.
 pub async fn advice_on_recorded(
     store: &dyn Store,
     since: Timestamp,
-    now: Timestamp,
+    until: Timestamp,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Advice, StoreError> {
-    let query = EventQuery { since: Some(Traffic::needed_since(since)), ..EventQuery::default() };
+    advise_on_record(store, (since, until), (Pace::Whole, &Stop::default()), progress).await
+}
+
+/// The same at this pace, as far as it comes before it is stopped.
+pub async fn advise_on_record(
+    store: &dyn Store,
+    (since, until): (Timestamp, Timestamp),
+    (pace, stop): (Pace, &Stop),
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<Advice, StoreError> {
+    let needed = Traffic::needed_since(since);
+    let query = EventQuery { since: Some(needed), until: Some(until), ..EventQuery::default() };
     let judge = |event: &Event, referred: &Referred| {
         Some((event.draft.timestamp, see(&event.draft, &|hash| referred.tool(hash))?))
     };
-    let mut traffic = Traffic::new(since, now);
+    let mut traffic = Traffic::new(since, until);
     let mut seen = 0;
-    walk(store, query, (Pace::Whole, &Stop::default()), judge, &mut |looked| {
+    walk(store, query, (pace, stop), judge, &mut |looked| {
         for one in looked {
             seen += 1;
             if let Some((at, said)) = one {

@@ -2,6 +2,7 @@
 
 use super::ocsf::ocsf;
 use crate::{
+    evidence::without_values,
     model::Event,
     redaction::{visible, visible_json},
     store::{EventQuery, Store, StoreError},
@@ -72,6 +73,33 @@ pub async fn export_jsonl(
     Ok(written)
 }
 
+/// The same with masks in the places of arguments' values; such records cannot be verified.
+pub async fn export_jsonl_without_values(
+    store: &dyn Store,
+    query: EventQuery,
+    out: &mut (dyn Write + Send),
+) -> Result<u64, ExportError> {
+    let mut pages = Pages::new(query);
+    let mut written = 0;
+    while let Some(query) = pages.next() {
+        let events = store.events(query).await?;
+        pages.took(events.len(), events.last().map(|event| event.seq));
+        for event in events {
+            let line = serde_json::to_string(&shown(event, false)).map_err(std::io::Error::from)?;
+            out.write_all(visible_json(&line).as_bytes())?;
+            out.write_all(b"\n")?;
+            written += 1;
+        }
+    }
+    out.flush()?;
+    Ok(written)
+}
+
+/// An event with the values of arguments, or with masks in their places.
+fn shown(event: Event, values: bool) -> Event {
+    if values { event } else { Event { draft: without_values(event.draft), ..event } }
+}
+
 /// The columns of a CSV export.
 pub const CSV_COLUMNS: &[&str] = &[
     "seq",
@@ -118,6 +146,7 @@ pub const CSV_COLUMNS: &[&str] = &[
 pub async fn export_csv(
     store: &dyn Store,
     query: EventQuery,
+    values: bool,
     out: &mut (dyn Write + Send),
 ) -> Result<u64, ExportError> {
     let mut writer = csv::Writer::from_writer(out);
@@ -126,12 +155,13 @@ pub async fn export_csv(
     let mut written = 0;
     while let Some(query) = pages.next() {
         let events = store.events(query).await?;
-        for event in &events {
+        pages.took(events.len(), events.last().map(|e| e.seq));
+        for event in events {
+            let event = &shown(event, values);
             let row = CSV_COLUMNS.iter().map(|column| cell(event, column));
             writer.write_record(row.map(|cell| safe(&visible(&cell)).into_owned()))?;
             written += 1;
         }
-        pages.took(events.len(), events.last().map(|e| e.seq));
     }
     writer.flush()?;
     Ok(written)
@@ -141,18 +171,20 @@ pub async fn export_csv(
 pub async fn export_ocsf(
     store: &dyn Store,
     query: EventQuery,
+    values: bool,
     out: &mut (dyn Write + Send),
 ) -> Result<u64, ExportError> {
     let mut pages = Pages::new(query);
     let mut written = 0;
     while let Some(query) = pages.next() {
         let events = store.events(query).await?;
-        for event in &events {
+        pages.took(events.len(), events.last().map(|e| e.seq));
+        for event in events {
+            let event = &shown(event, values);
             out.write_all(visible_json(&ocsf(event).to_string()).as_bytes())?;
             out.write_all(b"\n")?;
             written += 1;
         }
-        pages.took(events.len(), events.last().map(|e| e.seq));
     }
     out.flush()?;
     Ok(written)

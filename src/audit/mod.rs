@@ -17,7 +17,7 @@ mod simulate;
 mod spend;
 mod verify;
 
-pub use advice::advice_on_recorded;
+pub use advice::{advice_on_recorded, advise_on_record};
 
 pub use checkpoints::{
     CheckpointError, KeptCheckpoint, Trees, hold, keep, kept_checkpoints, make, read_checkpoint,
@@ -26,9 +26,11 @@ pub use dead_letters::{
     DeadLetter, DeadLetterError, DeadLetterPage, Handled, dead_letter, dead_letters, dismiss, handle,
     was_let_through,
 };
-pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl, export_ocsf};
+pub use export::{
+    CSV_COLUMNS, ExportError, export_csv, export_jsonl, export_jsonl_without_values, export_ocsf,
+};
 pub use log_keys::{KeysError, LogKeys};
-pub use maturity::{Control, Looked, Maturity, maturity};
+pub use maturity::{Control, Looked, Maturity, maturity, test_files};
 pub use ocsf::ocsf;
 pub use questions::{
     ApprovalCall, ApprovalEnd, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport,

@@ -1,7 +1,7 @@
 //! The five questions of an audit, answered from records alone.
 
 use crate::{
-    evidence::{CUT_ARGUMENTS, Counted},
+    evidence::{CUT_ARGUMENTS, Counted, without_values},
     model::{
         Actor, AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Event, EventDecision, EventDraft,
         EventType, GrantId, MicroUsd, Outcome, PersonId, PolicyId, RuleId, SnapshotId, TraceId, UpstreamName,
@@ -194,6 +194,19 @@ pub struct NamedApprovals {
     pub uses: Vec<Event>,
     /// The standing grants that events name.
     pub grants: Vec<StandingGrant>,
+}
+
+impl NamedApprovals {
+    /// The same without the values of arguments.
+    #[must_use]
+    pub fn without_values(self) -> Self {
+        let event = |event: Event| Event { draft: without_values(event.draft), ..event };
+        Self {
+            records: self.records.into_iter().map(ApprovalRecord::without_values).collect(),
+            uses: self.uses.into_iter().map(event).collect(),
+            grants: self.grants.into_iter().map(StandingGrant::without_values).collect(),
+        }
+    }
 }
 
 /// What a call did.

@@ -63,7 +63,7 @@ pub(super) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             tls: None,
             behind_tls_proxy: false,
         },
-        admin: AdminConfig { listen: "127.0.0.1:2".parse().unwrap(), metrics_key: None },
+        admin: AdminConfig { listen: "127.0.0.1:2".parse().unwrap(), metrics_key: None, oidc: None },
         otel: Default::default(),
         store: StoreConfig {
             path: "db".into(),

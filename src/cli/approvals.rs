@@ -82,24 +82,32 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
     let mut screen = Screen::new();
     let frozen = Freezes::new(Arc::clone(&store), setup.system.clone()).list().await?;
     match command {
-        ApprovalsCommand::List { status, limit, json } => {
+        ApprovalsCommand::List { status, limit, before, json } => {
             if status.contains(&ApprovalStatus::Expired) {
                 approvals.expire_all_due().await?;
             }
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let filter =
-                ApprovalFilter { status, limit: limit.saturating_add(1), ..ApprovalFilter::default() };
+            let before = before.map(ApprovalId::from);
+            if let Some(cursor) = &before
+                && approvals.get(cursor).await?.is_none()
+            {
+                return Err(unknown(cursor));
+            }
+            let limit_and_one = limit.saturating_add(1);
+            let filter = ApprovalFilter { status, before, limit: limit_and_one, ..ApprovalFilter::default() };
             let mut found = approvals.list(filter).await?;
             let truncated = found.len() > limit;
             found.truncate(limit);
+            let next = found.last().filter(|_| truncated).map(|record| record.id.clone());
             if json.json {
-                let forms: Vec<Value> =
-                    found.iter().map(|r| with_frozen(view::approval(r, policies), r, &frozen)).collect();
-                return screen.json(&json!({"approvals": forms, "truncated": truncated}));
+                let shown = found.into_iter().map(|record| setup.shown(record));
+                let form = |record| with_frozen(view::approval(&record, policies), &record, &frozen);
+                let forms: Vec<Value> = shown.map(form).collect();
+                return screen.json(&json!({"approvals": forms, "truncated": truncated, "next": next}));
             }
-            if truncated {
+            if let Some(next) = next {
                 screen::note(&format!(
-                    "the newest {limit} are shown, and there are more: `--limit` shows more"
+                    "{limit} are shown, and there are more: `--limit` shows more, `--before {next}` those before"
                 ));
             }
             let rows: Vec<Vec<String>> = found.iter().map(|record| row(record, &frozen)).collect();
@@ -110,9 +118,15 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
             let found = approvals.get(&ApprovalId::from(id.as_str())).await?;
             let record = whole(&*store, found.ok_or_else(|| unknown(&id))?).await?;
             let proposed = approvals.grant_proposal(&record).await?;
+            let shown = setup.shown(record.clone());
+            let proposed = match shown == record {
+                true => proposed,
+                false => proposed.map(GrantProposal::without_values),
+            };
+            let record = shown;
             show(&mut screen, &record, policies, (proposed.as_ref(), &frozen), json.json)
         }
-        ApprovalsCommand::Watch { json } => watch(&approvals, policies, &mut screen, json.json).await,
+        ApprovalsCommand::Watch { json } => watch(setup, &approvals, &mut screen, json.json).await,
         ApprovalsCommand::Approve(args) => {
             let grant = args.grant();
             decide(setup, &approvals, (true, grant), args.answer, (&mut screen, &frozen)).await
@@ -125,8 +139,8 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
 
 /// Tells of every approval that waits, and of every change of one, whichever process makes it.
 async fn watch(
+    setup: &Setup,
     approvals: &Approvals,
-    policies: &PolicySet,
     screen: &mut Screen,
     json: bool,
 ) -> Result<(), CliError> {
@@ -146,7 +160,7 @@ async fn watch(
                 continue;
             }
             if json {
-                screen.json_line(&view::approval(record, policies))?;
+                screen.json_line(&view::approval(&setup.shown(record.clone()), &setup.loaded.policies))?;
             } else {
                 screen.line(&told(record))?;
             }

@@ -11,6 +11,7 @@ mod policy;
 mod report;
 mod servers;
 mod store;
+mod zone;
 
 pub(crate) use approvals::*;
 pub(crate) use audit::*;
@@ -23,6 +24,7 @@ pub(crate) use policy::*;
 pub(crate) use report::*;
 pub(crate) use servers::*;
 pub(crate) use store::*;
+pub(crate) use zone::take_zone;
 
 use crate::{
     model::{AgentId, ApprovalStatus, EventDecision, EventType, Moment, TraceId},
@@ -30,7 +32,6 @@ use crate::{
     store::Pattern,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jiff::tz::TimeZone;
 use std::path::PathBuf;
 
 const AFTER: &str = "\
@@ -65,6 +66,9 @@ pub(crate) struct Cli {
     /// The servers.toml to work with; relative paths in it count from its folder
     #[arg(long, global = true, value_name = "FILE", default_value = "servers.toml")]
     pub(crate) config: PathBuf,
+    /// Whose days and times those are that name no zone; this machine's without it
+    #[arg(long, global = true, value_name = "ZONE", value_parser = zone::named_zone)]
+    pub(crate) tz: Option<String>,
     /// What to do
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -113,6 +117,19 @@ error what does not do what it says: a name that fits nothing, a rule that is ne
 approve. --smoke starts all of them, and one that does not answer \
 is an error.")]
     Check(CheckArgs),
+    /// Look at this machine: files and rights, keys, ports, clock, disk, servers, and clients that go round the gateway
+    #[command(
+        long_about = "\
+Looks at what `check` does not: who can read and change the files, keys that anybody knows, whether the ports are free or a \
+gateway has them, the clock against the newest record, the room on the disk, whether each server's program is there or its \
+address answers, and which MCP clients of this machine reach servers without the gateway (Claude, Cursor, VS Code, Codex, \
+Gemini, Zed, Windsurf, Cline). Each finding says what to do. Nothing is started or changed. Exit code 1 if something is wrong.",
+        after_help = "\
+Examples:
+  tollgate doctor
+  tollgate doctor --json | jq '.checks[] | select(.state != \"ok\")'"
+    )]
+    Doctor(DoctorArgs),
     /// See and decide what waits for a person
     #[command(
         subcommand,
@@ -316,6 +333,13 @@ pub(crate) struct CheckArgs {
     pub(crate) json: JsonFlag,
 }
 
+/// `doctor`
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -411,7 +435,7 @@ SHA-256. No file is changed: you paste the entry, and a running gateway takes it
         /// A group that `approvers` of rules name; may be given several times
         #[arg(long, value_name = "GROUP", value_parser = agent_name)]
         group: Vec<String>,
-        /// What they may do: approver, admin or auditor; may be given several times
+        /// What they may do: approver, admin, auditor, auditor-full or viewer; may be given several times
         #[arg(long, value_name = "ROLE", value_parser = role)]
         role: Vec<Role>,
         #[command(flatten)]
@@ -528,9 +552,9 @@ fn role(text: &str) -> Result<Role, String> {
     known.ok_or_else(|| format!("expected one of {}", words.join(", ")))
 }
 
-/// A day, and a time that names no zone, are of this machine's.
+/// A day, and a time that names no zone, are of `--tz` or this machine's.
 pub(super) fn moment(text: &str) -> Result<Moment, String> {
-    Moment::parse(text, &TimeZone::system())
+    Moment::parse(text, &zone::zone())
 }
 
 fn pattern(text: &str) -> Result<Pattern, String> {

@@ -8,7 +8,7 @@ use super::{
     policy,
     proof::Checkpoints,
     screen::{self, Screen, or_dash, time},
-    setup::{record, record_path},
+    setup::{Setup, Sight, record, record_path},
     wiring,
 };
 use crate::{
@@ -27,11 +27,10 @@ use std::{
 
 /// Runs one of them.
 pub(super) async fn audit(
-    store: Arc<dyn Store>,
-    system: Arc<System>,
+    (store, system, sight): (Arc<dyn Store>, Arc<System>, Sight),
     command: AuditCommand,
 ) -> Result<(), CliError> {
-    let done = on_store(Arc::clone(&store), system.now(), command).await;
+    let done = on_store(Arc::clone(&store), sight, system.now(), command).await;
     let damage = store.damage();
     store.close().await;
     done.and_then(|()| whole(&damage))
@@ -88,6 +87,9 @@ pub(super) fn verify_file(args: &VerifyArgs) -> Result<(), CliError> {
 /// Checks the store: as it is on disk, before what can be rebuilt is rebuilt, or opened where opening has to take it over first.
 /// Then it is held against checkpoints.
 pub(super) async fn verify(path: PathBuf, args: VerifyArgs) -> Result<(), CliError> {
+    if std::env::var_os("TOLLGATE_KEY").is_some() {
+        Setup::load(&path)?.sight()?;
+    }
     let at = record_path(&path)?;
     let at_rest = match &at {
         Some(store) => wiring::verify_at_rest(store)?,
@@ -158,16 +160,21 @@ fn show_verified(
     ))
 }
 
-async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) -> Result<(), CliError> {
+async fn on_store(
+    store: Arc<dyn Store>,
+    sight: Sight,
+    now: Timestamp,
+    command: AuditCommand,
+) -> Result<(), CliError> {
     let mut screen = Screen::new();
     match command {
         AuditCommand::Query { filter, limit, before, json } => {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             let query = EventQuery { until_seq: before.map(|seq| seq - 1), ..query(*filter, now)? };
-            list(&store, &mut screen, query, limit, json.json).await
+            list((&store, sight), &mut screen, query, limit, json.json).await
         }
         AuditCommand::Show { trace, as_test, json } => {
-            show(&store, &mut screen, trace, as_test, json.json).await
+            show((&store, sight), &mut screen, trace, as_test, json.json).await
         }
         // They do not come here.
         AuditCommand::Verify(_)
@@ -175,19 +182,19 @@ async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) 
         | AuditCommand::Note(_)
         | AuditCommand::Prove(_) => Ok(()),
         AuditCommand::Export { filter, limit, format } => {
-            export(&store, query(*filter, now)?, limit, format).await
+            export((&store, sight), query(*filter, now)?, limit, format).await
         }
         AuditCommand::Tail { filter, limit, json } => {
             let query = query(*filter, now)?;
             let after = head(&store).await?;
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            for event in newest(&store, &query, limit).await?.iter().filter(|event| event.seq <= after) {
-                line(&mut screen, event, json.json)?;
+            for event in newest(&store, &query, limit).await?.into_iter().filter(|event| event.seq <= after) {
+                line(&mut screen, &sight.event(event), json.json)?;
             }
             let mut follower = Follower::new(store, query, after);
             loop {
                 for event in follower.wait().await? {
-                    line(&mut screen, &event, json.json)?;
+                    line(&mut screen, &sight.event(event), json.json)?;
                 }
             }
         }
@@ -228,7 +235,7 @@ async fn newest(store: &Arc<dyn Store>, query: &EventQuery, limit: usize) -> Res
 
 /// Lists the newest so many in chain order, holding a page of them at a time.
 async fn list(
-    store: &Arc<dyn Store>,
+    (store, sight): (&Arc<dyn Store>, Sight),
     screen: &mut Screen,
     query: EventQuery,
     limit: usize,
@@ -263,10 +270,10 @@ async fn list(
     if json {
         screen.raw("{\"events\": [")?;
         let mut separator = "\n";
-        let put = |event: &Event| {
+        let put = |event: Event| {
             screen.raw(separator)?;
             separator = ",\n";
-            screen.json_part(event)
+            screen.json_part(&sight.event(event))
         };
         forwards(store, query, first, shown, put).await?;
         return screen.raw(&format!("],\n\"truncated\": {truncated}, \"next\": {}}}\n", json!(next)));
@@ -279,7 +286,7 @@ async fn list(
     if shown > PAGE {
         // A table holds all of its rows.
         screen.columns(&HEADER.map(str::to_uppercase), &widths)?;
-        forwards(store, query, first, shown, |event| screen.columns(&row(event), &widths)).await?;
+        forwards(store, query, first, shown, |event| screen.columns(&row(&event), &widths)).await?;
         return screen.raw("");
     }
     rows.reverse();
@@ -292,16 +299,19 @@ async fn forwards(
     query: EventQuery,
     first: Option<i64>,
     mut count: usize,
-    mut put: impl FnMut(&Event) -> Result<(), CliError>,
+    mut put: impl FnMut(Event) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
     let Some(first) = first else { return Ok(()) };
     let mut page = EventQuery { newest_first: false, limit: PAGE, after_seq: Some(first - 1), ..query };
     while count > 0 {
         let events = store.events(page.clone()).await?;
-        events.iter().take(count).try_for_each(&mut put)?;
-        count = count.saturating_sub(events.len());
-        let Some(last) = events.last() else { break };
-        page.after_seq = Some(last.seq);
+        let (read, last) = (events.len(), events.last().map(|event| event.seq));
+        events.into_iter().take(count).try_for_each(&mut put)?;
+        count = count.saturating_sub(read);
+        if last.is_none() {
+            break;
+        }
+        page.after_seq = last;
     }
     Ok(())
 }
@@ -341,7 +351,7 @@ fn line(screen: &mut Screen, event: &Event, json: bool) -> Result<(), CliError> 
 }
 
 async fn show(
-    store: &Arc<dyn Store>,
+    (store, sight): (&Arc<dyn Store>, Sight),
     screen: &mut Screen,
     trace: TraceId,
     is_test: bool,
@@ -368,6 +378,12 @@ async fn show(
             "nor of an approval or a call with this id; `tollgate audit query` lists the newest".to_owned();
         return Err(CliError::Unknown { kind: "event of trace", name: trace.to_string(), hint });
     }
+    if is_test && sight == Sight::WithoutValues {
+        return Err(CliError::Told(
+            "a test holds the values of arguments: it takes the role `auditor-full` or `admin`".to_owned(),
+        ));
+    }
+    let events: Vec<Event> = events.into_iter().map(|event| sight.event(event)).collect();
     if is_test {
         let mut decisions = Vec::new();
         for event in as_test::decisions(&events) {
@@ -380,6 +396,10 @@ async fn show(
         return screen.raw(&as_test::file(shown, &decisions));
     }
     let approvals = named_approvals(&**store, &events).await?;
+    let approvals = match sight {
+        Sight::Whole => approvals,
+        Sight::WithoutValues => approvals.without_values(),
+    };
     if json {
         return screen.json(&trace_report(shown, &events, &approvals));
     }
@@ -435,7 +455,7 @@ fn uuid(id: TraceId) -> String {
 
 /// Page by page up to the head of the moment it began, so that a busy gateway cannot make it endless.
 async fn export(
-    store: &Arc<dyn Store>,
+    (store, sight): (&Arc<dyn Store>, Sight),
     query: EventQuery,
     limit: Option<u64>,
     format: ExportFormat,
@@ -444,5 +464,11 @@ async fn export(
     let limit = usize::try_from(limit.unwrap_or(0)).unwrap_or(usize::MAX);
     let query = EventQuery { until_seq: Some(end), limit, ..query };
     let mut out = std::io::BufWriter::new(std::io::stdout());
-    wiring::export(store.as_ref(), query, format, &mut out).await
+    let values = sight == Sight::Whole;
+    if !values {
+        screen::note(
+            "the values of arguments are withheld from your role: `audit verify --file` needs an export that has them",
+        );
+    }
+    wiring::export(store.as_ref(), query, (format, values), &mut out).await
 }

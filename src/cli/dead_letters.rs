@@ -52,8 +52,8 @@ pub(super) async fn run(setup: Setup, command: DeadLettersCommand) -> Result<(),
     let store = setup.store()?;
     let done = async {
         match command {
-            DeadLettersCommand::List { all, before_seq, json } => {
-                let DeadLetterPage { found, next } = listed(&*store, all, before_seq, setup.now()).await?;
+            DeadLettersCommand::List { all, before, json } => {
+                let DeadLetterPage { found, next } = listed(&*store, all, before, setup.now()).await?;
                 if json.json {
                     let forms: Vec<Value> = found.iter().map(DeadLetter::form).collect();
                     return screen.json(
@@ -62,7 +62,7 @@ pub(super) async fn run(setup: Setup, command: DeadLettersCommand) -> Result<(),
                 }
                 if let Some(next) = next {
                     note(&format!(
-                        "there may be more, further back in the record: `tollgate deadletters list --before-seq {next}` goes on"
+                        "there may be more, further back in the record: `tollgate deadletters list --before {next}` goes on"
                     ));
                 }
                 let rows: Vec<Vec<String>> = found.iter().map(row).collect();
@@ -74,6 +74,7 @@ pub(super) async fn run(setup: Setup, command: DeadLettersCommand) -> Result<(),
                 )
             }
             DeadLettersCommand::Show { id, json } => {
+                setup.needs_values()?;
                 let found = dead_letter(&*store, &CallId::from(id), setup.now()).await?;
                 let form = found.ok_or(DeadLetterError::NotFound)?.whole_form();
                 if json.json {

@@ -4,7 +4,7 @@ use super::{
     args::{GrantsCommand, where_of},
     failure::CliError,
     screen::{self, Screen, or_dash, time},
-    setup::Setup,
+    setup::{Setup, Sight},
 };
 use crate::{
     approval::{Approvals, RevokeError},
@@ -33,6 +33,11 @@ async fn on_store(setup: &Setup, store: &Arc<dyn Store>, command: GrantsCommand)
     let clock: Arc<dyn Clock> = setup.system.clone();
     let approvals = Approvals::new(Arc::clone(store), clock);
     let mut screen = Screen::new();
+    let sight = setup.sight()?;
+    let shown = |grant: StandingGrant| match sight {
+        Sight::Whole => grant,
+        Sight::WithoutValues => grant.without_values(),
+    };
     match command {
         GrantsCommand::List { all, agent, tool, before, limit, json } => {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -47,6 +52,7 @@ async fn on_store(setup: &Setup, store: &Arc<dyn Store>, command: GrantsCommand)
             let mut found = approvals.grants(filter).await?;
             let truncated = found.len() > limit;
             found.truncate(limit);
+            let found: Vec<StandingGrant> = found.into_iter().map(shown).collect();
             if json.json {
                 let next = found.last().filter(|_| truncated).map(|grant| &grant.id);
                 let forms: Vec<Value> = found.iter().map(view::grant).collect();
@@ -68,7 +74,8 @@ async fn on_store(setup: &Setup, store: &Arc<dyn Store>, command: GrantsCommand)
         GrantsCommand::Show { id, json } => {
             let found = approvals.grant(&GrantId::from(id.as_str())).await?;
             let grant = found.ok_or_else(|| unknown(&id))?;
-            let form = grant_with_calls(&**store, &grant).await?;
+            let grant = shown(grant);
+            let form = grant_with_calls(&**store, &grant, sight == Sight::Whole).await?;
             if json.json {
                 return screen.json(&form);
             }

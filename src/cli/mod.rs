@@ -12,6 +12,7 @@ mod client_config;
 mod contained;
 mod dead_letters;
 pub mod demo_upstream;
+mod doctor;
 mod exposure;
 mod failure;
 mod figures;
@@ -46,11 +47,12 @@ use crate::clock::{Clock as _, System};
 use args::{AuditCommand, Cli, Command, LogFormat, ServersCommand};
 use clap::Parser as _;
 use failure::CliError;
-use setup::{Setup, record};
+use setup::{Setup, record, record_of_calls};
 use std::{future::Future, io::Write as _, process::ExitCode};
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
+    args::take_zone(std::env::args());
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and version are no errors: clap knows which stream and which code (2 for usage).
@@ -112,22 +114,20 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Stdio(args) => block(serve::stdio(path, args)),
         Command::Init(args) => init::init(&path, &args),
         Command::Check(args) => block(check::check(&path, &args)),
-        Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
-        Command::Labels(command) => block(labels::labels(Setup::load(&path)?, command)),
-        Command::Grants(command) => block(grants::grants(Setup::load(&path)?, command)),
-        Command::DeadLetters(command) => block(dead_letters::run(Setup::load(&path)?, command)),
+        Command::Doctor(args) => block(doctor::doctor(&path, &args)),
+        Command::Approvals(command) => block(approvals::approvals(of_calls(&path)?, command)),
+        Command::Labels(command) => block(labels::labels(of_calls(&path)?, command)),
+        Command::Grants(command) => block(grants::grants(of_calls(&path)?, command)),
+        Command::DeadLetters(command) => block(dead_letters::run(of_calls(&path)?, command)),
         Command::Freeze(args) => block(freezes::freeze(Setup::load(&path)?, args)),
         Command::Unfreeze(args) => block(freezes::unfreeze(Setup::load(&path)?, args)),
         Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),
         Command::Audit(AuditCommand::Verify(args)) if args.proof.is_some() => proof::verify_proof(&args),
         Command::Audit(AuditCommand::Verify(args)) => block(audit::verify(path, args)),
         Command::Audit(AuditCommand::Checkpoint(args)) => block(proof::checkpoint(Setup::load(&path)?, args)),
-        Command::Audit(AuditCommand::Note(args)) => block(note::note(Setup::load(&path)?, args)),
-        Command::Audit(AuditCommand::Prove(args)) => block(proof::prove(Setup::load(&path)?, args)),
-        Command::Audit(command) => {
-            let (store, system) = record(&path)?;
-            block(audit::audit(store, system, command))
-        }
+        Command::Audit(AuditCommand::Note(args)) => block(note::note(of_calls(&path)?, args)),
+        Command::Audit(AuditCommand::Prove(args)) => block(proof::prove(of_calls(&path)?, args)),
+        Command::Audit(command) => block(audit::audit(record_of_calls(&path)?, command)),
         Command::Policy(command) => block(policy::policy(path, command)),
         Command::Report(command) => {
             let (store, system) = record(&path)?;
@@ -150,6 +150,12 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::SuperviseChild { args } => return Ok(wiring::supervise_child(args)),
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+/// The files, for whoever may read records of calls.
+fn of_calls(path: &std::path::Path) -> Result<Setup, CliError> {
+    let setup = Setup::load(path)?;
+    setup.sight().map(|_| setup)
 }
 
 fn block(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {

@@ -43,7 +43,11 @@ pub(super) fn people(setup: Setup, command: PeopleCommand) -> Result<(), CliErro
         PeopleCommand::Add { name, group, role, json } => {
             setup.admin()?;
             let roles: Vec<&str> = role.iter().map(|role| role.as_str()).collect();
-            let choose = if roles.is_empty() { "        # approver, admin, auditor" } else { "" };
+            let choose = if roles.is_empty() {
+                "        # approver, admin, auditor, auditor-full, viewer"
+            } else {
+                ""
+            };
             let members =
                 format!("    groups: [{}]\n    roles: [{}]{choose}\n", group.join(", "), roles.join(", "));
             Holder::Person.add(

@@ -138,6 +138,7 @@ pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError
         ended = &mut admin => flat(ended),
     };
     // The admin listener goes last: approvals and probes work while calls in flight finish.
+    running.gateway.drain();
     mcp_end.cancel();
     let limit = running.drain;
     let rest = async {

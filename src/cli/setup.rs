@@ -9,12 +9,14 @@ use super::{
 };
 use crate::{
     activation::{Recorded, Standing},
+    approval::sees_values,
     clock::{Clock as _, IdSource as _, System},
     config::{Config, Listings},
+    evidence::without_values,
     identity::person_by_key,
-    model::{PersonId, Place, Problem, Problems, Severity},
+    model::{Event, PersonId, Place, Problem, Problems, Severity},
     policy::{PolicySet, Role},
-    store::Store,
+    store::{ApprovalRecord, Store},
 };
 use std::{
     io::Write as _,
@@ -90,7 +92,7 @@ impl Setup {
                 if person.roles.is_empty() {
                     return Err(CliError::NotEntitled {
                         person: person.id.to_string(),
-                        needs: "`approver`, `auditor` or `admin`",
+                        needs: "`approver`, `admin`, `auditor`, `auditor-full` or `viewer`",
                     });
                 }
                 Some(person.id.clone())
@@ -127,6 +129,40 @@ impl Setup {
         Err(CliError::NotEntitled { person: id.to_string(), needs: "`admin`" })
     }
 
+    /// With which values whoever is typing may read records of calls: the local admin with all.
+    pub(super) fn sight(&self) -> Result<Sight, CliError> {
+        let Some(id) = &self.person else { return Ok(Sight::Whole) };
+        let person = self.loaded.policies.authority.people.get(id);
+        let roles = person.map(|person| person.roles.as_slice()).unwrap_or_default();
+        match roles.iter().any(|role| role.reads_records()) {
+            true if roles.iter().any(|role| role.sees_values()) => Ok(Sight::Whole),
+            true => Ok(Sight::WithoutValues),
+            false => Err(CliError::NotEntitled {
+                person: id.to_string(),
+                needs: "`approver`, `admin`, `auditor` or `auditor-full`",
+            }),
+        }
+    }
+
+    /// An approval as whoever is typing may see it.
+    pub(super) fn shown(&self, record: ApprovalRecord) -> ApprovalRecord {
+        let Some(id) = &self.person else { return record };
+        let person = self.loaded.policies.authority.people.get(id);
+        match person.is_some_and(|person| sees_values(&record, person, &person.roles)) {
+            true => record,
+            false => record.without_values(),
+        }
+    }
+
+    /// Refuses whoever may not see the values of arguments.
+    pub(super) fn needs_values(&self) -> Result<(), CliError> {
+        let sight = self.sight()?;
+        match (sight, &self.person) {
+            (Sight::WithoutValues, Some(id)) => Err(no_values(id)),
+            (Sight::Whole | Sight::WithoutValues, _) => Ok(()),
+        }
+    }
+
     /// The person whose key was given, where they may administer; the local admin does not do.
     pub(super) fn admin_person(&self) -> Result<PersonId, CliError> {
         let person = self.person.clone().ok_or(CliError::AdminNeeded)?;
@@ -141,7 +177,7 @@ impl Setup {
     }
 
     /// The same for the record alone, which can be read where it is damaged, too.
-    fn record(&self) -> Result<Arc<dyn Store>, CliError> {
+    pub(super) fn record(&self) -> Result<Arc<dyn Store>, CliError> {
         self.existing()?;
         wiring::open_record(&self.loaded.config, self.system.owner_id())
     }
@@ -161,18 +197,65 @@ impl Setup {
     }
 }
 
+/// With which values records of calls are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// With all that are recorded.
+    Whole,
+    /// With masks in the places of arguments' values.
+    WithoutValues,
+}
+
+impl Sight {
+    /// An event as it may be seen.
+    pub(super) fn event(self, event: Event) -> Event {
+        match self {
+            Self::Whole => event,
+            Self::WithoutValues => Event { draft: without_values(event.draft), ..event },
+        }
+    }
+}
+
+fn no_values(person: &PersonId) -> CliError {
+    CliError::NotEntitled { person: person.to_string(), needs: "`auditor-full` or `admin`: values are shown" }
+}
+
+/// The record with what whoever is typing may see of calls.
+pub(super) fn record_of_calls(path: &Path) -> Result<(Arc<dyn Store>, Arc<System>, Sight), CliError> {
+    match opened(path)? {
+        Opened::Files(setup) => {
+            let sight = setup.sight()?;
+            Ok((setup.record()?, setup.system, sight))
+        }
+        Opened::Record(store, system) => Ok((store, system, Sight::Whole)),
+    }
+}
+
 /// The record alone, with this machine's clock. It can be read even where a file is wrong that the gateway needs, or a
 /// variable is not set here: that is when it is looked at. Whoever gives a key is held against the bundle all the same.
 pub(super) fn record(path: &Path) -> Result<(Arc<dyn Store>, Arc<System>), CliError> {
+    match opened(path)? {
+        Opened::Files(setup) => Ok((setup.record()?, setup.system)),
+        Opened::Record(store, system) => Ok((store, system)),
+    }
+}
+
+/// The files, or the record alone where they are wrong and nobody gave a key.
+enum Opened {
+    Files(Box<Setup>),
+    Record(Arc<dyn Store>, Arc<System>),
+}
+
+fn opened(path: &Path) -> Result<Opened, CliError> {
     let wrong = match Setup::load(path) {
-        Ok(setup) => return Ok((setup.record()?, setup.system)),
+        Ok(setup) => return Ok(Opened::Files(Box::new(setup))),
         Err(wrong @ CliError::Files { .. }) if std::env::var_os("TOLLGATE_KEY").is_none() => wrong,
         Err(other) => return Err(other),
     };
     let system = Arc::new(System::default());
     let Some(store) = wiring::store_of(path, system.owner_id()) else { return Err(wrong) };
     tell_wrong_files();
-    Ok((store?, system))
+    Ok(Opened::Record(store?, system))
 }
 
 fn tell_wrong_files() {

@@ -128,7 +128,8 @@ pub(crate) async fn scorecard(
     span: (Timestamp, Timestamp),
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Scorecard, CliError> {
-    Ok(audit::scorecard(store, span, audit::Pace::Whole, progress).await?)
+    let pace = (audit::Pace::Whole, &audit::Stop::default());
+    Ok(audit::scorecard(store, span, pace, progress).await?)
 }
 
 /// What was spent.
@@ -495,13 +496,14 @@ pub(crate) fn trace_text(events: &[Event], approvals: &audit::NamedApprovals) ->
 pub(crate) async fn export(
     store: &dyn Store,
     query: EventQuery,
-    format: ExportFormat,
+    (format, values): (ExportFormat, bool),
     out: &mut (dyn std::io::Write + Send),
 ) -> Result<(), CliError> {
     let written = match format {
-        ExportFormat::Jsonl => audit::export_jsonl(store, query, out).await,
-        ExportFormat::Csv => audit::export_csv(store, query, out).await,
-        ExportFormat::Ocsf => audit::export_ocsf(store, query, out).await,
+        ExportFormat::Jsonl if values => audit::export_jsonl(store, query, out).await,
+        ExportFormat::Jsonl => audit::export_jsonl_without_values(store, query, out).await,
+        ExportFormat::Csv => audit::export_csv(store, query, values, out).await,
+        ExportFormat::Ocsf => audit::export_ocsf(store, query, values, out).await,
     };
     match written {
         Ok(_) => Ok(()),

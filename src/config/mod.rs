@@ -14,6 +14,7 @@ mod jwt;
 mod listed;
 mod load;
 mod oauth;
+mod oidc;
 mod otel;
 mod outgoing;
 mod record;
@@ -21,6 +22,7 @@ mod render;
 mod secret;
 mod secret_url;
 mod servers;
+mod sign_in;
 mod signed;
 mod toml_error;
 mod tree;
@@ -44,6 +46,7 @@ pub use record::{AuditConfig, DeliveryConfig, DeliveryFormat, DeliveryTarget, Sy
 pub use render::render;
 pub use secret::is_secret;
 pub use secret_url::SecretUrl;
+pub use sign_in::{ClientAuth, OidcConfig};
 pub use signed::{NAMESPACE, VerifyKey, verify_bundle};
 pub use types::*;
 
@@ -78,7 +81,7 @@ pub fn private_dir(path: &Path) -> std::io::Result<()> {
 }
 
 /// Whether a URL leads to this machine by its very host.
-fn is_loopback(url: &url::Url) -> bool {
+pub fn is_loopback(url: &url::Url) -> bool {
     match url.host() {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),

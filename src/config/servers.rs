@@ -6,7 +6,7 @@ use super::{
     contain, delivery,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
-    jwt,
+    jwt, oidc,
     otel::{metrics_key, otel},
     secret_url, signed, upstreams,
 };
@@ -98,14 +98,21 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         fields(map.get(name).unwrap_or(&NOTHING), name, known, report)
     };
     let gateway_map = table("gateway", GATEWAY_KEYS, report)?;
-    let admin_map = table("admin", &["listen", "metrics_key"], report)?;
+    let admin_map = table("admin", &["listen", "metrics_key", "oidc"], report)?;
     let otel_map = table("otel", &["endpoint"], report)?;
     let store_map = table("store", STORE_KEYS, report)?;
     let auth_map = table("auth", &["anonymous_agent", "jwt"], report)?;
 
     let gateway = gateway(&gateway_map, input, report);
-    let admin = listen(&admin_map, SocketAddr::from((Ipv4Addr::LOCALHOST, 8788)), input, report)
-        .map(|listen| AdminConfig { listen, metrics_key: metrics_key(&admin_map, input, report) });
+    let tls = gateway_map.get("tls").is_some();
+    let admin = listen(&admin_map, SocketAddr::from((Ipv4Addr::LOCALHOST, 8788)), input, report);
+    let admin = admin.and_then(|listen| {
+        let oidc = match admin_map.get("oidc") {
+            None => None,
+            Some(node) => Some(Arc::new(oidc::read(node, (listen, tls), input, report)?)),
+        };
+        Some(AdminConfig { listen, metrics_key: metrics_key(&admin_map, input, report), oidc })
+    });
     let otel = otel(&otel_map, input, report);
     let data_dir = gateway.as_ref().map(|g| g.data_dir.clone());
     let store = store(&store_map, data_dir, input, report);

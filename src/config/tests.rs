@@ -377,6 +377,54 @@ fn a_wrong_store_auth_or_admin_says_where() {
 }
 
 #[test]
+fn wrong_sign_in_says_where() {
+    let oidc = |more: &str, offending: &str, expected: &str| {
+        let rest = "issuer = \"https://idp.example\", client_id = \"gate\"";
+        check(&format!("[admin]\noidc = {{ {rest}, {more} }}"), &[(offending, expected)]);
+    };
+    oidc("‸clients = 1", "`clients`", "client_id, client_secret");
+    oidc("client_secret = \"‸${NOPE}\"", "`${NOPE}` is not set", "NOPE");
+    oidc("public_url = ‸\"http://gate.example\"", "cannot be trusted", "https");
+    oidc("public_url = ‸\"https://gate.example/admin\"", "`public_url`", "without a path");
+    oidc("groups = { ops = [‸\"auditer\"] }", "did you mean `auditor`", "viewer");
+    oidc("people = { \"248\" = ‸\"nobody\" }", "no person `nobody`", "authority.yaml");
+    oidc("idle = ‸\"1s\"", "`1s`", "from");
+    let issuer = |url: &str| {
+        check(
+            &format!("[admin]\noidc = {{ issuer = ‸\"{url}\", client_id = \"gate\" }}"),
+            &[("`issuer`", "https")],
+        );
+    };
+    for url in ["http://idp.example", "idp", "https://u:p@idp.example", "https://idp.example/?a=b"] {
+        issuer(url);
+    }
+    check(
+        "[gateway]\nbehind_tls_proxy = true\n[admin]\nlisten = \"0.0.0.0:1\"\noidc = ‸{ issuer = \"https://i\", client_id = \"g\" }",
+        &[("`public_url` is missing", "as people reach it")],
+    );
+}
+
+#[test]
+fn sign_in_is_read_with_its_defaults() {
+    let text = "[admin]\nlisten = \"127.0.0.1:9001\"\n[admin.oidc]\nissuer = \"https://idp.example/a\"\nclient_id = \"gate\"\n\
+                groups = { ops = [\"approver\", \"viewer\"] }\nscopes = [\"openid\", \"groups\"]\n";
+    let (_dir, path) = folder(text, &[]);
+    let config = load(&path, &env).unwrap().config;
+    let oidc = config.admin.oidc.unwrap();
+    assert_eq!(
+        (oidc.issuer.as_str(), oidc.public_url.as_str()),
+        ("https://idp.example/a", "http://127.0.0.1:9001")
+    );
+    assert_eq!((oidc.person_claim.as_str(), oidc.groups_claim.as_str()), ("sub", "groups"));
+    assert_eq!(oidc.scopes, ["groups"]);
+    assert_eq!(
+        oidc.groups.as_ref().unwrap()["ops"],
+        [crate::policy::Role::Approver, crate::policy::Role::Viewer]
+    );
+    assert!(oidc.people.is_none() && oidc.client_secret.is_none());
+}
+
+#[test]
 fn wrong_token_rules_say_where() {
     let jwt = |rules: &str, offending: &str, expected: &str| {
         check(&format!("[auth.jwt]\n{rules}"), &[(offending, expected)]);

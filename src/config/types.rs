@@ -4,6 +4,7 @@ use super::{
     allowed::{AppsConfig, Asks, ContainConfig},
     record::{AuditConfig, DeliveryConfig},
     secret_url::SecretUrl,
+    sign_in::{ClientAuth, OidcConfig},
     signed::VerifyKey,
 };
 use crate::{
@@ -240,6 +241,8 @@ pub struct AdminConfig {
     pub listen: SocketAddr,
     /// `metrics_key`: opens `/metrics` and nothing else.
     pub metrics_key: Option<SecretString>,
+    /// How people sign in beside their keys.
+    pub oidc: Option<Arc<OidcConfig>>,
 }
 
 /// `[otel]`
@@ -480,15 +483,6 @@ impl fmt::Debug for OauthConfig {
             .field("scopes", &self.scopes)
             .finish_non_exhaustive()
     }
-}
-
-/// `auth_method`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// `client_secret_basic`
-    Basic,
-    /// `client_secret_post`
-    Post,
 }
 
 impl fmt::Debug for UpstreamTransport {

@@ -19,6 +19,7 @@ mod refused;
 mod rollout;
 mod tool;
 mod verdict;
+mod withheld;
 
 pub use activation::{ACTIVATION, Activated, Activation, Order, Ordered, Origin, difference, is_order};
 pub use approval::{ApprovalSubject, approval_changed, approval_of, put_approval};
@@ -35,8 +36,8 @@ pub use masked::masked_places;
 pub use other::{
     TaskEnd, accepts, checkpoint_contradicted, checkpoint_key_rotated, damage_accepted, index_edited,
     index_set_aside, is_journal_damaged, journal_damaged, loop_alert, lost, note, orphaned, output_alert,
-    output_unusable, records_lost, records_retired, retired, retired_tree, session_started, store_taken_over,
-    task_ended, torn_tail, vault_rotated,
+    output_unusable, records_lost, records_retired, retired, retired_tree, session_started, signed_in,
+    store_taken_over, task_ended, torn_tail, vault_rotated,
 };
 pub use pins::{PIN_POLICY, PinContext};
 pub use refused::Counted;
@@ -46,3 +47,4 @@ pub use rollout::{
 };
 pub use tool::{ResolvedTool, content_hash};
 pub use verdict::{Judged, verdict};
+pub use withheld::{WITHHELD, without_values};

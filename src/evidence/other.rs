@@ -111,6 +111,15 @@ pub fn note(now: Timestamp, trace: TraceId, by: Option<&PersonId>, text: &Said) 
     event
 }
 
+/// A person signed in by an issuer: who they are there, and what they may do here.
+pub fn signed_in(now: Timestamp, person: &PersonId, subject: &str, roles: &[&str]) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AdminAction, now);
+    event.action = Some("signed_in".into());
+    event.actor = Actor { kind: "person".into(), role: roles.first().map(|role| (*role).into()) };
+    event.detail = Some(json!({"person": person, "subject": subject, "roles": roles}));
+    event
+}
+
 /// The record is not what a checkpoint that was signed earlier says it was.
 pub fn checkpoint_contradicted(now: Timestamp, problem: &str) -> EventDraft {
     let mut event = EventDraft::system(EventType::Alert, now);

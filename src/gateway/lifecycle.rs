@@ -194,6 +194,7 @@ impl Outside {
             doorkeeper: Doorkeeper::new(clock.clone()),
             builder: Mutex::new(CatalogBuilder::default()),
             ready: watch::Sender::new(false),
+            draining: false.into(),
             rejected_reload: Mutex::new(None),
             lints: Mutex::default(),
             orders: Orders::new(ids.uuid()),

@@ -113,7 +113,14 @@ use pin_book::Pins;
 use reach::Labels;
 use refused::Refusals;
 use serde_json::{Value, json};
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use suspend::{held::HeldCalls, parked::Parking, tasks::Tasks};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -140,6 +147,8 @@ impl std::fmt::Debug for Gateway {
 pub struct Readiness {
     /// Config and store stand, dead owners' calls are settled, and every upstream has listed or failed once.
     pub ready: bool,
+    /// It is ending: calls in flight may finish, and nothing new should be sent here.
+    pub draining: bool,
     /// What is waited for or wrong.
     pub details: Vec<String>,
     /// Why the newest reload was refused, where it was.
@@ -177,6 +186,7 @@ pub(crate) struct Inner {
     looks: Looks,
     telemetry: Arc<Telemetry>,
     ready: watch::Sender<bool>,
+    draining: AtomicBool,
     rejected_reload: Mutex<Option<String>>,
     lints: Mutex<Vec<String>>,
     orders: Orders,
@@ -213,6 +223,11 @@ impl Gateway {
         self.0.current.still_valid(principal)
     }
 
+    /// What seals what others keep for it.
+    pub fn seal(&self) -> &dyn StateSeal {
+        &*self.0.seal
+    }
+
     /// What is in force now.
     pub fn in_force(&self) -> Arc<InForce> {
         self.0.current.in_force()
@@ -235,9 +250,14 @@ impl Gateway {
 
     /// How it stands.
     pub fn readiness(&self) -> Readiness {
-        let ready = *self.0.ready.borrow();
+        let draining = self.0.draining.load(Ordering::Acquire);
+        let ready = *self.0.ready.borrow() && !draining;
         let mut details = Vec::new();
-        if !ready {
+        if draining {
+            details.push(
+                "it is ending: calls in flight may finish, and nothing new should be sent here".to_owned(),
+            );
+        } else if !ready {
             details.push("upstreams are still making their first attempt".to_owned());
         }
         for state in self.upstreams() {
@@ -278,7 +298,12 @@ impl Gateway {
         if let Some(rejected) = &rejected_reload {
             details.push(format!("the newest reload was refused, the old bundle is in force: {rejected}"));
         }
-        Readiness { ready, details, rejected_reload }
+        Readiness { ready, draining, details, rejected_reload }
+    }
+
+    /// Says from now on that it is ending, so that whoever balances load sends nothing new.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
     }
 
     /// What somebody should look at in the files in force, now that it is known what the upstreams list.

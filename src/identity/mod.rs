@@ -3,9 +3,13 @@
 
 mod keyring;
 mod keys;
+mod sign_in;
 mod token;
 
 pub use keyring::Keyring;
+pub use sign_in::{
+    Answer as SignInAnswer, CALLBACK, Identity, Live, SIGN_IN_TIME, SignIn, SignInError, Ticket, person_of,
+};
 pub use token::Token;
 
 use self::token::Tokens;

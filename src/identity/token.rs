@@ -22,9 +22,9 @@ use std::{
 };
 
 /// How far the issuer's clock and ours may be apart.
-const LEEWAY_SECONDS: i64 = 30;
+pub(super) const LEEWAY_SECONDS: i64 = 30;
 /// Keys that are tried for one token: an issuer with more of them says in `kid` which it is.
-const MOST_TRIED: usize = 8;
+pub(super) const MOST_TRIED: usize = 8;
 /// Tokens that are remembered at most; more are verified each time.
 const MOST_REMEMBERED: usize = 10_000;
 
@@ -61,7 +61,7 @@ impl Token {
     }
 }
 
-fn is_over(expires: Timestamp, now: Timestamp) -> bool {
+pub(super) fn is_over(expires: Timestamp, now: Timestamp) -> bool {
     now.as_second() >= expires.as_second().saturating_add(LEEWAY_SECONDS)
 }
 
@@ -160,13 +160,15 @@ fn principal(agent: &AgentId, token: Token) -> Principal {
 }
 
 /// What is looked at before a signature is.
-struct Head {
-    algorithm: Algorithm,
-    kid: Option<String>,
+pub(super) struct Head {
+    pub(super) algorithm: Algorithm,
+    pub(super) kid: Option<String>,
+    /// It says of itself that it is an access token (RFC 9068), and is no other.
+    pub(super) is_access_token: bool,
 }
 
 impl Head {
-    fn read(token: &str) -> Option<Self> {
+    pub(super) fn read(token: &str) -> Option<Self> {
         let head = object(token.split('.').next()?)?;
         // RFC 7515, section 4.1.11: what is critical and not understood makes a token invalid.
         if head.contains_key("crit") {
@@ -194,7 +196,7 @@ impl Head {
             Some(Value::String(kid)) => Some(kid.clone()),
             Some(_) => return None,
         };
-        Some(Self { algorithm, kid })
+        Some(Self { algorithm, kid, is_access_token: kind != "jwt" })
     }
 }
 
@@ -206,18 +208,18 @@ fn object(part: &str) -> Option<Map<String, Value>> {
     }
 }
 
-fn is_signed(token: &str, key: &DecodingKey, algorithm: Algorithm) -> bool {
+pub(super) fn is_signed(token: &str, key: &DecodingKey, algorithm: Algorithm) -> bool {
     token.rsplit_once('.').is_some_and(|(message, signature)| {
         jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, algorithm).unwrap_or(false)
     })
 }
 
 /// What a signed token says. Times and names are judged by [`judge`], with our own clock.
-fn claims(token: &str) -> Option<Map<String, Value>> {
+pub(super) fn claims(token: &str) -> Option<Map<String, Value>> {
     object(token.split('.').nth(1)?)
 }
 
-fn seconds(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, &'static str> {
+pub(super) fn seconds(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, &'static str> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let whole = value.as_i64().or_else(|| {
         // RFC 7519 allows fractions; the second that has begun is what counts. What has an exponent is not cut short.

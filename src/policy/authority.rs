@@ -1,7 +1,7 @@
 //! authority.yaml: capabilities, agents, people, workflows.
 
 use super::{
-    Agent, Authority, Capability, Person, Role, Workflow,
+    Agent, Authority, Capability, Person, ROLES, Workflow,
     condition::Condition,
     names::{Names, OPERATOR, Scope},
     near::did_you_mean,
@@ -26,9 +26,6 @@ const AUTONOMY: &[(&str, Autonomy)] = &[
     ("supervised", Autonomy::Supervised),
     ("autonomous", Autonomy::Autonomous),
 ];
-
-const ROLES: &[(&str, Role)] =
-    &[("approver", Role::Approver), ("admin", Role::Admin), ("auditor", Role::Auditor)];
 
 const SECTIONS: &[&str] = &["capabilities", "agents", "people", "workflows"];
 const CAPABILITY_KEYS: &[&str] = &["tools", "resources", "prompts", "condition", "autonomy"];

@@ -41,6 +41,16 @@ pub struct Names {
 }
 
 impl Names {
+    /// Whether authority.yaml has this person.
+    pub fn has_person(&self, name: &str) -> bool {
+        self.people.contains_key(name)
+    }
+
+    /// The people of authority.yaml.
+    pub fn people(&self) -> impl Iterator<Item = &str> {
+        self.people.keys().map(String::as_str)
+    }
+
     /// Collects the names, right or wrong as the rest of the file may be.
     pub(super) fn collect(root: &Node) -> Self {
         let keys = |section: &str| -> BTreeSet<String> {

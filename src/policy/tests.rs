@@ -610,7 +610,7 @@ workflows:
             ("not shown", "sha256:"),
             ("duplicate key `a2`", "each key once"),
             ("`operator` cannot be a person", "another name"),
-            ("`boss`", "approver, admin, auditor"),
+            ("`boss`", "approver, admin, auditor, auditor-full, viewer"),
             ("`devs` names a person and a group", "different names"),
             ("`soon`", "a duration"),
             ("no capability `c8`", "`c1`"),

@@ -58,6 +58,7 @@ mod starts;
 mod survey;
 mod token;
 mod walk;
+mod withheld;
 
 #[cfg(test)]
 mod tests;
@@ -75,3 +76,4 @@ pub use said::Said;
 pub use schema::SchemaMarks;
 pub use spec::{Action, AllowSpec, DataSpec, DetectorSpec, FieldSpec, OnSpec, RuleSpec, SourceSpec};
 pub use token::{Caller, TokenScope, Tokenized};
+pub use withheld::{withheld, without_query};

@@ -1051,7 +1051,8 @@ async fn a_budget_that_is_edited_counts_on() {
     assert_eq!(through(&store, &other_key, 9).await, 5);
     assert_eq!(through(&store, &BudgetLimit { id: "c".into(), ..utc.clone() }, 9).await, 5);
     // What is set back stays so, under each kind and after a restart.
-    let by = ResetBy { person: "dan".into(), channel: "cli", reason: DataRules::built_in().said("tests", 100) };
+    let by =
+        ResetBy { person: "dan".into(), channel: "cli", reason: DataRules::built_in().said("tests", 100) };
     let window_start = start_of_day(now);
     let reset = BudgetReset {
         id: "b".into(),

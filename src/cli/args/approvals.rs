@@ -13,6 +13,9 @@ pub(crate) enum ApprovalsCommand {
         /// At most so many
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
+        /// Those before this one in the list: `next` of a listing
+        #[arg(long, value_name = "ID")]
+        before: Option<String>,
         #[command(flatten)]
         json: JsonFlag,
     },

@@ -10,9 +10,9 @@ pub(crate) enum DeadLettersCommand {
         /// Also those that were made again or dismissed
         #[arg(long)]
         all: bool,
-        /// Only those before this record; the listing says where it stopped
-        #[arg(long, value_name = "SEQ")]
-        before_seq: Option<i64>,
+        /// Those of before this place in the record: `next` of a listing
+        #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(1..))]
+        before: Option<i64>,
         #[command(flatten)]
         json: JsonFlag,
     },

@@ -7,7 +7,8 @@ mod write;
 
 use super::{args::InitArgs, failure::CliError, keys, screen::Screen};
 use crate::{clock::System, config};
-use read::{Folders, Found, Input, Server};
+pub(super) use read::{Folders, Server, client_servers, usual_places};
+use read::{Found, Input};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,

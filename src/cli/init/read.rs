@@ -13,15 +13,15 @@ const MOST_BYTES: u64 = 4 << 20;
 
 /// One server as a client's configuration has it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Found {
+pub(in crate::cli) struct Found {
     /// As it is called there.
-    pub(super) name: String,
+    pub(in crate::cli) name: String,
     /// Where it stands.
-    pub(super) file: PathBuf,
+    pub(in crate::cli) file: PathBuf,
     /// What it is, or why it is left out.
-    pub(super) server: Result<Server, String>,
+    pub(in crate::cli) server: Result<Server, String>,
     /// Its client starts it.
-    pub(super) enabled: bool,
+    pub(in crate::cli) enabled: bool,
 }
 
 /// What one file brings.
@@ -43,7 +43,7 @@ pub(super) struct Input {
 
 /// How it is reached.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Server {
+pub(in crate::cli) enum Server {
     /// A child process.
     Command {
         /// The program and its arguments.
@@ -67,7 +67,7 @@ pub(super) enum Server {
 }
 
 /// Where clients keep their configuration, the working folder's first.
-pub(super) fn usual_places(here: &Path, home: Option<&Path>) -> Vec<PathBuf> {
+pub(in crate::cli) fn usual_places(here: &Path, home: Option<&Path>) -> Vec<PathBuf> {
     let mut places: Vec<PathBuf> =
         [".mcp.json", "mcp.json", ".cursor/mcp.json", ".vscode/mcp.json"].map(|name| here.join(name)).into();
     let at_home = [
@@ -86,14 +86,60 @@ pub(super) fn usual_places(here: &Path, home: Option<&Path>) -> Vec<PathBuf> {
 
 /// The folders that references in a client's file stand for.
 #[derive(Clone, Copy)]
-pub(super) struct Folders<'f> {
+pub(in crate::cli) struct Folders<'f> {
     /// The working folder.
-    pub(super) here: &'f Path,
-    pub(super) home: Option<&'f Path>,
+    pub(in crate::cli) here: &'f Path,
+    pub(in crate::cli) home: Option<&'f Path>,
 }
 
 /// Reads one file; the error says where it is wrong and what was expected.
 pub(super) fn file(path: &Path, folders: Folders<'_>) -> Result<Read, String> {
+    let told = |problem: &str| format!("{}: {problem}", path.display());
+    let text = text_of(path)?;
+    if path.extension().is_some_and(|end| end == "toml") {
+        return Err(told("TOML is not read here: expected JSON with `mcpServers` or `servers`"));
+    }
+    let root = object(path, &text)?;
+    match servers(&root, path, folders)? {
+        (read, true) => Ok(read),
+        (_, false) => {
+            Err(told("it has no servers: expected `mcpServers` (Claude, Cursor) or `servers` (VS Code)"))
+        }
+    }
+}
+
+/// The servers that any client's file names, also in the forms that are not imported (Codex, Zed); none where it names none.
+pub(in crate::cli) fn client_servers(path: &Path, folders: Folders<'_>) -> Result<Vec<Found>, String> {
+    let text = text_of(path)?;
+    let mut root = match path.extension().is_some_and(|end| end == "toml") {
+        true => {
+            let read: toml::Table = toml::from_str(&text).map_err(|error| error.message().to_owned())?;
+            let servers = read.get("mcp_servers").and_then(|servers| serde_json::to_value(servers).ok());
+            Map::from_iter(servers.map(|servers| ("mcpServers".to_owned(), servers)))
+        }
+        false => object(path, &text)?,
+    };
+    if let Some(Value::Object(of_zed)) = root.remove("context_servers") {
+        let flat = of_zed.into_iter().map(|(name, entry)| (name, flat_command(entry)));
+        root.insert("mcpServers".to_owned(), Value::Object(flat.collect()));
+    }
+    servers(&root, path, folders).map(|(read, _)| read.found)
+}
+
+/// An entry whose `command` is an object of its own, as Zed writes it.
+fn flat_command(entry: Value) -> Value {
+    let Value::Object(mut members) = entry else { return entry };
+    if let Some(Value::Object(command)) = members.get("command").cloned() {
+        members.remove("command");
+        members.extend(command.into_iter().map(|(name, value)| match name.as_str() {
+            "path" => ("command".to_owned(), value),
+            _ => (name, value),
+        }));
+    }
+    Value::Object(members)
+}
+
+fn text_of(path: &Path) -> Result<String, String> {
     let told = |problem: &str| format!("{}: {problem}", path.display());
     let size = std::fs::metadata(path).map_err(|error| told(&error.to_string()))?.len();
     if size > MOST_BYTES {
@@ -101,18 +147,25 @@ pub(super) fn file(path: &Path, folders: Folders<'_>) -> Result<Read, String> {
     }
     let text = std::fs::read_to_string(path).map_err(|error| told(&error.to_string()))?;
     let text = text.trim_start_matches('\u{feff}');
-    if text.trim().is_empty() {
-        return Err(told("the file is empty"));
+    match text.trim().is_empty() {
+        true => Err(told("the file is empty")),
+        false => Ok(text.to_owned()),
     }
-    if path.extension().is_some_and(|end| end == "toml") {
-        return Err(told("TOML is not read here: expected JSON with `mcpServers` or `servers`"));
-    }
+}
+
+fn object(path: &Path, text: &str) -> Result<Map<String, Value>, String> {
     let value = json::parse(plain(text).as_bytes()).map_err(|error| {
         format!("{}:{}:{}: {}", path.display(), error.line(), error.column(), words(&error))
     })?;
-    let Value::Object(root) = value else {
-        return Err(told("expected an object with `mcpServers` or `servers`"));
-    };
+    match value {
+        Value::Object(root) => Ok(root),
+        _ => Err(format!("{}: expected an object with `mcpServers` or `servers`", path.display())),
+    }
+}
+
+/// What a client's file brings, and whether it has a place for servers at all.
+fn servers(root: &Map<String, Value>, path: &Path, folders: Folders<'_>) -> Result<(Read, bool), String> {
+    let told = |problem: &str| format!("{}: {problem}", path.display());
     let own = project_of(path, folders);
     // Claude Code keeps what it knows of each project in one file.
     let here = folders.here.to_string_lossy();
@@ -152,12 +205,7 @@ pub(super) fn file(path: &Path, folders: Folders<'_>) -> Result<Read, String> {
                 && !off(name),
         }));
     }
-    match seen {
-        true => Ok(read),
-        false => {
-            Err(told("it has no servers: expected `mcpServers` (Claude, Cursor) or `servers` (VS Code)"))
-        }
-    }
+    Ok((read, seen))
 }
 
 /// The project that a file belongs to: not the folder that its client keeps it in. A file at home is of whichever project
@@ -472,6 +520,38 @@ mod tests {
         let enabled: Vec<_> = read.found.iter().map(|found| (found.name.as_str(), found.enabled)).collect();
         assert_eq!(enabled, [("one", false), ("two", false), ("three", true)]);
         assert_eq!(read.found[2].server, Ok(super::tests::command(&["/home/me/project/z"])));
+    }
+
+    /// Files of clients whose servers are not imported, but found.
+    #[test]
+    fn servers_are_found_in_every_clients_file() {
+        let check = |name: &str, text: &str, expect: &[(&str, bool)]| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let folders = Folders { here: folder.path(), home: None };
+            let found = client_servers(&path, folders).unwrap();
+            let found: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.server.is_ok())).collect();
+            assert_eq!(found, expect, "{text}");
+        };
+        check(
+            "config.toml",
+            "model = 'x'\n[mcp_servers.docs]\ncommand = 'npx'\nargs = ['-y', 'docs']\n[mcp_servers.web]\nurl = 'https://a.example/mcp'\n",
+            &[("docs", true), ("web", true)],
+        );
+        check("config.toml", "model = 'x'\n", &[]);
+        check(
+            "settings.json",
+            r#"{"theme": "x", "context_servers": {"old": {"command": {"path": "a", "args": ["b"]}}, "new": {"command": "c", "args": []},
+                "own": {"command": {"path": "/usr/bin/tollgate", "args": []}}}}"#,
+            &[("old", true), ("new", true), ("own", false)],
+        );
+        check("settings.json", r#"{"theme": "x"}"#, &[]);
+        check(
+            "mcp_config.json",
+            r#"{"mcpServers": {"a": {"serverUrl": "https://a.example/mcp"}}}"#,
+            &[("a", true)],
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) use test::wrong_tests;
 use super::{
     args::PolicyCommand,
     failure::CliError,
-    setup::{Setup, record},
+    setup::{Setup, record_of_calls},
 };
 use std::path::PathBuf;
 
@@ -30,15 +30,15 @@ pub(super) async fn policy(path: PathBuf, command: PolicyCommand) -> Result<(), 
         PolicyCommand::Test(args) => test::test(Setup::load_folder(&path)?, &args),
         PolicyCommand::Explain(args) => explain::explain(path, *args).await,
         PolicyCommand::Replay(args) => {
-            let (store, system) = record(&path)?;
+            let (store, system, _) = record_of_calls(&path)?;
             replay::replay(store, system, args).await
         }
         PolicyCommand::Simulate(args) => {
-            let (store, system) = record(&path)?;
+            let (store, system, _) = record_of_calls(&path)?;
             simulate::simulate(&path, store, system, args).await
         }
         PolicyCommand::Diff(args) => {
-            let (store, system) = record(&path)?;
+            let (store, system, _) = record_of_calls(&path)?;
             diff::diff(&path, store, system, args).await
         }
         PolicyCommand::History(args) => history::history(&path, &args).await,

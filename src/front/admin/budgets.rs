@@ -4,7 +4,7 @@ use super::{
     State,
     error::ApiError,
     params::{self, Segment},
-    person::{Admin, Reader},
+    person::Caller,
     policies::Bytes,
     {body, view},
 };
@@ -265,7 +265,7 @@ pub fn reset_form(id: &str, counters: &[ResetCounter]) -> Value {
 }
 
 /// `GET budgets`
-pub(super) async fn budgets(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn budgets(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     let now = port.now();
     let usage = port.store().budget_usage(now).await?;
@@ -275,7 +275,7 @@ pub(super) async fn budgets(Given(port): State, _: Reader, RawQuery(query): RawQ
 /// `POST budgets/{id}/reset`
 pub(super) async fn reset(
     Given(port): State,
-    admin: Admin,
+    caller: Caller,
     Segment(id): Segment,
     RawQuery(query): RawQuery,
     bytes: Bytes,
@@ -295,7 +295,7 @@ pub(super) async fn reset(
         Some(_) => Err(ApiError::BadRequest(format!("`{name}` must be a string"))),
     };
     let (key, reason) = (text("key")?, text("reason")?.unwrap_or_default());
-    let person = admin.person(&*port)?;
+    let person = caller.person(&*port)?;
     let (in_force, now) = (port.in_force(), port.now());
     let usage = port.store().budget_usage(now).await?;
     let wanted = reset_of(&in_force.policies, &usage, (&id, key), (person.clone(), "api"), &reason, now);

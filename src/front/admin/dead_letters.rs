@@ -4,7 +4,7 @@ use super::{
     State,
     error::ApiError,
     params::{self, Segment},
-    person::Admin,
+    person::Caller,
     policies::{Bytes, Members},
 };
 use crate::{
@@ -35,9 +35,8 @@ impl From<DeadLetterError> for ApiError {
 }
 
 /// Those that are open, or all, the newest first.
-pub(super) async fn list(Given(port): State, admin: Admin, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn list(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     let (all, before) = params::dead_letters(query.as_deref())?;
-    admin.person(&*port)?;
     let DeadLetterPage { found, next } =
         dead_letters(&**port.store(), all, (MOST, before), port.now()).await?;
     let found: Vec<Value> = found.iter().map(DeadLetter::form).collect();
@@ -46,8 +45,8 @@ pub(super) async fn list(Given(port): State, admin: Admin, RawQuery(query): RawQ
 }
 
 /// One, with its arguments.
-pub(super) async fn show(Given(port): State, admin: Admin, Segment(id): Segment) -> Reply {
-    admin.person(&*port)?;
+pub(super) async fn show(Given(port): State, caller: Caller, Segment(id): Segment) -> Reply {
+    caller.person(&*port)?;
     let found = dead_letter(&**port.store(), &CallId::from(id), port.now()).await?;
     Ok(Json(found.ok_or(DeadLetterError::NotFound)?.whole_form()))
 }
@@ -55,7 +54,7 @@ pub(super) async fn show(Given(port): State, admin: Admin, Segment(id): Segment)
 /// Replays or dismisses one.
 pub(super) async fn act(
     Given(port): State,
-    admin: Admin,
+    caller: Caller,
     Segment(id): Segment,
     RawQuery(query): RawQuery,
     Bytes(bytes): Bytes,
@@ -64,7 +63,7 @@ pub(super) async fn act(
     let members = Members::read(&bytes, &["action", "reason"])?;
     let reason = members.text("reason")?.unwrap_or_default();
     let action = members.text("action")?;
-    let person = admin.person(&*port)?;
+    let person = caller.person(&*port)?;
     let id = CallId::from(id);
     match action.as_deref() {
         Some("dismiss") => {

@@ -4,7 +4,7 @@ use super::{
     AdminPort, BODY_TIME, MAX_BODY, State, body,
     error::ApiError,
     params::{self, Segment},
-    person::Decider,
+    person::Caller,
     view,
 };
 use crate::{
@@ -93,20 +93,21 @@ fn text(name: &str, value: Value) -> Result<Option<String>, String> {
 /// Writes the answer, and gives back the record as it stands then.
 pub(super) async fn decide(
     axum::extract::State(port): State,
-    decider: Decider,
+    caller: Caller,
     Segment(id): Segment,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     Body(answer): Body,
 ) -> Result<Json<Value>, ApiError> {
     params::none(query.as_deref())?;
-    let person = decider.person(&*port)?;
+    let person = caller.person(&*port)?;
     let in_force = port.in_force();
     let id = ApprovalId::from(id);
     let record = port.approvals().get(&id).await?.ok_or(DecideError::NotFound)?;
     // One that was asked for by a candidate is decided by what the candidate says of people.
     let policies = in_force.policies_of(&record.binding.snapshot);
-    let decided = port.approvals().decide(policies, &person, &id, channel(&headers), answer).await?;
+    let by = (&person, caller.subject());
+    let decided = port.approvals().decide_signed(policies, by, &id, channel(&headers), answer).await?;
     tracing::info!(approval.id = %id, person = %person, status = %decided.status, "approval.decided");
     let frozen = port.freezes().list().await?;
     let form = view::approval_for(&decided, policies, &person, port.now());

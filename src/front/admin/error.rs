@@ -19,6 +19,9 @@ pub(super) enum ApiError {
     /// 401
     #[error("{0}")]
     Unauthenticated(AuthError),
+    /// 401
+    #[error("your session is over: sign in again")]
+    SessionOver,
     /// 429
     #[error("too many failed attempts: try again later")]
     RateLimited(Duration),
@@ -67,6 +70,9 @@ pub(super) enum ApiError {
     /// 503
     #[error("too many calls are being explained: try again later")]
     Overloaded,
+    /// 503
+    #[error("{0}")]
+    IssuerUnavailable(String),
     /// 503; what the store said goes to the log only.
     #[error("the store does not answer: nothing was changed; try again")]
     Unavailable,
@@ -76,7 +82,7 @@ impl ApiError {
     /// Every pair of status and code, as the OpenAPI document lists them.
     fn status(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+            Self::Unauthenticated(_) | Self::SessionOver => (StatusCode::UNAUTHORIZED, "unauthenticated"),
             Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
@@ -91,6 +97,7 @@ impl ApiError {
             Self::GrantRefused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "grant_refused"),
             Self::Busy | Self::Simulating | Self::Reporting => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::IssuerUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "issuer_unavailable"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         }
     }

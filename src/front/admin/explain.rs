@@ -1,6 +1,6 @@
 //! `POST explain`: what would be decided of a call, and why. Nothing is recorded, counted or sent.
 
-use super::{AdminPort, BODY_TIME, MAX_BODY, State, body, error::ApiError, params, person::Reader};
+use super::{AdminPort, BODY_TIME, MAX_BODY, State, body, error::ApiError, params, person::Caller};
 use crate::{
     gateway::{ExplainError, Explanation, Question},
     model::{CallKind, Moment, SnapshotId},
@@ -109,7 +109,7 @@ impl From<ExplainError> for ApiError {
 /// Decides the call as it would be decided now.
 pub(super) async fn explain(
     axum::extract::State(port): State,
-    _: Reader,
+    _: Caller,
     RawQuery(query): RawQuery,
     Body(question, snapshot): Body,
 ) -> Result<Json<Explanation>, ApiError> {

@@ -4,7 +4,7 @@ use super::{
     State,
     error::ApiError,
     params::{self, Segment},
-    person::{Admin, Reader},
+    person::Caller,
     policies::{Bytes, Members},
     view,
 };
@@ -33,7 +33,7 @@ impl From<FreezeError> for ApiError {
 /// What is frozen, the newest first.
 pub(super) async fn freezes(
     Given(port): State,
-    _: Reader,
+    _: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     params::none(query.as_deref())?;
@@ -44,7 +44,7 @@ pub(super) async fn freezes(
 /// Freezes something: 201, or 200 where it is frozen already and stays as it is.
 pub(super) async fn freeze(
     Given(port): State,
-    admin: Admin,
+    caller: Caller,
     RawQuery(query): RawQuery,
     Bytes(bytes): Bytes,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
@@ -53,7 +53,7 @@ pub(super) async fn freeze(
     let members = Members::read(&bytes, &known)?;
     let target = target(&members)?;
     let reason = members.text("reason")?.ok_or(FreezeError::NoReason)?;
-    let person = admin.person(&*port)?;
+    let person = caller.person(&*port)?;
     let in_force = port.in_force();
     let data = &in_force.policies.data;
     let Froze { frozen, already } = port.freezes().freeze(data, target, Some(&person), &reason).await?;
@@ -100,12 +100,12 @@ fn target(members: &Members) -> Result<FreezeTarget, ApiError> {
 /// Lifts a freeze, and gives it as it stood.
 pub(super) async fn unfreeze(
     Given(port): State,
-    admin: Admin,
+    caller: Caller,
     Segment(id): Segment,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let reason = params::reason(query.as_deref())?.unwrap_or_default();
-    let person = admin.person(&*port)?;
+    let person = caller.person(&*port)?;
     let in_force = port.in_force();
     let (data, wanted) = (&in_force.policies.data, |frozen: &Frozen| frozen.freeze.id == id);
     let lifted = port.freezes().unfreeze(data, wanted, (&person, &reason)).await?;

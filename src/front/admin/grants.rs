@@ -5,12 +5,13 @@ use super::{
     State,
     error::ApiError,
     params::{self, Segment},
-    person::{Reader, Revoker},
+    person::Caller,
     view,
 };
 use crate::{
     approval::RevokeError,
     model::{EventDecision, EventType, GrantId},
+    redaction::withheld,
     store::{EventQuery, StandingGrant, Store, StoreError},
 };
 use axum::{
@@ -25,7 +26,7 @@ const MOST_CALLS: usize = 100;
 type Reply = Result<Json<Value>, ApiError>;
 
 /// Standing grants, newest first; those that are live, unless the query says otherwise.
-pub(super) async fn grants(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn grants(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
     let (mut wanted, all) = params::grants(query.as_deref())?;
     wanted.live = !all;
     let limit = wanted.limit;
@@ -33,11 +34,11 @@ pub(super) async fn grants(Given(port): State, _: Reader, RawQuery(query): RawQu
     let mut found = port.approvals().grants(wanted).await?;
     let truncated = found.len() > limit;
     found.truncate(limit);
-    let forms = found.iter().map(view::grant).collect();
+    let last = found.last().filter(|_| truncated).map(|grant| grant.id.clone());
+    let forms = found.into_iter().map(|grant| view::grant(&caller.grant(grant))).collect();
     let mut listing = view::listing("grants", forms);
     if let Some(members) = listing.as_object_mut() {
         members.insert("truncated".to_owned(), truncated.into());
-        let last = found.last().filter(|_| truncated).map(|grant| &grant.id);
         members.insert("next".to_owned(), json!(last));
     }
     Ok(Json(listing))
@@ -46,18 +47,23 @@ pub(super) async fn grants(Given(port): State, _: Reader, RawQuery(query): RawQu
 /// One grant, with the calls that it let through.
 pub(super) async fn grant(
     Given(port): State,
-    _: Reader,
+    caller: Caller,
     Segment(id): Segment,
     RawQuery(query): RawQuery,
 ) -> Reply {
     params::none(query.as_deref())?;
     let found = port.approvals().grant(&GrantId::from(id)).await?;
     let grant = found.ok_or_else(|| ApiError::NotFound(RevokeError::NotFound.to_string()))?;
-    Ok(Json(grant_with_calls(&**port.store(), &grant).await?))
+    Ok(Json(grant_with_calls(&**port.store(), &caller.grant(grant), caller.sees_values()).await?))
 }
 
-/// A grant with the newest of the calls that it let through, newest first.
-pub async fn grant_with_calls(store: &dyn Store, grant: &StandingGrant) -> Result<Value, StoreError> {
+/// A grant with the newest of the calls that it let through, newest first: with the values of their arguments, or with masks in
+/// their places.
+pub async fn grant_with_calls(
+    store: &dyn Store,
+    grant: &StandingGrant,
+    values: bool,
+) -> Result<Value, StoreError> {
     let query = EventQuery {
         event_type: Some(EventType::AgentDecision),
         // A call that lost the race for it names it too, and is denied.
@@ -67,6 +73,7 @@ pub async fn grant_with_calls(store: &dyn Store, grant: &StandingGrant) -> Resul
         limit: MOST_CALLS,
         ..EventQuery::default()
     };
+    let shown = |arguments: &Value| if values { arguments.clone() } else { withheld(arguments) };
     let calls: Vec<Value> = store
         .events(query)
         .await?
@@ -78,7 +85,7 @@ pub async fn grant_with_calls(store: &dyn Store, grant: &StandingGrant) -> Resul
                 "trace_id": draft.trace_id,
                 "at": draft.timestamp,
                 "decision": draft.decision,
-                "arguments": draft.detail.as_ref().and_then(|detail| detail.get("arguments")),
+                "arguments": draft.detail.as_ref().and_then(|detail| detail.get("arguments")).map(shown),
                 "cost_estimate_usd": draft.cost_estimate_usd,
             })
         })
@@ -93,15 +100,15 @@ pub async fn grant_with_calls(store: &dyn Store, grant: &StandingGrant) -> Resul
 /// Takes a grant back, and gives it as it stands then. Whether this person may is the grant's to say.
 pub(super) async fn revoke(
     Given(port): State,
-    revoker: Revoker,
+    caller: Caller,
     Segment(id): Segment,
     RawQuery(query): RawQuery,
 ) -> Reply {
     let reason = params::reason(query.as_deref())?;
-    let person = revoker.person(&*port)?;
+    let person = caller.person(&*port)?;
     let in_force = port.in_force();
     let id = GrantId::from(id);
     let revoked = port.approvals().revoke_grant(&in_force.policies, &person, &id, reason).await?;
     tracing::info!(grant.id = %id, person = %person, "grant.revoked");
-    Ok(Json(view::grant(&revoked)))
+    Ok(Json(view::grant(&caller.grant(revoked))))
 }

@@ -90,6 +90,11 @@ fn host_allowed(config: &Config, host: &str) -> bool {
     if name.eq_ignore_ascii_case("localhost") {
         return true;
     }
+    // Where the issuer sends people back to.
+    let public = config.admin.oidc.as_ref().and_then(|oidc| oidc.public_url.split_once("://"));
+    if public.is_some_and(|(_, public)| public.eq_ignore_ascii_case(host)) {
+        return true;
+    }
     let own = config.admin.listen.ip();
     match name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
         Ok(ip) => ip.is_loopback() || ip == own || own.is_unspecified(),

@@ -4,7 +4,7 @@ use super::{
     State,
     error::ApiError,
     params,
-    person::{Admin, Reader},
+    person::Caller,
     policies::{Bytes, Members},
 };
 use crate::{
@@ -31,7 +31,7 @@ impl From<ClearError> for ApiError {
 }
 
 /// What stands, in the order of holders and labels.
-pub(super) async fn labels(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn labels(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     let params::LabelFilter { holders, after, limit } = params::labels(query.as_deref())?;
     let now = port.now();
     let mut held = held_labels(&**port.store(), now).await?;
@@ -53,7 +53,7 @@ pub(super) async fn labels(Given(port): State, _: Reader, RawQuery(query): RawQu
 /// Takes all labels of a workflow, an agent or both away, and gives what stood.
 pub(super) async fn clear(
     Given(port): State,
-    admin: Admin,
+    caller: Caller,
     RawQuery(query): RawQuery,
     Bytes(bytes): Bytes,
 ) -> Reply {
@@ -67,7 +67,7 @@ pub(super) async fn clear(
         return Err(ApiError::BadRequest(told.to_owned()));
     }
     let reason = members.text("reason")?.unwrap_or_default();
-    let person = admin.person(&*port)?;
+    let person = caller.person(&*port)?;
     let (in_force, now) = (port.in_force(), port.now());
     let mut cleared = Vec::new();
     for holder in holders {

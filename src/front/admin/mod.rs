@@ -2,6 +2,7 @@
 
 mod body;
 pub mod budgets;
+mod cookies;
 mod dead_letters;
 mod decide;
 mod error;
@@ -16,8 +17,10 @@ mod person;
 mod pins;
 mod policies;
 mod read;
+mod reports;
+mod routes;
+mod sign_in;
 mod simulate;
-mod spend;
 mod stream;
 pub mod view;
 
@@ -29,25 +32,21 @@ use crate::{
     clock::Clock,
     evidence::{Bounds, Rollout, Stage},
     gateway::{
-        CatalogCost, ExplainError, Explanation, Gateway, InForce, Question, Readiness, RolloutWish, Wish,
+        CatalogCost, ExplainError, Explanation, Gateway, InForce, Question, Readiness, RolloutWish,
+        StateSeal, Wish,
     },
-    identity::{AuthError, Principal},
+    identity::{AuthError, Principal, SignIn},
     model::{CallId, PersonId, SnapshotId, UpstreamName},
     pinning::ItemKind,
     store::Store,
     telemetry::Exposition,
     upstream::UpstreamState,
 };
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    middleware,
-    routing::{MethodRouter, delete, get, post},
-};
+use axum::routing::MethodRouter;
 pub use grants::grant_with_calls;
 pub use read::{approval_use, named_approvals, trace_report, with_frozen};
+pub use routes::router;
 
-use error::ApiError;
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
@@ -57,6 +56,10 @@ use tokio_util::sync::CancellationToken;
 pub trait AdminPort: Send + Sync + 'static {
     /// Authenticates an `Authorization` header value; failures count against the address.
     fn authenticate(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError>;
+    /// Who signs in by an issuer, and the sessions that came of it.
+    fn sign_in(&self) -> &SignIn;
+    /// Seals what a browser keeps.
+    fn seal(&self) -> &dyn StateSeal;
     /// What is in force now.
     fn in_force(&self) -> Arc<InForce>;
     /// How the gateway stands.
@@ -137,19 +140,26 @@ pub type PinCounts = BTreeMap<UpstreamName, BTreeMap<ItemKind, usize>>;
 /// The port over a running gateway.
 pub struct Desk {
     gateway: Arc<Gateway>,
+    sign_in: SignIn,
     clock: Arc<dyn Clock>,
 }
 
 impl Desk {
     /// Over a gateway.
     pub fn new(gateway: Arc<Gateway>, clock: Arc<dyn Clock>) -> Self {
-        Self { gateway, clock }
+        Self { gateway, sign_in: SignIn::new(clock.clone()), clock }
     }
 }
 
 impl AdminPort for Desk {
     fn authenticate(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError> {
         self.gateway.authenticate(peer, Some(authorization))
+    }
+    fn sign_in(&self) -> &SignIn {
+        &self.sign_in
+    }
+    fn seal(&self) -> &dyn StateSeal {
+        self.gateway.seal()
     }
     fn in_force(&self) -> Arc<InForce> {
         self.gateway.in_force()
@@ -257,84 +267,6 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 
 type State = axum::extract::State<Arc<dyn AdminPort>>;
 type Routes = MethodRouter<Arc<dyn AdminPort>>;
-
-/// Every path with its method: what is served, and what the OpenAPI document must list.
-fn table() -> Vec<(&'static str, &'static str, Routes)> {
-    vec![
-        ("get", "/healthz", get(read::health)),
-        ("get", "/readyz", get(read::ready)),
-        ("get", "/metrics", get(read::metrics)),
-        ("get", "/api/v1/me", get(read::me)),
-        ("get", "/api/v1/stream", get(stream::stream)),
-        ("get", "/api/v1/approvals", get(read::approvals)),
-        ("get", "/api/v1/approvals/{id}", get(read::approval)),
-        ("post", "/api/v1/approvals/{id}/decision", post(decide::decide)),
-        ("get", "/api/v1/grants", get(grants::grants)),
-        ("get", "/api/v1/grants/{id}", get(grants::grant)),
-        ("delete", "/api/v1/grants/{id}", delete(grants::revoke)),
-        ("get", "/api/v1/freeze", get(freezes::freezes)),
-        ("post", "/api/v1/freeze", post(freezes::freeze)),
-        ("delete", "/api/v1/freeze/{id}", delete(freezes::unfreeze)),
-        ("get", "/api/v1/deadletters", get(dead_letters::list)),
-        ("get", "/api/v1/deadletters/{id}", get(dead_letters::show)),
-        ("post", "/api/v1/deadletters/{id}", post(dead_letters::act)),
-        ("get", "/api/v1/labels", get(labels::labels)),
-        ("post", "/api/v1/labels/clear", post(labels::clear)),
-        ("get", "/api/v1/events", get(read::events)),
-        ("get", "/api/v1/traces/{trace_id}", get(read::trace)),
-        ("get", "/api/v1/agents", get(read::agents)),
-        ("get", "/api/v1/tools", get(read::tools)),
-        ("get", "/api/v1/upstreams", get(read::upstreams)),
-        ("get", "/api/v1/policies", get(read::policies)),
-        ("get", "/api/v1/policies/history", get(policies::history)),
-        ("get", "/api/v1/policies/{snapshot}", get(policies::snapshot)),
-        ("post", "/api/v1/policies/activate", post(policies::activate)),
-        ("post", "/api/v1/policies/rollback", post(policies::rollback)),
-        ("get", "/api/v1/policies/rollout", get(policies::rollout)),
-        ("post", "/api/v1/policies/rollout/start", post(policies::start)),
-        ("post", "/api/v1/policies/rollout/advance", post(policies::advance)),
-        ("post", "/api/v1/policies/rollout/abort", post(policies::abort)),
-        ("get", "/api/v1/report/spend", spend::route()),
-        ("get", "/api/v1/budgets", get(budgets::budgets)),
-        ("post", "/api/v1/budgets/{id}/reset", post(budgets::reset)),
-        ("get", "/api/v1/pins", get(pins::changes)),
-        ("post", "/api/v1/pins/accept", post(pins::accept)),
-        ("post", "/api/v1/pins/pin", post(pins::pin)),
-        ("post", "/api/v1/explain", post(explain::explain)),
-        ("post", "/api/v1/simulate", simulate::route()),
-        ("get", "/api/v1/openapi.json", get(read::openapi)),
-    ]
-}
-
-/// The page.
-fn pages() -> [(&'static str, Routes); 4] {
-    [
-        ("/", get(page::index)),
-        ("/page/{name}", get(page::module)),
-        ("/page.css", get(page::style)),
-        ("/icon.svg", get(page::icon)),
-    ]
-}
-
-/// The whole listener. It wants the peer's address as [`axum::extract::ConnectInfo`].
-pub fn router(port: Arc<dyn AdminPort>) -> Router {
-    let mut router = Router::new();
-    let mut served: Vec<(&str, Routes)> = Vec::new();
-    for (path, routes) in table().into_iter().map(|(_, path, routes)| (path, routes)).chain(pages()) {
-        match served.iter_mut().find(|(known, _)| *known == path) {
-            Some((_, known)) => *known = std::mem::take(known).merge(routes),
-            None => served.push((path, routes)),
-        }
-    }
-    for (path, routes) in served {
-        router = router.route(path, routes.fallback(|| async { ApiError::MethodNotAllowed }));
-    }
-    router
-        .fallback(|| async { ApiError::NotFound("there is nothing at this path".to_owned()) })
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(Arc::clone(&port), guard::guard))
-        .with_state(port)
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! The page: a few files in the binary, which speak to the API as anybody would.
 //!
-//! There are no cookies: the person's key stays in the tab and goes with each request as a header, so that no other page
-//! can make one in their name. No markup is ever made from text, and the policy forbids it.
+//! A person's key stays in the tab and goes with each request as a header, so that no other page can make one in their name; who
+//! signed in by an issuer has a session in a cookie, and what the page then says beside it is in `person.rs`. No markup is ever made
+//! from text, and the policy forbids it.
 
 use super::{error::ApiError, params::Segment};
 use axum::{

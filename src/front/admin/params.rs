@@ -39,6 +39,7 @@ pub(super) const EVENT_PARAMS: &[&str] = &[
     "until",
     "after_seq",
     "before_seq",
+    "tz",
     "limit",
 ];
 
@@ -92,16 +93,20 @@ fn pairs(query: Option<&str>, known: &[&str]) -> Result<Vec<(String, String)>, A
     Ok(seen)
 }
 
+/// The parameters of `GET report/…`.
+pub(super) const SPAN_PARAMS: &[&str] = &["since", "until", "tz"];
+
 /// `since` and `until` of a report: the time that it is about.
 pub(super) fn span(
     query: Option<&str>,
     now: Timestamp,
     usual: &str,
 ) -> Result<(Timestamp, Timestamp), ApiError> {
-    let pairs = pairs(query, &["since", "until"])?;
+    let pairs = pairs(query, SPAN_PARAMS)?;
+    let zone = zone(&pairs)?;
     let given = |name: &str| pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-    let since = time("since", given("since").unwrap_or(usual), now)?;
-    let until = given("until").map(|text| time("until", text, now)).transpose()?.unwrap_or(now);
+    let since = time("since", given("since").unwrap_or(usual), &zone, now)?;
+    let until = given("until").map(|text| time("until", text, &zone, now)).transpose()?.unwrap_or(now);
     in_order(Some(since), Some(until)).map_err(ApiError::BadRequest)?;
     Ok((since, until))
 }
@@ -124,10 +129,15 @@ fn limit(value: &str) -> Result<usize, ApiError> {
     number.ok_or_else(|| bad("limit", "is not a number it takes", &format!("1 to {MAX_LIMIT}")))
 }
 
-/// What names no zone is of UTC: who asks need not be where the gateway is.
-fn time(name: &str, value: &str, now: Timestamp) -> Result<Timestamp, ApiError> {
-    Moment::parse(value, &TimeZone::UTC).map(|moment| moment.at(now)).map_err(|_| {
-        let expected = "one like 2026-11-20T08:00:00Z (in a URL a `+` is written %2B), a day of UTC like 2026-11-20, \
+/// `tz`: whose days and times those are that name no zone. Without it they are of UTC: who asks need not be where the gateway is.
+fn zone(pairs: &[(String, String)]) -> Result<TimeZone, ApiError> {
+    let Some((name, value)) = pairs.iter().find(|(name, _)| name == "tz") else { return Ok(TimeZone::UTC) };
+    TimeZone::get(value).map_err(|_| bad(name, "is not a time zone", "one like Europe/Berlin, or UTC"))
+}
+
+fn time(name: &str, value: &str, zone: &TimeZone, now: Timestamp) -> Result<Timestamp, ApiError> {
+    Moment::parse(value, zone).map(|moment| moment.at(now)).map_err(|_| {
+        let expected = "one like 2026-11-20T08:00:00Z (in a URL a `+` is written %2B), a day of `tz` or UTC like 2026-11-20, \
                         or how long ago, like 7d";
         bad(name, "is not a time", expected)
     })
@@ -169,8 +179,11 @@ pub(super) fn none(query: Option<&str>) -> Result<(), ApiError> {
 /// `GET events`: newest first; in chain order from `after_seq` where that is given.
 pub(super) fn events(query: Option<&str>, now: Timestamp) -> Result<EventQuery, ApiError> {
     let mut wanted = EventQuery { newest_first: true, limit: DEFAULT_LIMIT, ..EventQuery::default() };
-    for (name, value) in pairs(query, EVENT_PARAMS)? {
+    let pairs = pairs(query, EVENT_PARAMS)?;
+    let zone = zone(&pairs)?;
+    for (name, value) in pairs {
         match name.as_str() {
+            "tz" => {}
             "event_type" => {
                 wanted.event_type = Some(word(&name, EventType::parse(&value), EventType::ALL)?);
             }
@@ -187,8 +200,8 @@ pub(super) fn events(query: Option<&str>, now: Timestamp) -> Result<EventQuery, 
             "call_id" => wanted.call_id = Some(CallId::from(value)),
             "approval_id" => wanted.approval_id = Some(value.into()),
             "grant_id" => wanted.grant_id = Some(value.into()),
-            "since" => wanted.since = Some(time(&name, &value, now)?),
-            "until" => wanted.until = Some(time(&name, &value, now)?),
+            "since" => wanted.since = Some(time(&name, &value, &zone, now)?),
+            "until" => wanted.until = Some(time(&name, &value, &zone, now)?),
             "after_seq" => {
                 wanted.after_seq = Some(seq(&name, &value)?);
                 wanted.newest_first = false;

@@ -1,212 +1,251 @@
-//! Who asks. The admin listener is for people: an agent's key opens nothing here.
+//! Who asks. The admin listener is for people: an agent's key opens nothing here. What a role may do stands in the table of
+//! routes ([`super::routes`]), is asked before a handler runs, and again by those that wait or change something.
 
-use super::{AdminPort, error::ApiError};
+use super::{AdminPort, cookies::Cookie, error::ApiError, view};
 use crate::{
+    approval::sees_values,
+    evidence::without_values,
     front::http::Visit,
-    identity::{AuthError, Principal},
-    model::PersonId,
-    policy::Role,
+    identity::{AuthError, Live, Principal, person_of},
+    model::{Event, PersonId},
+    policy::{PolicySet, Role},
+    store::{ApprovalRecord, StandingGrant},
 };
 use axum::{
-    extract::{ConnectInfo, FromRequestParts},
-    http::{header, request::Parts},
+    extract::{ConnectInfo, FromRequestParts, OptionalFromRequestParts},
+    http::{Method, header, request::Parts},
 };
+use jiff::Timestamp;
+use serde_json::Value;
 use std::{
+    convert::Infallible,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
+use subtle::ConstantTimeEq as _;
 
-/// What a request is authenticated by, kept so that it can be looked at again: a key, a role or a person may go while a
-/// body comes in or an answer goes out, and that counts at once.
+/// What a request is authenticated by, kept so that it can be looked at again: a key, a session, a role or a person may go while
+/// a body comes in or an answer goes out, and that counts at once.
 #[derive(Clone)]
-pub(super) struct Credential {
-    header: Vec<u8>,
-    peer: IpAddr,
+enum Credential {
+    /// An `Authorization` header.
+    Key { header: Vec<u8>, peer: IpAddr },
+    /// The token of a session.
+    Session(String),
+}
+
+/// A person, what they may do, and who they are at the issuer where they signed in there.
+struct Known {
+    id: PersonId,
+    roles: Vec<Role>,
+    session: Option<Live>,
 }
 
 impl Credential {
-    fn of(parts: &Parts) -> Result<Self, ApiError> {
+    /// A header goes before a cookie: whoever sends a key means it.
+    fn of(parts: &Parts, port: &dyn AdminPort) -> Result<Self, ApiError> {
         let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
         // Without a header nobody is asked: `[auth] anonymous_agent` is for agents.
         match (given.next(), given.next()) {
-            (None, _) => Err(AuthError::Missing.into()),
-            (Some(value), None) => Ok(Self { header: value.as_bytes().to_vec(), peer: peer(parts) }),
+            (None, _) => {
+                let in_force = port.in_force();
+                let rules = in_force.config.admin.oidc.as_ref();
+                let token = rules.and_then(|rules| Cookie::Session.of(rules, &parts.headers));
+                token.map(Self::Session).ok_or_else(|| AuthError::Missing.into())
+            }
+            (Some(value), None) => Ok(Self::Key { header: value.as_bytes().to_vec(), peer: peer(parts) }),
             (Some(_), Some(_)) => Err(AuthError::Unknown.into()),
         }
     }
 
-    /// The person and their roles as they are now.
-    fn person(&self, port: &dyn AdminPort) -> Result<(PersonId, Vec<Role>), ApiError> {
-        match port.authenticate(self.peer, &self.header)? {
-            Principal::Agent(_) => {
-                Err(ApiError::Forbidden("an agent's key opens nothing here: use a person's".to_owned()))
+    /// The person as they are now; `used`: they have just done something.
+    fn person(&self, port: &dyn AdminPort, used: bool) -> Result<Known, ApiError> {
+        let in_force = port.in_force();
+        let authority = &in_force.policies.authority;
+        match self {
+            Self::Key { header, peer } => match port.authenticate(*peer, header)? {
+                Principal::Agent(_) => {
+                    Err(ApiError::Forbidden("an agent's key opens nothing here: use a person's".to_owned()))
+                }
+                Principal::Person(person) => {
+                    let known = authority.people.get(&person.id);
+                    let known = known.ok_or(ApiError::Unauthenticated(AuthError::Unknown))?;
+                    Ok(Known { id: person.id, roles: known.roles.clone(), session: None })
+                }
+            },
+            Self::Session(token) => {
+                let rules = in_force.config.admin.oidc.as_ref();
+                let live =
+                    port.sign_in().session(token.as_bytes(), rules, used).ok_or(ApiError::SessionOver)?;
+                let (id, roles) = person_of(&live.rules, &live.identity, authority);
+                Ok(Known { id, roles, session: Some(live) })
             }
-            Principal::Person(person) => {
-                let in_force = port.in_force();
-                let known = in_force.policies.authority.people.get(&person.id);
-                let known = known.ok_or(ApiError::Unauthenticated(AuthError::Unknown))?;
-                Ok((person.id, known.roles.clone()))
-            }
-        }
-    }
-
-    /// The person, where they may read now.
-    fn reader(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
-        let (id, roles) = self.person(port)?;
-        // Every role reads; the match makes a new role say whether it does.
-        let reads = |role: &Role| match role {
-            Role::Approver | Role::Admin | Role::Auditor => true,
-        };
-        if roles.iter().any(reads) {
-            Ok(id)
-        } else {
-            Err(ApiError::Forbidden(
-                "this takes one of the roles `approver`, `auditor` and `admin`".to_owned(),
-            ))
-        }
-    }
-
-    /// The person, where they may administer now.
-    fn admin(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
-        let (id, roles) = self.person(port)?;
-        if roles.contains(&Role::Admin) {
-            Ok(id)
-        } else {
-            Err(ApiError::Forbidden("this takes the role `admin`".to_owned()))
-        }
-    }
-
-    /// The person, where they may decide now.
-    fn decider(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
-        let (id, roles) = self.person(port)?;
-        if roles.contains(&Role::Approver) {
-            Ok(id)
-        } else {
-            Err(ApiError::Forbidden("deciding takes the role `approver`".to_owned()))
-        }
-    }
-
-    /// The person, where they may revoke a grant now, if it is one of theirs.
-    fn revoker(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
-        let (id, roles) = self.person(port)?;
-        if roles.iter().any(|role| matches!(role, Role::Approver | Role::Admin)) {
-            Ok(id)
-        } else {
-            Err(ApiError::Forbidden("revoking takes the role `approver` or `admin`".to_owned()))
         }
     }
 }
 
-/// A person who may read: approver, auditor or admin.
-pub(super) struct Reader;
-
-/// The same, by name.
-pub(super) struct Viewer {
+/// A person who may use the route that they ask.
+#[derive(Clone)]
+pub(super) struct Caller {
+    /// Who.
     pub(super) id: PersonId,
+    roles: Vec<Role>,
+    allowed: &'static [Role],
     credential: Credential,
+    session: Option<Live>,
 }
 
-impl Viewer {
-    /// Whether the credential still is this person's, and they still may read.
-    pub(super) fn still_reads(&self, port: &dyn AdminPort) -> bool {
-        self.credential.reader(port).is_ok_and(|id| id == self.id)
+impl Caller {
+    /// Whose request it is, where they have one of these roles. The connection is theirs from here on.
+    pub(super) fn of(
+        parts: &Parts,
+        port: &dyn AdminPort,
+        allowed: &'static [Role],
+    ) -> Result<Self, ApiError> {
+        // A page that nobody looks at asks again and again: that keeps no session alive.
+        let used = !parts.headers.contains_key(IDLE);
+        let caller = Self::with(Credential::of(parts, port)?, port, allowed, used)?;
+        if let Some(session) = &caller.session {
+            own_page(parts, session)?;
+        }
+        if let Some(visit) = parts.extensions.get::<Visit>() {
+            visit.is_of(&Arc::from(format!("person:{}", caller.id)), None);
+        }
+        Ok(caller)
     }
-}
 
-/// A person who may decide approvals at all; whether this one is for the record and its rule to say.
-pub(super) struct Decider(Credential);
+    fn with(
+        credential: Credential,
+        port: &dyn AdminPort,
+        allowed: &'static [Role],
+        used: bool,
+    ) -> Result<Self, ApiError> {
+        let Known { id, roles, session } = credential.person(port, used)?;
+        if roles.iter().any(|role| allowed.contains(role)) {
+            return Ok(Self { id, roles, allowed, credential, session });
+        }
+        let words: Vec<String> = allowed.iter().map(|role| format!("`{}`", role.as_str())).collect();
+        Err(ApiError::Forbidden(match words.as_slice() {
+            [one] => format!("this takes the role {one}"),
+            _ => format!("this takes one of the roles {}", words.join(", ")),
+        }))
+    }
 
-impl Decider {
-    /// Who it is, asked once more after the body has come in: that may take its time.
+    /// The same person as they are now: asked once more after a body has come in, or before more of an answer goes out.
+    pub(super) fn again(&self, port: &dyn AdminPort) -> Result<Self, ApiError> {
+        let now = Self::with(self.credential.clone(), port, self.allowed, false)?;
+        match now.id == self.id {
+            true => Ok(now),
+            false => Err(AuthError::Unknown.into()),
+        }
+    }
+
+    /// Who it is, asked once more.
     pub(super) fn person(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
-        self.0.decider(port)
+        self.again(port).map(|now| now.id)
+    }
+
+    /// Who they are at the issuer that they signed in by; none: they gave a key.
+    pub(super) fn subject(&self) -> Option<String> {
+        self.session.as_ref().map(|session| session.identity.name())
+    }
+
+    /// What the page of a session says with everything that changes something.
+    pub(super) fn csrf(&self) -> Option<&str> {
+        self.session.as_ref().map(|session| &*session.csrf)
+    }
+
+    /// What they may do.
+    pub(super) fn roles(&self) -> &[Role] {
+        &self.roles
+    }
+
+    /// Whether they see the values of arguments in all records.
+    pub(super) fn sees_values(&self) -> bool {
+        self.roles.iter().any(|role| role.sees_values())
+    }
+
+    /// Whether they see those of an approval.
+    pub(super) fn sees(&self, record: &ApprovalRecord, policies: &PolicySet) -> bool {
+        let known = policies.authority.people.get(&self.id);
+        self.sees_values() || known.is_some_and(|person| sees_values(record, person, &self.roles))
+    }
+
+    /// An approval as they may see it.
+    pub(super) fn approval(&self, record: ApprovalRecord, policies: &PolicySet, now: Timestamp) -> Value {
+        let record = if self.sees(&record, policies) { record } else { record.without_values() };
+        view::approval_for(&record, policies, &self.id, now)
+    }
+
+    /// An event as they may see it.
+    pub(super) fn event(&self, event: Event) -> Event {
+        match self.sees_values() {
+            true => event,
+            false => Event { draft: without_values(event.draft), ..event },
+        }
+    }
+
+    /// A standing grant as they may see it: whole where they made it.
+    pub(super) fn grant(&self, grant: StandingGrant) -> StandingGrant {
+        let whole = self.sees_values() || grant.terms.approvers.contains(&self.id);
+        if whole { grant } else { grant.without_values() }
     }
 }
 
-/// A person who may administer.
-pub(super) struct Admin(Credential);
-
-impl Admin {
-    /// Who it is, asked once more after the body has come in: that may take its time.
-    pub(super) fn person(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
-        self.0.admin(port)
-    }
-}
-
-/// A person who may revoke some grant: their own as an approver, or any as an admin.
-pub(super) struct Revoker(Credential);
-
-impl Revoker {
-    /// Who it is.
-    pub(super) fn person(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
-        self.0.revoker(port)
-    }
-}
-
-/// Whose request it is: the connection is theirs from here on.
-fn welcome(parts: &Parts, id: &PersonId) {
-    if let Some(visit) = parts.extensions.get::<Visit>() {
-        visit.is_of(&Arc::from(format!("person:{id}")), None);
-    }
-}
-
-impl FromRequestParts<Arc<dyn AdminPort>> for Reader {
+impl FromRequestParts<Arc<dyn AdminPort>> for Caller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
-        let id = Credential::of(parts)?.reader(&**port)?;
-        welcome(parts, &id);
-        Ok(Self)
+    /// The table of routes has let somebody in, or the handler is not for this route.
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| AuthError::Missing.into())
     }
 }
 
-impl FromRequestParts<Arc<dyn AdminPort>> for Viewer {
-    type Rejection = ApiError;
+impl OptionalFromRequestParts<Arc<dyn AdminPort>> for Caller {
+    type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
-        let credential = Credential::of(parts)?;
-        let id = credential.reader(&**port)?;
-        welcome(parts, &id);
-        Ok(Self { id, credential })
-    }
-}
-
-impl FromRequestParts<Arc<dyn AdminPort>> for Decider {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
-        let credential = Credential::of(parts)?;
-        let id = credential.decider(&**port)?;
-        welcome(parts, &id);
-        Ok(Self(credential))
-    }
-}
-
-impl FromRequestParts<Arc<dyn AdminPort>> for Admin {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
-        let credential = Credential::of(parts)?;
-        let id = credential.admin(&**port)?;
-        welcome(parts, &id);
-        Ok(Self(credential))
-    }
-}
-
-impl FromRequestParts<Arc<dyn AdminPort>> for Revoker {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
-        let credential = Credential::of(parts)?;
-        let id = credential.revoker(&**port)?;
-        welcome(parts, &id);
-        Ok(Self(credential))
+    async fn from_request_parts(
+        parts: &mut Parts,
+        _: &Arc<dyn AdminPort>,
+    ) -> Result<Option<Self>, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned())
     }
 }
 
 /// Whether the request carries any credential.
-pub(super) fn has_credential(parts: &Parts) -> bool {
-    parts.headers.contains_key(header::AUTHORIZATION)
+pub(super) fn has_credential(parts: &Parts, port: &dyn AdminPort) -> bool {
+    parts.headers.contains_key(header::AUTHORIZATION) || Credential::of(parts, port).is_ok()
+}
+
+/// A page says with it that nobody has touched it for a while.
+const IDLE: &str = "tollgate-idle";
+/// What the page of a session says with everything that changes something.
+const CSRF: &str = "tollgate-csrf";
+
+/// A cookie comes with a request whoever made the browser send it. What changes something must come from our own page, by all
+/// that the browser says of it, and know what only that page can read; what only looks must not come from another site.
+fn own_page(parts: &Parts, session: &Live) -> Result<(), ApiError> {
+    let forged =
+        |why: &str| Err(ApiError::Forbidden(format!("this request is not of the page itself: {why}")));
+    let text = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let safe = parts.method == Method::GET || parts.method == Method::HEAD;
+    match text("sec-fetch-site") {
+        None | Some("same-origin") => {}
+        Some("none") if safe => {}
+        Some(_) => return forged("it comes from another page"),
+    }
+    match text("origin") {
+        Some(origin) if !origin.eq_ignore_ascii_case(&session.rules.public_url) => {
+            return forged("its `Origin` is another");
+        }
+        None if !safe => return forged("it has no `Origin`"),
+        Some(_) | None => {}
+    }
+    let told = text(CSRF).unwrap_or_default();
+    if !safe && !bool::from(told.as_bytes().ct_eq(session.csrf.as_bytes())) {
+        return forged("its `Tollgate-Csrf` is missing or wrong");
+    }
+    Ok(())
 }
 
 /// Requests whose peer is not known share one count of failures.

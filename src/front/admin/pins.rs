@@ -1,12 +1,6 @@
 //! `GET pins`, `POST pins/accept` and `POST pins/pin`: what is not as it was pinned, and a person who takes it for what it is.
 
-use super::{
-    State, body,
-    error::ApiError,
-    params,
-    person::{Admin, Reader},
-    policies::Bytes,
-};
+use super::{State, body, error::ApiError, params, person::Caller, policies::Bytes};
 use crate::{catalog::AcceptError, model::UpstreamName, redaction::display_text};
 use axum::{
     Json,
@@ -30,7 +24,7 @@ impl From<AcceptError> for ApiError {
 const MOST_FOUND: usize = 1_000;
 
 /// What is not as it was pinned, and what was found in what is listed.
-pub(super) async fn changes(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn changes(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     let (of, kind) = params::pins(query.as_deref())?;
     let of = of.map(UpstreamName::from);
     if let Some(name) = &of {
@@ -47,7 +41,7 @@ pub(super) async fn changes(Given(port): State, _: Reader, RawQuery(query): RawQ
 /// Accepts an item, or everything of a server that waits.
 pub(super) async fn accept(
     Given(port): State,
-    admin: Admin,
+    caller: Caller,
     RawQuery(query): RawQuery,
     Bytes(bytes): Bytes,
 ) -> Reply {
@@ -58,7 +52,7 @@ pub(super) async fn accept(
     let kind = text(&members, "kind")?.map(|word| params::kind(&word)).transpose()?;
     let upstream = UpstreamName::from(upstream);
     known(&*port, &upstream)?;
-    let person = admin.person(&*port)?;
+    let person = caller.person(&*port)?;
     let accepted = port.accept_pins(person, upstream, (name, kind), fingerprint).await?;
     Ok(Json(json!({"accepted": accepted})))
 }
@@ -66,7 +60,7 @@ pub(super) async fn accept(
 /// Pins everything that a server lists as it is now, or that all of them list.
 pub(super) async fn pin(
     Given(port): State,
-    admin: Admin,
+    caller: Caller,
     RawQuery(query): RawQuery,
     Bytes(bytes): Bytes,
 ) -> Reply {
@@ -75,7 +69,7 @@ pub(super) async fn pin(
     if let Some(name) = &of {
         known(&*port, name)?;
     }
-    let person = admin.person(&*port)?;
+    let person = caller.person(&*port)?;
     Ok(Json(json!({"pinned": port.pin_all(person, of).await?})))
 }
 

@@ -4,7 +4,7 @@ use super::{
     BODY_TIME, MAX_BODY, State, body,
     error::ApiError,
     params::{self, Segment},
-    person::{Admin, Reader},
+    person::Caller,
 };
 use crate::{
     activation::{self, OrderError, Outcome, entry},
@@ -48,7 +48,7 @@ impl From<OrderError> for ApiError {
 }
 
 /// Activations, newest first.
-pub(super) async fn history(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn history(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     let (limit, before) = params::history(query.as_deref())?;
     let found = activation::history(&**port.store(), limit, before).await?;
     let next = found.entries.last().map(|last| last.seq).filter(|_| found.truncated);
@@ -68,7 +68,7 @@ pub(super) async fn history(Given(port): State, _: Reader, RawQuery(query): RawQ
 /// The files of a snapshot as they were; digests of keys are not shown.
 pub(super) async fn snapshot(
     Given(port): State,
-    _: Reader,
+    _: Caller,
     Segment(written): Segment,
     RawQuery(query): RawQuery,
 ) -> Reply {
@@ -174,7 +174,7 @@ impl FromRequest<Arc<dyn super::AdminPort>> for Bytes {
 /// Puts a snapshot in force, or the folder again.
 pub(super) async fn activate(
     Given(port): State,
-    admin: Admin,
+    caller: Caller,
     RawQuery(query): RawQuery,
     Bytes(bytes): Bytes,
 ) -> Reply {
@@ -193,20 +193,20 @@ pub(super) async fn activate(
             return Err(ApiError::BadRequest("give `snapshot`, or `folder: true`".to_owned()));
         }
     };
-    let person = admin.person(&*port)?;
+    let person = caller.person(&*port)?;
     outcome(port.order(person, wish, reason).await?)
 }
 
 /// Goes back to what was in force before.
 pub(super) async fn rollback(
     Given(port): State,
-    admin: Admin,
+    caller: Caller,
     RawQuery(query): RawQuery,
     Bytes(bytes): Bytes,
 ) -> Reply {
     params::none(query.as_deref())?;
     let reason = Members::read(&bytes, &["reason"])?.reason()?;
-    let person = admin.person(&*port)?;
+    let person = caller.person(&*port)?;
     outcome(port.order(person, Wish::Before, reason).await?)
 }
 
@@ -225,7 +225,7 @@ fn outcome(outcome: Outcome) -> Reply {
 }
 
 /// The newest rollout.
-pub(super) async fn rollout(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn rollout(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     status(&port).await
 }
@@ -238,7 +238,7 @@ async fn status(port: &Arc<dyn super::AdminPort>) -> Reply {
 /// Begins a rollout.
 pub(super) async fn start(
     Given(port): State,
-    admin: Admin,
+    caller: Caller,
     RawQuery(query): RawQuery,
     Bytes(bytes): Bytes,
 ) -> Reply {
@@ -268,31 +268,31 @@ pub(super) async fn start(
         max_errors: members.number("max_errors")?.unwrap_or(0),
         min_calls: members.number("min_calls")?.unwrap_or(MIN_CALLS),
     };
-    let person = admin.person(&*port)?;
+    let person = caller.person(&*port)?;
     port.start_rollout(person, snapshot, (stages, bounds), reason).await?;
     status(&port).await
 }
 
 /// Goes on to the next stage.
-pub(super) async fn advance(given: State, admin: Admin, query: RawQuery, bytes: Bytes) -> Reply {
-    go_on(given, admin, query, bytes, RolloutWish::Advance).await
+pub(super) async fn advance(given: State, caller: Caller, query: RawQuery, bytes: Bytes) -> Reply {
+    go_on(given, caller, query, bytes, RolloutWish::Advance).await
 }
 
 /// Ends a rollout.
-pub(super) async fn abort(given: State, admin: Admin, query: RawQuery, bytes: Bytes) -> Reply {
-    go_on(given, admin, query, bytes, RolloutWish::Abort).await
+pub(super) async fn abort(given: State, caller: Caller, query: RawQuery, bytes: Bytes) -> Reply {
+    go_on(given, caller, query, bytes, RolloutWish::Abort).await
 }
 
 async fn go_on(
     Given(port): State,
-    admin: Admin,
+    caller: Caller,
     RawQuery(query): RawQuery,
     Bytes(bytes): Bytes,
     wish: RolloutWish,
 ) -> Reply {
     params::none(query.as_deref())?;
     let reason = Members::read(&bytes, &["reason"])?.reason()?;
-    let person = admin.person(&*port)?;
+    let person = caller.person(&*port)?;
     port.order_rollout(person, wish, reason).await?;
     status(&port).await
 }

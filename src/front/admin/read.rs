@@ -4,7 +4,7 @@ use super::{
     OPENAPI, State,
     error::ApiError,
     params::{self, Segment},
-    person::{Reader, Viewer, has_credential},
+    person::Caller,
     view,
 };
 use crate::{
@@ -16,15 +16,12 @@ use crate::{
 };
 use axum::{
     Json,
-    extract::{FromRequestParts, RawQuery, Request, State as Given},
+    extract::{RawQuery, State as Given},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
-use subtle::ConstantTimeEq as _;
 
 /// The most that an answer holds of events, in bytes of their records.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
@@ -36,41 +33,26 @@ pub(super) async fn health() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
-/// What is measured. On loopback it needs no key: whoever is there can read much more. Elsewhere it takes a person's, or the
-/// one that opens nothing else.
-pub(super) async fn metrics(Given(port): State, request: Request) -> Result<Response, ApiError> {
-    let (mut parts, _) = request.into_parts();
-    let in_force = port.in_force();
-    let admin = &in_force.config.admin;
-    let is_open = admin.listen.ip().is_loopback() && !has_credential(&parts);
-    if !is_open && !admin.metrics_key.as_ref().is_some_and(|key| is_bearer(&parts.headers, key)) {
-        Reader::from_request_parts(&mut parts, &port).await?;
-    }
-    params::none(parts.uri.query())?;
-    let accept = parts.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+/// What is measured.
+pub(super) async fn metrics(
+    Given(port): State,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    params::none(query.as_deref())?;
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let form = Exposition::by_accept(&accept.collect::<Vec<_>>().join(","));
     Ok(([(header::CONTENT_TYPE, form.content_type())], port.metrics(form).await).into_response())
 }
 
-/// Whether a request's one credential is this key, found out in a time that says nothing of it.
-fn is_bearer(headers: &HeaderMap, key: &SecretString) -> bool {
-    let mut given = headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(one), None) = (given.next(), given.next()) else { return false };
-    let Some((scheme, token)) = one.to_str().ok().and_then(|text| text.split_once(' ')) else { return false };
-    let digest = |text: &str| Sha256::digest(text.as_bytes());
-    scheme.eq_ignore_ascii_case("bearer") && digest(token.trim()).ct_eq(&digest(key.expose_secret())).into()
-}
-
 /// Whether calls can be served; details for people only.
-pub(super) async fn ready(Given(port): State, request: Request) -> Result<Response, ApiError> {
-    let (mut parts, _) = request.into_parts();
-    let details = has_credential(&parts);
-    if details {
-        Reader::from_request_parts(&mut parts, &port).await?;
-    }
+pub(super) async fn ready(Given(port): State, caller: Option<Caller>) -> Result<Response, ApiError> {
+    let details = caller.is_some();
     let readiness = port.readiness();
     let store = port.store().ping().await;
     let (code, status) = match (readiness.ready, &store) {
+        // Calls in flight go on; nothing new should be sent here.
+        (_, Ok(())) if readiness.draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         (true, Ok(())) => (StatusCode::OK, "ready"),
         (false, Ok(())) => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
         // Everything is denied meanwhile.
@@ -109,14 +91,16 @@ pub(super) async fn ready(Given(port): State, request: Request) -> Result<Respon
 }
 
 /// Who asks.
-pub(super) async fn me(Given(port): State, viewer: Viewer, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn me(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     let in_force = port.in_force();
-    let known = in_force.policies.authority.people.get(&viewer.id);
+    let known = in_force.policies.authority.people.get(&caller.id);
     Ok(Json(json!({
-        "id": viewer.id,
-        "roles": known.map(|person| person.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>()),
+        "id": caller.id,
+        "roles": caller.roles().iter().map(|role| role.as_str()).collect::<Vec<_>>(),
         "groups": known.map(|person| &person.groups),
+        "subject": caller.subject(),
+        "csrf": caller.csrf(),
         "version": env!("CARGO_PKG_VERSION"),
         "environment": &*in_force.policies.environment,
         "now": port.now(),
@@ -124,7 +108,7 @@ pub(super) async fn me(Given(port): State, viewer: Viewer, RawQuery(query): RawQ
 }
 
 /// Approvals, newest first.
-pub(super) async fn approvals(Given(port): State, viewer: Viewer, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn approvals(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
     let wanted = params::approvals(query.as_deref())?;
     // What is due is expired first: the store finds it under that word only then, and none is missing from what is listed.
     port.approvals().expire_all_due().await?;
@@ -143,9 +127,10 @@ pub(super) async fn approvals(Given(port): State, viewer: Viewer, RawQuery(query
     let next = found.last().map(|record| record.id.clone()).filter(|_| truncated);
     let policies = &port.in_force().policies;
     let frozen = port.freezes().list().await?;
-    let form =
-        |record| with_frozen(view::approval_for(record, policies, &viewer.id, port.now()), record, &frozen);
-    let listed: Vec<Value> = found.iter().map(form).collect();
+    let form = |record: ApprovalRecord| {
+        with_frozen(caller.approval(record.clone(), policies, port.now()), &record, &frozen)
+    };
+    let listed: Vec<Value> = found.into_iter().map(form).collect();
     // `next` is for `before`.
     let mut listing = json!({"approvals": listed, "truncated": truncated, "next": next});
     // One that does not verify says nothing that could be shown, and hides no other.
@@ -161,7 +146,7 @@ pub(super) async fn approvals(Given(port): State, viewer: Viewer, RawQuery(query
 /// One approval.
 pub(super) async fn approval(
     Given(port): State,
-    viewer: Viewer,
+    caller: Caller,
     Segment(id): Segment,
     RawQuery(query): RawQuery,
 ) -> Reply {
@@ -169,8 +154,14 @@ pub(super) async fn approval(
     let found = port.approvals().get(&ApprovalId::from(id)).await?;
     let record = found.ok_or(DecideError::NotFound)?;
     let proposed = port.approvals().grant_proposal(&record).await?;
+    let in_force = port.in_force();
+    // A proposal is made of values.
+    let proposed = proposed.map(|proposed| match caller.sees(&record, &in_force.policies) {
+        true => proposed,
+        false => proposed.without_values(),
+    });
     let frozen = port.freezes().list().await?;
-    let form = view::approval_for(&record, &port.in_force().policies, &viewer.id, port.now());
+    let form = caller.approval(record.clone(), &in_force.policies, port.now());
     let mut form = with_frozen(form, &record, &frozen);
     if let (Some(members), Some(proposed)) = (form.as_object_mut(), proposed) {
         members.insert("proposed_grant".to_owned(), proposed.form());
@@ -187,9 +178,10 @@ pub fn with_frozen(mut form: Value, record: &ApprovalRecord, frozen: &[Frozen]) 
 }
 
 /// Events by filter.
-pub(super) async fn events(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn events(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
     let wanted = params::events(query.as_deref(), port.now())?;
     let (found, truncated) = bounded(&**port.store(), wanted).await?;
+    let found: Vec<Event> = found.into_iter().map(|event| caller.event(event)).collect();
     // For `before_seq`, or for `after_seq` where that was given.
     let next = found.last().map(|event| event.seq).filter(|_| truncated);
     let mut listing = json!({"events": found, "truncated": truncated, "next": next});
@@ -219,7 +211,7 @@ async fn bounded(store: &dyn Store, query: EventQuery) -> Result<(Vec<Event>, bo
 /// One trace, call by call: its newest events, for an agent may put any number of calls under one trace.
 pub(super) async fn trace(
     Given(port): State,
-    _: Reader,
+    caller: Caller,
     Segment(id): Segment,
     RawQuery(query): RawQuery,
 ) -> Reply {
@@ -233,11 +225,13 @@ pub(super) async fn trace(
     };
     let (mut found, truncated) = bounded(&**port.store(), query).await?;
     found.reverse();
+    let found: Vec<Event> = found.into_iter().map(|event| caller.event(event)).collect();
     if found.is_empty() {
         return Err(ApiError::NotFound("there is no event of this trace".to_owned()));
     }
-    let approvals = named_approvals(&**port.store(), &found).await?;
-    let mut report = trace_report(id, &found, &approvals);
+    let named = named_approvals(&**port.store(), &found).await?;
+    let named = if caller.sees_values() { named } else { named.without_values() };
+    let mut report = trace_report(id, &found, &named);
     if let Some(members) = report.as_object_mut() {
         members.insert("truncated".to_owned(), truncated.into());
     }
@@ -294,19 +288,19 @@ pub fn trace_report(trace: TraceId, events: &[Event], approvals: &NamedApprovals
 }
 
 /// The published authority map.
-pub(super) async fn agents(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn agents(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     Ok(Json(view::authority(&port.in_force().policies)))
 }
 
 /// Every tool behind the gateway.
-pub(super) async fn tools(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn tools(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     Ok(Json(view::listing("tools", view::tools(&port.catalog(), &port.in_force().policies))))
 }
 
 /// Every upstream and how it stands.
-pub(super) async fn upstreams(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn upstreams(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     let in_force = port.in_force();
     let all = view::upstreams(&in_force.config, &port.upstreams(), &in_force.policies.data);
@@ -314,7 +308,7 @@ pub(super) async fn upstreams(Given(port): State, _: Reader, RawQuery(query): Ra
 }
 
 /// The bundle in force.
-pub(super) async fn policies(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn policies(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     let mut form = view::policies(&port.in_force().policies);
     if let Some(members) = form.as_object_mut() {
@@ -331,7 +325,7 @@ pub(super) async fn policies(Given(port): State, _: Reader, RawQuery(query): Raw
 }
 
 /// The OpenAPI document.
-pub(super) async fn openapi(_: Reader, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+pub(super) async fn openapi(_: Caller, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     params::none(query.as_deref())?;
     Ok(([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response())
 }

@@ -1,7 +1,7 @@
 //! `POST simulate`: recorded calls under another bundle. For admins, one at a time, on one core and within a time, so that
 //! agents do not wait for it.
 
-use super::{AdminPort, BODY_TIME, Routes, State, body, error::ApiError, params, person::Admin};
+use super::{AdminPort, BODY_TIME, Routes, State, body, error::ApiError, params, person::Caller};
 use crate::{
     audit::{self, Compare, Pace, Stop},
     config,
@@ -56,14 +56,14 @@ enum Bundle {
 
 async fn simulate(
     axum::extract::State(port): State,
-    admin: Admin,
+    caller: Caller,
     Extension(turn): Turn,
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
     params::none(query.as_deref())?;
     let bytes = body::read(request, &port, BODY_TIME, MAX_BUNDLE).await?;
-    let person = admin.person(&*port)?;
+    let person = caller.person(&*port)?;
     let wanted = parse(&bytes).map_err(ApiError::BadRequest)?;
     let turn = turn.try_acquire_owned().map_err(|_| ApiError::Simulating)?;
     let (set, _turn) = bundle(&port, wanted.bundle, turn).await?;

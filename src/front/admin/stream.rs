@@ -3,7 +3,7 @@
 //! `event: approval` has an approval as `GET approvals/{id}` has it, whichever process changed it; `event: event` has an
 //! event of this process as it is committed. Nothing is replayed: who connects again reads the lists again.
 
-use super::{AdminPort, State, error::ApiError, params, person::Viewer, view};
+use super::{AdminPort, State, error::ApiError, params, person::Caller};
 use crate::model::{ApprovalId, ApprovalStatus, Event, PersonId};
 use axum::{
     body::Body,
@@ -93,11 +93,11 @@ enum News {
 /// The stream.
 pub(super) async fn stream(
     Given(port): State,
-    viewer: Viewer,
+    caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     params::none(query.as_deref())?;
-    let place = Place::take(&viewer.id).ok_or(ApiError::Busy)?;
+    let place = Place::take(&caller.id).ok_or(ApiError::Busy)?;
     let mut approvals = port.approvals().changes();
     let mut committed = port.store().committed();
     let stopped = port.stopped();
@@ -128,17 +128,22 @@ pub(super) async fn stream(
             };
             match news {
                 // Each message is for the person as they are when it goes out.
-                _ if !viewer.still_reads(&*port) => break,
+                _ if caller.again(&*port).is_err() => break,
                 News::Approvals(ids) => for id in ids {
                     // One at a time, as it is now.
-                    let Ok(found) = port.approvals().get(&id).await else { break };
-                    let Some(record) = found.filter(|_| viewer.still_reads(&*port)) else { break };
+                    let Ok(Some(record)) = port.approvals().get(&id).await else { break };
+                    let Ok(caller) = caller.again(&*port) else { break };
                     let in_force = port.in_force();
-                    let form = view::approval_for(&record, &in_force.policies, &viewer.id, port.now());
+                    let form = caller.approval(record, &in_force.policies, port.now());
                     yield Ok(message("approval", &form));
                 },
                 News::Event(event) => {
-                    yield Ok(message("event", &serde_json::to_value(&*event).unwrap_or_default()));
+                    let Ok(caller) = caller.again(&*port) else { break };
+                    let told = match caller.sees_values() {
+                        true => serde_json::to_value(&*event),
+                        false => serde_json::to_value(caller.event((*event).clone())),
+                    };
+                    yield Ok(message("event", &told.unwrap_or_default()));
                 }
                 News::Lagged(missed) => yield Ok(message("lagged", &missed.into())),
                 News::Nothing => yield Ok(b":\n\n".to_vec()),

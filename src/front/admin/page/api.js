@@ -1,7 +1,7 @@
 // The gateway's API, as anybody would use it.
 
 import { parse, written } from "./exact.js";
-import { state } from "./state.js";
+import { credentials, state } from "./state.js";
 
 export class ApiError extends Error {
   constructor(status, message) {
@@ -16,7 +16,8 @@ export const onSignOut = (does) => (signOut = does);
 
 // `link`: a link to what this is about led the person to it.
 export async function api(path, body, method = body ? "POST" : "GET", link = false) {
-  const headers = { Authorization: `Bearer ${state.key}` };
+  const who = credentials(method);
+  const headers = who.headers;
   // The record tells answers that were given on the page from those of other clients of the API.
   if (method !== "GET") headers["Tollgate-Inbox"] = link ? "link" : "page";
   if (body) headers["Content-Type"] = "application/json";
@@ -28,7 +29,7 @@ export async function api(path, body, method = body ? "POST" : "GET", link = fal
       headers,
       body: body && written(body),
       cache: "no-store",
-      credentials: "omit",
+      credentials: who.credentials,
     });
   } catch {
     throw new ApiError(0, "The gateway does not answer. Nothing was changed; try again.");
@@ -36,6 +37,6 @@ export async function api(path, body, method = body ? "POST" : "GET", link = fal
   const read = await answer.text().then(parse).catch(() => null);
   if (answer.ok) return read;
   const message = read && read.error ? read.error.message : `HTTP status ${answer.status}`;
-  if (answer.status === 401 && state.me && state.key === key) signOut("Your key is no longer valid.");
+  if (answer.status === 401 && state.me && state.key === key) signOut(state.key ? "Your key is no longer valid." : "Your session is over.");
   throw new ApiError(answer.status, message);
 }

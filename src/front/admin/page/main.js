@@ -15,11 +15,13 @@ import * as pins from "./pins.js";
 import * as policies from "./policies.js";
 import { openNext } from "./sent.js";
 import * as spend from "./spend.js";
-import { hasRole, KEY, state } from "./state.js";
+import { credentials, hasRole, KEY, state } from "./state.js";
 
 // --- views -----------------------------------------------------------------------------------------------------------
 
+// Who reads records, and who reads counts.
 const READERS = ["approver", "admin", "auditor", "auditor-full"];
+const EVERYBODY = [...READERS, "viewer"];
 
 // Which roles see a view, where it is, and what is read when it is opened.
 const VIEWS = {
@@ -29,13 +31,15 @@ const VIEWS = {
   budgets: { title: "Budgets", roles: READERS, section: "budgets", open: budgets.open },
   explain: { title: "Explain a decision", roles: explain.ROLES, section: "explain", open: explain.open },
   policies: { title: "Policies", roles: READERS, section: "policies", open: policies.open },
-  spend: { title: "Spend", roles: READERS, section: "spend", open: spend.open },
+  spend: { title: "Spend", roles: EVERYBODY, section: "spend", open: spend.open },
   deadletters: { title: "Dead letters", roles: deadletters.ROLES, section: "deadletters", open: deadletters.open },
   labels: { title: "Labels of data", roles: READERS, section: "labels", open: labels.open },
   freeze: { title: "Freeze", roles: READERS, section: "freeze", open: freeze.open },
   quarantine: { title: "Quarantine", roles: READERS, section: "quarantine", open: pins.open },
 };
 
+// What somebody sees first.
+const firstView = () => Object.keys(VIEWS).find(maySee);
 const maySee = (view) => Object.hasOwn(VIEWS, view) && hasRole(...VIEWS[view].roles);
 const buttons = () => document.querySelectorAll("nav [data-view]");
 
@@ -89,12 +93,12 @@ async function follow() {
   const link = location.hash.slice(1);
   if (!state.me) return;
   if (link === "" || link.startsWith("/")) {
-    const view = link.slice(1) || "pending";
+    const view = link.slice(1) || firstView();
     if (view !== state.view) show(view);
     return;
   }
   // The link that goes past the head of the page.
-  if (link === "main") return;
+  if (link === "main" || !maySee("pending")) return;
   try {
     const id = decodeURIComponent(link);
     const one = await api(`approvals/${encodeURIComponent(id)}`);
@@ -130,15 +134,22 @@ async function enter() {
   state.skew = new Date(me.now).getTime() - Date.now();
   $("person").textContent = me.id;
   $("environment").textContent = me.environment;
-  if (!maySee("pending")) {
+  state.csrf = me.csrf;
+  if (!firstView()) {
     const roles = (me.roles || []).join(", ") || "none";
     state.me = null;
     throw new Error(`This page has no view for your roles (${roles}).`);
   }
   for (const id of ["environment", "nav", "who"]) $(id).hidden = false;
   $("login").hidden = true;
-  state.view = "pending";
+  state.view = firstView();
   draw();
+  if (!maySee("pending")) {
+    // Counts have no stream.
+    live("signed in", "good");
+    VIEWS[state.view].open();
+    return follow();
+  }
   await loadBundle();
   await loadPending();
   await freeze.changed();
@@ -148,10 +159,11 @@ async function enter() {
 }
 
 function leave(why) {
+  if (!state.key && state.csrf) endSession();
   sessionStorage.removeItem(KEY);
   if (stream) stream.abort();
   stream = null;
-  Object.assign(state, { key: null, me: null, view: "pending", agents: new Map(), policies: new Map() });
+  Object.assign(state, { key: null, csrf: null, me: null, view: "pending", agents: new Map(), policies: new Map() });
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   forgetAll();
   for (const view of [budgets, deadletters, explain, freeze, grants, labels, pins, policies, spend]) view.clear();
@@ -164,7 +176,16 @@ function leave(why) {
   document.title = "Tollgate: approvals";
   $("key").focus();
 }
-onSignOut(leave);
+onSignOut((why) => {
+  // What is over needs no end.
+  state.csrf = null;
+  leave(why);
+});
+
+// The browser forgets who is signed in, and so does the gateway. Nobody waits for it.
+function endSession() {
+  fetch("/api/v1/session", { method: "DELETE", cache: "no-store", ...credentials("DELETE") }).catch(() => {});
+}
 
 function showLoginError(text) {
   $("login-error").hidden = !text;
@@ -216,13 +237,12 @@ async function listen() {
   let pause = 500;
   while (stream === mine) {
     try {
-      const answer = await fetch("/api/v1/stream", {
-        headers: { Authorization: `Bearer ${state.key}` },
-        cache: "no-store",
-        credentials: "omit",
-        signal: mine.signal,
-      });
-      if (answer.status === 401) return leave("Your key is no longer valid.");
+      const answer = await fetch("/api/v1/stream", { cache: "no-store", signal: mine.signal, ...credentials() });
+      if (answer.status === 401) {
+        const why = state.key ? "Your key is no longer valid." : "Your session is over.";
+        state.csrf = null;
+        return leave(why);
+      }
       if (!answer.ok) throw new Error(`HTTP status ${answer.status}`);
       // What changed while nobody listened.
       await loadPending();
@@ -286,7 +306,7 @@ async function happened(data) {
 }
 
 // What other processes freeze is on no stream of this one.
-setInterval(() => state.me && freeze.changed().catch(() => {}), 5000);
+setInterval(() => state.me && maySee("freeze") && freeze.changed().catch(() => {}), 5000);
 
 // --- keys ------------------------------------------------------------------------------------------------------------
 
@@ -296,6 +316,10 @@ $("f-agent").addEventListener("change", () => loadHistory());
 $("f-tool").addEventListener("input", render);
 $("keys").addEventListener("click", () => $("help").showModal());
 $("shortcuts").addEventListener("change", () => (state.shortcuts = $("shortcuts").checked));
+
+for (const kind of ["pointerdown", "keydown"]) {
+  document.addEventListener(kind, () => (state.touched = performance.now()), { capture: true, passive: true });
+}
 
 // What somebody does on purpose ends it.
 for (const kind of ["pointerdown", "focusin"]) {
@@ -349,5 +373,16 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-if (state.key) enter().catch((error) => (error.status === 401 ? leave("") : leave(error.message)));
-else $("key").focus();
+// Where people sign in by an issuer, somebody may be signed in already, or have just come back from it.
+async function begin() {
+  if (state.key) return enter();
+  $("key").focus();
+  const ways = await api("signin");
+  $("issuer").hidden = !ways.oidc;
+  if (!ways.oidc) return;
+  await enter().catch((error) => {
+    if (error.status !== 401) throw error;
+  });
+}
+$("issuer-sign-in").addEventListener("click", () => location.assign("/signin"));
+begin().catch((error) => (error.status === 401 ? leave("") : leave(error.message)));

@@ -14,7 +14,7 @@ use crate::{
         CheckedFiles, ExplainError, Explanation, InForce, Origin, Question, Readiness, Resolver,
         ResolverParts,
     },
-    identity::{AuthError, Doorkeeper, Principal, key_digest},
+    identity::{AuthError, Doorkeeper, Principal, SignIn, key_digest},
     journal::index::Members,
     model::*,
     policy::{Agent, Approver, Authority, BundleInfo, ChannelKind, GrantLimits, Person, PolicySet, Role},
@@ -27,12 +27,14 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::{net::IpAddr, sync::Arc};
 
-const KEYS: [(&str, &[Role], &[&str]); 5] = [
+const KEYS: [(&str, &[Role], &[&str]); 7] = [
     ("alice", &[Role::Approver], &["platform-lead"]),
     ("bob", &[Role::Approver], &["security-team"]),
     ("carol", &[Role::Auditor], &[]),
     ("dave", &[Role::Admin], &["platform-lead"]),
     ("erin", &[], &[]),
+    ("frank", &[Role::AuditorFull], &[]),
+    ("vera", &[Role::Viewer], &[]),
 ];
 
 pub(super) fn authority() -> Authority {
@@ -141,7 +143,7 @@ fn files() -> CheckedFiles {
             tls: None,
             behind_tls_proxy: false,
         },
-        admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap(), metrics_key: None },
+        admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap(), metrics_key: None, oidc: None },
         otel: Default::default(),
         store: StoreConfig {
             path: "/srv/.tollgate/tollgate.db".into(),
@@ -458,6 +460,8 @@ pub(in crate::front::admin) struct Scripted {
     freezes: Freezes,
     pub(super) memory: Arc<Memory>,
     store: Arc<dyn Store>,
+    sign_in: SignIn,
+    seal: crate::front::state::SealedState,
     pub(super) ready: bool,
     pub(super) stopped: tokio_util::sync::CancellationToken,
 }
@@ -467,7 +471,14 @@ impl Scripted {
     pub(super) fn listen_beyond_loopback(&self, metrics_key: Option<&str>) {
         let mut next = files();
         let listen = "0.0.0.0:8788".parse().unwrap();
-        next.config.admin = AdminConfig { listen, metrics_key: metrics_key.map(Into::into) };
+        next.config.admin = AdminConfig { listen, metrics_key: metrics_key.map(Into::into), oidc: None };
+        *self.in_force.lock() = Arc::new(in_force(next));
+    }
+
+    /// With sign-in by OpenID Connect.
+    pub(super) fn with_oidc(&self, rules: Arc<crate::config::OidcConfig>) {
+        let mut next = files();
+        next.config.admin.oidc = Some(rules);
         *self.in_force.lock() = Arc::new(in_force(next));
     }
 
@@ -494,8 +505,15 @@ impl AdminPort for Scripted {
     fn in_force(&self) -> Arc<InForce> {
         Arc::clone(&self.in_force.lock())
     }
+    fn sign_in(&self) -> &SignIn {
+        &self.sign_in
+    }
+    fn seal(&self) -> &dyn crate::gateway::StateSeal {
+        &self.seal
+    }
     fn readiness(&self) -> Readiness {
         Readiness {
+            draining: false,
             ready: self.ready,
             details: vec!["upstream `crm` is down".to_owned()],
             rejected_reload: Some("bundle.yaml:3:1".to_owned()),
@@ -634,6 +652,8 @@ pub(in crate::front::admin) fn scripted() -> Arc<Scripted> {
         in_force: Mutex::new(Arc::new(in_force(files()))),
         approvals: Approvals::new(Arc::clone(&store), clock.clone()),
         freezes: Freezes::new(Arc::clone(&store), clock.clone()),
+        sign_in: SignIn::new(clock.clone()),
+        seal: crate::front::state::SealedState::new(&[7; 32]).unwrap(),
         clock,
         memory,
         store,

@@ -1,10 +1,14 @@
 //! The admin API over a store in memory: who gets in, what is refused with which status, and that the document
 //! tells the truth.
 
-use super::*;
+use super::{
+    routes::{Access, table},
+    *,
+};
 use crate::{
     identity::key_digest,
     model::{ApprovalStatus, Digest, EventDecision, EventDraft, EventType, TraceId},
+    policy::Role,
     store::{ApprovalRecord, Bound, GrantAnswer, GrantEnd, GrantEndReason, StandingGrant},
 };
 use axum::{
@@ -19,6 +23,7 @@ use std::net::SocketAddr;
 use tower::ServiceExt as _;
 
 mod double;
+mod signed_in;
 
 pub(super) use double::scripted;
 use double::{Scripted, grantable, record};
@@ -70,8 +75,30 @@ fn error_code(answered: &Answered) -> &str {
     answered.body["error"]["code"].as_str().unwrap_or_default()
 }
 
+/// Whose key has which role alone.
+const ROLES: [(&str, Role); 5] = [
+    ("key-of-alice", Role::Approver),
+    ("key-of-dave", Role::Admin),
+    ("key-of-carol", Role::Auditor),
+    ("key-of-frank", Role::AuditorFull),
+    ("key-of-vera", Role::Viewer),
+];
+
+/// Each route with a body and ids that it can do something with.
+fn asked(method: &str, path: &str) -> (Method, String, &'static str) {
+    let path = path.replace("{id}", "a1").replace("{trace_id}", "0af7651916cd43dd8448eb211c80319c");
+    let body = match method {
+        "post" if path.ends_with("/explain") => QUESTION,
+        "post" => "{}",
+        _ => "",
+    };
+    let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+    (method, path.replace("{snapshot}", "feedface"), body)
+}
+
+/// The table is what is enforced: whoever has one of a route's roles comes through, and nobody else.
 #[tokio::test]
-async fn only_people_with_a_role_get_in() {
+async fn every_route_takes_the_roles_of_its_row() {
     let port = scripted();
     // So that the stream ends.
     port.stopped.cancel();
@@ -80,60 +107,112 @@ async fn only_people_with_a_role_get_in() {
     granted.id = "a1".into();
     port.memory.grants.lock().push(granted);
     let mut tried = 0_u8;
-    for (method, path, _) in table() {
-        let explains = path.ends_with("/explain");
-        if !path.starts_with("/api/") || (method != "get" && !explains) {
-            continue;
-        }
-        // Each route is asked as it is meant to be.
-        let (method, body) = match method {
-            "post" => (Method::POST, QUESTION),
-            _ => (Method::GET, ""),
-        };
-        let path = path.replace("{id}", "a1").replace("{trace_id}", "0af7651916cd43dd8448eb211c80319c");
-        let path = path.replace("{snapshot}", "feedface");
-        // Admins' alone.
-        if path.contains("/deadletters") {
-            for (key, status) in [
-                (None, 401),
-                (Some("key-of-planner"), 403),
-                (Some("key-of-alice"), 403),
-                (Some("key-of-carol"), 403),
-                (Some("key-of-dave"), if path.ends_with("/a1") { 404 } else { 200 }),
-            ] {
-                let got = send(&port, request(Method::GET, &path, key, "")).await;
-                assert_eq!(got.status, status, "{path} {key:?}: {}", got.text);
-            }
-            continue;
-        }
+    for (method, path, access, _) in table() {
+        let (method, path, body) = asked(method, path);
         // Wrong keys of one address are soon not looked at any more.
         tried += 1;
         let peer = [127, 0, 1, tried];
-        let check = async |key: Option<&str>, expect: u16| {
+        let status = async |key: Option<&str>| {
             let got = send_from(&port, peer, request(method.clone(), &path, key, body)).await;
-            assert_eq!(got.status, expect, "{path} {key:?}: {}", got.text);
+            got.status.as_u16()
         };
-        // An anonymous agent is configured: it opens nothing here.
-        check(None, 401).await;
-        check(Some("wrong"), 401).await;
-        check(Some("key-of-planner"), 403).await;
-        check(Some("key-of-erin"), 403).await;
-        let there = if path.contains("traces") || path.contains("feedface") { 404 } else { 200 };
-        for reader in ["key-of-alice", "key-of-carol", "key-of-dave"] {
-            check(Some(reader), there).await;
+        let roles = match access {
+            Access::Anybody => {
+                let (without, with) = (status(None).await, status(Some("wrong")).await);
+                // Nobody signs in by an issuer here.
+                let expect = if path.starts_with("/signin") { 404 } else { 200 };
+                assert_eq!((without, with), (expect, expect), "{path}");
+                continue;
+            }
+            Access::Details(roles) => {
+                assert_eq!(status(None).await, 200, "{path}");
+                roles
+            }
+            Access::People(roles) => {
+                // An anonymous agent is configured: it opens nothing here.
+                assert_eq!(status(None).await, 401, "{path}");
+                roles
+            }
+        };
+        assert_eq!(status(Some("wrong")).await, 401, "{path}");
+        assert_eq!(status(Some("key-of-planner")).await, 403, "{path}");
+        assert_eq!(status(Some("key-of-erin")).await, 403, "{path}");
+        for (key, role) in ROLES {
+            let got = status(Some(key)).await;
+            assert_ne!(got, 401, "{path} {key}");
+            // An approver whom no rule names does not decide, and revokes only what they made.
+            let own = path.ends_with("/decision") || (method == Method::DELETE && path.contains("/grants/"));
+            match roles.contains(&role) {
+                true => assert!(got != 403 || own, "{method} {path} {key}"),
+                false => assert_eq!(got, 403, "{method} {path} {key}"),
+            }
         }
     }
     let missing = get_as(&port, "/api/v1/agents", None).await;
     assert!(missing.headers[header::WWW_AUTHENTICATE].to_str().unwrap().starts_with("Bearer"));
     assert_eq!(error_code(&missing), "unauthenticated");
     assert!(missing.body["error"]["message"].is_string());
+    let viewer = get_as(&port, "/api/v1/events", Some("key-of-vera")).await;
+    let said = viewer.body["error"]["message"].as_str().unwrap();
+    assert!(said.contains("`approver`, `admin`, `auditor`, `auditor-full`"), "{said}");
+}
+
+/// Everything that tells of an argument, to those who see values and to those who do not.
+#[tokio::test]
+async fn values_of_arguments_are_for_those_whose_role_shows_them() {
+    let port = scripted();
+    let mut asked = record("a1", false);
+    asked.arguments = json!({"path": "/srv/the-value"});
+    asked.context.meta = json!({"k": "the-value"});
+    let (id, trace) = (asked.id.clone(), asked.trace_id);
+    port.memory.approvals.lock().push(asked.clone());
+    let mut grant = made_grant(&grantable("a1"));
+    grant.id = "g1".into();
+    grant.terms.arguments = [("path".to_owned(), Bound::Within("/srv/the-value".to_owned()))].into();
+    port.memory.grants.lock().push(grant);
+    let mut event = EventDraft::system(EventType::AgentDecision, port.now());
+    event.trace_id = Some(trace);
+    event.call_id = Some("c1".into());
+    event.approval_id = Some(id);
+    event.grant_id = Some("g1".into());
+    event.decision = Some(EventDecision::Approved);
+    event.detail = Some(json!({"arguments": {"path": "/srv/the-value"}, "steps": [{"policy_id": "p1"}]}));
+    port.memory.append(vec![event]);
+    let paths = [
+        "/api/v1/events".to_owned(),
+        format!("/api/v1/traces/{trace}"),
+        "/api/v1/approvals".to_owned(),
+        "/api/v1/approvals/a1".to_owned(),
+        "/api/v1/grants".to_owned(),
+        "/api/v1/grants/g1".to_owned(),
+    ];
+    for path in &paths {
+        let shows = async |key: &str| {
+            let got = get_as(&port, path, Some(key)).await;
+            assert_eq!(got.status, 200, "{path} {key}: {}", got.text);
+            (got.text.contains("the-value"), got.text.contains("[withheld:string:14]"))
+        };
+        assert_eq!(shows("key-of-frank").await, (true, false), "{path}");
+        assert_eq!(shows("key-of-dave").await, (true, false), "{path}");
+        assert_eq!(shows("key-of-carol").await, (false, true), "{path}");
+        // Alice's group is not named by the rule, bob's is.
+        assert_eq!(shows("key-of-alice").await, (false, true), "{path}");
+        // He may decide it, and has made the grant; what calls brought is another matter.
+        let his = path.contains("/approvals") || path.ends_with("/grants");
+        let mixed = path.ends_with("/g1");
+        assert_eq!(shows("key-of-bob").await, (his || mixed, !his), "{path}");
+        assert_eq!(get_as(&port, path, Some("key-of-vera")).await.status, 403, "{path}");
+    }
+    let seen = get_as(&port, "/api/v1/events", Some("key-of-carol")).await.body;
+    let detail = &seen["events"][0]["detail"];
+    assert_eq!((&detail["withheld"], &detail["steps"][0]["policy_id"]), (&json!(true), &json!("p1")));
 }
 
 /// What is in force is changed by admins alone.
 #[tokio::test]
 async fn only_an_admin_says_what_is_in_force() {
     let port = scripted();
-    for (method, path, _) in table() {
+    for (method, path, _, _) in table() {
         if method != "post" || !path.starts_with("/api/v1/policies/") {
             continue;
         }
@@ -350,7 +429,7 @@ async fn grants_are_made_listed_and_revoked() {
         (&json!("approved"), &json!("grant-a1"))
     );
     assert_eq!(made["decisions"][0]["grant"], one);
-    let get = async |path: &str| get_as(&port, path, Some("key-of-carol")).await;
+    let get = async |path: &str| get_as(&port, path, Some("key-of-frank")).await;
     let listed = get("/api/v1/grants").await.body;
     let grant = &listed["grants"][0];
     assert_eq!(
@@ -367,7 +446,7 @@ async fn grants_are_made_listed_and_revoked() {
     };
     // An auditor reads; an approver who did not make it may not; nobody revokes what is not there.
     for (key, id, status) in [
-        ("key-of-carol", "grant-a1", 403),
+        ("key-of-frank", "grant-a1", 403),
         ("key-of-alice", "grant-a1", 403),
         ("key-of-planner", "grant-a1", 403),
         ("key-of-bob", "grant-zz", 404),
@@ -562,8 +641,8 @@ async fn what_is_long_is_cut_and_says_so() {
 async fn approvals_tell_all_of_the_record() {
     let port = scripted();
     port.memory.approvals.lock().push(record("a1", false));
-    let list = get_as(&port, "/api/v1/approvals?status=pending", Some("key-of-carol")).await;
-    let one = get_as(&port, "/api/v1/approvals/a1", Some("key-of-carol")).await;
+    let list = get_as(&port, "/api/v1/approvals?status=pending", Some("key-of-frank")).await;
+    let one = get_as(&port, "/api/v1/approvals/a1", Some("key-of-frank")).await;
     assert_eq!(list.body["approvals"][0], one.body);
     let check = |member: &str, expect: Value| assert_eq!(one.body[member], expect, "{member}");
     check("id", json!("a1"));
@@ -582,7 +661,7 @@ async fn approvals_tell_all_of_the_record() {
     check("expires_at", json!("2026-11-20T08:15:00Z"));
     check("decisions", json!([]));
     assert_eq!(one.body["cost_estimate_usd"].to_string(), "0.00125");
-    assert_eq!(get_as(&port, "/api/v1/approvals/none", Some("key-of-carol")).await.status, 404);
+    assert_eq!(get_as(&port, "/api/v1/approvals/none", Some("key-of-frank")).await.status, 404);
 }
 
 /// R47: names by glob, people, and times in every form.
@@ -783,10 +862,26 @@ fn the_document_lists_what_is_served_and_nothing_else() {
         .flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(|m| (m.clone(), path.clone())))
         .collect();
     let mut served: Vec<(String, String)> =
-        table().into_iter().map(|(method, path, _)| (method.to_owned(), path.to_owned())).collect();
+        table().into_iter().map(|(method, path, ..)| (method.to_owned(), path.to_owned())).collect();
     documented.sort();
     served.sort();
     assert_eq!(documented, served);
+}
+
+/// Who may use a route is documented, as it is enforced.
+#[test]
+fn the_document_knows_the_roles() {
+    let document = document();
+    for (method, path, access, _) in table() {
+        let told = &document["paths"][path][method]["x-roles"];
+        let expect = match access {
+            Access::Anybody => Value::Null,
+            Access::Details(roles) | Access::People(roles) => {
+                json!(roles.iter().map(|role| role.as_str()).collect::<Vec<_>>())
+            }
+        };
+        assert_eq!(*told, expect, "{method} {path}");
+    }
 }
 
 #[test]
@@ -842,6 +937,7 @@ async fn the_document_knows_every_member() {
     same_members(&call_schema["approvals"]["items"], &call["approvals"][0], "Call.approvals");
     same_members(&schemas["Decision"], &call["approvals"][0]["decisions"][0], "Decision");
     same_members(&schemas["Evidence"], &call["evidence"][0], "Evidence");
+    same_members(&schemas["Me"], &get("/api/v1/me").await, "Me");
     let agents = get("/api/v1/agents").await;
     same_members(&schemas["Authority"], &agents, "Authority");
     same_members(&schemas["Agent"], &agents["agents"][0], "Agent");
@@ -862,6 +958,18 @@ async fn the_document_knows_every_member() {
     assert_eq!(grant.as_object_mut().unwrap().remove("calls"), Some(json!([])));
     same_members(&schemas["Grant"], &grant, "Grant");
     same_members(&schemas["Grant"]["properties"]["ended"], &grant["ended"], "Grant.ended");
+    let card = get("/api/v1/report/scorecard").await;
+    same_members(&schemas["Scorecard"], &card, "Scorecard");
+    let card_schema = &schemas["Scorecard"]["properties"];
+    for part in ["approval_integrity", "constraint_usage", "audit_completeness", "drift_indicators"] {
+        same_members(&card_schema[part], &card[part], part);
+    }
+    let maturity = get("/api/v1/report/maturity").await;
+    same_members(&schemas["Maturity"], &maturity, "Maturity");
+    same_members(&schemas["Control"], &maturity["controls"][0], "Control");
+    let advice = get("/api/v1/report/advice?since=2d").await;
+    same_members(&schemas["Advice"], &advice, "Advice");
+    same_members(&schemas["Advice"]["properties"]["steps"]["items"], &advice["steps"][0], "Advice.steps");
     same_members(&schemas["Policies"], &get("/api/v1/policies").await, "Policies");
     same_members(&schemas["History"], &get("/api/v1/policies/history").await, "History");
     same_members(&schemas["RolloutStatus"], &get("/api/v1/policies/rollout").await, "RolloutStatus");

@@ -1,0 +1,197 @@
+//! Who may use which route of the admin listener, tried over HTTP with keys of people who have one role each.
+
+use crate::binary::{Serving, shipped, tollgate, tollgate_with_key};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::{
+    fmt::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpStream,
+    path::Path,
+};
+
+const ROLES: [&str; 5] = ["approver", "admin", "auditor", "auditor-full", "viewer"];
+
+fn key(role: &str) -> String {
+    format!("key-of-one-{role}")
+}
+
+/// The shipped bundle with a person of each role.
+fn with_people() -> tempfile::TempDir {
+    let folder = shipped();
+    let path = folder.path().join("policies/authority.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut people = String::from("people:\n");
+    for role in ROLES {
+        let digest = hex::encode(Sha256::digest(key(role)));
+        writeln!(people, "  one-{role}: {{ keys: [\"sha256:{digest}\"], groups: [], roles: [{role}] }}")
+            .unwrap();
+    }
+    assert_eq!(text.matches("people:\n").count(), 1);
+    std::fs::write(path, text.replace("people:\n", &people)).unwrap();
+    folder
+}
+
+/// The status alone: a stream has no end.
+fn status(address: &str, method: &str, path: &str, key: Option<&str>) -> u16 {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+    let body = if method == "POST" { "{}" } else { "" };
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{key}\r\n{body}"
+    )
+    .unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    line.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// A route that is not in the snapshot, or lets in somebody else, fails here.
+#[test]
+fn the_matrix_of_routes_and_roles() {
+    let folder = with_people();
+    let serving = Serving::start(folder.path(), &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    let document = serving.admin(Some(&key("viewer")), "GET", "/api/v1/openapi.json", "").json();
+    let mut out = format!("{:<48} nobody agent ", "route");
+    out.push_str(&ROLES.join(" "));
+    out.push('\n');
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let asked = path.replace("{id}", "none").replace("{snapshot}", "none");
+            let asked = asked.replace("{trace_id}", "0af7651916cd43dd8448eb211c80319c");
+            let method = method.to_uppercase();
+            let word = |key: Option<&str>| match status(&serving.admin, &method, &asked, key) {
+                401 => "401",
+                403 => "403",
+                _ => "yes",
+            };
+            write!(
+                out,
+                "{:<48} {:<6} {:<5}",
+                format!("{method} {path}"),
+                word(None),
+                word(Some("demo-agent-key"))
+            )
+            .unwrap();
+            for role in ROLES {
+                write!(out, " {:<width$}", word(Some(&key(role))), width = role.len()).unwrap();
+            }
+            out.truncate(out.trim_end().len());
+            out.push('\n');
+        }
+    }
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/admin"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!("routes", out));
+}
+
+/// What each role is told of a call, by the API and by the command line.
+#[test]
+fn an_auditor_sees_what_happened_and_not_with_which_values() {
+    let folder = with_people();
+    let serving = Serving::start(folder.path(), &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    let asked = serving.call(
+        "demo-agent-key",
+        "demo__note_write",
+        &json!({"path": "/notes/secret-plan.md", "text": "xyzzy"}),
+    );
+    let decision = &asked["_meta"]["tollgate/decision"];
+    let trace = decision["trace_id"].as_str().unwrap();
+    let approval = decision["approval_id"].as_str().unwrap();
+    let paths = [
+        "/api/v1/events?limit=1000".to_owned(),
+        format!("/api/v1/traces/{trace}"),
+        "/api/v1/approvals".to_owned(),
+        format!("/api/v1/approvals/{approval}"),
+    ];
+    let commands: [&[&str]; 7] = [
+        &["audit", "query", "--json"],
+        &["audit", "show", trace],
+        &["audit", "show", trace, "--json"],
+        &["audit", "export"],
+        &["audit", "export", "--format", "csv"],
+        &["approvals", "list", "--json"],
+        &["approvals", "show", approval],
+    ];
+    let seen = |text: &str| text.contains("secret-plan") || text.contains("xyzzy");
+    for (role, values) in [("admin", true), ("auditor-full", true), ("auditor", false), ("approver", false)] {
+        for path in &paths {
+            let got = serving.admin(Some(&key(role)), "GET", path, "");
+            assert_eq!((got.status, seen(&got.text)), (200, values), "{role} {path}: {}", got.text);
+            assert_eq!(got.text.contains("[withheld:string:21]"), !values, "{role} {path}: {}", got.text);
+        }
+        for command in commands {
+            let got = tollgate_with_key(folder.path(), &key(role), command);
+            assert_eq!(
+                (got.code, seen(&got.out)),
+                (0, values),
+                "{role} {command:?}: {} {}",
+                got.out,
+                got.err
+            );
+        }
+        let test = tollgate_with_key(folder.path(), &key(role), &["audit", "show", trace, "--as-test"]);
+        assert_eq!(test.code == 0, values, "{role}: {}", test.err);
+        let explained =
+            tollgate_with_key(folder.path(), &key(role), &["policy", "explain", "--trace", trace]);
+        assert_eq!(explained.code == 0, values, "{role}: {}", explained.err);
+    }
+    for command in commands {
+        let refused = tollgate_with_key(folder.path(), &key("viewer"), command);
+        assert!(refused.code == 1 && refused.err.contains("`auditor`"), "{command:?}: {}", refused.err);
+    }
+    let counted = tollgate_with_key(folder.path(), &key("viewer"), &["report", "scorecard", "--json"]);
+    assert_eq!(counted.code, 0, "{}", counted.err);
+    // Alice's group is asked: she sees what she decides on. Without a key it is the local admin who looks.
+    let whole = serving.admin(Some("demo-alice-key"), "GET", &paths[3], "");
+    assert!(seen(&whole.text), "{}", whole.text);
+    assert!(seen(&tollgate(folder.path(), commands[0]).out));
+    // What is told without values says so, and what is counted has none.
+    let events = serving.admin(Some(&key("auditor")), "GET", &paths[0], "").json();
+    let told = events["events"].as_array().unwrap();
+    assert!(told.iter().any(|event| event["detail"]["withheld"] == true), "{events}");
+    for report in ["scorecard", "maturity", "spend", "advice"] {
+        let got =
+            serving.admin(Some(&key("viewer")), "GET", &format!("/api/v1/report/{report}?since=1d"), "");
+        assert_eq!((got.status, seen(&got.text)), (200, false), "{report}: {}", got.text);
+        assert_eq!(got.json()["partial"], false, "{report}");
+    }
+}
+
+/// A probe without a key finds out how it stands, and nothing is written for it.
+#[test]
+fn probes_write_nothing() {
+    let folder = with_people();
+    let serving = Serving::start(folder.path(), &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    let files = || {
+        let mut found = Vec::new();
+        let mut folders = vec![folder.path().join(".tollgate")];
+        while let Some(one) = folders.pop() {
+            for entry in std::fs::read_dir(one).unwrap().flatten() {
+                let meta = entry.metadata().unwrap();
+                match meta.is_dir() {
+                    true => folders.push(entry.path()),
+                    false => found.push((entry.path(), meta.len())),
+                }
+            }
+        }
+        found.sort();
+        found
+    };
+    let before = files();
+    for _ in 0..50 {
+        let got = serving.admin(None, "GET", "/readyz", "");
+        assert_eq!((got.status, got.json()), (200, json!({"status": "ready"})));
+        assert_eq!(serving.admin(None, "GET", "/healthz", "").status, 200);
+    }
+    assert_eq!(files(), before);
+    let details: Value = serving.admin(Some(&key("viewer")), "GET", "/readyz", "").json();
+    assert!(details["details"].is_array() && details["upstreams"].is_array(), "{details}");
+}
