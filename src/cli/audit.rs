@@ -8,11 +8,11 @@ use super::{
     policy,
     proof::Checkpoints,
     screen::{self, Screen, or_dash, time},
-    setup::{Setup, Sight, record, record_path},
+    setup::{Reading, Setup, Sight, record, record_path},
     wiring,
 };
 use crate::{
-    clock::{Clock as _, System},
+    clock::Clock as _,
     front::admin::{approval_use, named_approvals, trace_report},
     model::{ApprovalId, CallId, Event, Moment, TraceId, counted, in_order},
     store::{ChainReport, EventQuery, KnownDamage, Store},
@@ -26,10 +26,7 @@ use std::{
 };
 
 /// Runs one of them.
-pub(super) async fn audit(
-    (store, system, sight): (Arc<dyn Store>, Arc<System>, Sight),
-    command: AuditCommand,
-) -> Result<(), CliError> {
+pub(super) async fn audit((store, system, sight): Reading, command: AuditCommand) -> Result<(), CliError> {
     let done = on_store(Arc::clone(&store), sight, system.now(), command).await;
     let damage = store.damage();
     store.close().await;

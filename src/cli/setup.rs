@@ -220,8 +220,11 @@ fn no_values(person: &PersonId) -> CliError {
     CliError::NotEntitled { person: person.to_string(), needs: "`auditor-full` or `admin`: values are shown" }
 }
 
+/// The record, this machine's clock, and what whoever is typing may see of calls.
+pub(super) type Reading = (Arc<dyn Store>, Arc<System>, Sight);
+
 /// The record with what whoever is typing may see of calls.
-pub(super) fn record_of_calls(path: &Path) -> Result<(Arc<dyn Store>, Arc<System>, Sight), CliError> {
+pub(super) fn record_of_calls(path: &Path) -> Result<Reading, CliError> {
     match opened(path)? {
         Opened::Files(setup) => {
             let sight = setup.sight()?;

@@ -1,7 +1,7 @@
 //! `[admin.oidc]`: how people sign in to the page by OpenID Connect, and what their groups at the issuer give them here.
 
 use super::{
-    ClientAuth,
+    ClientAuth, OidcConfig,
     expand::expand,
     input::{Input, expanded},
     is_loopback,

@@ -54,7 +54,8 @@ pub(super) async fn grant(
     params::none(query.as_deref())?;
     let found = port.approvals().grant(&GrantId::from(id)).await?;
     let grant = found.ok_or_else(|| ApiError::NotFound(RevokeError::NotFound.to_string()))?;
-    Ok(Json(grant_with_calls(&**port.store(), &caller.grant(grant), caller.sees_values()).await?))
+    let values = caller.sees_grant(&grant);
+    Ok(Json(grant_with_calls(&**port.store(), &caller.grant(grant), values).await?))
 }
 
 /// A grant with the newest of the calls that it let through, newest first: with the values of their arguments, or with masks in

@@ -4,10 +4,11 @@
 use super::{AdminPort, cookies::Cookie, error::ApiError, view};
 use crate::{
     approval::sees_values,
+    audit::NamedApprovals,
     evidence::without_values,
     front::http::Visit,
     identity::{AuthError, Live, Principal, person_of},
-    model::{Event, PersonId},
+    model::{ApprovalId, Event, PersonId},
     policy::{PolicySet, Role},
     store::{ApprovalRecord, StandingGrant},
 };
@@ -18,6 +19,7 @@ use axum::{
 use jiff::Timestamp;
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -83,6 +85,9 @@ impl Credential {
         }
     }
 }
+
+/// Approvals that are looked up for one answer: events of others are told without values.
+const MOST_LOOKED_UP: usize = 100;
 
 /// A person who may use the route that they ask.
 #[derive(Clone)]
@@ -177,7 +182,48 @@ impl Caller {
         view::approval_for(&record, policies, &self.id, now)
     }
 
-    /// An event as they may see it.
+    /// Events as they may see them: an approver sees whole what is of approvals that they may decide.
+    pub(super) async fn events(
+        &self,
+        found: Vec<Event>,
+        port: &dyn AdminPort,
+    ) -> Result<Vec<Event>, ApiError> {
+        if self.sees_values() {
+            return Ok(found);
+        }
+        let mut whole: BTreeMap<ApprovalId, bool> = BTreeMap::new();
+        let ids = found.iter().filter_map(|event| event.draft.approval_id.as_ref());
+        for id in ids.filter(|_| self.roles.contains(&Role::Approver)) {
+            if whole.len() < MOST_LOOKED_UP && !whole.contains_key(id) {
+                let record = port.store().approval(id.clone()).await?;
+                let policies = &port.in_force().policies;
+                whole.insert(id.clone(), record.is_some_and(|record| self.sees(&record, policies)));
+            }
+        }
+        let is_whole = |event: &Event| {
+            event.draft.approval_id.as_ref().and_then(|id| whole.get(id)).copied().unwrap_or_default()
+        };
+        let shown = |event: Event| if is_whole(&event) { event } else { self.event(event) };
+        Ok(found.into_iter().map(shown).collect())
+    }
+
+    /// The approvals that events name, as they may see them.
+    pub(super) fn named(&self, named: NamedApprovals, policies: &PolicySet) -> NamedApprovals {
+        if self.sees_values() {
+            return named;
+        }
+        let (records, other_records) =
+            named.records.into_iter().partition(|record| self.sees(record, policies));
+        let (grants, other_grants) = named.grants.into_iter().partition(|grant| self.sees_grant(grant));
+        let rest = NamedApprovals { records: other_records, uses: named.uses, grants: other_grants };
+        let mut shown = rest.without_values();
+        let (records, grants): (Vec<ApprovalRecord>, Vec<StandingGrant>) = (records, grants);
+        shown.records.extend(records);
+        shown.grants.extend(grants);
+        shown
+    }
+
+    /// An event as they may see it, whatever they may decide.
     pub(super) fn event(&self, event: Event) -> Event {
         match self.sees_values() {
             true => event,
@@ -185,10 +231,14 @@ impl Caller {
         }
     }
 
-    /// A standing grant as they may see it: whole where they made it.
+    /// Whether they see the values of a standing grant and of the calls that it let through: their own they do.
+    pub(super) fn sees_grant(&self, grant: &StandingGrant) -> bool {
+        self.sees_values() || grant.terms.approvers.contains(&self.id)
+    }
+
+    /// A standing grant as they may see it.
     pub(super) fn grant(&self, grant: StandingGrant) -> StandingGrant {
-        let whole = self.sees_values() || grant.terms.approvers.contains(&self.id);
-        if whole { grant } else { grant.without_values() }
+        if self.sees_grant(&grant) { grant } else { grant.without_values() }
     }
 }
 

@@ -181,7 +181,7 @@ pub fn with_frozen(mut form: Value, record: &ApprovalRecord, frozen: &[Frozen]) 
 pub(super) async fn events(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
     let wanted = params::events(query.as_deref(), port.now())?;
     let (found, truncated) = bounded(&**port.store(), wanted).await?;
-    let found: Vec<Event> = found.into_iter().map(|event| caller.event(event)).collect();
+    let found = caller.events(found, &*port).await?;
     // For `before_seq`, or for `after_seq` where that was given.
     let next = found.last().map(|event| event.seq).filter(|_| truncated);
     let mut listing = json!({"events": found, "truncated": truncated, "next": next});
@@ -225,12 +225,12 @@ pub(super) async fn trace(
     };
     let (mut found, truncated) = bounded(&**port.store(), query).await?;
     found.reverse();
-    let found: Vec<Event> = found.into_iter().map(|event| caller.event(event)).collect();
+    let found = caller.events(found, &*port).await?;
     if found.is_empty() {
         return Err(ApiError::NotFound("there is no event of this trace".to_owned()));
     }
     let named = named_approvals(&**port.store(), &found).await?;
-    let named = if caller.sees_values() { named } else { named.without_values() };
+    let named = caller.named(named, &port.in_force().policies);
     let mut report = trace_report(id, &found, &named);
     if let Some(members) = report.as_object_mut() {
         members.insert("truncated".to_owned(), truncated.into());
