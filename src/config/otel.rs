@@ -46,5 +46,14 @@ pub(super) fn metrics_key(
         );
         return None;
     }
+    if let Some(node) =
+        map.get("metrics_key").filter(|node| node.as_text().is_some_and(|text| !text.contains("${")))
+    {
+        report.lint(
+            node.start,
+            "`metrics_key` is written out (not shown): whoever reads this file can read the figures",
+            "`${NAME}`, with the value in the environment",
+        );
+    }
     Some(SecretString::from(written))
 }

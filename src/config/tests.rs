@@ -370,6 +370,12 @@ fn a_wrong_store_auth_or_admin_says_where() {
         &[("`planner-01`", "127.0.0.1")],
     );
     check("[admin]\nlisten = ‸\"[::]:1\"", &[("`[::]:1`", "loopback")]);
+    check("[admin]\nmetrics_key = ‸\"s3cret\"", &[("`metrics_key` is too short", "openssl rand")]);
+    check("[admin]\nmetrics_key = \"‸${NOPE}\"", &[("`${NOPE}` is not set", "NOPE")]);
+    for wrong in ["s3cret", "ftp://s3cret/x", "http://u:s3cret@h", "http://h/?key=s3cret"] {
+        let expected = [("`endpoint` is no collector's address", "OTEL_EXPORTER_OTLP_HEADERS")];
+        check(&format!("[otel]\nendpoint = ‸\"{wrong}\""), &expected);
+    }
     check(
         "‸gate = 1\n[‸upstream.x]\n",
         &[("`gate`", "gateway, admin"), ("`upstream`; did you mean `upstreams`?", "")],

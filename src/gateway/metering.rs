@@ -74,7 +74,6 @@ async fn look(store: &dyn Store, now: jiff::Timestamp) -> Result<Found, StoreErr
     Ok(Found { again: Duration::ZERO, pending, dead_letters, records, is_up })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
 fn number(count: usize) -> f64 {
     count as f64
 }

@@ -302,7 +302,6 @@ impl<const N: usize> fmt::Debug for Histograms<N> {
 }
 
 /// A count as a float: exact up to 2^53, which no process counts to.
-#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
 pub(super) fn to_f64(count: u64) -> f64 {
     count as f64
 }

@@ -223,6 +223,9 @@ def test_a_collector_gets_spans_metrics_and_logs(binary, kind):
         assert decoded(prompt)["gen_ai.prompt.name"] == "box__greet"
         read = collector.until(lambda c: named(c, SERVER, "resources/read"))[0]
         assert decoded(read)["mcp.resource.uri"].endswith("box://one")
+        # Requests that are no calls have their spans too.
+        begun = collector.until(lambda c: named(c, SERVER, "initialize"))[0]
+        assert decoded(begun)["mcp.protocol.version"] == "2025-11-25" and not begun.parent_span_id
         # Metrics: names, units, buckets.
         point = collector.until(lambda c: c.metrics.get("mcp.server.operation.duration"))
         assert (point.unit, point.WhichOneof("data")) == ("s", "histogram")
