@@ -133,6 +133,8 @@ async fn no_order_keeps_a_secret_that_is_said_with_it() {
 
     // What is in force.
     let folder = world.dir.join("policies");
+    let more = "budgets: [{ id: calls, scope: agent, window: day, max_calls: 1001 }]\n";
+    std::fs::write(folder.join("budgets.yaml"), more).unwrap();
     let folder = folder.to_str().unwrap();
     shown.push(run(&world, &["policy", "activate", folder, "--reason", &said("activated")]).await);
     words.push("activated");
