@@ -396,7 +396,7 @@ impl Scanner {
 }
 
 /// Sees a layer of a text, and what says for a byte of it where in the text it comes from. Whether to go on.
-pub type SeeReading<'s> = dyn FnMut(&str, &dyn Fn(usize) -> usize) -> bool + 's;
+pub(super) type SeeReading<'s> = dyn FnMut(&str, &dyn Fn(usize) -> usize) -> bool + 's;
 
 /// Reads a text as what it decodes to, layer by layer, as far as all decoding goes: `see` is given each layer, but for the
 /// text as it stands. Whether there is no more to decode than is looked at.
