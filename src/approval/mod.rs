@@ -2,11 +2,13 @@
 
 mod freezes;
 mod grants;
+mod holds;
 mod labels;
 mod rules;
 
 pub use freezes::{FreezeError, Freezes, Froze, Frozen, freeze_doubt};
 pub use grants::{GrantProposal, RevokeError, answer_form, bounds_form, read_answer as read_grant};
+pub use holds::{HoldError, Holds, ShownHold};
 pub use labels::{ClearError, HeldLabels, clear_labels, held_labels};
 pub use rules::{DecideError, QuorumProgress, apply, deciders, eligible, standing};
 

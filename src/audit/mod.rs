@@ -31,7 +31,7 @@ pub use maturity::{Control, Looked, Maturity, maturity};
 pub use ocsf::ocsf;
 pub use questions::{
     ApprovalCall, ApprovalEnd, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport,
-    Initiator, NamedApprovals, ResultSize, TraceReport, questions,
+    Initiator, NamedApprovals, OtherRecord, ResultSize, TraceReport, questions,
 };
 pub use recorded::{Pace, Stop, kept_bundle};
 pub use render::render;

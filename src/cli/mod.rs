@@ -19,6 +19,7 @@ mod folder;
 mod follow;
 mod freezes;
 mod grants;
+mod holds;
 mod init;
 mod keys;
 mod known;
@@ -91,6 +92,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Audit(AuditCommand::Verify(args)) => block(audit::verify(path, args)),
         Command::Audit(AuditCommand::Checkpoint(args)) => block(proof::checkpoint(Setup::load(&path)?, args)),
         Command::Audit(AuditCommand::Note(args)) => block(note::note(Setup::load(&path)?, args)),
+        Command::Audit(AuditCommand::Hold(command)) => block(holds::holds(Setup::load(&path)?, command)),
         Command::Audit(AuditCommand::Prove(args)) => block(proof::prove(Setup::load(&path)?, args)),
         Command::Audit(command) => {
             let (store, system) = record(&path)?;

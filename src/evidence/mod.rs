@@ -11,6 +11,7 @@ mod detail;
 mod facts;
 mod freeze;
 mod grant;
+mod hold;
 mod labels;
 mod masked;
 mod other;
@@ -30,6 +31,7 @@ pub use detail::{Explained, limits, settled_detail, steps, token_detail};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
 pub use freeze::{FreezeRecord, dead_letter_handled};
 pub use grant::{GrantEnded, GrantSubject, grant_of, put_grant};
+pub use hold::HoldRecord;
 pub use labels::labels_cleared;
 pub use masked::masked_places;
 pub use other::{

@@ -9,6 +9,7 @@ mod explain;
 mod freezes;
 mod grants;
 mod guard;
+mod holds;
 mod page;
 mod params;
 mod person;
@@ -268,6 +269,9 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("get", "/api/v1/freeze", get(freezes::freezes)),
         ("post", "/api/v1/freeze", post(freezes::freeze)),
         ("delete", "/api/v1/freeze/{id}", delete(freezes::unfreeze)),
+        ("get", "/api/v1/holds", get(holds::holds)),
+        ("post", "/api/v1/holds", post(holds::place)),
+        ("delete", "/api/v1/holds/{id}", delete(holds::release)),
         ("get", "/api/v1/deadletters", get(dead_letters::list)),
         ("get", "/api/v1/deadletters/{id}", get(dead_letters::show)),
         ("post", "/api/v1/deadletters/{id}", post(dead_letters::act)),
