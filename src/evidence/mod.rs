@@ -18,6 +18,7 @@ mod other;
 mod pins;
 mod refused;
 mod rollout;
+mod schema;
 mod tool;
 mod verdict;
 
@@ -46,5 +47,6 @@ pub use rollout::{
     Bounds, Compared, OBSERVED, ROLLOUT, Rollout, RolloutEvent, RolloutRecord, RolloutState, RolloutStep,
     Seen, Stage,
 };
+pub use schema::EVENT_SCHEMA;
 pub use tool::{ResolvedTool, content_hash};
 pub use verdict::{Judged, verdict};
