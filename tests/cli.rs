@@ -13,6 +13,8 @@ mod binary;
 mod holds;
 #[path = "cli/policy_commands.rs"]
 mod policy_commands;
+#[path = "cli/reports.rs"]
+mod reports;
 
 use binary::{Said, shipped, tollgate, tollgate_in_zone, tollgate_with_key};
 use serde_json::Value;

@@ -97,7 +97,10 @@ impl Holds {
         let mut found = Vec::new();
         for entry in self.store.register(Register::Hold).await? {
             let hold = Hold::read(&entry).ok_or_else(|| {
-                StoreError::Damaged(format!("the legal hold `{}` cannot be read: all records stay", entry.key))
+                StoreError::Damaged(format!(
+                    "the legal hold `{}` cannot be read: all records stay",
+                    entry.key
+                ))
             })?;
             found.push(self.shown(hold).await?);
         }

@@ -8,7 +8,7 @@ use crate::{
     replay::Scorecard,
 };
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 /// What each level is about.
 const TITLES: [&str; 5] = [
@@ -58,6 +58,13 @@ pub struct Looked<'l> {
     pub tests: usize,
     /// What is recorded of the last days.
     pub card: &'l Scorecard,
+}
+
+/// Files of tests in a bundle's folder.
+pub fn test_files(policies: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(policies.join("tests")) else { return 0 };
+    let is_test = |name: &std::ffi::OsStr| matches!(Path::new(name).extension(), Some(kind) if kind == "yaml" || kind == "yml");
+    entries.flatten().filter(|entry| is_test(&entry.file_name())).count()
 }
 
 /// Looks at all controls.

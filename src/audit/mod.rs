@@ -3,7 +3,9 @@
 
 mod advice;
 mod checkpoints;
+mod compliance;
 mod dead_letters;
+mod digest;
 mod export;
 mod log_keys;
 mod maturity;
@@ -22,12 +24,14 @@ pub use advice::advice_on_recorded;
 pub use checkpoints::{
     CheckpointError, KeptCheckpoint, Trees, hold, keep, kept_checkpoints, make, read_checkpoint,
 };
+pub use compliance::{Compliance, ComplianceRow, ComplianceStatus, Standard};
 pub use dead_letters::{
     DeadLetter, DeadLetterError, Handled, dead_letter, dead_letters, dismiss, handle, was_let_through,
 };
+pub use digest::{Digest, DigestFiles, DigestSpend, Figure, OpenLetter, OpenLetters, digest};
 pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl, export_ocsf};
 pub use log_keys::{KeysError, LogKeys};
-pub use maturity::{Control, Looked, Maturity, maturity};
+pub use maturity::{Control, Looked, Maturity, maturity, test_files};
 pub use ocsf::ocsf;
 pub use questions::{
     ApprovalCall, ApprovalEnd, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport,

@@ -9,6 +9,7 @@ mod audit;
 mod budget;
 mod check;
 mod client_config;
+mod compliance;
 mod contained;
 mod dead_letters;
 pub mod demo_upstream;
@@ -35,6 +36,7 @@ mod policy;
 mod proof;
 mod reload;
 mod report;
+mod schema;
 mod screen;
 mod serve;
 mod servers;
@@ -43,7 +45,7 @@ mod spend;
 mod store;
 mod wiring;
 
-use args::{AuditCommand, Cli, Command, ServersCommand};
+use args::{AuditCommand, Cli, Command, ReportCommand, ServersCommand};
 use clap::Parser as _;
 use failure::CliError;
 use setup::{Setup, record};
@@ -99,6 +101,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
             block(audit::audit(store, system, command))
         }
         Command::Policy(command) => block(policy::policy(path, command)),
+        Command::Report(ReportCommand::Compliance(args)) => compliance::compliance(&args),
         Command::Report(command) => {
             let (store, system) = record(&path)?;
             block(report::report(&path, store, system, command))
@@ -113,6 +116,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Store(command) => block(store::store(Setup::load(&path)?, command)),
         Command::Budget(command) => block(budget::budget(Setup::load(&path)?, command)),
         Command::ClientConfig(args) => client_config::client_config(&Setup::load(&path)?, &args),
+        Command::Schema(args) => schema::schema(&args),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
         Command::DemoUpstream => block(wiring::demo_upstream()),

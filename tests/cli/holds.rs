@@ -43,7 +43,11 @@ fn records_are_held_and_released() {
     );
     assert!(added["first_seq"].as_i64().unwrap() <= decided["seq"].as_i64().unwrap(), "{added}");
     let of_agent = tollgate(path, &["audit", "hold", "add", "--agent", agent, "--reason", "case 18"]);
-    assert!(of_agent.out.starts_with(&format!("held: agent `{agent}`; retention removes nothing")), "{}", of_agent.out);
+    assert!(
+        of_agent.out.starts_with(&format!("held: agent `{agent}`; retention removes nothing")),
+        "{}",
+        of_agent.out
+    );
     let nobody = tollgate(path, &["audit", "hold", "add", "--agent", "nobody", "--reason", "case 19"]);
     assert!(nobody.err.contains("no record of agent `nobody` now"), "{}", nobody.err);
     // A person without the role holds nothing.
@@ -59,7 +63,12 @@ fn records_are_held_and_released() {
     let without = tollgate(path, &release);
     assert!(without.code == 1 && without.err.contains("TOLLGATE_KEY"), "{}", without.err);
     let released = tollgate_with_key(path, "demo-carol-key", &release);
-    assert_eq!((released.code, released.out.trim()), (0, format!("released: trace {trace}").as_str()), "{}", released.err);
+    assert_eq!(
+        (released.code, released.out.trim()),
+        (0, format!("released: trace {trace}").as_str()),
+        "{}",
+        released.err
+    );
     let again = tollgate_with_key(path, "demo-carol-key", &release);
     assert!(again.code == 1 && again.err.contains("no such hold"), "{}", again.err);
     let shown = tollgate(path, &["audit", "show", trace]);

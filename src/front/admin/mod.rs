@@ -4,6 +4,7 @@ mod body;
 pub mod budgets;
 mod dead_letters;
 mod decide;
+mod digest;
 mod error;
 mod explain;
 mod freezes;
@@ -290,6 +291,8 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("post", "/api/v1/policies/rollout/advance", post(policies::advance)),
         ("post", "/api/v1/policies/rollout/abort", post(policies::abort)),
         ("get", "/api/v1/report/spend", spend::route()),
+        ("get", "/api/v1/report/digest", digest::route()),
+        ("get", "/api/v1/report/compliance", get(digest::compliance)),
         ("get", "/api/v1/budgets", get(budgets::budgets)),
         ("post", "/api/v1/budgets/{id}/reset", post(budgets::reset)),
         ("get", "/api/v1/pins", get(pins::changes)),

@@ -85,6 +85,50 @@ pub(super) fn span(
     Ok((since, until))
 }
 
+/// The form of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReportForm {
+    Json,
+    Markdown,
+    Html,
+}
+
+/// `GET report/digest`: the time that it is about, and its form.
+pub(super) fn digest(
+    query: Option<&str>,
+    now: Timestamp,
+) -> Result<((Timestamp, Timestamp), ReportForm), ApiError> {
+    let pairs = pairs(query, &["since", "until", "format"])?;
+    let given = |name: &str| pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let since = time("since", given("since").unwrap_or("7d"), now)?;
+    let until = given("until").map(|text| time("until", text, now)).transpose()?.unwrap_or(now);
+    if since >= until {
+        return Err(bad("until", "is not later than `since`", "a later time"));
+    }
+    Ok(((since, until), report_form(given("format"))?))
+}
+
+/// `GET report/compliance`: its form.
+pub(super) fn compliance(query: Option<&str>) -> Result<ReportForm, ApiError> {
+    match pairs(query, &["format"])?.pop() {
+        None => Ok(ReportForm::Json),
+        Some((_, value)) => match report_form(Some(&value))? {
+            ReportForm::Html => Err(bad("format", "is not a form it has", "json or markdown")),
+            form => Ok(form),
+        },
+    }
+}
+
+/// `format`: JSON where it is not given.
+fn report_form(given: Option<&str>) -> Result<ReportForm, ApiError> {
+    match given {
+        None | Some("json") => Ok(ReportForm::Json),
+        Some("markdown") => Ok(ReportForm::Markdown),
+        Some("html") => Ok(ReportForm::Html),
+        Some(_) => Err(bad("format", "is not a form it has", "json, markdown or html")),
+    }
+}
+
 fn bad(name: &str, what: &str, expected: &str) -> ApiError {
     let name: String = name.chars().take(40).collect();
     ApiError::BadRequest(format!("`{}` {what}: expected {expected}", name.escape_debug()))

@@ -226,12 +226,9 @@ async fn only_an_admin_holds_records() {
     let as_one = async |method: Method, path: &str, key: Option<&str>, body: &str| {
         send(&port, request(method, &format!("/api/v1/{path}"), key, body)).await
     };
-    for (key, status) in [
-        (None, 401),
-        (Some("key-of-planner"), 403),
-        (Some("key-of-alice"), 403),
-        (Some("key-of-carol"), 403),
-    ] {
+    for (key, status) in
+        [(None, 401), (Some("key-of-planner"), 403), (Some("key-of-alice"), 403), (Some("key-of-carol"), 403)]
+    {
         assert_eq!(as_one(Method::POST, "holds", key, &body).await.status, status, "{key:?}");
         assert_eq!(as_one(Method::DELETE, "holds/x?reason=r", key, "").await.status, status, "{key:?}");
     }
@@ -256,7 +253,11 @@ async fn only_an_admin_holds_records() {
     let id = made.body["id"].as_str().unwrap().to_owned();
     let listed = get_as(&port, "/api/v1/holds", Some("key-of-carol")).await.body;
     assert_eq!(listed["holds"][0]["id"], json!(id), "{listed:#}");
-    assert_eq!(as_one(Method::DELETE, &format!("holds/{id}"), dave, "").await.status, 400, "it takes a reason");
+    assert_eq!(
+        as_one(Method::DELETE, &format!("holds/{id}"), dave, "").await.status,
+        400,
+        "it takes a reason"
+    );
     let path = format!("holds/{id}?reason=closed");
     let released = as_one(Method::DELETE, &path, dave, "").await;
     assert_eq!((released.status.as_u16(), &released.body["reason"]), (200, &json!("case 17")));
