@@ -7,8 +7,8 @@ use tollgate::{
     cost::BudgetWindow,
     model::{AgentId, ApprovalStatus, EventType, PersonId, TraceId},
     store::{
-        Admission, AdmitRequest, ApprovalFilter, ApprovalUpdate, AskLimits, EventQuery, GrantMade, Held, Kept,
-        KeptKind, Pattern, Register, RegisterChange, Store as _, embedded::EmbeddedStore,
+        Admission, AdmitRequest, ApprovalFilter, ApprovalUpdate, AskLimits, EventQuery, GrantMade, Held,
+        Kept, KeptKind, Pattern, Register, RegisterChange, Store as _, embedded::EmbeddedStore,
     },
 };
 
@@ -274,7 +274,8 @@ async fn a_hold_that_cannot_be_read_holds_everything() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = two_days(dir.path()).await;
     let now = later(start(), 300 * DAY + 60_000);
-    let odd = RegisterChange::set(Register::Hold, "hold-of-later", serde_json::json!({"held": {"year": 2026}}));
+    let odd =
+        RegisterChange::set(Register::Hold, "hold-of-later", serde_json::json!({"held": {"year": 2026}}));
     assert!(store.set(vec![odd.clone()], Vec::new()).await.unwrap());
     assert_eq!(store.retire(later(start(), 100 * DAY), now).await.unwrap(), 0);
     assert!(Holds::new(store.clone()).list().await.unwrap_err().to_string().contains("hold-of-later"));
