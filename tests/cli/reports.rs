@@ -16,7 +16,7 @@ fn a_digest_comes_in_three_forms() {
     serving.admin_until("/readyz", |answer| answer.status == 200);
     serving.call("demo-agent-key", "demo__note_read", &json!({"path": "/notes/welcome.md"}));
     assert_eq!(serving.end().0, 0);
-    let report = |more: &[&str]| tollgate(path, &[&["report", "digest"], more].concat());
+    let report = |more: &[&str]| tollgate(path, &[&["report", "digest"][..], more].concat());
     let markdown = report(&[]);
     assert_eq!(markdown.code, 0, "{}", markdown.err);
     assert!(
@@ -41,7 +41,7 @@ fn a_digest_comes_in_three_forms() {
 #[test]
 fn the_table_of_compliance_is_in_the_binary() {
     let folder = tempfile::tempdir().unwrap();
-    let report = |more: &[&str]| tollgate(folder.path(), &[&["report", "compliance"], more].concat());
+    let report = |more: &[&str]| tollgate(folder.path(), &[&["report", "compliance"][..], more].concat());
     let page = report(&["--markdown"]);
     assert_eq!((page.code, page.out.as_str()), (0, include_str!("../../docs/compliance.md")), "{}", page.err);
     let table = parsed(&report(&["--json"]).out);
