@@ -342,7 +342,6 @@ fn figures(digest: &Digest) -> Section {
     let shown = |figure: &Figure, value: Option<f64>| match (value, figure.unit) {
         (None, _) => "-".to_owned(),
         (Some(value), "rate") => percent(value),
-        #[expect(clippy::cast_possible_truncation, reason = "milliseconds below 2^31")]
         (Some(value), "ms") => span(Some(value as i64)),
         (Some(value), _) => format!("{value:.0}"),
     };
