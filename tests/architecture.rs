@@ -222,6 +222,49 @@ fn the_requirements_have_their_tests() {
     assert_eq!(cited("/// R2, I7, R31 to R33: R1x, R, SR5"), [2, 31, 32, 33]);
 }
 
+/// Each test that docs/compliance.toml names is there, as a test (R88).
+#[test]
+fn the_compliance_table_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = tollgate::audit::Compliance::read().unwrap();
+    let mut texts = std::collections::BTreeMap::<String, Option<String>>::new();
+    let mut wrong = Vec::new();
+    for row in &table.requirements {
+        for test in &row.tests {
+            let (file, name) = test.split_once("::").unwrap_or((test, ""));
+            let text = texts
+                .entry(file.to_owned())
+                .or_insert_with(|| std::fs::read_to_string(root.join(file)).ok())
+                .as_deref()
+                .unwrap_or_default();
+            if !is_test(text, name) {
+                wrong.push(format!("{} {}: there is no test `{test}`", row.standard, row.reference));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "docs/compliance.toml:\n{}", wrong.join("\n"));
+    assert!(is_test("#[test]\nfn a() {", "a") && is_test("async def test_b(page):", "test_b"));
+    assert!(
+        !is_test("fn a() {", "a") && !is_test("#[test]\nfn ab() {", "a") && !is_test("def help():", "help")
+    );
+}
+
+/// Whether a file has a test of this name: of Rust with its attribute, of Python by its name.
+fn is_test(text: &str, name: &str) -> bool {
+    let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+    lines.iter().enumerate().any(|(at, line)| {
+        let line = line.strip_prefix("async ").unwrap_or(line);
+        if let Some(rest) = line.strip_prefix(&format!("def {name}")) {
+            return rest.starts_with('(') && name.starts_with("test_");
+        }
+        let Some(rest) = line.strip_prefix(&format!("fn {name}")) else { return false };
+        let above =
+            lines[..at].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+        rest.starts_with('(')
+            && above.into_iter().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
+    })
+}
+
 /// Checks one invented file; `expect` is the start of each message, in order.
 fn check(file: &str, text: &str, expect: &[&str]) {
     let text = format!("//! Says why.\n{text}");

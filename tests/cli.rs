@@ -11,8 +11,12 @@
 mod binary;
 #[path = "cli/doctor.rs"]
 mod doctor;
+#[path = "cli/holds.rs"]
+mod holds;
 #[path = "cli/policy_commands.rs"]
 mod policy_commands;
+#[path = "cli/reports.rs"]
+mod reports;
 
 use binary::{Said, shipped, tollgate, tollgate_in_zone, tollgate_with_key};
 use serde_json::Value;
@@ -927,6 +931,8 @@ fn a_short_retention_is_an_error() {
         assert!(errors[0]["message"].as_str().unwrap().contains(problem), "{store}: {told}");
         assert!(errors[0].to_string().contains("allow_short_retention"), "{store}: {told}");
     };
+    check("", None);
+    check("retention = \"forever\"", None);
     check("retention = \"180d\"", None);
     check("retention = \"179d\"", Some("removes evidence after"));
     check("retention = \"30d\"\nallow_short_retention = false", Some("removes evidence after"));

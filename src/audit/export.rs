@@ -5,7 +5,7 @@ use crate::{
     evidence::without_values,
     model::Event,
     redaction::{visible, visible_json},
-    store::{EventQuery, Store, StoreError},
+    store::{EventQuery, Store, StoreError, StoreFuture},
 };
 use std::io::Write;
 
@@ -26,49 +26,45 @@ pub enum ExportError {
     Csv(#[from] csv::Error),
 }
 
-/// The pages of a query, in chain order.
-struct Pages {
-    query: EventQuery,
-    left: usize,
+/// Hands on what a query finds, a page at a time and in chain order, and says how many.
+async fn each<'s, T>(
+    mut query: EventQuery,
+    read: impl Fn(EventQuery) -> StoreFuture<'s, Vec<T>>,
+    seq: impl Fn(&T) -> i64,
+    mut put: impl FnMut(T) -> Result<(), ExportError>,
+) -> Result<u64, ExportError> {
+    let mut left = if query.limit == 0 { usize::MAX } else { query.limit };
+    query.newest_first = false;
+    let mut written = 0;
+    while left > 0 {
+        query.limit = left.min(PAGE);
+        let page = read(query.clone()).await?;
+        query.after_seq = page.last().map(&seq).or(query.after_seq);
+        left = if page.len() < query.limit { 0 } else { left - page.len() };
+        for one in page {
+            put(one)?;
+            written += 1;
+        }
+    }
+    Ok(written)
 }
 
-impl Pages {
-    fn new(mut query: EventQuery) -> Self {
-        let left = if query.limit == 0 { usize::MAX } else { query.limit };
-        query.newest_first = false;
-        Self { query, left }
-    }
-
-    fn next(&mut self) -> Option<EventQuery> {
-        self.query.limit = self.left.min(PAGE);
-        (self.left > 0).then(|| self.query.clone())
-    }
-
-    fn took(&mut self, count: usize, last: Option<i64>) {
-        self.left = if count < self.query.limit { 0 } else { self.left.saturating_sub(count) };
-        self.query.after_seq = last.or(self.query.after_seq);
-    }
+/// One line of text, in which what a terminal would obey is escaped, as JSON allows.
+fn write_line(out: &mut (dyn Write + Send), json: &str) -> Result<(), ExportError> {
+    out.write_all(visible_json(json).as_bytes())?;
+    out.write_all(b"\n")?;
+    Ok(())
 }
 
-/// Writes each event as the chain keeps it, one JSON object per line, and says how many. What a terminal would obey is
-/// escaped, as JSON allows.
+/// Writes each event as the chain keeps it, one JSON object per line, and says how many.
 /// [`super::verify_export`] can check the result without the store.
 pub async fn export_jsonl(
     store: &dyn Store,
     query: EventQuery,
     out: &mut (dyn Write + Send),
 ) -> Result<u64, ExportError> {
-    let mut pages = Pages::new(query);
-    let mut written = 0;
-    while let Some(query) = pages.next() {
-        let lines = store.event_lines(query).await?;
-        for line in &lines {
-            out.write_all(visible_json(&line.json).as_bytes())?;
-            out.write_all(b"\n")?;
-            written += 1;
-        }
-        pages.took(lines.len(), lines.last().map(|l| l.seq));
-    }
+    let read = |query| store.event_lines(query);
+    let written = each(query, read, |line| line.seq, |line| write_line(out, &line.json)).await?;
     out.flush()?;
     Ok(written)
 }
@@ -79,18 +75,11 @@ pub async fn export_jsonl_without_values(
     query: EventQuery,
     out: &mut (dyn Write + Send),
 ) -> Result<u64, ExportError> {
-    let mut pages = Pages::new(query);
-    let mut written = 0;
-    while let Some(query) = pages.next() {
-        let events = store.events(query).await?;
-        pages.took(events.len(), events.last().map(|event| event.seq));
-        for event in events {
-            let line = serde_json::to_string(&shown(event, false)).map_err(std::io::Error::from)?;
-            out.write_all(visible_json(&line).as_bytes())?;
-            out.write_all(b"\n")?;
-            written += 1;
-        }
-    }
+    let put = |event: Event| {
+        let line = serde_json::to_string(&shown(event, false)).map_err(std::io::Error::from)?;
+        write_line(out, &line)
+    };
+    let written = each(query, |query| store.events(query), |event| event.seq, put).await?;
     out.flush()?;
     Ok(written)
 }
@@ -151,18 +140,12 @@ pub async fn export_csv(
 ) -> Result<u64, ExportError> {
     let mut writer = csv::Writer::from_writer(out);
     writer.write_record(CSV_COLUMNS)?;
-    let mut pages = Pages::new(query);
-    let mut written = 0;
-    while let Some(query) = pages.next() {
-        let events = store.events(query).await?;
-        pages.took(events.len(), events.last().map(|e| e.seq));
-        for event in events {
-            let event = &shown(event, values);
-            let row = CSV_COLUMNS.iter().map(|column| cell(event, column));
-            writer.write_record(row.map(|cell| safe(&visible(&cell)).into_owned()))?;
-            written += 1;
-        }
-    }
+    let put = |event: Event| {
+        let event = &shown(event, values);
+        let row = CSV_COLUMNS.iter().map(|column| cell(event, column));
+        Ok(writer.write_record(row.map(|cell| safe(&visible(&cell)).into_owned()))?)
+    };
+    let written = each(query, |query| store.events(query), |event| event.seq, put).await?;
     writer.flush()?;
     Ok(written)
 }
@@ -174,18 +157,8 @@ pub async fn export_ocsf(
     values: bool,
     out: &mut (dyn Write + Send),
 ) -> Result<u64, ExportError> {
-    let mut pages = Pages::new(query);
-    let mut written = 0;
-    while let Some(query) = pages.next() {
-        let events = store.events(query).await?;
-        pages.took(events.len(), events.last().map(|e| e.seq));
-        for event in events {
-            let event = &shown(event, values);
-            out.write_all(visible_json(&ocsf(event).to_string()).as_bytes())?;
-            out.write_all(b"\n")?;
-            written += 1;
-        }
-    }
+    let put = |event: Event| write_line(out, &ocsf(&shown(event, values)).to_string());
+    let written = each(query, |query| store.events(query), |event| event.seq, put).await?;
     out.flush()?;
     Ok(written)
 }

@@ -3,7 +3,9 @@
 
 mod advice;
 mod checkpoints;
+mod compliance;
 mod dead_letters;
+mod digest;
 mod export;
 mod log_keys;
 mod maturity;
@@ -22,10 +24,12 @@ pub use advice::{advice_on_recorded, advise_on_record};
 pub use checkpoints::{
     CheckpointError, KeptCheckpoint, Trees, hold, keep, kept_checkpoints, make, read_checkpoint,
 };
+pub use compliance::{Compliance, ComplianceRow, ComplianceStatus, Standard};
 pub use dead_letters::{
     DeadLetter, DeadLetterError, DeadLetterPage, Handled, dead_letter, dead_letters, dismiss, handle,
     was_let_through,
 };
+pub use digest::{Digest, DigestFiles, DigestSpend, Figure, OpenLetter, OpenLetters, digest};
 pub use export::{
     CSV_COLUMNS, ExportError, export_csv, export_jsonl, export_jsonl_without_values, export_ocsf,
 };
@@ -34,7 +38,7 @@ pub use maturity::{Control, Looked, Maturity, maturity, test_files};
 pub use ocsf::ocsf;
 pub use questions::{
     ApprovalCall, ApprovalEnd, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport,
-    Initiator, NamedApprovals, ResultSize, TraceReport, questions,
+    Initiator, NamedApprovals, OtherRecord, ResultSize, TraceReport, questions,
 };
 pub use recorded::{Pace, Stop, kept_bundle};
 pub use render::render;

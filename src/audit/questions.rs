@@ -24,9 +24,36 @@ pub struct TraceReport {
     /// Its calls, in the order of their first records.
     pub calls: Vec<CallReport>,
     /// Records that belong to no call.
-    pub other: Vec<Evidence>,
+    pub other: Vec<OtherRecord>,
     /// What people have said of it afterwards, in order.
     pub notes: Vec<NoteReport>,
+}
+
+/// A record of a trace that belongs to no call: what was done about the trace or its agent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OtherRecord {
+    /// Where it stands.
+    #[serde(flatten)]
+    pub evidence: Evidence,
+    /// What was done.
+    pub action: Option<Arc<str>>,
+    /// The person who did it, where the record names one.
+    pub by: Option<Arc<str>>,
+    /// Why.
+    pub reason: Option<Arc<str>>,
+}
+
+impl OtherRecord {
+    fn of(event: &Event) -> Self {
+        let draft = &event.draft;
+        let by = draft.detail.as_ref().and_then(|detail| detail.get("person")).and_then(Value::as_str);
+        Self {
+            evidence: Evidence::of(event),
+            action: draft.action.clone(),
+            by: by.map(Arc::from),
+            reason: draft.reason.clone(),
+        }
+    }
 }
 
 /// What somebody said of a trace afterwards.
@@ -309,7 +336,7 @@ pub fn questions(events: &[Event], approvals: &NamedApprovals) -> TraceReport {
                 Some((_, of_call)) => of_call.push(event),
                 None => calls.push((id, vec![event])),
             },
-            None => other.push(Evidence::of(event)),
+            None => other.push(OtherRecord::of(event)),
         }
     }
     let mut seen = HashSet::new();

@@ -1,7 +1,8 @@
 //! A trace's report as one screen of text.
 
 use super::{
-    ApprovalCall, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport, TraceReport,
+    ApprovalCall, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport, OtherRecord,
+    TraceReport,
 };
 use crate::{
     evidence::Counted,
@@ -80,11 +81,22 @@ fn write_report(out: &mut String, report: &TraceReport) -> fmt::Result {
     }
     if !report.other.is_empty() {
         writeln!(out, "\nother records")?;
-        for evidence in &report.other {
-            write_evidence(out, evidence)?;
+        for record in &report.other {
+            write_other(out, record)?;
         }
     }
     Ok(())
+}
+
+fn write_other(out: &mut String, record: &OtherRecord) -> fmt::Result {
+    write_evidence(out, &record.evidence)?;
+    let OtherRecord { action, by, reason, .. } = record;
+    if action.is_none() && by.is_none() && reason.is_none() {
+        return Ok(());
+    }
+    let by = by.as_ref().map(|by| format!(" by {}", shown(by))).unwrap_or_default();
+    let reason = reason.as_ref().map(|reason| format!(": {}", shown(reason))).unwrap_or_default();
+    writeln!(out, "      {}{by}{reason}", text(action))
 }
 
 fn write_call(out: &mut String, call: &CallReport) -> fmt::Result {

@@ -212,7 +212,7 @@ fn the_five_questions_are_answered_per_call() {
     assert!(call.executed.as_ref().unwrap().limits.is_some(), "the limits of the decision");
     assert_eq!(call.evidence.iter().map(|e| e.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     assert_eq!((report.calls[1].executed.is_none(), report.calls[1].approvals.len()), (true, 0));
-    assert_eq!(report.other.iter().map(|e| e.seq).collect::<Vec<_>>(), [7]);
+    assert_eq!(report.other.iter().map(|e| e.evidence.seq).collect::<Vec<_>>(), [7]);
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["calls"][0]["executed"]["cost_usd"], serde_json::json!(0.9));
 }

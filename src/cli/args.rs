@@ -9,6 +9,7 @@ mod labels;
 mod manual;
 mod policy;
 mod report;
+mod schema;
 mod servers;
 mod store;
 mod zone;
@@ -22,6 +23,7 @@ pub(crate) use labels::*;
 pub(crate) use manual::*;
 pub(crate) use policy::*;
 pub(crate) use report::*;
+pub(crate) use schema::*;
 pub(crate) use servers::*;
 pub(crate) use store::*;
 pub(crate) use zone::take_zone;
@@ -233,9 +235,15 @@ Examples:
   tollgate policy replay --trace 0af7651916cd43dd8448eb211c80319c --json"
     )]
     Policy(PolicyCommand),
-    /// Spend, scorecard and maturity, and what the record advises
+    /// Spend, scorecard, maturity, a week's digest, compliance, and what the record advises
     #[command(subcommand)]
     Report(ReportCommand),
+    /// Print the JSON Schema of a record
+    #[command(after_help = "\
+Examples:
+  tollgate schema event > event.schema.json
+  tollgate audit export | check-jsonschema --schemafile event.schema.json -")]
+    Schema(SchemaArgs),
     /// Take over an older store, go on behind a damaged record, or rotate the vault's key
     #[command(
         subcommand,

@@ -177,6 +177,7 @@ async fn on_store(
         AuditCommand::Verify(_)
         | AuditCommand::Checkpoint(_)
         | AuditCommand::Note(_)
+        | AuditCommand::Hold(_)
         | AuditCommand::Prove(_) => Ok(()),
         AuditCommand::Export { filter, limit, format } => {
             export((&store, sight), query(*filter, now)?, limit, format).await

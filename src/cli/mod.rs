@@ -9,6 +9,7 @@ mod audit;
 mod budget;
 mod check;
 mod client_config;
+mod compliance;
 mod contained;
 mod dead_letters;
 pub mod demo_upstream;
@@ -20,6 +21,7 @@ mod folder;
 mod follow;
 mod freezes;
 mod grants;
+mod holds;
 mod init;
 mod keys;
 mod known;
@@ -35,6 +37,7 @@ mod policy;
 mod proof;
 mod reload;
 mod report;
+mod schema;
 mod screen;
 mod serve;
 mod servers;
@@ -44,7 +47,7 @@ mod store;
 mod wiring;
 
 use crate::clock::{Clock as _, System};
-use args::{AuditCommand, Cli, Command, LogFormat, ServersCommand};
+use args::{AuditCommand, Cli, Command, LogFormat, ReportCommand, ServersCommand};
 use clap::Parser as _;
 use failure::CliError;
 use setup::{Setup, record, record_of_calls};
@@ -126,9 +129,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Audit(AuditCommand::Verify(args)) => block(audit::verify(path, args)),
         Command::Audit(AuditCommand::Checkpoint(args)) => block(proof::checkpoint(Setup::load(&path)?, args)),
         Command::Audit(AuditCommand::Note(args)) => block(note::note(of_calls(&path)?, args)),
+        Command::Audit(AuditCommand::Hold(command)) => block(holds::holds(of_calls(&path)?, command)),
         Command::Audit(AuditCommand::Prove(args)) => block(proof::prove(of_calls(&path)?, args)),
         Command::Audit(command) => block(audit::audit(record_of_calls(&path)?, command)),
         Command::Policy(command) => block(policy::policy(path, command)),
+        Command::Report(ReportCommand::Compliance(args)) => compliance::compliance(&args),
         Command::Report(command) => {
             let (store, system) = record(&path)?;
             block(report::report(&path, store, system, command))
@@ -143,6 +148,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Store(command) => block(store::store(Setup::load(&path)?, command)),
         Command::Budget(command) => block(budget::budget(Setup::load(&path)?, command)),
         Command::ClientConfig(args) => client_config::client_config(&Setup::load(&path)?, &args),
+        Command::Schema(args) => schema::schema(&args),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
         Command::DemoUpstream => block(wiring::demo_upstream()),

@@ -1,10 +1,11 @@
 //! `tollgate report …`: what the record says as a whole.
 
 use super::{
-    args::{AdviceArgs, ReportCommand},
+    args::{AdviceArgs, DigestArgs, DigestFormat, ReportCommand},
     failure::CliError,
     figures,
     screen::{Screen, progress, time},
+    setup::Setup,
     spend, wiring,
 };
 use crate::{
@@ -27,9 +28,33 @@ pub(super) async fn report(
         ReportCommand::Scorecard(args) => figures::scorecard(&*store, &system, args).await,
         ReportCommand::Maturity(args) => figures::maturity(path, &*store, &system, args).await,
         ReportCommand::Spend(args) => spend::spend(path, &*store, &system, args).await,
+        ReportCommand::Digest(args) => digest(path, &*store, &system, args).await,
+        // It reads no record.
+        ReportCommand::Compliance(_) => Ok(()),
     };
     store.close().await;
     done
+}
+
+async fn digest(path: &Path, store: &dyn Store, system: &System, args: DigestArgs) -> Result<(), CliError> {
+    let setup = Setup::load(path)?;
+    let now = system.now();
+    let (since, until) = (args.since.at(now), args.until.map_or(now, |until| until.at(now)));
+    if since >= until {
+        return Err(CliError::Told("`--until` must be later than `--since`".to_owned()));
+    }
+    let bar = progress("records");
+    let files = (&setup.loaded.config, &setup.loaded.policies);
+    let made = wiring::digest(store, (since, until), files, &mut |seen| bar.set_position(seen)).await;
+    bar.finish_and_clear();
+    let digest = made?;
+    let mut screen = Screen::new();
+    match args.format {
+        _ if args.json.json => screen.json(&digest),
+        DigestFormat::Json => screen.json(&digest),
+        DigestFormat::Markdown => screen.raw(&digest.markdown()),
+        DigestFormat::Html => screen.raw(&digest.html()),
+    }
 }
 
 async fn advice(store: &dyn Store, system: &System, args: AdviceArgs) -> Result<(), CliError> {

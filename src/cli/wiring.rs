@@ -132,6 +132,18 @@ pub(crate) async fn scorecard(
     Ok(audit::scorecard(store, span, pace, progress).await?)
 }
 
+/// What a time was like.
+pub(crate) async fn digest(
+    store: &dyn Store,
+    span: (Timestamp, Timestamp),
+    (config, policies): (&Config, &PolicySet),
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<audit::Digest, CliError> {
+    let files = audit::DigestFiles { config, policies, tests: audit::test_files(&config.gateway.policies) };
+    let (pace, stop) = (audit::Pace::Whole, audit::Stop::default());
+    Ok(audit::digest(store, span, files, (pace, &stop), progress).await?)
+}
+
 /// What was spent.
 pub(crate) async fn spend(
     store: &dyn Store,

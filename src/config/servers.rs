@@ -69,6 +69,8 @@ const STORE_KEYS: &[&str] = &[
 const SHORTEST_VAULT_KEY: usize = 32;
 const HOUR: Duration = Duration::from_secs(3_600);
 
+/// How long evidence stays where nobody says.
+const USUAL_RETENTION: Duration = Duration::from_secs(400 * 86_400);
 /// Evidence that goes sooner than this must be meant to.
 const SHORT_RETENTION: Duration = Duration::from_secs(180 * 86_400);
 
@@ -456,10 +458,13 @@ fn store(
     }
 }
 
-/// How long records stay, where that is said; `None` where it is said wrongly.
+/// How long records stay: `None` inside where they stay for ever, `None` outside where it is said wrongly.
 fn retention(map: &Fields<'_>, report: &mut Report<'_>) -> Option<Option<Duration>> {
     let short = map.read("allow_short_retention", report, boolean).unwrap_or(false);
-    let Some(node) = map.get("retention") else { return Some(None) };
+    let Some(node) = map.get("retention") else { return Some(Some(USUAL_RETENTION)) };
+    if node.as_text() == Some("forever") {
+        return Some(None);
+    }
     let span = duration(Duration::from_secs(1), Duration::from_secs(100 * 366 * 86_400));
     let retention = map.read("retention", report, span)?;
     if retention < SHORT_RETENTION && !short {

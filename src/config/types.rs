@@ -259,7 +259,7 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// What a commit survives.
     pub durability: Durability,
-    /// How old records become before they are removed, whole segments at a time; none: they stay.
+    /// How old records become before they are removed, whole segments at a time, where no legal hold is on them; none: they stay.
     pub retention: Option<Duration>,
     /// The vault of `tokenize`.
     pub vault: VaultConfig,

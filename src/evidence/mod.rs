@@ -11,12 +11,14 @@ mod detail;
 mod facts;
 mod freeze;
 mod grant;
+mod hold;
 mod labels;
 mod masked;
 mod other;
 mod pins;
 mod refused;
 mod rollout;
+mod schema;
 mod tool;
 mod verdict;
 mod withheld;
@@ -31,6 +33,7 @@ pub use detail::{Explained, limits, settled_detail, steps, token_detail};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
 pub use freeze::{FreezeRecord, dead_letter_handled};
 pub use grant::{GrantEnded, GrantSubject, grant_of, put_grant};
+pub use hold::HoldRecord;
 pub use labels::labels_cleared;
 pub use masked::masked_places;
 pub use other::{
@@ -45,6 +48,7 @@ pub use rollout::{
     Bounds, Compared, OBSERVED, ROLLOUT, Rollout, RolloutEvent, RolloutRecord, RolloutState, RolloutStep,
     Seen, Stage,
 };
+pub use schema::EVENT_SCHEMA;
 pub use tool::{ResolvedTool, content_hash};
 pub use verdict::{Judged, verdict};
 pub use withheld::{WITHHELD, without_values};

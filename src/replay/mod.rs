@@ -6,6 +6,7 @@
 mod advice;
 mod assume;
 mod cells;
+mod digest;
 mod flips;
 mod limits;
 mod rebase;
@@ -14,8 +15,12 @@ mod simulate;
 mod spend;
 mod traffic;
 
-pub use advice::{Advice, CostlyWorkflow, advise};
+pub use advice::{Advice, AdviceStep, CostlyWorkflow, advise};
 pub use cells::{Cell, ChangedCell, changed_cells};
+pub use digest::{
+    Alerts, DigestChange, DigestSeen, Digesting, FailedAt, Failures, Happened, Refusals, RefusedBy,
+    digest_seen,
+};
 pub use flips::{Compared, Example, Flip, SimulateReport, Tally};
 pub use limits::CountersOnRecord;
 pub use scorecard::{

@@ -131,7 +131,8 @@ impl Distribution {
         }
     }
 
-    fn rated(mut self) -> Self {
+    /// With its shares as its counts say.
+    pub fn rated(mut self) -> Self {
         self.allow_rate = share(self.allow + self.allow_with_constraints, self.calls);
         self.deny_rate = share(self.deny, self.calls);
         self.remediate_rate = share(self.remediate, self.calls);

@@ -2,10 +2,12 @@
 //! transaction; nothing of SQLite leaks through it.
 
 pub mod embedded;
+mod hold;
 mod register;
 mod types;
 mod vault;
 
+pub use hold::{Held, Hold};
 pub use register::{LONGEST_KEY, Register, RegisterBounds, RegisterChange, RegisterEntry, RegisterRead};
 pub use types::*;
 pub use vault::{Vault, VaultRotation};
@@ -165,7 +167,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     fn tree(&self, size: Option<u64>, path: TreePath) -> StoreFuture<'_, TreeAnswer>;
 
     /// Removes records of before a time, as far as the store can remove them whole, and says how many went. What is still
-    /// needed of them stays: open calls, where counters stand, approvals that a call may use. What is left can be verified.
+    /// needed of them stays: open calls, where counters stand, approvals that a call may use. Nothing goes from the first record on
+    /// that is under a legal hold ([`Register::Hold`]). What is left can be verified.
     fn retire(&self, before: Timestamp, now: Timestamp) -> StoreFuture<'_, u64>;
 
     /// Whether the store can write: answered within a second, however many ask.

@@ -23,6 +23,8 @@ pub enum Register {
     Budget,
     /// How far the record was delivered, by the delivery's name.
     Delivery,
+    /// Legal holds, by their ids: records that retention must not remove.
+    Hold,
 }
 
 /// What a register may hold at most.
@@ -45,6 +47,7 @@ impl Register {
         Self::Vault,
         Self::Budget,
         Self::Delivery,
+        Self::Hold,
     ];
 
     /// Its word in the journal.
@@ -58,6 +61,7 @@ impl Register {
             Self::Vault => "vault",
             Self::Budget => "budget",
             Self::Delivery => "delivery",
+            Self::Hold => "hold",
         }
     }
 
@@ -77,6 +81,7 @@ impl Register {
             Self::Vault => (50_000, 16 << 20),
             Self::Budget => (10_000, 2 << 20),
             Self::Delivery => (100, 64 << 10),
+            Self::Hold => (1_000, 8 << 20),
         };
         RegisterBounds { entries, bytes }
     }
@@ -86,7 +91,7 @@ impl Register {
     pub fn wakes(self) -> bool {
         match self {
             Self::Freeze | Self::Pin | Self::LabelsCleared | Self::DeadLetter | Self::Budget => true,
-            Self::Labels | Self::Vault | Self::Delivery => false,
+            Self::Labels | Self::Vault | Self::Delivery | Self::Hold => false,
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The real binary in a folder of its own.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod record;
+
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     net::TcpStream,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -105,6 +107,7 @@ pub(crate) fn shipped() -> tempfile::TempDir {
 /// A running gateway, killed when the test ends.
 pub(crate) struct Serving {
     child: Child,
+    folder: PathBuf,
     log: std::thread::JoinHandle<String>,
     pub(crate) mcp: String,
     pub(crate) admin: String,
@@ -161,7 +164,7 @@ impl Serving {
             log.read_to_string(&mut said).ok();
             said
         });
-        Self { child, log, mcp, admin }
+        Self { child, folder: folder.to_owned(), log, mcp, admin }
     }
 
     /// The admin listener.
@@ -221,7 +224,8 @@ impl Serving {
         message["result"].clone()
     }
 
-    /// Ends it as a service manager does, and gives its exit code, standard output and log.
+    /// Ends it as a service manager does, and gives its exit code, standard output and log. What it has recorded is held against
+    /// the schema of records.
     pub(crate) fn end(mut self) -> (i32, String, String) {
         let process = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
@@ -229,6 +233,8 @@ impl Serving {
         self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
         let log = std::mem::replace(&mut self.log, std::thread::spawn(String::new));
+        let exported = tollgate(&self.folder, &["audit", "export"]);
+        exported.out.lines().for_each(record::hold);
         (code, out, log.join().unwrap())
     }
 }

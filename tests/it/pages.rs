@@ -1,9 +1,10 @@
 //! What an auditor reads: the page of `audit show` for each kind of call, held against a golden page in `pages/`.
 //!
 //! A page answers five questions, and it answers them from records that many parts of the gateway write. A change of any of
-//! them shows here as what it means to a reader. Read a page whole before it is accepted (`INSTA_UPDATE=always`).
+//! them shows here as what it means to a reader. Read a page whole before it is accepted (`INSTA_UPDATE=always`). Each page is held
+//! as text and as JSON (R52). Incidents of more than one step are in `incidents.rs`.
 
-use crate::harness::*;
+use crate::{harness::*, incidents};
 use futures::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, panic::AssertUnwindSafe, path::Path, sync::Arc, time::Duration};
@@ -11,13 +12,13 @@ use tollgate::{
     audit::{questions, render},
     clock::Fake,
     evidence::Counted,
-    front::admin::named_approvals,
+    front::admin::{named_approvals, trace_report},
     model::{Event, EventType, TraceId},
-    store::EventQuery,
+    store::{EventQuery, Store},
 };
 
 /// The name of a page, and its text.
-type Page = (&'static str, String);
+pub(crate) type Page = (&'static str, String);
 
 /// The trace of a page's call; further calls of a page have the ones behind it.
 const TRACE: u128 = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_3100;
@@ -25,18 +26,18 @@ const TRACE: u128 = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_3100;
 const CUSTOMER: &str = "DE89 3704 0044 0532 0130 00";
 
 /// A world whose time stands still, so that pages have the same times whenever they are made.
-async fn world(files: &str) -> (World, Arc<Fake>) {
+pub(crate) async fn world(files: &str) -> (World, Arc<Fake>) {
     let clock = Fake::at("2026-11-01T12:00:00Z".parse().unwrap());
     let setup = Setup { files: files.to_owned(), clock: Some(clock.clone()), ..Setup::default() };
     (World::start(setup).await, clock)
 }
 
 /// A gate over everything of the upstream with these rules.
-fn gate(name: &str, rules: &str) -> String {
+pub(crate) fn gate(name: &str, rules: &str) -> String {
     format!("=== {name}.yaml\nname: {name}\ndescription: d\non: [{{ upstream: up }}]\nrules:\n{rules}\n")
 }
 
-fn ask(keys: &str) -> String {
+pub(crate) fn ask(keys: &str) -> String {
     gate(
         "writes",
         &format!(
@@ -46,18 +47,84 @@ fn ask(keys: &str) -> String {
 }
 
 /// The client, with its next call in the n-th trace.
-fn traced(client: &Client, n: u128) -> Client {
+pub(crate) fn traced(client: &Client, n: u128) -> Client {
     client.header("traceparent", &format!("00-{:032x}-b7ad6b7169203331-01", TRACE + n))
 }
 
+/// The n-th trace.
+pub(crate) fn trace(n: u128) -> TraceId {
+    TraceId::parse(&format!("{:032x}", TRACE + n)).unwrap()
+}
+
 /// What `audit show` prints of the n-th trace, with names in place of what differs from run to run.
-async fn show(world: &World, n: u128) -> String {
-    let trace = TraceId::parse(&format!("{:032x}", TRACE + n));
-    let store = &*world.gate.store;
-    let events = store.events(EventQuery { trace_id: trace, ..EventQuery::default() }).await.unwrap();
-    assert!(!events.is_empty(), "nothing is recorded of trace {n}");
+pub(crate) async fn show(world: &World, n: u128) -> String {
+    show_of(&*world.gate.store, trace(n)).await
+}
+
+/// The same of any trace, in a store: the text, and what `--json` has beside the events themselves.
+pub(crate) async fn show_of(store: &dyn Store, trace: TraceId) -> String {
+    let events = store.events(EventQuery { trace_id: Some(trace), ..EventQuery::default() }).await.unwrap();
+    assert!(!events.is_empty(), "nothing is recorded of trace {trace}");
     let approvals = named_approvals(store, &events).await.unwrap();
-    named(render(&questions(&events, &approvals)), &world.events().await)
+    let all = store.events(EventQuery::default()).await.unwrap();
+    let text = render(&questions(&events, &approvals));
+    let mut report = trace_report(trace, &events, &approvals);
+    let listed = report.as_object_mut().unwrap().remove("events").unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), events.len());
+    five_answers(&text, &report);
+    steady_json(&mut report);
+    let report = serde_json::to_string_pretty(&report).unwrap();
+    format!("{}\n--- json\n{}", named(text, &all), named(report, &all))
+}
+
+/// Each call of a page answers all five questions, on the screen and as JSON.
+fn five_answers(text: &str, report: &Value) {
+    let calls = report["calls"].as_array().unwrap();
+    for question in [
+        "who initiated?",
+        "what was decided, and why?",
+        "was approval required, and who approved?",
+        "what executed, where, with what limits?",
+        "where is the immutable evidence?",
+    ] {
+        assert_eq!(text.matches(question).count(), calls.len(), "{question}: {text}");
+    }
+    for call in calls {
+        let who = &call["initiated"];
+        assert!(who["agent_id"].is_string() && who["at"].is_string(), "{call:#}");
+        let decided = call["decided"].as_array().unwrap();
+        assert!(!decided.is_empty(), "{call:#}");
+        for one in decided {
+            let said = ["decision", "policy_id", "reason", "policy_snapshot"];
+            assert!(said.iter().all(|name| one[*name].is_string()), "{one:#}");
+        }
+        let (approvals, grants) = (&call["approvals"], &call["grants"]);
+        assert!(approvals.is_array() && grants.is_array(), "{call:#}");
+        let executed = &call["executed"];
+        assert!(executed.is_null() || (executed["outcome"].is_string() && executed["upstream"].is_string()));
+        let evidence = call["evidence"].as_array().unwrap();
+        assert!(
+            evidence.iter().all(|one| one["hash"].as_str().is_some_and(|hash| hash.len() == 64)),
+            "{call:#}"
+        );
+        assert!(!evidence.is_empty(), "{call:#}");
+    }
+}
+
+/// What differs from run to run, in JSON: places in the chain, and what results took.
+fn steady_json(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(steady_json),
+        Value::Object(members) => {
+            for (name, value) in members.iter_mut() {
+                match (name.as_str(), value.is_number()) {
+                    ("seq" | "tokens" | "cost_usd", true) => *value = json!("N"),
+                    (_, _) => steady_json(value),
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// Every id by the order in which the record has it, and no hash.
@@ -69,6 +136,7 @@ fn named(mut page: String, events: &[Event]) -> String {
             ("TRACE", draft.trace_id.map(|id| id.to_string())),
             ("CALL", draft.call_id.as_ref().map(|id| id.to_string())),
             ("APPROVAL", draft.approval_id.as_ref().map(|id| id.to_string())),
+            ("GRANT", draft.grant_id.as_ref().map(|id| id.to_string())),
             ("SNAPSHOT", draft.policy_snapshot.as_ref().map(|id| id.to_string())),
         ];
         for (kind, id) in of_event {
@@ -80,13 +148,24 @@ fn named(mut page: String, events: &[Event]) -> String {
         }
         page = page.replace(&event.hash, "HASH");
     }
-    for kind in ["TRACE", "CALL", "APPROVAL", "SNAPSHOT"] {
+    for kind in ["TRACE", "CALL", "APPROVAL", "GRANT", "SNAPSHOT"] {
         let of_kind = ids.iter().filter(|(of, _)| *of == kind);
         for (n, (_, id)) in of_kind.enumerate() {
             page = page.replace(id, &format!("{kind}-{}", n + 1));
         }
     }
-    page.lines().map(|line| format!("{}\n", steady(line))).collect()
+    page.lines().map(|line| format!("{}\n", placeholders(&steady(line)))).collect()
+}
+
+/// Placeholders of a vault are its own.
+fn placeholders(line: &str) -> String {
+    let mut parts = line.split("[token:");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (token, rest) = part.split_once(']').unwrap_or((part, ""));
+        out.push_str(&format!("[token:{}:T]{rest}", token.split(':').next().unwrap_or_default()));
+    }
+    out
 }
 
 /// What an upstream lists may be recorded before the call or after it, so places in the chain differ; its results echo ids of
@@ -393,6 +472,7 @@ async fn all() -> Vec<Page> {
         pages.push(page.await);
     }
     pages.extend(approved_elsewhere().await);
+    pages.extend(incidents::all().await);
     pages
 }
 

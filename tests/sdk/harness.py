@@ -1,4 +1,4 @@
-"""Starts a gateway with a configuration of its own in a folder of its own. Standard library only."""
+"""Starts a gateway with a configuration of its own in a folder of its own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+import jsonschema
 
 
 def free_port() -> int:
@@ -95,9 +97,11 @@ url = "sqlite:data/tollgate.db"
         self.stop()
         raise GatewayError(f"the gateway was not ready within {self.ready_within} s:\n{self.tail()}")
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind, *_) -> None:
         self.stop()
         self.log.close()
+        if kind is None:
+            self.hold_records()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def stop(self) -> None:
@@ -128,6 +132,12 @@ url = "sqlite:data/tollgate.db"
         assert done.returncode == 0, done.stderr
         events = [json.loads(line) for line in done.stdout.splitlines()]
         return [event for event in events if all(event[name] == value for name, value in wanted.items())]
+
+    def hold_records(self) -> None:
+        """Every record that a test has made is what the JSON Schema of records says."""
+        schema = jsonschema.Draft202012Validator(json.loads(self.cli("schema", "event").stdout))
+        for line in self.cli("audit", "export").stdout.splitlines():
+            schema.validate(json.loads(line))
 
     def tail(self, lines: int = 40) -> str:
         return "\n".join((self.folder / "gateway.log").read_text(errors="replace").splitlines()[-lines:])

@@ -3,11 +3,12 @@
 use crate::store::*;
 use std::path::Path;
 use tollgate::{
+    approval::{HoldError, Holds},
     cost::BudgetWindow,
-    model::{ApprovalStatus, EventType},
+    model::{AgentId, ApprovalStatus, EventType, PersonId, TraceId},
     store::{
-        Admission, AdmitRequest, ApprovalFilter, ApprovalUpdate, AskLimits, EventQuery, GrantMade, Kept,
-        KeptKind, Store as _, embedded::EmbeddedStore,
+        Admission, AdmitRequest, ApprovalFilter, ApprovalUpdate, AskLimits, EventQuery, GrantMade, Held,
+        Kept, KeptKind, Pattern, Register, RegisterChange, Store as _, embedded::EmbeddedStore,
     },
 };
 
@@ -153,4 +154,131 @@ async fn segments_that_somebody_removed_are_missing() {
     let report = EmbeddedStore::verify_at_rest(&database(dir.path())).unwrap().unwrap();
     let bad = report.bad.unwrap();
     assert!(bad.seq == 1 && bad.problem.contains("missing"), "{bad:?}");
+}
+
+const HELD_TRACE: &str = "11111111111111111111111111111111";
+
+/// A store of two days: on the first a hundred calls, one of `held-01` under its own trace with an approval that was asked for
+/// before all of them, and a hundred more; and on the last a hundred that are young. Gives the `seq` of the call that is held.
+async fn two_days(dir: &Path) -> (std::sync::Arc<EmbeddedStore>, i64) {
+    let store = open(dir);
+    store.seal_after(50).await.unwrap();
+    calls_on(&store, 0).await;
+    let mut held = request("held-01", later(start(), 20_000));
+    held.event.trace_id = TraceId::parse(HELD_TRACE);
+    assert_eq!(store.admit(held.clone()).await.unwrap(), Admission::Granted);
+    store.settle(settlement(&held, None, None)).await.unwrap();
+    let of = EventQuery { agent_id: Some(Pattern::from("held-01")), limit: 1, ..EventQuery::default() };
+    let seq = store.events(of).await.unwrap()[0].seq;
+    calls_on(&store, 1).await;
+    calls_on(&store, 300).await;
+    (store, seq)
+}
+
+/// A legal hold keeps the segments of what it holds and all behind them, over restarts and from a process that did not place it;
+/// once it is released they go. The record verifies all along.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_a_legal_hold_stays() {
+    let by = PersonId::from("carol");
+    for held in [Held::Trace(TraceId::parse(HELD_TRACE).unwrap()), Held::Agent(AgentId::from("held-01"))] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, seq) = two_days(dir.path()).await;
+        let now = later(start(), 300 * DAY + 60_000);
+        let before = later(start(), 100 * DAY);
+        let other = open(dir.path());
+        let holds = Holds::new(other.clone());
+        let placed = holds.place(held.clone(), (Some(&by), "case 17"), now).await.unwrap();
+        assert_eq!(placed.first.map(|(seq, _)| seq), Some(seq));
+        // Another matter, about somebody who has done nothing: it holds nothing of before.
+        let nobody = Held::Agent(AgentId::from("nobody"));
+        assert_eq!(holds.place(nobody, (None, "case 18"), now).await.unwrap().first, None);
+
+        let gone = store.retire(before, now).await.unwrap();
+        assert!(gone >= 50 && i64::try_from(gone).unwrap() < seq, "{gone} of {seq}");
+        let oldest = async |store: &EmbeddedStore| {
+            store.events(EventQuery { limit: 1, ..EventQuery::default() }).await.unwrap()[0].seq
+        };
+        assert_eq!(oldest(&store).await, i64::try_from(gone).unwrap() + 1);
+        assert_eq!(store.retire(before, now).await.unwrap(), 0, "no more may go");
+        assert_eq!(store.verify().await.unwrap().bad, None);
+        other.close().await;
+        store.close().await;
+        // The projection has nothing to say about it.
+        for file in ["tollgate.db", "tollgate.db-wal", "tollgate.db-shm"] {
+            std::fs::remove_file(dir.path().join(file)).ok();
+        }
+
+        let store = open(dir.path());
+        assert_eq!(store.retire(before, now).await.unwrap(), 0, "it outlasts the processes");
+        let holds = Holds::new(store.clone());
+        let listed = holds.list().await.unwrap();
+        let shown: Vec<_> = listed.iter().map(|one| (&one.hold.held, one.hold.reason.as_str())).collect();
+        assert!(shown.contains(&(&held, "case 17")) && shown.len() == 2, "{shown:?}");
+        let id = &listed.iter().find(|one| one.hold.held == held).unwrap().hold.id;
+        assert!(matches!(holds.release(id, (&by, " "), now).await, Err(HoldError::NoReason)));
+        assert!(matches!(holds.release("hold-0", (&by, "r"), now).await, Err(HoldError::NotFound)));
+        holds.release(id, (&by, "closed"), now).await.unwrap();
+        assert!(matches!(holds.release(id, (&by, "closed"), now).await, Err(HoldError::NotFound)));
+        let more = store.retire(before, now).await.unwrap();
+        assert!(oldest(&store).await > seq, "{gone} and {more} went, and {seq} is there");
+        assert_eq!(store.verify().await.unwrap().bad, None);
+        // Who held and released it is told by records that stay.
+        let told = EventQuery { event_type: Some(EventType::AdminAction), ..EventQuery::default() };
+        let told = store.events(told).await.unwrap();
+        let of = told.iter().map(|event| &event.draft).filter(|draft| {
+            draft.action.as_deref() == Some("legal_hold")
+                && draft.detail.as_ref().unwrap()["hold"] == serde_json::json!(id)
+        });
+        let told: Vec<_> = of
+            .map(|draft| {
+                let detail = draft.detail.as_ref().unwrap();
+                (detail["status"].clone(), detail["person"].clone(), draft.reason.as_deref().unwrap())
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [("placed".into(), "carol".into(), "case 17"), ("released".into(), "carol".into(), "closed")]
+        );
+        store.close().await;
+    }
+}
+
+/// Who approved a held call may stand in another trace, and older: that is held with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_approval_of_a_held_call_stays_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.seal_after(50).await.unwrap();
+    calls_on(&store, 0).await;
+    let asked = pending("asked", later(start(), 20_000));
+    store.ask(asked.clone(), Vec::new(), AskLimits::NONE).await.unwrap();
+    let query = EventQuery { approval_id: Some(asked.id.clone()), limit: 1, ..EventQuery::default() };
+    let first = store.events(query).await.unwrap()[0].seq;
+    calls_on(&store, 1).await;
+    let mut used = request("planner-01", later(start(), 2 * DAY));
+    used.event.trace_id = TraceId::parse(HELD_TRACE);
+    used.event.approval_id = Some(asked.id.clone());
+    assert_eq!(store.admit(used.clone()).await.unwrap(), Admission::Granted);
+    store.settle(settlement(&used, None, None)).await.unwrap();
+    calls_on(&store, 300).await;
+    let now = later(start(), 300 * DAY + 60_000);
+    let held = Held::Trace(TraceId::parse(HELD_TRACE).unwrap());
+    Holds::new(store.clone()).place(held, (None, "case 17"), now).await.unwrap();
+    let gone = store.retire(later(start(), 100 * DAY), now).await.unwrap();
+    assert!(gone > 0 && i64::try_from(gone).unwrap() < first, "{gone} of {first}");
+}
+
+/// A hold that nobody can read holds everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_cannot_be_read_holds_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = two_days(dir.path()).await;
+    let now = later(start(), 300 * DAY + 60_000);
+    let odd =
+        RegisterChange::set(Register::Hold, "hold-of-later", serde_json::json!({"held": {"year": 2026}}));
+    assert!(store.set(vec![odd.clone()], Vec::new()).await.unwrap());
+    assert_eq!(store.retire(later(start(), 100 * DAY), now).await.unwrap(), 0);
+    assert!(Holds::new(store.clone()).list().await.unwrap_err().to_string().contains("hold-of-later"));
+    assert!(store.set(vec![RegisterChange { value: None, ..odd }], Vec::new()).await.unwrap());
+    assert!(store.retire(later(start(), 100 * DAY), now).await.unwrap() > 0);
 }

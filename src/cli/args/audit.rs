@@ -82,6 +82,21 @@ Examples:
   tollgate audit note 0af7651916cd43dd8448eb211c80319c - < post-mortem.txt"
     )]
     Note(NoteArgs),
+    /// Keep the records of a trace or an agent, whatever `[store] retention` says
+    #[command(
+        subcommand,
+        long_about = "\
+Places, lists and releases legal holds. Retention removes whole old segments of the record: it removes none that holds a record under \
+hold, nor any behind it. A hold stands in the record and counts for every process on the store, over restarts, until it is released. \
+See docs/retention.md.",
+        after_help = "\
+Examples:
+  tollgate audit hold add --trace 0af7651916cd43dd8448eb211c80319c --reason 'case 2026-17'
+  tollgate audit hold add --agent planner-01 --reason 'case 2026-17: everything it did'
+  tollgate audit hold list
+  TOLLGATE_KEY=… tollgate audit hold release hold-5f0c1d2e --reason 'case closed'"
+    )]
+    Hold(HoldCommand),
     /// Write events to standard output, in chain order
     Export {
         #[command(flatten)]
@@ -148,6 +163,45 @@ pub(crate) struct NoteArgs {
     pub(crate) trace: TraceId,
     /// What is to be said; `-` reads standard input
     pub(crate) text: String,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
+}
+
+/// `audit hold …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum HoldCommand {
+    /// Hold the records of a trace, or of an agent, of before and from now on
+    Add(HoldArgs),
+    /// List what is held: since when, by whom, why, and from which record on retention removes nothing
+    List {
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Release a hold; needs TOLLGATE_KEY of an admin
+    Release {
+        /// The id of a hold, as `audit hold list` shows it
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Why; kept in the record
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+}
+
+/// `audit hold add`
+#[derive(Debug, Args)]
+pub(crate) struct HoldArgs {
+    /// A trace: 32 hex digits, or the UUID form
+    #[arg(long, value_name = "TRACE_ID", value_parser = trace, required_unless_present = "agent", conflicts_with = "agent")]
+    pub(crate) trace: Option<TraceId>,
+    /// An agent, as authority.yaml names it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// Why: the case, and who asked for it; kept in the record
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
     #[command(flatten)]
     pub(crate) json: JsonFlag,
 }

@@ -6,11 +6,17 @@ use super::*;
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReportCommand {
     /// What to do next with the policies: writes first, then what costs most, then data, rates and alerts
-    #[command(long_about = "\
+    #[command(
+        long_about = "\
 Looks at recorded traffic and says what to do next, in the order in which it helps most: ask a person before writes, throttle \
 the three workflows that cost most, classify data and limit rates, tune alerts. Policy files for the first two are printed, \
 ready for `policy simulate`. A gate that asks people is proposed for removal only after a month in which it asked, people \
-approved, and nobody rejected or let an ask expire. Nothing is written.")]
+approved, and nobody rejected or let an ask expire. Nothing is written.",
+        after_help = "\
+Examples:
+  tollgate report advice
+  tollgate report advice --since 90d --json | jq '.steps[] | select(.done | not)'"
+    )]
     Advice(AdviceArgs),
     /// The figures by which the gateway is judged: decisions, approvals, limits, completeness, drift
     #[command(
@@ -26,10 +32,16 @@ Examples:
     )]
     Scorecard(ReportArgs),
     /// How far governance has come, from 0 to 4, and what is missing for the next level
-    #[command(long_about = "\
+    #[command(
+        long_about = "\
 Looks at controls: in the bundle in force, in servers.toml, and in what is recorded. A level is reached when all of its controls \
 and those below stand. 1: calls are seen, and somebody answers for each agent. 2: policy decides what is let through. 3: people \
-decide what is risky, and spend and data have limits. 4: it is tested, tried before it counts, and can be proved to others.")]
+decide what is risky, and spend and data have limits. 4: it is tested, tried before it counts, and can be proved to others.",
+        after_help = "\
+Examples:
+  tollgate report maturity
+  tollgate report maturity --json | jq '.missing[].advice'"
+    )]
     Maturity(ReportArgs),
     /// What was spent, by agent, user, workflow, tool, model and day
     #[command(
@@ -45,6 +57,77 @@ Examples:
   tollgate policy simulate --bundle /tmp/throttled   says which recorded calls they would have held back"
     )]
     Spend(SpendArgs),
+    /// What a week was like, to be read or sent on: Markdown, HTML or JSON
+    #[command(
+        long_about = "\
+Sums up a time, as a rule a week: calls and decisions, spend and its most expensive workflows, refusals by policy, approvals and how \
+long they took, what was changed and by whom, alerts, failures and dead letters, the scorecard against the week before, maturity with \
+what is missing, and what to do next. The HTML is one page that loads nothing; texts of the record are escaped in each form. Times are \
+of UTC.",
+        after_help = "\
+Examples:
+  tollgate report digest > week.md
+  tollgate report digest --format html > week.html
+  tollgate report digest --since 2026-11-01 --until 2026-12-01 --json | jq .refusals"
+    )]
+    Digest(DigestArgs),
+    /// What standards ask, how Tollgate meets it, the tests that show it, and the gaps
+    #[command(
+        long_about = "\
+Prints the table of compliance of this version: OWASP AISVS 1.01 (C9, C10, C12), OWASP MCP Top 10, EU AI Act (Articles 12, 14, 19, 26), \
+NIST AI RMF, ISO/IEC 42001, SOC 2. Each row says what is asked, how far it is met, how, by which tests, and what is missing. It reads no \
+record and needs no servers.toml.",
+        after_help = "\
+Examples:
+  tollgate report compliance
+  tollgate report compliance --gaps             only what is not met, or in part
+  tollgate report compliance --markdown > compliance.md
+  tollgate report compliance --json | jq '.requirements[] | select(.status == \"not_met\")'"
+    )]
+    Compliance(ComplianceArgs),
+}
+
+/// `report compliance`
+#[derive(Debug, Args)]
+pub(crate) struct ComplianceArgs {
+    /// Only one standard: aisvs, mcp-top-10, eu-ai-act, nist-ai-rmf, iso-42001, soc-2
+    #[arg(long, value_name = "ID", conflicts_with = "markdown")]
+    pub(crate) standard: Option<String>,
+    /// Only what is not met, or in part
+    #[arg(long, conflicts_with = "markdown")]
+    pub(crate) gaps: bool,
+    /// The whole table as Markdown
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) markdown: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
+}
+
+/// `report digest`
+#[derive(Debug, Args)]
+pub(crate) struct DigestArgs {
+    /// From then on: a time (2026-11-20T08:00Z), a day (2026-11-20), or how long ago (7d)
+    #[arg(long, value_name = "TIME", value_parser = moment, default_value = "7d")]
+    pub(crate) since: Moment,
+    /// Until before then; now where it is not given
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) until: Option<Moment>,
+    /// The form
+    #[arg(long, value_enum, default_value_t = DigestFormat::Markdown, conflicts_with = "json")]
+    pub(crate) format: DigestFormat,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
+}
+
+/// `--format` of a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DigestFormat {
+    /// Text with headings and tables
+    Markdown,
+    /// One page that loads nothing, to be opened, printed or sent
+    Html,
+    /// One JSON object
+    Json,
 }
 
 /// `report scorecard|maturity`

@@ -134,7 +134,7 @@ listen = \"127.0.0.1:8788\"        # API, health; never on the agents' port
 
 [store]
 url = \"sqlite:.tollgate/tollgate.db\"   # and the journal beside it
-retention = \"400d\"               # older records go; without this line all of them stay
+retention = \"400d\"               # older records go, unless they are under a legal hold; \"forever\" keeps them
 ",
         quoted(environment)
     )

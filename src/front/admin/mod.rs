@@ -10,6 +10,7 @@ mod explain;
 mod freezes;
 mod grants;
 mod guard;
+mod holds;
 mod labels;
 mod page;
 mod params;

@@ -102,13 +102,62 @@ pub(super) fn span(
     now: Timestamp,
     usual: &str,
 ) -> Result<(Timestamp, Timestamp), ApiError> {
-    let pairs = pairs(query, SPAN_PARAMS)?;
-    let zone = zone(&pairs)?;
+    span_of(&pairs(query, SPAN_PARAMS)?, now, usual)
+}
+
+fn span_of(
+    pairs: &[(String, String)],
+    now: Timestamp,
+    usual: &str,
+) -> Result<(Timestamp, Timestamp), ApiError> {
+    let zone = zone(pairs)?;
     let given = |name: &str| pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let since = time("since", given("since").unwrap_or(usual), &zone, now)?;
     let until = given("until").map(|text| time("until", text, &zone, now)).transpose()?.unwrap_or(now);
     in_order(Some(since), Some(until)).map_err(ApiError::BadRequest)?;
     Ok((since, until))
+}
+
+/// The parameters of `GET report/digest`.
+pub(super) const DIGEST_PARAMS: &[&str] = &["since", "until", "tz", "format"];
+
+/// The form of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReportForm {
+    Json,
+    Markdown,
+    Html,
+}
+
+/// `GET report/digest`: the time that it is about, and its form.
+pub(super) fn digest(
+    query: Option<&str>,
+    now: Timestamp,
+) -> Result<((Timestamp, Timestamp), ReportForm), ApiError> {
+    let pairs = pairs(query, DIGEST_PARAMS)?;
+    let form = pairs.iter().find(|(known, _)| known == "format").map(|(_, value)| value.as_str());
+    Ok((span_of(&pairs, now, "7d")?, report_form(form)?))
+}
+
+/// `GET report/compliance`: its form.
+pub(super) fn compliance(query: Option<&str>) -> Result<ReportForm, ApiError> {
+    match pairs(query, &["format"])?.pop() {
+        None => Ok(ReportForm::Json),
+        Some((_, value)) => match report_form(Some(&value))? {
+            ReportForm::Html => Err(bad("format", "is not a form it has", "json or markdown")),
+            form => Ok(form),
+        },
+    }
+}
+
+/// `format`: JSON where it is not given.
+fn report_form(given: Option<&str>) -> Result<ReportForm, ApiError> {
+    match given {
+        None | Some("json") => Ok(ReportForm::Json),
+        Some("markdown") => Ok(ReportForm::Markdown),
+        Some("html") => Ok(ReportForm::Html),
+        Some(_) => Err(bad("format", "is not a form it has", "json, markdown or html")),
+    }
 }
 
 fn bad(name: &str, what: &str, expected: &str) -> ApiError {

@@ -1,16 +1,27 @@
 //! `GET report/…`: what the record says as a whole. One report at a time, on one core and within a time, so that agents do not
 //! wait for it.
 
-use super::{AdminPort, Routes, State, error::ApiError, params, person::Caller};
+use super::{
+    AdminPort, Routes, State,
+    error::ApiError,
+    params::{self, ReportForm},
+    person::Caller,
+};
 use crate::{
-    audit::{self, Looked, Pace, Stop},
+    audit::{self, DigestFiles, Looked, Pace, Stop},
     replay::Scorecard,
     store::StoreError,
 };
-use axum::{Extension, Json, extract::RawQuery, routing::get};
+use axum::{
+    Extension, Json,
+    extract::RawQuery,
+    http::{HeaderValue, header},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, path::Path, sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The longest that the record is looked at; what was looked at until then is answered, and says so.
@@ -43,6 +54,10 @@ impl Reports {
 
     pub(super) fn advice(&self) -> Routes {
         get(advice).layer(self.0.clone())
+    }
+
+    pub(super) fn digest(&self) -> Routes {
+        get(digest).layer(self.0.clone())
     }
 }
 
@@ -132,9 +147,7 @@ async fn maturity(
     let _turn = take(Extension(turn)).await?;
     let (card, partial) = card(&port, span).await?;
     let in_force = port.in_force();
-    let folder = in_force.config.gateway.policies.clone();
-    let tests = tokio::task::spawn_blocking(move || audit::test_files(&folder)).await;
-    let tests = tests.map_err(|_| ApiError::Unavailable)?;
+    let tests = tests_of(&in_force.config.gateway.policies).await?;
     let looked = Looked { config: &in_force.config, policies: &in_force.policies, tests, card: &card };
     Ok(told(json!(audit::maturity(looked)), [("partial", partial.into())]))
 }
@@ -152,4 +165,56 @@ async fn advice(
     let work = audit::advise_on_record(&**port.store(), span, (Pace::Beside, &stop), &mut progress);
     let (advice, partial) = within(&stop, work).await?;
     Ok(told(json!(advice), [("partial", partial.into())]))
+}
+
+/// How many files of tests the bundle's folder has.
+async fn tests_of(folder: &Path) -> Result<usize, ApiError> {
+    let folder = folder.to_owned();
+    let counted = tokio::task::spawn_blocking(move || audit::test_files(&folder)).await;
+    counted.map_err(|_| ApiError::Unavailable)
+}
+
+/// What a time was like; it says itself where not all of the record was looked at.
+async fn digest(
+    axum::extract::State(port): State,
+    _: Caller,
+    Extension(turn): Turn,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let (span, form) = params::digest(query.as_deref(), port.now())?;
+    let _turn = take(Extension(turn)).await?;
+    let in_force = port.in_force();
+    let tests = tests_of(&in_force.config.gateway.policies).await?;
+    let files = DigestFiles { config: &in_force.config, policies: &in_force.policies, tests };
+    let stop = Stop::default();
+    let mut progress = |_| {};
+    let work = audit::digest(&**port.store(), span, files, (Pace::Beside, &stop), &mut progress);
+    let (digest, _) = within(&stop, work).await?;
+    Ok(match form {
+        ReportForm::Json => Json(digest).into_response(),
+        ReportForm::Markdown => document("text/markdown; charset=utf-8", digest.markdown()),
+        ReportForm::Html => document("text/html; charset=utf-8", digest.html()),
+    })
+}
+
+/// The table of compliance.
+pub(super) async fn compliance(_: Caller, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+    let form = params::compliance(query.as_deref())?;
+    // Its file is a part of this program, and the tests read it.
+    let table = audit::Compliance::read().map_err(|_| ApiError::Unavailable)?;
+    Ok(match form {
+        ReportForm::Json => Json(table).into_response(),
+        ReportForm::Markdown | ReportForm::Html => document("text/markdown; charset=utf-8", table.markdown()),
+    })
+}
+
+/// A document that a browser keeps as a file: it is no page of this listener.
+fn document(kind: &'static str, text: String) -> Response {
+    let mut response = text.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    let nothing = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox");
+    headers.insert(header::CONTENT_SECURITY_POLICY, nothing);
+    response
 }

@@ -4,10 +4,10 @@
 use super::{
     AdminPort, MAX_BODY, Routes, budgets, dead_letters, decide,
     error::ApiError,
-    explain, freezes, grants, guard, labels, page,
+    explain, freezes, grants, guard, holds, labels, page,
     person::{Caller, has_credential},
     pins, policies, read,
-    reports::Reports,
+    reports::{self, Reports},
     sign_in, simulate, stream,
 };
 use crate::policy::Role;
@@ -70,9 +70,12 @@ pub(super) fn table() -> Vec<Row> {
         ("get", "/api/v1/report/scorecard", People(ALL), reports.scorecard()),
         ("get", "/api/v1/report/maturity", People(ALL), reports.maturity()),
         ("get", "/api/v1/report/advice", People(ALL), reports.advice()),
+        ("get", "/api/v1/report/digest", People(ALL), reports.digest()),
+        ("get", "/api/v1/report/compliance", People(ALL), get(reports::compliance)),
         ("get", "/api/v1/upstreams", People(ALL), get(read::upstreams)),
         // Records, and what they are made by.
         ("get", "/api/v1/labels", People(RECORDS), get(labels::labels)),
+        ("get", "/api/v1/holds", People(RECORDS), get(holds::holds)),
         ("get", "/api/v1/stream", People(RECORDS), get(stream::stream)),
         ("get", "/api/v1/approvals", People(RECORDS), get(read::approvals)),
         ("get", "/api/v1/approvals/{id}", People(RECORDS), get(read::approval)),
@@ -95,6 +98,8 @@ pub(super) fn table() -> Vec<Row> {
         ("delete", "/api/v1/grants/{id}", People(REVOKE), delete(grants::revoke)),
         ("post", "/api/v1/freeze", People(ADMIN), post(freezes::freeze)),
         ("delete", "/api/v1/freeze/{id}", People(ADMIN), delete(freezes::unfreeze)),
+        ("post", "/api/v1/holds", People(ADMIN), post(holds::place)),
+        ("delete", "/api/v1/holds/{id}", People(ADMIN), delete(holds::release)),
         ("post", "/api/v1/labels/clear", People(ADMIN), post(labels::clear)),
         ("get", "/api/v1/deadletters", People(ADMIN), get(dead_letters::list)),
         ("get", "/api/v1/deadletters/{id}", People(ADMIN), get(dead_letters::show)),

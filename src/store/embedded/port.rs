@@ -359,10 +359,14 @@ impl Store for EmbeddedStore {
         async move {
             self.check_files()?;
             let journal = self.journal.clone();
-            let plan = self.readers.clone().read(move |_| retire::plan(&journal, before)).await?;
+            let holds = self.register(Register::Hold).await?;
+            let plan = self.readers.clone().read(move |_| retire::plan(&journal, before, &holds)).await?;
             let Some(plan) = plan else { return Ok(0) };
             let carried = plan.clone();
-            self.write(move |tx| retire::carry(tx, &carried, now)).await?;
+            // Where a hold came meanwhile, the next round finds it.
+            if !self.write(move |tx| retire::carry(tx, &carried, now)).await? {
+                return Ok(0);
+            }
             let records = plan.records();
             let removed = tokio::task::spawn_blocking(move || retire::remove(&plan)).await;
             removed.map_err(|error| StoreError::Failed(format!("the removal was broken off: {error}")))??;

@@ -1,17 +1,19 @@
 //! Retention: whole old segments go, and what is still needed of them is written anew before: approvals and grants that a
 //! call may still use, where counters stand, open calls, what records refer to. The record that says so names what each segment
 //! ended with, so that what is left can be verified.
+//!
+//! What is under a legal hold stays, and so does all behind it: what is left is always the end of the journal.
 
 use super::{book, grants, notes::Note, rows::Row, trees, tx::Tx};
 use crate::{
     evidence,
     journal::{Range, Reader, Segment, chain, index::Wanted, index_path, tree::Gone},
-    model::ApprovalStatus,
-    store::StoreError,
+    model::{ApprovalId, ApprovalStatus, EventDraft, GrantId, TraceId},
+    store::{EventQuery, Held, Hold, Pattern, Register, RegisterEntry, StoreError},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::{fs, io, ops::ControlFlow, path::PathBuf};
+use std::{collections::BTreeSet, fs, io, ops::ControlFlow, path::PathBuf};
 
 /// Segments that are to go.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub(super) struct Plan {
     stays: i64,
     /// What stays of the tree over the records that go.
     tree: Gone,
+    /// The legal holds that it was made under, with their versions.
+    holds: Vec<(String, u64)>,
 }
 
 impl Plan {
@@ -33,15 +37,96 @@ impl Plan {
     }
 }
 
-/// The oldest segments in which nothing happened at `before` or later; `None` where there is none.
-pub(super) fn plan(journal: &Reader, before: Timestamp) -> Result<Option<Plan>, StoreError> {
+/// Which holds there are: by this it is told whether one came or went meanwhile.
+fn versions(holds: &[RegisterEntry]) -> Vec<(String, u64)> {
+    holds.iter().map(|entry| (entry.key.as_ref().to_owned(), entry.version)).collect()
+}
+
+/// The first record that is under a legal hold; `None` where none is.
+fn first_held(journal: &Reader, holds: &[RegisterEntry]) -> Result<Option<i64>, StoreError> {
+    let mut first: Option<i64> = None;
+    let mut look = |query: EventQuery| -> Result<(), StoreError> {
+        // What comes behind the first one that is known says nothing new.
+        let range = Range { first: 1, last: first.unwrap_or(i64::MAX), newest_first: false };
+        journal.find(&query.wanted(), range, &mut |entry| {
+            first = Some(first.map_or(entry.seq, |known| known.min(entry.seq)));
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(())
+    };
+    for entry in holds {
+        match Hold::read(entry).map(|hold| hold.held) {
+            Some(Held::Agent(agent)) => {
+                look(EventQuery { agent_id: Some(Pattern::from(agent.as_str())), ..EventQuery::default() })?;
+            }
+            Some(Held::Trace(trace)) => {
+                look(EventQuery { trace_id: Some(trace), ..EventQuery::default() })?;
+                let (approvals, grants) = used_by(journal, trace)?;
+                for id in approvals {
+                    look(EventQuery { approval_id: Some(id), ..EventQuery::default() })?;
+                }
+                for id in grants {
+                    look(EventQuery { grant_id: Some(id), ..EventQuery::default() })?;
+                }
+            }
+            // Nobody knows what it holds.
+            None => return Ok(Some(0)),
+        }
+    }
+    Ok(first)
+}
+
+/// The approvals and grants that a trace names: who gave them may stand in another trace.
+fn used_by(
+    journal: &Reader,
+    trace: TraceId,
+) -> Result<(BTreeSet<ApprovalId>, BTreeSet<GrantId>), StoreError> {
+    let (mut approvals, mut grants, mut unread) = (BTreeSet::new(), BTreeSet::new(), None);
+    let wanted = EventQuery { trace_id: Some(trace), ..EventQuery::default() }.wanted();
+    let range = Range { first: 1, last: i64::MAX, newest_first: false };
+    journal.find(&wanted, range, &mut |entry| match EventDraft::from_body(&entry.body) {
+        Ok(draft) => {
+            approvals.extend(draft.approval_id);
+            grants.extend(draft.grant_id);
+            Ok(ControlFlow::Continue(()))
+        }
+        Err(error) => {
+            unread = Some(format!("event {} cannot be read: {error}", entry.seq));
+            Ok(ControlFlow::Break(()))
+        }
+    })?;
+    match unread {
+        Some(problem) => Err(StoreError::Damaged(problem)),
+        None => Ok((approvals, grants)),
+    }
+}
+
+/// The oldest segments in which nothing happened at `before` or later and nothing is under a legal hold; `None` where there is
+/// none.
+pub(super) fn plan(
+    journal: &Reader,
+    before: Timestamp,
+    holds: &[RegisterEntry],
+) -> Result<Option<Plan>, StoreError> {
     journal.refresh()?;
-    let mut plan = Plan { before, paths: Vec::new(), ends: Vec::new(), stays: 0, tree: Gone::default() };
+    let mut plan = Plan {
+        before,
+        paths: Vec::new(),
+        ends: Vec::new(),
+        stays: 0,
+        tree: Gone::default(),
+        holds: versions(holds),
+    };
+    let held = first_held(journal, holds)?;
     let mut paths = journal.paths().into_iter().peekable();
     while let (Some(path), Some(next)) = (paths.next(), paths.peek()) {
         let (segment, next) = (Segment::open(&path, false)?, Segment::open(next, false)?);
         let (first, end) = (segment.first_seq(), next.head.before);
         let wanted = Wanted { since: Some(before), ..Wanted::default() };
+        if let Some(held) = held.filter(|held| *held <= end.seq) {
+            tracing::debug!(seq = held, "store.records_held");
+            break;
+        }
         let mut young = false;
         journal.find(&wanted, Range { first, last: end.seq, newest_first: true }, &mut |_| {
             young = true;
@@ -61,8 +146,12 @@ pub(super) fn plan(journal: &Reader, before: Timestamp) -> Result<Option<Plan>, 
     Ok(Some(plan))
 }
 
-/// Writes anew what is needed of the segments that go.
-pub(super) fn carry(tx: &mut Tx<'_>, plan: &Plan, now: Timestamp) -> Result<(), StoreError> {
+/// Writes anew what is needed of the segments that go. `false` where a legal hold was placed or released since the plan was
+/// made: nothing is written then, and nothing may go.
+pub(super) fn carry(tx: &mut Tx<'_>, plan: &Plan, now: Timestamp) -> Result<bool, StoreError> {
+    if versions(&tx.registers().of(Register::Hold)) != plan.holds {
+        return Ok(false);
+    }
     let at = tx.saw(now);
     let segments: Vec<Value> = plan
         .ends
@@ -113,7 +202,7 @@ pub(super) fn carry(tx: &mut Tx<'_>, plan: &Plan, now: Timestamp) -> Result<(), 
     let retired = Note::Retired { stays: plan.stays, before: plan.before.as_microsecond() };
     tx.note(retired)?;
     tx.row(Row::Retired { stays: plan.stays });
-    Ok(())
+    Ok(true)
 }
 
 /// Removes the files, the oldest first: what is left is always the end of the journal.

@@ -120,10 +120,19 @@ async fn replay(dir: &std::path::Path) -> Option<(ReplayReport, Vec<Flip>)> {
     let owner = System::default().owner_id();
     let store = EmbeddedStore::open(&path, &dir.join("data"), Durability::Commit, owner).ok()?;
     let report = replay_recorded(&*store, EventQuery::default(), &mut |_| {}).await.ok();
+    for line in store.event_lines(EventQuery::default()).await.unwrap_or_default() {
+        record::hold(&line.json);
+    }
+    let some = EventQuery { limit: 2_000, ..EventQuery::default() };
+    store.events(some).await.unwrap_or_default().iter().for_each(record::hold_ocsf);
     let flips = own_flips(&*store).await;
     store.close().await;
     Some((report?, flips?))
 }
+
+/// The JSON Schema of a record.
+#[path = "../../binary/record.rs"]
+mod record;
 
 /// What would change for recorded calls, each under the bundle that decided it: nothing, whatever limits and people did.
 async fn own_flips(store: &dyn Store) -> Option<Vec<Flip>> {

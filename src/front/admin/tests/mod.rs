@@ -294,6 +294,66 @@ async fn only_an_admin_freezes() {
     assert_eq!(events[2].draft.detail.as_ref().unwrap()["person"], "dave");
 }
 
+/// Whoever may read sees what is held; admins alone hold and release, and each is told.
+#[tokio::test]
+async fn only_an_admin_holds_records() {
+    let port = scripted();
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let body = format!(r#"{{"trace": "{trace}", "reason": "case 17"}}"#);
+    let as_one = async |method: Method, path: &str, key: Option<&str>, body: &str| {
+        send(&port, request(method, &format!("/api/v1/{path}"), key, body)).await
+    };
+    for (key, status) in
+        [(None, 401), (Some("key-of-planner"), 403), (Some("key-of-alice"), 403), (Some("key-of-carol"), 403)]
+    {
+        assert_eq!(as_one(Method::POST, "holds", key, &body).await.status, status, "{key:?}");
+        assert_eq!(as_one(Method::DELETE, "holds/x?reason=r", key, "").await.status, status, "{key:?}");
+    }
+    let dave = Some("key-of-dave");
+    for body in [
+        "{}",
+        r#"{"agent": "a"}"#,
+        r#"{"agent": "a", "reason": " "}"#,
+        r#"{"agent": "", "reason": "r"}"#,
+        r#"{"agent": "a\nb", "reason": "r"}"#,
+        r#"{"trace": "xyz", "reason": "r"}"#,
+        r#"{"agent": "a", "trace": "0af7651916cd43dd8448eb211c80319c", "reason": "r"}"#,
+        r#"{"tool": "a", "reason": "r"}"#,
+    ] {
+        let got = as_one(Method::POST, "holds", dave, body).await;
+        assert_eq!((got.status.as_u16(), error_code(&got)), (400, "bad_request"), "{body}: {}", got.text);
+    }
+    assert!(port.memory.events.lock().is_empty());
+    let made = as_one(Method::POST, "holds", dave, &body).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    assert_eq!((&made.body["trace"], &made.body["by"]), (&json!(trace), &json!("dave")));
+    let id = made.body["id"].as_str().unwrap().to_owned();
+    let listed = get_as(&port, "/api/v1/holds", Some("key-of-carol")).await.body;
+    assert_eq!(listed["holds"][0]["id"], json!(id), "{listed:#}");
+    assert_eq!(
+        as_one(Method::DELETE, &format!("holds/{id}"), dave, "").await.status,
+        400,
+        "it takes a reason"
+    );
+    let path = format!("holds/{id}?reason=closed");
+    let released = as_one(Method::DELETE, &path, dave, "").await;
+    assert_eq!((released.status.as_u16(), &released.body["reason"]), (200, &json!("case 17")));
+    assert_eq!(as_one(Method::DELETE, &path, dave, "").await.status, 404);
+    let events = port.memory.events.lock();
+    let told: Vec<_> = events
+        .iter()
+        .map(|e| (e.draft.action.as_deref(), e.draft.reason.as_deref(), e.draft.detail.as_ref().unwrap()))
+        .map(|(action, reason, detail)| (action, reason, detail["status"].as_str(), &detail["person"]))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Some("legal_hold"), Some("case 17"), Some("placed"), &json!("dave")),
+            (Some("legal_hold"), Some("closed"), Some("released"), &json!("dave")),
+        ]
+    );
+}
+
 #[tokio::test]
 async fn failed_attempts_are_limited_and_a_right_key_still_works() {
     let port = scripted();
