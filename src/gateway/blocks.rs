@@ -19,6 +19,8 @@ const LENIENT: GeneralPurposeConfig =
 const PLAIN: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const IN_URLS: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
+/// Blocks that clients know.
+const KINDS: [&str; 5] = ["text", "image", "audio", "resource", "resource_link"];
 /// The type of what does not say its own.
 const SOME_BYTES: &str = "application/octet-stream";
 /// Masks that are named of what is left out.
@@ -73,10 +75,11 @@ fn block(item: &mut Value) {
     };
     keep(map, "_meta", Value::is_object);
     annotations(map);
-    let kind = map.get("type").and_then(Value::as_str).map(str::to_owned);
-    let reads = match kind.as_deref() {
-        Some("text") => map.get("text").is_some_and(Value::is_string),
-        Some(kind @ ("image" | "audio")) => match bytes(map, "data") {
+    let word = map.get("type").and_then(Value::as_str).unwrap_or_default();
+    let kind = KINDS.into_iter().find(|kind| *kind == word).unwrap_or_default();
+    let reads = match kind {
+        "text" => map.get("text").is_some_and(Value::is_string),
+        "image" | "audio" => match bytes(map, "data") {
             Ok(()) => {
                 if !map.get("mimeType").is_some_and(Value::is_string) {
                     map.insert("mimeType".to_owned(), SOME_BYTES.into());
@@ -89,8 +92,8 @@ fn block(item: &mut Value) {
                 return;
             }
         },
-        Some("resource_link") => link(map),
-        Some("resource") => {
+        "resource_link" => link(map),
+        "resource" => {
             let reads =
                 map.get("resource").is_some_and(|resource| resource.get("uri").is_some_and(Value::is_string));
             if reads && let Some(inner) = map.get_mut("resource") {
@@ -98,7 +101,7 @@ fn block(item: &mut Value) {
             }
             reads
         }
-        Some(_) | None => false,
+        _ => false,
     };
     if !reads {
         *item = as_text(item);

@@ -44,7 +44,9 @@ pub(super) fn valued(
     (target, capabilities): (&Target, Arc<[CapabilityId]>),
     given: &Arc<Value>,
 ) -> Result<Valued, Unvalued> {
-    let mut beside = extras::beside(request);
+    // What no rule concerns goes as it is.
+    let is_concerned = data.tokenizes() || data.acts_on_arguments(&target.place());
+    let mut beside = is_concerned.then(|| extras::beside(request)).flatten();
     let mut valued = Valued {
         arguments: given.clone(),
         capabilities,
