@@ -15,6 +15,7 @@ mod person;
 mod pins;
 mod policies;
 mod read;
+mod series;
 mod simulate;
 mod spend;
 mod stream;
@@ -286,6 +287,8 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("post", "/api/v1/policies/rollout/advance", post(policies::advance)),
         ("post", "/api/v1/policies/rollout/abort", post(policies::abort)),
         ("get", "/api/v1/report/spend", spend::route()),
+        ("get", "/api/v1/series", get(series::series)),
+        ("get", "/api/v1/matrix", get(series::matrix)),
         ("get", "/api/v1/budgets", get(budgets::budgets)),
         ("post", "/api/v1/budgets/{id}/reset", post(budgets::reset)),
         ("get", "/api/v1/pins", get(pins::changes)),

@@ -11,6 +11,7 @@ mod book;
 mod boot;
 mod calls;
 mod failing;
+mod figures;
 mod fold;
 mod granting;
 mod grants;
