@@ -23,30 +23,30 @@ fn file(kind: &'static str, text: &'static str) -> Response {
 
 /// `/`
 pub(super) async fn index() -> Result<Response, ApiError> {
-    Ok(file("text/html; charset=utf-8", include_str!("page/index.html")))
+    Ok(file("text/html; charset=utf-8", include_str!("../../../page/src/index.html")))
 }
 
 /// The modules of the page by name, under `/page/`.
 const MODULES: &[(&str, &str)] = &[
-    ("api.js", include_str!("page/api.js")),
-    ("budgets.js", include_str!("page/budgets.js")),
-    ("detail.js", include_str!("page/detail.js")),
-    ("diff.js", include_str!("page/diff.js")),
-    ("dom.js", include_str!("page/dom.js")),
-    ("exact.js", include_str!("page/exact.js")),
-    ("explain.js", include_str!("page/explain.js")),
-    ("deadletters.js", include_str!("page/deadletters.js")),
-    ("freeze.js", include_str!("page/freeze.js")),
-    ("giving.js", include_str!("page/giving.js")),
-    ("grants.js", include_str!("page/grants.js")),
-    ("headline.js", include_str!("page/headline.js")),
-    ("inbox.js", include_str!("page/inbox.js")),
-    ("main.js", include_str!("page/main.js")),
-    ("pins.js", include_str!("page/pins.js")),
-    ("policies.js", include_str!("page/policies.js")),
-    ("sent.js", include_str!("page/sent.js")),
-    ("spend.js", include_str!("page/spend.js")),
-    ("state.js", include_str!("page/state.js")),
+    ("api.js", include_str!("../../../page/src/api.js")),
+    ("budgets.js", include_str!("../../../page/src/budgets.js")),
+    ("detail.js", include_str!("../../../page/src/detail.js")),
+    ("diff.js", include_str!("../../../page/src/diff.js")),
+    ("dom.js", include_str!("../../../page/src/dom.js")),
+    ("exact.js", include_str!("../../../page/src/exact.js")),
+    ("explain.js", include_str!("../../../page/src/explain.js")),
+    ("deadletters.js", include_str!("../../../page/src/deadletters.js")),
+    ("freeze.js", include_str!("../../../page/src/freeze.js")),
+    ("giving.js", include_str!("../../../page/src/giving.js")),
+    ("grants.js", include_str!("../../../page/src/grants.js")),
+    ("headline.js", include_str!("../../../page/src/headline.js")),
+    ("inbox.js", include_str!("../../../page/src/inbox.js")),
+    ("main.js", include_str!("../../../page/src/main.js")),
+    ("pins.js", include_str!("../../../page/src/pins.js")),
+    ("policies.js", include_str!("../../../page/src/policies.js")),
+    ("sent.js", include_str!("../../../page/src/sent.js")),
+    ("spend.js", include_str!("../../../page/src/spend.js")),
+    ("state.js", include_str!("../../../page/src/state.js")),
 ];
 
 /// `/page/{name}`
@@ -58,12 +58,12 @@ pub(super) async fn module(Segment(name): Segment) -> Result<Response, ApiError>
 
 /// `/page.css`
 pub(super) async fn style() -> Result<Response, ApiError> {
-    Ok(file("text/css; charset=utf-8", include_str!("page/page.css")))
+    Ok(file("text/css; charset=utf-8", include_str!("../../../page/src/page.css")))
 }
 
 /// `/icon.svg`
 pub(super) async fn icon() -> Result<Response, ApiError> {
-    Ok(file("image/svg+xml", include_str!("page/icon.svg")))
+    Ok(file("image/svg+xml", include_str!("../../../page/src/icon.svg")))
 }
 
 #[cfg(test)]
@@ -84,6 +84,6 @@ mod tests {
             }
         }
         assert!(imported > 10);
-        assert!(include_str!("page/index.html").contains("src=\"/page/main.js\"") && known("main.js"));
+        assert!(include_str!("../../../page/src/index.html").contains("src=\"/page/main.js\"") && known("main.js"));
     }
 }
