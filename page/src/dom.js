@@ -2,6 +2,7 @@
 
 import { state } from "./state.js";
 
+/** @type {(id: string) => HTMLElement} */
 export const $ = (id) => document.getElementById(id);
 
 export function el(tag, attributes, ...children) {

@@ -348,3 +348,11 @@ document.addEventListener("keydown", (event) => {
 
 if (state.key) enter().catch((error) => (error.status === 401 ? leave("") : leave(error.message)));
 else $("key").focus();
+
+// What the tests of the page look at.
+export * as detail from "./detail.js";
+export * as diff from "./diff.js";
+export * as exact from "./exact.js";
+export * as inbox from "./inbox.js";
+export * as sent from "./sent.js";
+export * as state from "./state.js";

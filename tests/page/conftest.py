@@ -39,7 +39,7 @@ def browser():
 
 def module(page, name: str, expression: str):
     """What an expression over a module `m` of the page gives."""
-    return page.evaluate(f"import('/page/{name}.js').then((m) => {expression})")
+    return page.evaluate(f"import('/page/main.js').then((page) => page.{name}).then((m) => {expression})")
 
 
 AXE = Path(__file__).resolve().parent / "node_modules/axe-core/axe.min.js"

@@ -304,7 +304,7 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
 fn pages() -> [(&'static str, Routes); 4] {
     [
         ("/", get(page::index)),
-        ("/page/{name}", get(page::module)),
+        ("/page/main.js", get(page::script)),
         ("/page.css", get(page::style)),
         ("/icon.svg", get(page::icon)),
     ]
