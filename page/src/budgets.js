@@ -56,7 +56,7 @@ function card(budget) {
     { class: "panel", "data-budget": budget.id },
     el("h3", {}, shown(budget.id, true), " ", el("span", { class: "chip" }, `per ${budget.scope}`)),
     el("p", {}, shown(name, true), ` ${span}${budget.zone ? ` (${budget.zone})` : ""}`),
-    ...UNITS.map((unit) => bar(budget, unit)),
+    ...UNITS.flatMap((unit) => [bar(budget, unit), pace(budget, unit)]),
     facts([
       ["Above", ABOVE[budget.on_exceed] || budget.on_exceed],
       ["Frees", budget.frees_at && el("span", {}, when(budget.frees_at), " (", countdown(budget.frees_at), ")")],
@@ -79,6 +79,24 @@ function bar(budget, [unit, label, of]) {
   const meter = el("meter", { min: "0", max: String(Math.max(most, 1e-6)), high: String(most * 0.8), optimum: "0", value: String(Math.min(used + held, most)), "aria-label": words });
   return el("p", { class: "meter" }, el("span", {}, words), meter);
 }
+
+// How fast a cap is used, and where that ends: of windows that have a beginning and an end.
+function pace(budget, [unit, , of]) {
+  const used = Number(budget.used[unit]);
+  const most = budget.limit[unit] === null ? null : Number(budget.limit[unit]);
+  if (most === null || !used || !budget.window_start || !budget.frees_at) return null;
+  const [start, end, now] = [new Date(budget.window_start).getTime(), new Date(budget.frees_at).getTime(), Date.now() + state.skew];
+  // Of the first moments nothing can be told.
+  if (now - start < (end - start) / 50 || now >= end) return null;
+  const hour = (used / (now - start)) * 3600e3;
+  const whole = (used / (now - start)) * (end - start);
+  const words = `At this pace ${figure(hour)}${of} an hour, and ${figure(whole)}${of} by the end (${Math.round((whole / most) * 100)} % of the cap).`;
+  if (whole <= most) return el("p", { class: "soft pace" }, words);
+  const gone = used >= most ? null : new Date(start + ((now - start) * most) / used).toISOString();
+  return el("p", { class: "pace" }, el("span", { class: "chip bad" }, "over"), ` ${words} `, gone ? el("span", {}, "It is used up ", when(gone), ".") : "It is used up.");
+}
+
+const figure = (value) => value.toLocaleString(undefined, { maximumFractionDigits: value < 10 ? 2 : 0 });
 
 async function askReset(budget) {
   const done = await confirm({

@@ -6,19 +6,27 @@ import * as deadletters from "./deadletters.js";
 import { formInFront } from "./detail.js";
 import { $, announce, FIELDS, notice, typing } from "./dom.js";
 import { parse } from "./exact.js";
+import * as events from "./events.js";
 import * as explain from "./explain.js";
 import * as freeze from "./freeze.js";
 import * as grants from "./grants.js";
 import { choose, chosen, done, forgetAll, inbox, loadHistory, loadPending, quiet, render, step, take, tellNews } from "./inbox.js";
+import * as matrix from "./matrix.js";
+import * as now from "./now.js";
+import * as people from "./people.js";
 import * as pins from "./pins.js";
 import * as policies from "./policies.js";
+import * as scorecard from "./scorecard.js";
 import { openNext } from "./sent.js";
 import * as spend from "./spend.js";
 import { hasRole, KEY, state } from "./state.js";
+import * as upstreams from "./upstreams.js";
 
 // --- views -----------------------------------------------------------------------------------------------------------
 
 const READERS = ["approver", "admin", "auditor", "auditor-full"];
+// What has counts alone.
+const COUNTERS = [...READERS, "viewer"];
 
 // Which roles see a view, where it is, and what is read when it is opened.
 const VIEWS = {
@@ -28,7 +36,13 @@ const VIEWS = {
   budgets: { title: "Budgets", roles: READERS, section: "budgets", open: budgets.open },
   explain: { title: "Explain a decision", roles: explain.ROLES, section: "explain", open: explain.open },
   policies: { title: "Policies", roles: READERS, section: "policies", open: policies.open },
-  spend: { title: "Spend", roles: READERS, section: "spend", open: spend.open },
+  now: { title: "Now", roles: COUNTERS, section: "now", open: now.open },
+  matrix: { title: "Agents and tools", roles: COUNTERS, section: "matrix", open: matrix.open },
+  upstreams: { title: "Upstreams", roles: COUNTERS, section: "upstreams", open: upstreams.open },
+  people: { title: "People and agents", roles: READERS, section: "people", open: people.open },
+  events: { title: "Events", roles: READERS, section: "events", open: events.open },
+  scorecard: { title: "Scorecard and maturity", roles: COUNTERS, section: "scorecard", open: scorecard.open },
+  spend: { title: "Spend", roles: COUNTERS, section: "spend", open: spend.open },
   deadletters: { title: "Dead letters", roles: deadletters.ROLES, section: "deadletters", open: deadletters.open },
   freeze: { title: "Freeze", roles: READERS, section: "freeze", open: freeze.open },
   quarantine: { title: "Quarantine", roles: READERS, section: "quarantine", open: pins.open },
@@ -53,12 +67,19 @@ function draw() {
     if (button.dataset.view === state.view) button.setAttribute("aria-current", "page");
     else button.removeAttribute("aria-current");
   }
+  for (const group of document.querySelectorAll("nav [role=group]")) group.hidden = !group.querySelector("button:not([hidden])");
+  // Where views stand in a row that is moved sideways, the one that is open is in sight.
+  const nav = $("nav");
+  const current = nav.querySelector("[aria-current]");
+  if (current && nav.scrollWidth > nav.clientWidth) nav.scrollLeft = current.offsetLeft - nav.clientWidth / 2;
 }
 
-export function show(view, given) {
+// `rest` is what an address says behind the view, for the view itself.
+export function show(view, given, rest = "") {
   if (!maySee(view)) return;
   const isOther = state.view !== view;
   state.view = view;
+  state.rest = rest;
   Object.assign(inbox, { chosen: null, pane: "list" });
   inbox.marked.clear();
   for (const [id, one] of inbox.approvals) {
@@ -67,11 +88,14 @@ export function show(view, given) {
   notice("");
   if (isOther) done("");
   draw();
-  const hash = view === "pending" ? "#/" : `#/${view}`;
+  const hash = view === "pending" ? "#/" : `#/${view}${rest}`;
   if (location.hash !== hash) history.pushState(null, "", hash);
   render();
-  VIEWS[view].open(given);
-  if (isOther) announce(VIEWS[view].title);
+  VIEWS[view].open(given, rest);
+  if (isOther) {
+    announce(VIEWS[view].title);
+    scrollTo(0, 0);
+  }
   // What had the keyboard may be in the view of before.
   if (document.activeElement === document.body) $("main").focus({ preventScroll: true });
 }
@@ -87,8 +111,9 @@ async function follow() {
   const link = location.hash.slice(1);
   if (!state.me) return;
   if (link === "" || link.startsWith("/")) {
-    const view = link.slice(1) || "pending";
-    if (view !== state.view) show(view);
+    const [, name, rest] = /^([a-z]*)(.*)$/s.exec(link.slice(1));
+    const view = name || "pending";
+    if (view !== state.view || rest !== state.rest) show(view, undefined, rest);
     return;
   }
   // The link that goes past the head of the page.
@@ -149,10 +174,10 @@ function leave(why) {
   sessionStorage.removeItem(KEY);
   if (stream) stream.abort();
   stream = null;
-  Object.assign(state, { key: null, me: null, view: "pending", agents: new Map(), policies: new Map() });
+  Object.assign(state, { key: null, me: null, view: "pending", rest: "", agents: new Map(), policies: new Map() });
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   forgetAll();
-  for (const view of [budgets, deadletters, explain, freeze, grants, pins, policies, spend]) view.clear();
+  for (const view of [budgets, deadletters, events, explain, freeze, grants, matrix, now, people, pins, policies, scorecard, spend, upstreams]) view.clear();
   for (const { section } of Object.values(VIEWS)) $(section).hidden = true;
   for (const id of ["environment", "nav", "who"]) $(id).hidden = true;
   $("login").hidden = false;
@@ -254,6 +279,7 @@ async function read(reader) {
       if (!kind || !data) continue;
       if (kind === "event: approval") {
         take(parse(data.slice(6)));
+        now.changed();
         refreshSoon();
       } else if (kind === "event: event") {
         happened(data);
@@ -266,6 +292,7 @@ async function read(reader) {
 const OF_VIEWS = /"event_type":"(policy_activated|policy_rejected|grant_made|grant_ended|frozen|unfrozen|tool_quarantined|tool_accepted)"/;
 
 async function happened(data) {
+  now.changed();
   const kind = OF_VIEWS.exec(data);
   if (!kind || !state.me) return;
   try {
@@ -337,6 +364,12 @@ document.addEventListener("keydown", (event) => {
     f: () => show("freeze"),
     d: () => show("deadletters"),
     q: () => show("quarantine"),
+    w: () => show("now"),
+    x: () => show("matrix"),
+    u: () => show("upstreams"),
+    l: () => show("people"),
+    v: () => show("events"),
+    y: () => show("scorecard"),
     "?": () => $("help").showModal(),
     ...(isInbox ? ofInbox : {}),
   }[event.key];

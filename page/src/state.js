@@ -9,6 +9,8 @@ export const state = {
   // How far the gateway's clock is ahead of this one, in milliseconds.
   skew: 0,
   view: "pending",
+  // What the address says behind the view.
+  rest: "",
   // By id: the agents of the authority map, the policies of the bundle in force.
   agents: new Map(),
   policies: new Map(),

@@ -8,7 +8,7 @@ use crate::{
     replay::Scorecard,
 };
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ffi::OsStr, path::Path};
 
 /// What each level is about.
 const TITLES: [&str; 5] = [
@@ -58,6 +58,14 @@ pub struct Looked<'l> {
     pub tests: usize,
     /// What is recorded of the last days.
     pub card: &'l Scorecard,
+}
+
+/// How many files of tests are in a bundle's folder; none where they cannot be listed.
+pub fn test_files(bundle: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(bundle.join("tests")) else { return 0 };
+    let is_test =
+        |name: &OsStr| matches!(Path::new(name).extension(), Some(kind) if kind == "yaml" || kind == "yml");
+    entries.flatten().filter(|entry| is_test(&entry.file_name())).count()
 }
 
 /// Looks at all controls.

@@ -27,7 +27,7 @@ pub use dead_letters::{
 };
 pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl, export_ocsf};
 pub use log_keys::{KeysError, LogKeys};
-pub use maturity::{Control, Looked, Maturity, maturity};
+pub use maturity::{Control, Looked, Maturity, maturity, test_files};
 pub use ocsf::ocsf;
 pub use questions::{
     ApprovalCall, ApprovalEnd, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport,

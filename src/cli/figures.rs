@@ -8,7 +8,7 @@ use super::{
     wiring,
 };
 use crate::{
-    audit::{Looked, Maturity, maturity as look},
+    audit::{Looked, Maturity, maturity as look, test_files},
     clock::{Clock as _, System},
     replay::{AgentDrift, Moved, Scorecard},
     store::Store,
@@ -132,16 +132,9 @@ pub(super) async fn maturity(
     let setup = Setup::load(path)?;
     let card = counted(store, system, &args).await?;
     let (config, policies) = (&setup.loaded.config, &setup.loaded.policies);
-    let report = look(Looked { config, policies, tests: tests(&config.gateway.policies), card: &card });
+    let report = look(Looked { config, policies, tests: test_files(&config.gateway.policies), card: &card });
     let mut screen = Screen::new();
     if args.json.json { screen.json(&report) } else { show_controls(&mut screen, &report) }
-}
-
-/// Files of tests in a bundle's folder.
-fn tests(policies: &Path) -> usize {
-    let Ok(entries) = std::fs::read_dir(policies.join("tests")) else { return 0 };
-    let is_test = |name: &std::ffi::OsStr| matches!(Path::new(name).extension(), Some(kind) if kind == "yaml" || kind == "yml");
-    entries.flatten().filter(|entry| is_test(&entry.file_name())).count()
 }
 
 fn show_controls(screen: &mut Screen, report: &Maturity) -> Result<(), CliError> {

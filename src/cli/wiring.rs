@@ -121,7 +121,8 @@ pub(crate) async fn scorecard(
     span: (Timestamp, Timestamp),
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Scorecard, CliError> {
-    Ok(audit::scorecard(store, span, audit::Pace::Whole, progress).await?)
+    let pace = (audit::Pace::Whole, &audit::Stop::default());
+    Ok(audit::scorecard(store, span, pace, progress).await?)
 }
 
 /// What was spent.

@@ -15,9 +15,9 @@ mod person;
 mod pins;
 mod policies;
 mod read;
+mod reports;
 mod series;
 mod simulate;
-mod spend;
 mod stream;
 pub mod view;
 
@@ -254,6 +254,7 @@ type Routes = MethodRouter<Arc<dyn AdminPort>>;
 
 /// Every path with its method: what is served, and what the OpenAPI document must list.
 fn table() -> Vec<(&'static str, &'static str, Routes)> {
+    let reports = reports::Reports::new();
     vec![
         ("get", "/healthz", get(read::health)),
         ("get", "/readyz", get(read::ready)),
@@ -275,6 +276,7 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("get", "/api/v1/events", get(read::events)),
         ("get", "/api/v1/traces/{trace_id}", get(read::trace)),
         ("get", "/api/v1/agents", get(read::agents)),
+        ("get", "/api/v1/people", get(read::people)),
         ("get", "/api/v1/tools", get(read::tools)),
         ("get", "/api/v1/upstreams", get(read::upstreams)),
         ("get", "/api/v1/policies", get(read::policies)),
@@ -286,7 +288,9 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("post", "/api/v1/policies/rollout/start", post(policies::start)),
         ("post", "/api/v1/policies/rollout/advance", post(policies::advance)),
         ("post", "/api/v1/policies/rollout/abort", post(policies::abort)),
-        ("get", "/api/v1/report/spend", spend::route()),
+        ("get", "/api/v1/report/spend", reports.spend()),
+        ("get", "/api/v1/report/scorecard", reports.scorecard()),
+        ("get", "/api/v1/report/maturity", reports.maturity()),
         ("get", "/api/v1/series", get(series::series)),
         ("get", "/api/v1/matrix", get(series::matrix)),
         ("get", "/api/v1/budgets", get(budgets::budgets)),

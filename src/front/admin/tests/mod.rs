@@ -866,6 +866,11 @@ async fn the_document_knows_every_member() {
     same_members(&schemas["Policies"], &get("/api/v1/policies").await, "Policies");
     same_members(&schemas["History"], &get("/api/v1/policies/history").await, "History");
     same_members(&schemas["RolloutStatus"], &get("/api/v1/policies/rollout").await, "RolloutStatus");
+    same_members(&schemas["Scorecard"], &get("/api/v1/report/scorecard").await, "Scorecard");
+    let maturity = get("/api/v1/report/maturity").await;
+    same_members(&schemas["Maturity"], &maturity, "Maturity");
+    same_members(&schemas["Control"], &maturity["controls"][0], "Control");
+    same_members(&schemas["Person"], &get("/api/v1/people").await["people"][0], "Person");
     let series = get("/api/v1/series?name=spend_usd").await;
     same_members(&schemas["Series"], &series, "Series");
     same_members(&schemas["Matrix"], &get("/api/v1/matrix").await, "Matrix");
