@@ -12,7 +12,7 @@ const served = path.join(here, "../src/front/admin/assets");
 
 const script = await build({
   absWorkingDir: here,
-  entryPoints: ["src/main.js"],
+  entryPoints: ["src/main.ts"],
   bundle: true,
   format: "esm",
   target: "es2022",

@@ -5,7 +5,7 @@ var __export = (target, all2) => {
     __defProp(target, name2, { get: all2[name2], enumerable: true });
 };
 
-// src/exact.js
+// src/exact.ts
 var exact_exports = {};
 __export(exact_exports, {
   Exact: () => Exact,
@@ -39,7 +39,7 @@ function written(value2, indent) {
 }
 var isTree = (value2) => value2 !== null && typeof value2 === "object" && !(value2 instanceof Exact);
 
-// src/state.js
+// src/state.ts
 var state_exports = {};
 __export(state_exports, {
   KEY: () => KEY,
@@ -64,7 +64,7 @@ var state = {
 };
 var hasRole = (...roles) => roles.some((role) => state.me && (state.me.roles || []).includes(role));
 
-// src/api.js
+// src/api.ts
 var ApiError = class extends Error {
   constructor(status, message) {
     super(message);
@@ -98,14 +98,14 @@ async function api(path, body5, method = body5 ? "POST" : "GET", link = false) {
   throw new ApiError(answer.status, message);
 }
 
-// src/budgets.js
+// src/budgets.ts
 var budgets_exports = {};
 __export(budgets_exports, {
   clear: () => clear,
   open: () => open
 });
 
-// src/dom.js
+// src/dom.ts
 var $ = (id) => document.getElementById(id);
 function el(tag, attributes, ...children) {
   const node = document.createElement(tag);
@@ -307,7 +307,7 @@ function confirm({ title, body: body5, reason, required, action, danger, run: ru
   });
 }
 
-// src/budgets.js
+// src/budgets.ts
 var asked = 0;
 var head = [
   el("h2", {}, "Budgets"),
@@ -411,7 +411,7 @@ async function askReset(budget) {
   $("budgets").focus({ preventScroll: true });
 }
 
-// src/deadletters.js
+// src/deadletters.ts
 var deadletters_exports = {};
 __export(deadletters_exports, {
   ROLES: () => ROLES,
@@ -538,7 +538,7 @@ async function askDismiss(one2) {
   await changed();
 }
 
-// src/detail.js
+// src/detail.ts
 var detail_exports = {};
 __export(detail_exports, {
   decide: () => decide,
@@ -550,7 +550,7 @@ __export(detail_exports, {
   risks: () => risks
 });
 
-// src/giving.js
+// src/giving.ts
 var UNITS2 = { ms: 1e-3, s: 1, sec: 1, m: 60, min: 60, h: 3600, hour: 3600, d: 86400, day: 86400, w: 604800, week: 604800, month: 2629746, year: 31556952 };
 function seconds(text2) {
   let sum2 = 0;
@@ -656,7 +656,7 @@ function giving(one2, changed7) {
   return { node, value: value2, propose };
 }
 
-// src/inbox.js
+// src/inbox.ts
 var inbox_exports = {};
 __export(inbox_exports, {
   advance: () => advance,
@@ -679,7 +679,7 @@ __export(inbox_exports, {
   tellNews: () => tellNews
 });
 
-// src/headline.js
+// src/headline.ts
 var WEIGHTY = [
   "command",
   "cmd",
@@ -792,7 +792,7 @@ function headline(one2, differs) {
   return el("span", { class: "headline" }, ...parts2);
 }
 
-// src/inbox.js
+// src/inbox.ts
 var inbox = {
   // Approvals by id: those that wait, and those that ended while they were on the screen.
   approvals: /* @__PURE__ */ new Map(),
@@ -1115,7 +1115,7 @@ $("unmark").addEventListener("click", () => {
 });
 $("reject-marked").addEventListener("click", rejectMarked);
 
-// src/sent.js
+// src/sent.ts
 var sent_exports = {};
 __export(sent_exports, {
   asTree: () => asTree,
@@ -1127,7 +1127,7 @@ __export(sent_exports, {
   unseen: () => unseen
 });
 
-// src/diff.js
+// src/diff.ts
 var diff_exports = {};
 __export(diff_exports, {
   changes: () => changes,
@@ -1277,7 +1277,7 @@ function changes(value2) {
   return el("div", { class: "changes" }, el("h3", {}, "What it would change"), ...groups, rest);
 }
 
-// src/sent.js
+// src/sent.ts
 var MOST_ENTRIES = 500;
 var MOST_TEXT2 = 4e3;
 var made = /* @__PURE__ */ new Map();
@@ -1384,7 +1384,7 @@ function openNext(one2) {
   else button.click();
 }
 
-// src/detail.js
+// src/detail.ts
 var forms = /* @__PURE__ */ new Map();
 var more = /* @__PURE__ */ new Map();
 var detailCounts = () => [forms.size, more.size];
@@ -2020,7 +2020,7 @@ function evidence(all2) {
   return table("Records that prove it", ["Record", "Type", "When", "Hash"], rows);
 }
 
-// src/explain.js
+// src/explain.ts
 var explain_exports = {};
 __export(explain_exports, {
   ROLES: () => ROLES2,
@@ -2299,7 +2299,7 @@ function drawn3(answer) {
   ].filter(Boolean);
 }
 
-// src/freeze.js
+// src/freeze.ts
 var freeze_exports = {};
 __export(freeze_exports, {
   changed: () => changed2,
@@ -2434,7 +2434,7 @@ async function askLift(freeze) {
   $("freeze").focus({ preventScroll: true });
 }
 
-// src/grants.js
+// src/grants.ts
 var grants_exports = {};
 __export(grants_exports, {
   bound: () => bound,
@@ -7434,7 +7434,7 @@ function draw5() {
   );
 }
 
-// src/pins.js
+// src/pins.ts
 var pins_exports = {};
 __export(pins_exports, {
   changed: () => changed5,
@@ -7541,7 +7541,7 @@ async function askAccept(change3) {
   $("quarantine").focus({ preventScroll: true });
 }
 
-// src/policies.js
+// src/policies.ts
 var policies_exports = {};
 __export(policies_exports, {
   changed: () => changed6,
@@ -7863,7 +7863,7 @@ function scorecard(card7) {
   ];
 }
 
-// src/spend.js
+// src/spend.ts
 var spend_exports = {};
 __export(spend_exports, {
   clear: () => clear13,
@@ -8123,7 +8123,7 @@ function card6(one2, calls3, latency, errors) {
   );
 }
 
-// src/main.js
+// src/main.ts
 var READERS = ["approver", "admin", "auditor", "auditor-full"];
 var COUNTERS = [...READERS, "viewer"];
 var VIEWS = {
