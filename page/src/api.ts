@@ -4,29 +4,30 @@ import { parse, written } from "./exact.js";
 import { state } from "./state.js";
 
 export class ApiError extends Error {
-  constructor(status, message) {
+  readonly status: number;
+  constructor(status: number, message: string) {
     super(message);
     this.status = status;
   }
 }
 
 // What happens where the key does not count any more.
-let signOut = () => {};
-export const onSignOut = (does) => (signOut = does);
+let signOut: (why: string) => void = () => {};
+export const onSignOut = (does: (why: string) => void) => (signOut = does);
 
 // `link`: a link to what this is about led the person to it.
-export async function api(path, body, method = body ? "POST" : "GET", link = false) {
-  const headers = { Authorization: `Bearer ${state.key}` };
+export async function api(path: string, body?: unknown, method = body ? "POST" : "GET", link = false): Promise<any> {
+  const headers: Record<string, string> = { Authorization: `Bearer ${state.key}` };
   // The record tells answers that were given on the page from those of other clients of the API.
   if (method !== "GET") headers["Tollgate-Inbox"] = link ? "link" : "page";
   if (body) headers["Content-Type"] = "application/json";
   const key = state.key;
-  let answer;
+  let answer: Response;
   try {
     answer = await fetch(`/api/v1/${path}`, {
       method,
       headers,
-      body: body && written(body),
+      body: body ? written(body) : null,
       cache: "no-store",
       credentials: "omit",
     });

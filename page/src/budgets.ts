@@ -25,7 +25,7 @@ export async function open() {
 
 async function read() {
   const mine = ++asked;
-  let found = null;
+  let found: any = null;
   try {
     found = await api("budgets");
   } catch (error) {
@@ -38,7 +38,7 @@ async function read() {
   place($("budgets"), [...head, el("div", { class: "buttons" }, again), found.budgets.length ? list : none], $("budgets"));
 }
 
-const UNITS = [
+const UNITS: [string, string, string][] = [
   ["calls", "Calls", ""],
   ["tokens", "Tokens", ""],
   ["cost_usd", "Money", " USD"],
@@ -67,7 +67,7 @@ function card(budget) {
 }
 
 // One cap as a bar, with the same in words.
-function bar(budget, [unit, label, of]) {
+function bar(budget, [unit, label, of]: [string, string, string]) {
   const limit = budget.limit[unit];
   const held = Number(budget.reserved[unit]);
   const used = Number(budget.used[unit]);
@@ -81,7 +81,7 @@ function bar(budget, [unit, label, of]) {
 }
 
 // How fast a cap is used, and where that ends: of windows that have a beginning and an end.
-function pace(budget, [unit, , of]) {
+function pace(budget, [unit, , of]: [string, string, string]) {
   const used = Number(budget.used[unit]);
   const most = budget.limit[unit] === null ? null : Number(budget.limit[unit]);
   if (most === null || !used || !budget.window_start || !budget.frees_at) return null;

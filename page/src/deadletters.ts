@@ -8,7 +8,7 @@ import { state } from "./state.js";
 export const ROLES = ["admin"];
 
 let asked = 0;
-let known = [];
+let known: any[] = [];
 let truncated = false;
 let all = false;
 
@@ -80,7 +80,7 @@ function card(one) {
         ["Agent", one.agent || ""],
         ["Call", one.call_id],
         ["Status", one.status],
-      ].filter(([, value]) => value),
+      ].filter(([, value]) => value) as [string, any][],
     ),
     arguments_,
     el("div", { class: "buttons" }, look, ...(isOpen && one.replayable ? [replay] : []), ...(isOpen ? [dismiss] : [])),

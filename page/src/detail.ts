@@ -29,7 +29,7 @@ export function forgetAllDetails() {
 }
 
 // What was drawn of the record in front, so that it is drawn again only where the record has changed.
-let drawn = { one: null, who: [], why: [], end: null };
+let drawn: any = { one: null, who: [], why: [], end: null };
 
 export function renderDetail() {
   const one = chosen();
@@ -53,7 +53,7 @@ const isOutdated = (one) => one.policies_in_force === false || (one.status === "
 
 // What may come of a call, in a word or two each.
 export function risks(one) {
-  const words = [];
+  const words: any[] = [];
   const add = (word, colour = "") => words.push(el("span", { class: `chip ${colour}` }, word));
   if (one.traits) {
     if (one.traits.destructive) add("may destroy", "bad");
@@ -238,11 +238,11 @@ export async function decide(id, decision) {
   const rest = following(id);
   // A button that cannot be pressed keeps no focus, and keys that are pressed on it may be lost.
   const inForm = form.fields.contains(document.activeElement) || form.bar.contains(document.activeElement);
-  const pressed = inForm ? document.activeElement : null;
+  const pressed = inForm ? (document.activeElement as HTMLElement) : null;
   if (pressed && !pressed.matches(FIELDS)) $("detail").focus({ preventScroll: true });
   renderDetail();
   try {
-    const body = { decision };
+    const body: any = { decision };
     if (form.comment.value.trim()) body.comment = form.comment.value.trim();
     if (form.evidence.value.trim()) body.evidence = form.evidence.value.trim();
     const grant = form.grant && decision === "approve" ? form.grant.value() : null;

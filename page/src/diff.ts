@@ -22,7 +22,7 @@ function partner(members, name) {
   if (!first && !last) return null;
   const candidates = first
     ? PARTNERS[first[1]].map((word) => word + first[2])
-    : PARTNERS[last[2]].map((word) => last[1] + word);
+    : PARTNERS[last![2]].map((word) => last![1] + word);
   return candidates.find((other) => Object.hasOwn(members, other) && typeof members[other] === "string") || null;
 }
 
@@ -31,7 +31,7 @@ const MOST_EDITS = 100;
 
 // Every pair of an old and a new text in a value, with where it stands; and how many more there are.
 export function edits(value) {
-  const found = [];
+  const found: any[] = [];
   let more = 0;
   const walk = (item, path) => {
     if (!isTree(item)) return;
@@ -84,7 +84,7 @@ function between(a, b) {
       longest[at] = a[i] === b[j] ? longest[at + width + 1] + 1 : Math.max(longest[at + width], longest[at + 1]);
     }
   }
-  const out = [];
+  const out: any[] = [];
   let i = 0;
   let j = 0;
   while (i < a.length && j < b.length) {
@@ -123,8 +123,8 @@ const fold = (words, all) => opened(words, () => all.map(line));
 
 // Lines with those that did not change folded away, counted.
 function drawn(all) {
-  const out = [];
-  let run = [];
+  const out: any[] = [];
+  let run: any[] = [];
   const flush = (isLast) => {
     const head = out.length ? AROUND : 0;
     const tail = isLast ? 0 : AROUND;

@@ -2,10 +2,12 @@
 
 import { state } from "./state.js";
 
-/** @type {(id: string) => HTMLElement} */
-export const $ = (id) => document.getElementById(id);
+// What stands in index.html: a field has a value, a dialog is opened.
+export const $ = (id: string): any => document.getElementById(id);
 
-export function el(tag, attributes, ...children) {
+export type Child = Node | string | null | undefined | Child[];
+
+export function el(tag: string, attributes?: Record<string, any> | null, ...children: Child[]): any {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes || {})) {
     if (name === "class") node.className = value;
@@ -13,7 +15,7 @@ export function el(tag, attributes, ...children) {
     else if (value === true) node.setAttribute(name, "");
     else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
   }
-  node.append(...children.flat(2).filter((child) => child !== null && child !== undefined));
+  node.append(...(children.flat(2) as Child[]).filter((child): child is Node | string => child !== null && child !== undefined));
   return node;
 }
 
@@ -24,15 +26,15 @@ export const typing = { cut: false };
 
 // Makes these nodes the children of an element. What is there already is not moved: it keeps focus, caret and selection,
 // and a click that began on it ends on it. Where what had the focus goes, `refuge` gets it.
-export function place(parent, nodes, refuge) {
+export function place(parent: HTMLElement, nodes: Node[], refuge?: HTMLElement): void {
   const kept = new Set(nodes);
   const gone = [...parent.childNodes].filter((child) => !kept.has(child));
-  const focused = gone.some((child) => child.contains(document.activeElement)) ? document.activeElement : null;
+  const focused = gone.some((child) => child.contains(document.activeElement)) ? (document.activeElement as HTMLElement) : null;
   for (const child of gone) child.remove();
   let next = parent.firstChild;
   for (const node of nodes) {
     if (node === next) next = next.nextSibling;
-    else parent.insertBefore(node, next);
+    else parent.insertBefore(node, next as Node | null);
   }
   if (!focused || !refuge) return;
   // The keyboard stays where its user was.
@@ -47,13 +49,13 @@ const SPECIAL = new RegExp(`(\\[(?:redacted|hash):[^\\]]*\\]|\\n|${HIDDEN.source
 
 // Text as it is, with masks, line breaks and characters that nobody sees marked. It keeps its reading direction to itself.
 // Within one line (`inline`) a line break is only marked.
-export function shown(text, inline = false) {
+export function shown(text: unknown, inline = false): HTMLElement {
   const out = el("bdi", {});
-  let run = null;
+  let run: { name: string; count: number; mark: HTMLElement } | null = null;
   for (const part of String(text).split(SPECIAL)) {
     if (!part) continue;
     if (HIDDEN.test(part) && part.length <= 2) {
-      const name = `\\u{${part.codePointAt(0).toString(16)}}`;
+      const name = `\\u{${part.codePointAt(0)!.toString(16)}}`;
       if (run && run.name === name) {
         run.count += 1;
         run.mark.textContent = `${name} × ${run.count}`;
@@ -77,19 +79,19 @@ export function shown(text, inline = false) {
 }
 
 // The start of a text, not cut between the halves of one character, and how much is left.
-export function cutAt(text, most) {
+export function cutAt(text: string, most: number): { start: string; rest: string } {
   if (text.length <= most) return { start: text, rest: "" };
-  const at = /[\ud800-\udbff]/.test(text[most - 1]) ? most + 1 : most;
+  const at = /[\ud800-\udbff]/.test(text[most - 1]!) ? most + 1 : most;
   return { start: text.slice(0, at), rest: text.slice(at) };
 }
 
 // One line of a text, with what is left of it counted.
-export function brief(text, most = 160) {
+export function brief(text: unknown, most = 160): Child[] {
   const { start, rest } = cutAt(String(text), most);
   return rest ? [shown(start, true), ` … (${rest.length} more characters)`] : [shown(start, true)];
 }
 
-export function facts(pairs) {
+export function facts(pairs: [string, any][]): HTMLElement {
   const list = el("dl", { class: "facts" });
   for (const [name, value] of pairs) {
     if (value === null || value === undefined || value === "") continue;
@@ -99,22 +101,22 @@ export function facts(pairs) {
 }
 
 // What is made when somebody opens it.
-export function opened(words, make) {
+export function opened(words: string, make: () => Child): HTMLElement {
   const details = el("details", {}, el("summary", {}, words));
   details.addEventListener("toggle", () => {
-    if (details.open && details.childElementCount === 1) details.append(...[make()].flat());
+    if (details.open && details.childElementCount === 1) details.append(...([make()].flat() as Node[]));
   });
   return details;
 }
 
 // A table that is wider than its place is moved sideways by itself, by the keyboard too.
-export function table(label, columns, rows, attributes = {}) {
+export function table(label: string, columns: Child[] | null, rows: Child[][], attributes: Record<string, any> = {}): HTMLElement {
   const head = columns && el("thead", {}, el("tr", {}, ...columns.map((name) => el("th", { scope: "col" }, name))));
   const body = el("tbody", {}, ...rows.map((cells) => el("tr", {}, ...cells)));
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, el("table", attributes, head, body));
 }
 
-export const td = (...children) => el("td", {}, ...children);
+export const td = (...children: Child[]): HTMLElement => el("td", {}, ...children);
 
 // --- times -----------------------------------------------------------------------------------------------------------
 
@@ -129,12 +131,12 @@ const FORMAT = new Intl.DateTimeFormat(undefined, {
 });
 
 // A time where the reader is, with its zone.
-export const whenText = (time) => (time ? FORMAT.format(new Date(time)) : "");
-export const when = (time) => (time ? el("time", { datetime: time, title: time }, whenText(time)) : null);
+export const whenText = (time: string | null): string => (time ? FORMAT.format(new Date(time)) : "");
+export const when = (time: string | null | undefined): HTMLElement | null => (time ? el("time", { datetime: time, title: time }, whenText(time)) : null);
 
 const now = () => Date.now() + state.skew;
 
-export function left(until) {
+export function left(until: string): string {
   const seconds = Math.floor((new Date(until).getTime() - now()) / 1000);
   if (seconds <= 0) return "expired";
   const days = Math.floor(seconds / 86400);
@@ -146,15 +148,15 @@ export function left(until) {
   return minutes ? `${minutes} min ${rest} left` : `${rest} left`;
 }
 
-export const countdown = (until) => el("span", { "data-until": until }, left(until));
+export const countdown = (until: string): HTMLElement => el("span", { "data-until": until }, left(until));
 
 setInterval(() => {
-  for (const node of document.querySelectorAll("[data-until]")) node.textContent = left(node.dataset.until);
+  for (const node of document.querySelectorAll<HTMLElement>("[data-until]")) node.textContent = left(node.dataset.until!);
 }, 1000);
 
 // --- words -----------------------------------------------------------------------------------------------------------
 
-const COLOURS = {
+const COLOURS: Record<string, string> = {
   approved: "good",
   consumed: "good",
   allow: "good",
@@ -168,24 +170,24 @@ const COLOURS = {
   remediate: "warn",
   suggest: "warn",
 };
-const WORDS = {
+const WORDS: Record<string, string> = {
   consumed: "approved and used",
   allow_with_constraints: "allow with constraints",
   pending_approval: "a person is asked",
 };
-export const chip = (status) => el("span", { class: `chip ${COLOURS[status] || ""}` }, WORDS[status] || String(status));
+export const chip = (status: string): HTMLElement => el("span", { class: `chip ${COLOURS[status] || ""}` }, WORDS[status] || String(status));
 
-export const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;
+export const counted = (count: number | string, one: string, many: string): string => `${count} ${count === 1 ? one : many}`;
 
 // --- telling ---------------------------------------------------------------------------------------------------------
 
-export function notice(text) {
+export function notice(text?: string): void {
   $("notice").hidden = !text;
   $("notice").textContent = text || "";
 }
 
 // Says it to those who do not see the page. The same words twice are two things to say.
-export function announce(text) {
+export function announce(text: string): void {
   const line = el("p", {}, text);
   $("announce").replaceChildren(line);
 }
@@ -194,7 +196,17 @@ export function announce(text) {
 
 // Asks before something is done. `run(reason, tell)` does it; what it throws is shown, and the dialog stays. The answer: what `run`
 // gave, or null where the person left it.
-export function confirm({ title, body, reason, required, action, danger, run }) {
+export interface Question {
+  title: string;
+  body: Child[];
+  reason?: string;
+  required?: boolean;
+  action: string;
+  danger?: boolean;
+  run: (reason: string, tell: (words: string) => void) => unknown;
+}
+
+export function confirm({ title, body, reason, required, action, danger, run }: Question): Promise<any> {
   return new Promise((done) => {
     const field = reason && el("textarea", { name: "reason", maxlength: 4000, required });
     const error = el("p", { class: "error", role: "alert", hidden: true });
@@ -210,20 +222,20 @@ export function confirm({ title, body, reason, required, action, danger, run }) 
       el("div", { class: "buttons" }, stay, go),
     );
     const dialog = el("dialog", { class: "confirm", "aria-labelledby": "confirm-title" }, form);
-    const say = (text) => {
+    const say = (text: string) => {
       error.hidden = !text;
       error.textContent = text || "";
     };
     if (field) field.addEventListener("input", () => say(""));
-    let result = null;
+    let result: any = null;
     let busy = false;
     stay.addEventListener("click", () => dialog.close());
-    dialog.addEventListener("cancel", (event) => busy && event.preventDefault());
+    dialog.addEventListener("cancel", (event: Event) => busy && event.preventDefault());
     dialog.addEventListener("close", () => {
       dialog.remove();
       done(result);
     });
-    form.addEventListener("submit", async (event) => {
+    form.addEventListener("submit", async (event: Event) => {
       event.preventDefault();
       if (busy) return;
       const text = field ? field.value.trim() : "";
@@ -238,7 +250,7 @@ export function confirm({ title, body, reason, required, action, danger, run }) 
       try {
         result = await run(text, (words) => (go.textContent = words));
         dialog.close();
-      } catch (problem) {
+      } catch (problem: any) {
         say(problem.message);
         go.textContent = action;
       } finally {

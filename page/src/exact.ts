@@ -2,10 +2,11 @@
 // can write.
 
 export class Exact {
-  constructor(text) {
+  readonly text: string;
+  constructor(text: string) {
     this.text = text;
   }
-  toString() {
+  toString(): string {
     return this.text;
   }
 }
@@ -14,19 +15,19 @@ export class Exact {
 const EXACT = `number ${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
 const TOKENS = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g;
 
-export function parse(text) {
+export function parse(text: string): any {
   const marked = text.replace(TOKENS, (token) =>
     token[0] === '"' || String(Number(token)) === token ? token : `{"${EXACT}":"${token}"}`,
   );
-  return JSON.parse(marked, (_, value) =>
+  return JSON.parse(marked, (_: string, value: any) =>
     value !== null && typeof value === "object" && EXACT in value ? new Exact(value[EXACT]) : value,
   );
 }
 
 // The same the other way.
-export function written(value, indent) {
-  const mark = (_, item) => (item instanceof Exact ? `${EXACT}${item.text}` : item);
+export function written(value: unknown, indent?: number): string {
+  const mark = (_: string, item: unknown) => (item instanceof Exact ? `${EXACT}${item.text}` : item);
   return JSON.stringify(value, mark, indent).replace(new RegExp(`"${EXACT}([^"]*)"`, "g"), "$1");
 }
 
-export const isTree = (value) => value !== null && typeof value === "object" && !(value instanceof Exact);
+export const isTree = (value: unknown): boolean => value !== null && typeof value === "object" && !(value instanceof Exact);

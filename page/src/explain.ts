@@ -8,14 +8,14 @@ import { state } from "./state.js";
 
 export const ROLES = ["approver", "admin", "auditor", "auditor-full"];
 
-let form = null;
+let form: any = null;
 
 export function clear() {
   form = null;
   $("explain").replaceChildren();
 }
 
-const field = (label, input, help) => {
+const field = (label, input, help?: string) => {
   if (!help) return el("label", {}, label, input);
   const id = `help-${input.name}`;
   input.setAttribute("aria-describedby", id);
@@ -119,7 +119,7 @@ function say(form, text) {
 
 async function run(form) {
   say(form, "");
-  const body = { agent: form.agent.value, tool: form.tool.value.trim() };
+  const body: any = { agent: form.agent.value, tool: form.tool.value.trim() };
   if (!body.tool) {
     say(form, "Name a tool.");
     form.tool.focus();

@@ -13,7 +13,7 @@ const KINDS = {
 };
 
 let asked = 0;
-let known = [];
+let known: any[] = [];
 
 const kindOf = (one) => Object.keys(KINDS).find((kind) => typeof one[kind] === "string");
 const wordsOf = (one) => {

@@ -38,7 +38,7 @@ export async function changed() {
 
 async function read() {
   const mine = ++asked;
-  let found = null;
+  let found: any = null;
   try {
     found = await api(ended.checked ? "grants?status=all" : "grants");
   } catch (error) {
@@ -103,7 +103,7 @@ const ENDS = {
 
 function card(grant) {
   const end = grant.ended;
-  const mayRevoke = !end && (hasRole("admin") || grant.approvers.includes(state.me.id));
+  const mayRevoke = !end && (hasRole("admin") || grant.approvers.includes(state.me!.id));
   const revoke = el("button", { type: "button", class: "reject", "aria-label": `Revoke the grant of ${grant.tool} for ${grant.agent}` }, "Revoke…");
   revoke.addEventListener("click", () => askRevoke(grant));
   const uses = grant.uses_left === null || grant.uses_left === undefined ? null : counted(grant.uses_left, "use", "uses");

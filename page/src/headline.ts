@@ -23,7 +23,7 @@ const known = new WeakMap();
 function members(one) {
   const kept = known.get(one);
   if (kept) return kept;
-  const list = [];
+  const list: any[] = [];
   const add = (name, value) => {
     if (list.length >= MOST_MEMBERS) return;
     const text = typeof value === "string" ? value.slice(0, MOST_COMPARED) : String(value);
@@ -88,7 +88,7 @@ export function telling(one, differs) {
 export function headline(one, differs) {
   const { picked, more } = telling(one, differs);
   if (!picked.length && !more) return el("span", { class: "headline" }, "no arguments");
-  const parts = [];
+  const parts: any[] = [];
   for (const { name, value } of picked) {
     if (parts.length) parts.push(" ");
     const text = typeof value === "string" ? ['"', ...brief(value, MOST_TEXT), '"'] : [shown(String(value))];

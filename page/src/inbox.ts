@@ -6,7 +6,7 @@ import { $, announce, chip, confirm, countdown, counted, el, notice, place, show
 import { forgetDetail, forgetAllDetails, renderDetail, risks } from "./detail.js";
 import { state } from "./state.js";
 
-export const inbox = {
+export const inbox: any = {
   // Approvals by id: those that wait, and those that ended while they were on the screen.
   approvals: new Map(),
   history: [],
@@ -107,7 +107,7 @@ const rank = (one) => RANK[one.status] ?? 2;
 const MOST_ENDED = 100;
 
 // What has changed since it was told last, for those who do not see the page.
-const news = { fresh: 0, ended: [] };
+const news = { fresh: 0, ended: [] as any[] };
 
 export function take(one) {
   const before = inbox.approvals.get(one.id);
@@ -128,11 +128,11 @@ export function take(one) {
 
 // Says what has come and gone since the last time.
 export function tellNews() {
-  const parts = [];
+  const parts: any[] = [];
   if (news.fresh) parts.push(`${counted(news.fresh, "new ask", "new asks")}.`);
   for (const one of news.ended) {
     const last = one.decisions.at(-1);
-    if (!last || last.person !== state.me.id) parts.push(`${one.tool} for ${one.agent_id}: ${one.status}${last ? ` by ${last.person}` : ""}.`);
+    if (!last || last.person !== state.me!.id) parts.push(`${one.tool} for ${one.agent_id}: ${one.status}${last ? ` by ${last.person}` : ""}.`);
   }
   const waiting = waits().length;
   if (news.fresh) parts.push(`${counted(waiting, "waits", "wait")} for an answer.`);
@@ -268,7 +268,7 @@ export function back() {
 }
 
 // What was done last, with a way back to it.
-export function done(text, id) {
+export function done(text, id?: string) {
   $("done").hidden = !text;
   const again = id && state.view === "pending" && el("button", { type: "button", onclick: () => choose(id) }, "Show it");
   $("done").replaceChildren(...(text ? [el("span", {}, text), again || ""] : []));
@@ -343,7 +343,7 @@ async function rejectMarked() {
     action: `Reject ${some.length}`,
     danger: true,
     run: async (comment, tell) => {
-      const failed = [];
+      const failed: any[] = [];
       let count = 0;
       for (const [at, one] of some.entries()) {
         tell(`Rejecting ${at + 1} of ${some.length}…`);
@@ -368,7 +368,7 @@ async function rejectMarked() {
   if (failed.length) await loadPending().catch(() => {});
   render();
   const next = mine()[0];
-  if (next && (!chosen() || chosen().status !== "pending")) {
+  if (next && (!chosen() || chosen()!.status !== "pending")) {
     choose(next.id);
     announce(`${said} Next: ${next.tool} for ${next.agent_id}.`);
     return;

@@ -29,7 +29,13 @@ const READERS = ["approver", "admin", "auditor", "auditor-full"];
 const COUNTERS = [...READERS, "viewer"];
 
 // Which roles see a view, where it is, and what is read when it is opened.
-const VIEWS = {
+interface View {
+  title: string;
+  roles: string[];
+  section: string;
+  open: (given?: any, rest?: string) => unknown;
+}
+const VIEWS: Record<string, View> = {
   pending: { title: "Approvals that wait", roles: READERS, section: "inbox", open: () => render() },
   history: { title: "Approvals of before", roles: READERS, section: "inbox", open: openHistory },
   grants: { title: "Standing grants", roles: READERS, section: "grants", open: grants.open },
@@ -49,7 +55,7 @@ const VIEWS = {
 };
 
 const maySee = (view) => Object.hasOwn(VIEWS, view) && hasRole(...VIEWS[view].roles);
-const buttons = () => document.querySelectorAll("nav [data-view]");
+const buttons = () => document.querySelectorAll<HTMLElement>("nav [data-view]");
 
 function openHistory() {
   inbox.history = [];
@@ -67,7 +73,7 @@ function draw() {
     if (button.dataset.view === state.view) button.setAttribute("aria-current", "page");
     else button.removeAttribute("aria-current");
   }
-  for (const group of document.querySelectorAll("nav [role=group]")) group.hidden = !group.querySelector("button:not([hidden])");
+  for (const group of document.querySelectorAll<HTMLElement>("nav [role=group]")) group.hidden = !group.querySelector("button:not([hidden])");
   // Where views stand in a row that is moved sideways, the one that is open is in sight.
   const nav = $("nav");
   const current = nav.querySelector("[aria-current]");
@@ -75,7 +81,7 @@ function draw() {
 }
 
 // `rest` is what an address says behind the view, for the view itself.
-export function show(view, given, rest = "") {
+export function show(view: string, given?: any, rest = "") {
   if (!maySee(view)) return;
   const isOther = state.view !== view;
   state.view = view;
@@ -100,18 +106,18 @@ export function show(view, given, rest = "") {
   if (document.activeElement === document.body) $("main").focus({ preventScroll: true });
 }
 
-document.addEventListener("tollgate-explain", ({ detail: one }) => {
+document.addEventListener("tollgate-explain", ({ detail: one }: any) => {
   show("explain", { agent: one.agent_id, tool: one.tool, arguments: one.arguments, user: one.user, workflow: one.workflow, masked: one.redacted || !one.arguments_complete });
 });
 
-for (const button of buttons()) button.addEventListener("click", () => show(button.dataset.view));
+for (const button of buttons()) button.addEventListener("click", () => show(button.dataset.view!));
 
 // A link to a view (`#/` and its name), or of a notification: `#` and the approval.
 async function follow() {
   const link = location.hash.slice(1);
   if (!state.me) return;
   if (link === "" || link.startsWith("/")) {
-    const [, name, rest] = /^([a-z]*)(.*)$/s.exec(link.slice(1));
+    const [, name, rest] = /^([a-z]*)(.*)$/s.exec(link.slice(1)) as RegExpExecArray;
     const view = name || "pending";
     if (view !== state.view || rest !== state.rest) show(view, undefined, rest);
     return;
@@ -175,7 +181,7 @@ function leave(why) {
   if (stream) stream.abort();
   stream = null;
   Object.assign(state, { key: null, me: null, view: "pending", rest: "", agents: new Map(), policies: new Map() });
-  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  for (const dialog of document.querySelectorAll<HTMLDialogElement>("dialog[open]")) dialog.close();
   forgetAll();
   for (const view of [budgets, deadletters, events, explain, freeze, grants, matrix, now, people, pins, policies, scorecard, spend, upstreams]) view.clear();
   for (const { section } of Object.values(VIEWS)) $(section).hidden = true;
@@ -200,7 +206,7 @@ $("login").addEventListener("submit", async (event) => {
   state.key = $("key").value.trim();
   try {
     await enter();
-    sessionStorage.setItem(KEY, state.key);
+    sessionStorage.setItem(KEY, state.key!);
     $("key").value = "";
     // Where the field was there is nothing now.
     if (document.activeElement === document.body || document.activeElement === null) $("main").focus({ preventScroll: true });
@@ -215,10 +221,10 @@ $("leave").addEventListener("click", () => leave(""));
 
 // --- live ------------------------------------------------------------------------------------------------------------
 
-let stream = null;
+let stream: any = null;
 
 // However many changes come, the page is drawn a few times a second.
-let due = null;
+let due: any = null;
 function refreshSoon() {
   due ??= setTimeout(() => {
     due = null;
@@ -253,7 +259,7 @@ async function listen() {
       tellNews();
       live("live", "good");
       pause = 500;
-      await read(answer.body.getReader());
+      await read(answer.body!.getReader());
     } catch (error) {
       if (stream !== mine) return;
     }
@@ -271,7 +277,7 @@ async function read(reader) {
     if (done) return;
     text += decoder.decode(value, { stream: true });
     const messages = text.split("\n\n");
-    text = messages.pop();
+    text = messages.pop()!;
     for (const message of messages) {
       const lines = message.split("\n");
       const kind = lines.find((line) => line.startsWith("event: "));
@@ -329,7 +335,7 @@ for (const kind of ["pointerdown", "focusin"]) {
   });
 }
 
-document.addEventListener("keydown", (event) => {
+document.addEventListener("keydown", (event: any) => {
   if (!state.me || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   const field = event.target.closest(FIELDS);
   if (event.key === "Escape") {

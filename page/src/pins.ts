@@ -30,7 +30,7 @@ export async function changed() {
 
 async function read() {
   const mine = ++asked;
-  let found = null;
+  let found: any = null;
   try {
     found = await api("pins");
   } catch (error) {

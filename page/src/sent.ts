@@ -67,7 +67,7 @@ const some = (members) => members && Object.keys(members).length > 0;
 
 function sections(one, sent) {
   const masked = (title) => (one.redacted ? `${title} (sensitive values masked)` : title);
-  const parts = [];
+  const parts: any[] = [];
   if (one.description) parts.push(el("h3", {}, "What its server says of the tool"), el("p", { class: "said" }, ...quoted(one.description)));
   const changed = changes(sent.arguments);
   if (changed) parts.push(changed);

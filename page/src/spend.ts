@@ -29,7 +29,7 @@ const form = el("form", { class: "filters" }, el("label", {}, "Of ", span), " ",
 form.addEventListener("submit", (event) => event.preventDefault());
 const head = [el("h2", {}, "Spend"), form];
 
-let report = null;
+let report: any = null;
 
 export function clear() {
   asked += 1;
@@ -48,7 +48,7 @@ export async function open() {
 
 async function read() {
   const mine = ++asked;
-  let found = null;
+  let found: any = null;
   try {
     found = await api(`report/spend?since=${span.value}`);
   } catch (error) {
@@ -91,7 +91,7 @@ function draw() {
 }
 
 function lines() {
-  const [name, title] = KINDS.find(([value]) => value === kind.value);
+  const [name, title] = KINDS.find(([value]) => value === kind.value)!;
   const all = report[name];
   const most = Math.max(...all.map((one) => number(one.cost_usd)), 0.000001);
   const rows = all.slice(0, 200).map((one) => [

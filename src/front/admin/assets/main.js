@@ -14,6 +14,7 @@ __export(exact_exports, {
   written: () => written
 });
 var Exact = class {
+  text;
   constructor(text2) {
     this.text = text2;
   }
@@ -62,10 +63,11 @@ var state = {
   // Keys of one letter do something.
   shortcuts: true
 };
-var hasRole = (...roles) => roles.some((role) => state.me && (state.me.roles || []).includes(role));
+var hasRole = (...roles) => roles.some((role) => state.me !== null && (state.me.roles || []).includes(role));
 
 // src/api.ts
 var ApiError = class extends Error {
+  status;
   constructor(status, message) {
     super(message);
     this.status = status;
@@ -84,7 +86,7 @@ async function api(path, body5, method = body5 ? "POST" : "GET", link = false) {
     answer = await fetch(`/api/v1/${path}`, {
       method,
       headers,
-      body: body5 && written(body5),
+      body: body5 ? written(body5) : null,
       cache: "no-store",
       credentials: "omit"
     });
