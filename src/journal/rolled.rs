@@ -83,7 +83,7 @@ impl Rows {
                 |problem: &str| JournalError::Failed { path: path.clone(), problem: problem.to_owned() };
             loaded.rows(span, take).map_err(failed)?;
         }
-        self.tail.rows((span.first, span.end), take);
+        self.tail.rows(span, take);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@
 //!   names and directory are.
 //! - The chunks: rows one after the other, each number with seven bits a byte.
 //! - The names: each with its length before it.
-//! - The directory: for each of [`LEVELS`] how many chunks it has, and where each is, how long, and of which minutes.
+//! - The directory: for each facet and each of [`LEVELS`] how many chunks it has, and where each is, how long, and of which minutes.
 
 use super::{
     chain::Hash,
@@ -15,9 +15,10 @@ use super::{
 };
 use crate::{
     model::MicroUsd,
-    series::{Cell, Durations, Key, LEVELS, Rollup, Row, Span},
+    series::{Cell, Durations, Facet, Key, LEVELS, Rollup, Row, Span},
 };
 use std::{
+    collections::BTreeMap,
     fs::File,
     io,
     path::{Path, PathBuf},
@@ -34,8 +35,8 @@ const LONGEST: u64 = 1 << 30;
 pub fn write(rollup: &Rollup, segment: &Hash) -> Vec<u8> {
     let mut out = Out { bytes: vec![0; HEADER + SUM] };
     let mut directory = Vec::new();
-    for level in LEVELS {
-        let chunks = chunks_of(&mut out, rollup, level);
+    for (facet, level) in tables() {
+        let chunks = chunks_of(&mut out, rollup.cells(facet, level));
         directory.extend_from_slice(&u32::try_from(chunks.len()).unwrap_or(u32::MAX).to_le_bytes());
         for chunk in chunks {
             directory.extend_from_slice(&chunk.position.to_le_bytes());
@@ -68,6 +69,11 @@ pub fn write(rollup: &Rollup, segment: &Hash) -> Vec<u8> {
     out.bytes
 }
 
+/// Each facet in each resolution, in the order of the directory.
+fn tables() -> impl Iterator<Item = (Facet, i64)> {
+    Facet::ALL.into_iter().flat_map(|facet| LEVELS.map(|level| (facet, level)))
+}
+
 /// Where some rows are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Chunk {
@@ -78,7 +84,7 @@ struct Chunk {
     last: i64,
 }
 
-fn chunks_of(out: &mut Out, rollup: &Rollup, level: i64) -> Vec<Chunk> {
+fn chunks_of(out: &mut Out, cells: BTreeMap<Key, Cell>) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     let mut bytes = Vec::new();
     let mut times: Option<(i64, i64)> = None;
@@ -89,7 +95,7 @@ fn chunks_of(out: &mut Out, rollup: &Rollup, level: i64) -> Vec<Chunk> {
         }
         bytes.clear();
     };
-    for (key, cell) in rollup.cells(level) {
+    for (key, cell) in cells {
         write_row(&mut bytes, &key, &cell);
         times = Some((times.map_or(key.minute, |(first, _)| first), key.minute));
         if bytes.len() >= CHUNK {
@@ -188,7 +194,8 @@ pub(super) struct RollupFile {
     segment: Hash,
     length: u64,
     names: (u64, u32),
-    levels: Vec<Vec<Chunk>>,
+    /// The chunks of each of [`tables`].
+    tables: Vec<Vec<Chunk>>,
 }
 
 impl RollupFile {
@@ -202,12 +209,12 @@ impl RollupFile {
             return Err(damaged("it is longer than it can be"));
         }
         let mut this =
-            Self { path: path.to_owned(), segment: [0; 32], length, names: (0, 0), levels: Vec::new() };
+            Self { path: path.to_owned(), segment: [0; 32], length, names: (0, 0), tables: Vec::new() };
         let header = this.piece(&file, 0, HEADER as u32)?;
         let directory =
             this.read_header(&header).ok_or_else(|| damaged("it is no rollup of this version"))?;
         let directory = this.piece(&file, directory.0, directory.1)?;
-        this.levels = levels(&directory).ok_or_else(|| damaged("its directory cannot be read"))?;
+        this.tables = chunks(&directory).ok_or_else(|| damaged("its directory cannot be read"))?;
         Ok(this)
     }
 
@@ -248,8 +255,8 @@ impl RollupFile {
 
     /// Reads what has the rows of some minutes. A file that is gone has none: its segment is gone too.
     pub(super) fn load(&self, span: Span) -> Result<Loaded, IndexError> {
-        let level = LEVELS.iter().position(|level| *level == span.level);
-        let chunks = level.and_then(|level| self.levels.get(level)).map(Vec::as_slice).unwrap_or_default();
+        let table = tables().position(|table| table == (span.facet, span.level));
+        let chunks = table.and_then(|table| self.tables.get(table)).map(Vec::as_slice).unwrap_or_default();
         let mut wanted =
             chunks.iter().filter(|chunk| chunk.first < span.end && chunk.last >= span.first).peekable();
         let mut loaded = Loaded::default();
@@ -297,10 +304,10 @@ impl Loaded {
     }
 }
 
-fn levels(bytes: &[u8]) -> Option<Vec<Vec<Chunk>>> {
+fn chunks(bytes: &[u8]) -> Option<Vec<Vec<Chunk>>> {
     let mut bytes = Bytes(bytes);
-    let mut levels = Vec::new();
-    for _ in LEVELS {
+    let mut all = Vec::new();
+    for _ in tables() {
         let mut chunks = Vec::new();
         for _ in 0..bytes.u32()? {
             chunks.push(Chunk {
@@ -310,9 +317,9 @@ fn levels(bytes: &[u8]) -> Option<Vec<Vec<Chunk>>> {
                 last: i64::from_le_bytes(bytes.take()?),
             });
         }
-        levels.push(chunks);
+        all.push(chunks);
     }
-    Some(levels)
+    Some(all)
 }
 
 fn names(bytes: &[u8]) -> Option<Vec<&str>> {

@@ -16,7 +16,7 @@ pub use matrix::{Matrix, MatrixCell};
 pub use rollup::{Key, NO_NAME, Rollup, Row};
 pub use seen::Seen;
 pub use wanted::{
-    AskError, By, LEVELS, MOST_GROUPS, MOST_POINTS, MatrixAsk, Measure, SeriesAsk, Span, Step, USUAL_GROUPS,
+    AskError, By, Facet, LEVELS, MOST_GROUPS, MOST_POINTS, MatrixAsk, Measure, SeriesAsk, Span, Step, USUAL_GROUPS,
     minute_of,
 };
 

@@ -48,7 +48,7 @@ fn draw(rollup: &Rollup, ask: SeriesAsk) -> DrawnSeries {
     let span = ask.span();
     let mut work = Figuring::new(Asked::Series(ask));
     loop {
-        rollup.rows((span.first, span.end), &mut |row| work.take(row));
+        rollup.rows(span, &mut |row| work.take(row));
         if !work.again() {
             break;
         }
@@ -152,6 +152,22 @@ fn what_is_asked_for_is_bounded() {
 }
 
 #[test]
+fn names_that_are_new_with_each_call_share_rows() {
+    let mut of = Rollup::default();
+    for n in 0..3_000 {
+        let mut event = decided(n / 1_000, "a", &format!("file:///{n}"), EventDecision::Allow);
+        event.workflow_id = Some(format!("run-{n}").as_str().into());
+        of.add(&Seen::read(&event.body()).unwrap());
+    }
+    let (callers, flows) = (of.cells(Facet::Callers, 60), of.cells(Facet::Workflows, 60));
+    // The first ones by name, and one row for all others.
+    assert_eq!((callers.len(), flows.len()), (2_001, 1_001));
+    let mut asked = ask(Measure::Calls, By::Workflow, (0, 2), "1h");
+    asked.groups = 1;
+    assert_eq!(numbers(&draw(&of, asked)), [("(other)", vec![2_000]), ("(other)", vec![1_000])]);
+}
+
+#[test]
 fn a_matrix_tells_the_busiest_and_the_rest() {
     let mut events: Vec<EventDraft> = (0..50)
         .flat_map(|n| {
@@ -165,7 +181,7 @@ fn a_matrix_tells_the_busiest_and_the_rest() {
     let of = rollup(&events);
     let ask = MatrixAsk { first: DAY, end: DAY + 5 };
     let mut work = Figuring::new(Asked::Matrix(ask));
-    of.rows((ask.span().first, ask.span().end), &mut |row| work.take(row));
+    of.rows(ask.span(), &mut |row| work.take(row));
     let Answer::Matrix(matrix) = work.finish() else { panic!("a matrix was asked for") };
     assert_eq!((matrix.agents.len(), matrix.tools.len()), (41, 50));
     assert_eq!(matrix.agents.first().map(String::as_str), Some("agent-49"));

@@ -164,9 +164,25 @@ impl Step {
     }
 }
 
+/// Rows of workflows stand apart: where each run of an agent has an id of its own, hardly two calls would share a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Facet {
+    /// By agent, tool, upstream and decision.
+    Callers,
+    /// By workflow and decision.
+    Workflows,
+}
+
+impl Facet {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Callers, Self::Workflows];
+}
+
 /// Minutes since 1970, from one on up to another that is not among them, in rows of so many minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
+    /// Which rows.
+    pub facet: Facet,
     /// The first.
     pub first: i64,
     /// The first that is not among them.
@@ -243,7 +259,12 @@ impl SeriesAsk {
     pub fn span(&self) -> Span {
         let step = self.step.minutes;
         let level = LEVELS.into_iter().rev().find(|level| step % level == 0).unwrap_or(1);
-        Span { first: self.first, end: self.first.saturating_add(self.points.saturating_mul(step)), level }
+        let facet = match self.by {
+            By::Workflow => Facet::Workflows,
+            By::None | By::Agent | By::Tool | By::Upstream | By::Decision => Facet::Callers,
+        };
+        let end = self.first.saturating_add(self.points.saturating_mul(step));
+        Span { facet, first: self.first, end, level }
     }
 }
 
@@ -265,6 +286,7 @@ impl MatrixAsk {
             4_321..=64_800 => 60,
             _ => 1_440,
         };
-        Span { first: self.first - self.first.rem_euclid(level), end: self.end, level }
+        let first = self.first - self.first.rem_euclid(level);
+        Span { facet: Facet::Callers, first, end: self.end, level }
     }
 }

@@ -35,7 +35,7 @@ pub(super) async fn of_events<S: Store + ?Sized>(store: &S, asked: Asked) -> Res
     }
     let mut work = Figuring::new(asked);
     loop {
-        rollup.rows((span.first, span.end), &mut |row| work.take(row));
+        rollup.rows(span, &mut |row| work.take(row));
         if !work.again() {
             return Ok(Figures { answer: work.finish(), missing: 0 });
         }

@@ -20,6 +20,7 @@ async fn traffic(stores: &[Arc<EmbeddedStore>], calls: i64) {
         let store = &stores[usize::try_from(n).unwrap() % stores.len()];
         let at = later(start(), n * 48 * HOUR / calls);
         let mut request = request(&format!("agent-{}", n % 4), at);
+        request.event.workflow_id = Some(format!("run-{}", n % 7).as_str().into());
         request.event.tool = Some(format!("files__tool_{}", n % 3).into());
         if n % 5 == 0 {
             request.event.decision = Some(EventDecision::Deny);
@@ -68,7 +69,7 @@ async fn from_events(store: &EmbeddedStore, asked: &Asked) -> Answer {
     let span = asked.span();
     let mut work = Figuring::new(asked.clone());
     loop {
-        rollup.rows((span.first, span.end), &mut |row| work.take(row));
+        rollup.rows(span, &mut |row| work.take(row));
         if !work.again() {
             return work.finish();
         }
