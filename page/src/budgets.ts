@@ -90,7 +90,7 @@ function pace(budget, [unit, , of]: [string, string, string]) {
   if (now - start < (end - start) / 50 || now >= end) return null;
   const hour = (used / (now - start)) * 3600e3;
   const whole = (used / (now - start)) * (end - start);
-  const words = `At this pace ${figure(hour)}${of} an hour, and ${figure(whole)}${of} by the end (${Math.round((whole / most) * 100)} % of the cap).`;
+  const words = `At this pace ${figure(hour)}${of} an hour, and ${unit === "cost_usd" ? figure(whole) : Math.round(whole).toLocaleString()}${of} by the end (${Math.round((whole / most) * 100)} % of the cap).`;
   if (whole <= most) return el("p", { class: "soft pace" }, words);
   const gone = used >= most ? null : new Date(start + ((now - start) * most) / used).toISOString();
   return el("p", { class: "pace" }, el("span", { class: "chip bad" }, "over"), ` ${words} `, gone ? el("span", {}, "It is used up ", when(gone), ".") : "It is used up.");

@@ -97,7 +97,7 @@ def test_now_is_drawn_as_it_happens(gateway, open_page):
     assert sum(column) == 10
     section.get_by_role("combobox", name="by").select_option("agent")
     expect(calls.get_by_role("listitem")).to_have_text([re.compile(r"writer\s*8$"), re.compile(r"reader\s*4$")])
-    expect(section.get_by_role("figure", name="Spend")).to_contain_text("0.08")
+    expect(section.get_by_role("figure", name="Spend")).to_contain_text("0.075 USD")
 
 
 def test_the_matrix_leads_to_the_records(gateway, open_page):

@@ -386,7 +386,7 @@ function pace(budget, [unit, , of]) {
   if (now2 - start < (end - start) / 50 || now2 >= end) return null;
   const hour = used / (now2 - start) * 36e5;
   const whole4 = used / (now2 - start) * (end - start);
-  const words = `At this pace ${figure(hour)}${of} an hour, and ${figure(whole4)}${of} by the end (${Math.round(whole4 / most * 100)} % of the cap).`;
+  const words = `At this pace ${figure(hour)}${of} an hour, and ${unit === "cost_usd" ? figure(whole4) : Math.round(whole4).toLocaleString()}${of} by the end (${Math.round(whole4 / most * 100)} % of the cap).`;
   if (whole4 <= most) return el("p", { class: "soft pace" }, words);
   const gone = used >= most ? null : new Date(start + (now2 - start) * most / used).toISOString();
   return el("p", { class: "pace" }, el("span", { class: "chip bad" }, "over"), ` ${words} `, gone ? el("span", {}, "It is used up ", when(gone), ".") : "It is used up.");
