@@ -16,8 +16,8 @@ pub use matrix::{Matrix, MatrixCell};
 pub use rollup::{Key, NO_NAME, Rollup, Row};
 pub use seen::Seen;
 pub use wanted::{
-    AskError, By, Facet, LEVELS, MOST_GROUPS, MOST_POINTS, MatrixAsk, Measure, SeriesAsk, Span, Step, USUAL_GROUPS,
-    minute_of,
+    AskError, By, Facet, LEVELS, MOST_GROUPS, MOST_POINTS, MatrixAsk, Measure, SeriesAsk, Span, Step,
+    USUAL_GROUPS, minute_of,
 };
 
 /// What is beyond the most that is told apart counts under this name.
