@@ -25,6 +25,7 @@ use tollgate::{
         AgentId, CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome, OwnerId, PersonId,
         PolicyId, SnapshotId, TraceId, UpstreamName, WorkflowId,
     },
+    series::{Asked, By, MatrixAsk, Measure, SeriesAsk, minute_of},
     store::{EventQuery, Store as _, embedded::EmbeddedStore},
 };
 
@@ -112,6 +113,39 @@ fn hash_of(bytes: u64, threads: u64) -> Duration {
     started.elapsed()
 }
 
+/// What the page's charts ask, over the whole record and over its last hours.
+fn charts(runtime: &tokio::runtime::Runtime, store: &EmbeddedStore, records: u64) {
+    let end = 1_767_225_600 + i64::try_from(records / 2).unwrap_or(0) / 50;
+    let at = |second: i64| Timestamp::from_second(second).unwrap_or_default();
+    let series = |measure, by, seconds: i64| {
+        Asked::Series(SeriesAsk::new((measure, by), (at(end - seconds), at(end)), None, None).unwrap())
+    };
+    let all = end - 1_767_225_600;
+    let first = minute_of(at(1_767_225_600));
+    let asks = [
+        ("calls by decision, two hours", series(Measure::Calls, By::Decision, 7_200)),
+        ("spend by agent, all", series(Measure::SpendUsd, By::Agent, all)),
+        ("latency, all", series(Measure::Latency, By::None, all)),
+        ("tokens by workflow, all", series(Measure::Tokens, By::Workflow, all)),
+        ("agents by tools, all", Asked::Matrix(MatrixAsk { first, end: minute_of(at(end)) + 1 })),
+    ];
+    let started = Instant::now();
+    for (_, ask) in &asks {
+        while runtime.block_on(store.figures(ask.clone())).unwrap().missing > 0 {}
+    }
+    println!("rows of charts made where they were missing: {:.2?}", started.elapsed());
+    for (name, ask) in asks {
+        let mut times = Vec::new();
+        for _ in 0..50 {
+            let started = Instant::now();
+            runtime.block_on(store.figures(ask.clone())).unwrap();
+            times.push(started.elapsed());
+        }
+        let (half, most) = (percentile(&mut times, 50), percentile(&mut times, 99));
+        println!("chart of {name}: p50 {half:.2?}, p99 {most:.2?}");
+    }
+}
+
 fn main() {
     // `cargo test --benches` and lists of benchmarks run nothing.
     if std::env::args().any(|argument| argument == "--list" || argument == "--test") {
@@ -152,6 +186,7 @@ fn main() {
     // The first query makes the indexes that are missing.
     events(EventQuery { trace_id: Some(trace(calls)), ..EventQuery::default() });
     println!("index: {:.1} bytes a record", size(&journal_dir, "index") as f64 / records as f64);
+    println!("rows of charts: {:.1} bytes a record", size(&journal_dir, "rollup") as f64 / records as f64);
     let pick = |round: u64, of: u64| round.wrapping_mul(7_919_777) % of;
     let newest = || EventQuery { limit: 100, newest_first: true, ..EventQuery::default() };
     type Look<'q> = (&'static str, Box<dyn Fn(u64) -> EventQuery + 'q>);
@@ -233,6 +268,7 @@ fn main() {
         let (half, most) = (percentile(&mut times, 50), percentile(&mut times, 99));
         println!("look-up by {name}: p50 {half:.2?}, p99 {most:.2?}");
     }
+    charts(&runtime, &store, records);
     let started = Instant::now();
     let report = runtime.block_on(store.verify()).unwrap();
     assert_eq!(report.bad, None);

@@ -7,6 +7,7 @@ pub mod cost;
 pub mod labels;
 pub mod proof;
 pub mod redaction;
+pub mod series;
 
 pub mod pinning;
 pub mod policy;

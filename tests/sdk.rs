@@ -98,6 +98,19 @@ fn official_conformance_suite_through_the_gateway() {
     }
 }
 
+/// The page in the binary is what its sources make, byte by byte; only who changes it needs Node.
+#[test]
+fn the_page_is_built_of_its_sources() {
+    let folder = Path::new(ROOT).join("page");
+    let needed = [("Node", node()), ("esbuild and TypeScript", folder.join("node_modules/typescript"))];
+    if ready("the build of the page", &needed) {
+        for script in ["check", "verify"] {
+            run(Command::new("npm").args(["run", "--silent", script]).current_dir(&folder))
+                .unwrap_or_else(|said| panic!("{said}"));
+        }
+    }
+}
+
 #[test]
 fn the_inbox_page_in_a_browser() {
     let python = target().join("sdk-venv/bin/python");

@@ -13,6 +13,8 @@
 mod damage;
 #[path = "store/embedded.rs"]
 mod embedded;
+#[path = "store/figures.rs"]
+mod figures;
 #[path = "store/grants.rs"]
 mod grants;
 #[path = "store/import.rs"]

@@ -5,8 +5,10 @@ use super::{
     chain::{self, Hash},
     files,
     index::{Builder, IndexError, Members, SegmentIndex},
+    rollup_file::{self, RollupFile},
     segment::{self, Segment, Step},
 };
+use crate::series::{Rollup, Seen};
 use std::path::Path;
 
 fn of_index(path: &Path, error: &IndexError) -> JournalError {
@@ -44,10 +46,15 @@ pub(super) fn write_index(
     path: &Path,
     note: Noting<'_>,
 ) -> Result<SegmentIndex, JournalError> {
-    let (bytes, damage) = build(segment)?;
+    let Built { bytes, rollup, damage } = build(segment)?;
     let of = |error: &_| of_index(path, error);
     if damage.is_empty() {
         files::replace(path, &bytes).map_err(|error| JournalError::of(path, &error))?;
+        let beside = segment::rollup_path(&segment.path);
+        if !beside.exists() {
+            let bytes = rollup_file::write(&rollup, &sealed_end(segment)?);
+            files::replace(&beside, &bytes).map_err(|error| JournalError::of(&beside, &error))?;
+        }
         return SegmentIndex::open(path).map_err(|error| of(&error));
     }
     damage.into_iter().for_each(note);
@@ -58,9 +65,41 @@ pub(super) fn write_index(
     opened
 }
 
-/// Makes the index of a sealed segment where it has none.
+/// Makes the index of a sealed segment where it has none, and its rollup.
 pub fn make_index(path: &Path) -> Result<(), JournalError> {
-    open_index(&Segment::open(path, false)?, &|damage| tracing::error!(%damage, "journal.damaged")).map(drop)
+    let segment = Segment::open(path, false)?;
+    open_index(&segment, &|damage| tracing::error!(%damage, "journal.damaged"))?;
+    match known_rollup(&segment)? {
+        Some(_) => Ok(()),
+        None => make_rollup(&segment).map(drop),
+    }
+}
+
+/// The rollup of a sealed segment, where there is one that fits it.
+pub(super) fn known_rollup(segment: &Segment) -> Result<Option<RollupFile>, JournalError> {
+    let path = segment::rollup_path(&segment.path);
+    match RollupFile::open(&path) {
+        Ok(rollup) if *rollup.segment() == sealed_end(segment)? => Ok(Some(rollup)),
+        Ok(_) => {
+            tracing::warn!(path = %path.display(), "journal.rollup_differs: it is rebuilt from its segment");
+            Ok(None)
+        }
+        Err(error) => {
+            if path.exists() {
+                tracing::warn!(path = %path.display(), %error, "journal.rollup_unreadable: it is rebuilt from its segment");
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// Makes the rollup of a sealed segment. That of a segment that is damaged is kept too: verification names the damage, and
+/// what can be read is counted.
+pub(super) fn make_rollup(segment: &Segment) -> Result<RollupFile, JournalError> {
+    let path = segment::rollup_path(&segment.path);
+    let bytes = rollup_file::write(&build(segment)?.rollup, &sealed_end(segment)?);
+    files::replace(&path, &bytes).map_err(|error| JournalError::of(&path, &error))?;
+    RollupFile::open(&path).map_err(|error| of_index(&path, &error))
 }
 
 /// What names a sealed segment's content: its last 32 bytes are the hash of its last frame.
@@ -77,13 +116,22 @@ fn sealed_end(segment: &Segment) -> Result<Hash, JournalError> {
 
 /// The bytes of a sealed segment's index, made from the segment alone.
 pub fn build_index(segment: &Segment) -> Result<Vec<u8>, JournalError> {
-    build(segment).map(|(bytes, _)| bytes)
+    build(segment).map(|built| built.bytes)
 }
 
-/// The same, with what is damaged in the segment.
-fn build(segment: &Segment) -> Result<(Vec<u8>, Vec<Damage>), JournalError> {
+/// What is made of a segment.
+struct Built {
+    /// The index.
+    bytes: Vec<u8>,
+    /// What charts draw of it.
+    rollup: Rollup,
+    /// What is damaged in it.
+    damage: Vec<Damage>,
+}
+
+fn build(segment: &Segment) -> Result<Built, JournalError> {
     let first = segment.first_seq();
-    let mut builder = Builder::new();
+    let (mut builder, mut rollup) = (Builder::new(), Rollup::default());
     let mut next = first;
     let mut damage: Vec<Damage> = segment.head_damage().into_iter().collect();
     let mut scan = segment.scan_all()?;
@@ -106,7 +154,11 @@ fn build(segment: &Segment) -> Result<(Vec<u8>, Vec<Damage>), JournalError> {
                     let body = std::str::from_utf8(record.body).ok();
                     let fits =
                         |body: &&str| is_whole || chain::link(&record.prev, record.seq, body) == record.hash;
-                    let members = body.filter(fits).and_then(|body| Members::read(body).ok());
+                    let body = body.filter(fits);
+                    if let Some(seen) = body.and_then(Seen::read) {
+                        rollup.add(&seen);
+                    }
+                    let members = body.and_then(|body| Members::read(body).ok());
                     let at = u32::try_from(offset + record.offset as u64).unwrap_or(0);
                     builder.add(at, members.as_ref());
                     next += 1;
@@ -126,5 +178,5 @@ fn build(segment: &Segment) -> Result<(Vec<u8>, Vec<Damage>), JournalError> {
             }
         }
     }
-    Ok((builder.finish(&sealed_end(segment)?), damage))
+    Ok(Built { bytes: builder.finish(&sealed_end(segment)?), rollup, damage })
 }

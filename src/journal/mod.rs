@@ -6,7 +6,8 @@
 //!   is damage, is named, and nothing is written behind it until a person says how to go on ([`go_on`]).
 //! - Whoever reads needs no lock: a frame counts once all of it is there ([`Reader`]).
 //! - Over all records stands a Merkle tree, by which others can be shown that one is among them ([`tree`]).
-//! - A segment that is full is sealed and never changes again; its index ([`index`]) is made of it, and can be rebuilt.
+//! - A segment that is full is sealed and never changes again; its index ([`index`]) and the figures that charts draw of it
+//!   are made of it, and can be rebuilt.
 
 pub mod chain;
 mod damage;
@@ -16,6 +17,8 @@ pub mod index;
 mod indexed;
 mod read;
 mod registers;
+mod rolled;
+mod rollup_file;
 mod segment;
 mod tail;
 pub mod tree;
@@ -26,7 +29,11 @@ pub use files::key;
 pub use frame::{Draft, Frame, FrameHead, Head, LAST_SEQ, PROJECTED, REGISTERS, Record, SEALED};
 pub use indexed::{build_index, make_index};
 pub use read::{Entry, Range, Reader, Take};
-pub use segment::{BYTES, RECORDS, SEGMENT_HEAD, Scan, Segment, SegmentHead, Step, index_path, list};
+pub use rolled::Rows;
+pub use rollup_file::write as write_rollup;
+pub use segment::{
+    BYTES, RECORDS, SEGMENT_HEAD, Scan, Segment, SegmentHead, Step, index_path, list, rollup_path,
+};
 pub use write::{Cut, Journal, Lock, Patience};
 
 use std::{

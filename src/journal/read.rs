@@ -7,6 +7,7 @@ use super::{
     frame::{Frame, Head},
     index::{IndexError, Members, SegmentIndex, Wanted},
     indexed::{open_index, write_index},
+    rollup_file::RollupFile,
     segment::{self, SEGMENT_HEAD, Segment, Step},
     tail::Tail,
 };
@@ -54,7 +55,7 @@ pub struct Range {
 #[derive(Debug)]
 pub struct Reader {
     dir: PathBuf,
-    view: Mutex<View>,
+    pub(super) view: Mutex<View>,
     /// Goes on behind damage, wherever it is, with what can be read.
     over_damage: bool,
     /// What reading met that is not as it was written, by segment and the last record before it.
@@ -63,12 +64,14 @@ pub struct Reader {
 
 /// What is known of the segments.
 #[derive(Debug)]
-struct View {
+pub(super) struct View {
     /// All but the newest, by the `seq` of their first records.
-    sealed: BTreeMap<i64, PathBuf>,
-    tail: Tail,
+    pub(super) sealed: BTreeMap<i64, PathBuf>,
+    pub(super) tail: Tail,
     /// Those that are held open, the one that was used last at the end.
     indexes: VecDeque<(i64, Arc<SegmentIndex>)>,
+    /// Where rows of sealed segments stand in their files.
+    pub(super) rollups: BTreeMap<i64, Arc<RollupFile>>,
 }
 
 /// The records of one segment that may be wanted.
@@ -137,7 +140,7 @@ impl Reader {
             return Err(JournalError::Failed { path: dir.to_owned(), problem });
         };
         let tail = Self::tail(&newest, over_damage)?;
-        let view = Mutex::new(View { sealed, tail, indexes: VecDeque::new() });
+        let view = Mutex::new(View { sealed, tail, indexes: VecDeque::new(), rollups: BTreeMap::new() });
         Ok(Self { dir: dir.to_owned(), view, over_damage, noted: Mutex::default() })
     }
 

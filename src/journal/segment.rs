@@ -100,6 +100,11 @@ pub fn index_path(segment: &Path) -> PathBuf {
     segment.with_extension("index")
 }
 
+/// Where what charts draw of a segment is.
+pub fn rollup_path(segment: &Path) -> PathBuf {
+    segment.with_extension("rollup")
+}
+
 /// The segments of a folder by the `seq` of their first records, in order.
 pub fn list(dir: &Path) -> Result<Vec<(i64, PathBuf)>, JournalError> {
     let failed = |error: &io::Error| JournalError::of(dir, error);

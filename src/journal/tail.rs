@@ -6,6 +6,8 @@ use super::{
     index::{Members, TailIndex},
     segment::{SEGMENT_HEAD, Segment, Step},
 };
+use crate::series::{Rollup, Seen};
+use std::sync::Arc;
 
 /// Damaged places of one segment that are named.
 const NAMED: usize = 16;
@@ -21,6 +23,9 @@ pub(super) struct Tail {
     pub(super) offsets: Vec<u32>,
     /// Made and extended only when somebody looks for something.
     pub(super) index: TailIndex,
+    /// What charts draw of it, of so many of its records; extended only when somebody asks.
+    pub(super) rollup: Arc<Rollup>,
+    rolled: usize,
     /// A frame with this was the last of them that the projection follows.
     pub(super) projected: Option<Place>,
     /// Where its frames begin that say how registers stand.
@@ -42,6 +47,8 @@ impl Tail {
             head,
             offsets: Vec::new(),
             index: TailIndex::default(),
+            rollup: Arc::default(),
+            rolled: 0,
             projected: None,
             registers: Vec::new(),
             sealed: false,
@@ -147,6 +154,29 @@ impl Tail {
             };
             let members = std::str::from_utf8(&body).ok().and_then(|body| Members::read(body).ok());
             self.index.add(members.as_ref());
+        }
+        Ok(())
+    }
+
+    /// Has in the rollup what has come since.
+    pub(super) fn refresh_rollup(&mut self) -> Result<(), JournalError> {
+        let fresh = self.offsets.get(self.rolled..).unwrap_or_default();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        // Whoever still reads the one of before keeps it.
+        let rollup = Arc::make_mut(&mut self.rollup);
+        for offset in fresh {
+            let body = match self.segment.record(u64::from(*offset)) {
+                Ok((_, _, body)) => body,
+                // It counts for nothing; whoever reads all records is told.
+                Err(JournalError::Damaged(_)) => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            if let Some(seen) = std::str::from_utf8(&body).ok().and_then(Seen::read) {
+                rollup.add(&seen);
+            }
+            self.rolled += 1;
         }
         Ok(())
     }

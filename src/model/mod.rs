@@ -1,5 +1,6 @@
 //! The shared vocabulary: words that every room uses and none owns. Nothing here does IO.
 
+mod borrowed;
 mod call;
 mod event;
 mod glob;
@@ -19,6 +20,7 @@ mod uri;
 pub mod weight;
 mod word;
 
+pub use borrowed::BorrowedText;
 pub use call::{CallKind, RetryPlan, ToolTraits};
 pub use event::{Actor, Event, EventDraft, EventType, JsonTexts, Outcome};
 pub use glob::{Glob, GlobError};

@@ -121,7 +121,7 @@ mod tests {
     /// The inbox page marks the same characters, but for line feeds and tabs, which it shows as they are.
     #[test]
     fn the_inbox_has_the_same_list() {
-        let page = include_str!("../front/admin/page/dom.js");
+        let page = include_str!("../../page/src/dom.ts");
         let (_, list) = page.split_once("const HIDDEN =\n  /[").unwrap();
         let (list, _) = list.split_once("]/u;").unwrap();
         let mut marked = std::collections::BTreeSet::new();

@@ -2,11 +2,13 @@
 //! transaction; nothing of SQLite leaks through it.
 
 pub mod embedded;
+mod figures;
 mod hold;
 mod register;
 mod types;
 mod vault;
 
+pub use figures::Figures;
 pub use hold::{Held, Hold};
 pub use register::{LONGEST_KEY, Register, RegisterBounds, RegisterChange, RegisterEntry, RegisterRead};
 pub use types::*;
@@ -15,8 +17,9 @@ pub use vault::{Vault, VaultRotation};
 use crate::{
     cost::LearnedSizes,
     model::{ApprovalId, Event, EventDraft, GrantId},
+    series,
 };
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -121,6 +124,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The same events as lines of an export: the stored body, byte for byte, with `seq`, `prev_hash` and
     /// `hash` put into it. What `audit::verify_export` can check offline.
     fn event_lines(&self, query: EventQuery) -> StoreFuture<'_, Vec<EventLine>>;
+
+    /// What charts draw, of everything that was committed before. An engine that keeps no rows for it reads the events.
+    fn figures(&self, asked: series::Asked) -> StoreFuture<'_, Figures> {
+        async move { figures::of_events(self, asked).await }.boxed()
+    }
 
     /// Every event that THIS process commits from now on, in chain order. Events of other processes do
     /// not come; a receiver that falls too far behind loses the oldest and is told how many.

@@ -5,7 +5,7 @@ use crate::scan::{Kind, Path, Token, paths, tokens, without_tests};
 /// Rooms by floor. A room imports only from lower floors; rooms of one floor do not meet.
 const FLOORS: &[&[&str]] = &[
     &["model"],
-    &["redaction", "cost", "labels", "proof"],
+    &["redaction", "cost", "labels", "proof", "series"],
     &["policy", "pinning"],
     &["decision"],
     &["admission", "evidence"],

@@ -9,7 +9,7 @@ import urllib.request
 from harness import Gateway
 
 
-def call(gateway: Gateway, tool: str, arguments: str | dict, meta: dict | None = None, **params) -> dict:
+def call(gateway: Gateway, tool: str, arguments: str | dict, meta: dict | None = None, key: str = "writer", **params) -> dict:
     """A call as an agent writes it: `arguments` may be JSON text."""
     written = arguments if isinstance(arguments, str) else json.dumps(arguments)
     meta = {**(meta or {}), "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -17,7 +17,7 @@ def call(gateway: Gateway, tool: str, arguments: str | dict, meta: dict | None =
             "io.modelcontextprotocol/clientCapabilities": {}}
     members = json.dumps({"name": tool, "_meta": meta, **params})[1:-1]
     body = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":%s,%s}}' % (written, members)
-    headers = {"Authorization": "Bearer key-writer", "Content-Type": "application/json",
+    headers = {"Authorization": f"Bearer key-{key}", "Content-Type": "application/json",
                "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2026-07-28",
                "Mcp-Method": "tools/call", "Mcp-Name": tool}
     request = urllib.request.Request(gateway.url, data=body.encode(), headers=headers)

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "sdk"))
 
 def pytest_addoption(parser):
     parser.addoption("--gateway", required=True, help="the tollgate binary")
+    parser.addoption("--assets", help="a folder that the page is served from in place of what is in the binary, while it is written")
     parser.addoption("--screenshots", help="a folder for screenshots to be looked at; none are made without it")
 
 
@@ -39,7 +40,7 @@ def browser():
 
 def module(page, name: str, expression: str):
     """What an expression over a module `m` of the page gives."""
-    return page.evaluate(f"import('/page/{name}.js').then((m) => {expression})")
+    return page.evaluate(f"import('/page/main.js').then((page) => page.{name}).then((m) => {expression})")
 
 
 AXE = Path(__file__).resolve().parent / "node_modules/axe-core/axe.min.js"
@@ -60,8 +61,22 @@ def accessible():
     return check
 
 
+FILES = {"/": ("index.html", "text/html"), "/page/main.js": ("main.js", "text/javascript"), "/page.css": ("page.css", "text/css")}
+
+
+def serve_from(page, folder: str | None) -> None:
+    """Has the page's files from a folder, under the same policy."""
+    def answer(route):
+        name, kind = FILES[route.request.url.split("//")[1].partition("/")[1] + route.request.url.split("//")[1].partition("/")[2].partition("#")[0]]
+        headers = {**route.fetch().headers, "content-type": kind}
+        route.fulfill(status=200, headers={name: value for name, value in headers.items() if name != "content-length"}, body=(Path(folder) / name).read_text())
+    if folder:
+        for path in FILES:
+            page.route(lambda url, path=path: url.split("//")[1].partition("/")[2].partition("#")[0] == path[1:], answer)
+
+
 @pytest.fixture()
-def open_page(browser, gateway):
+def open_page(request, browser, gateway):
     """A page for a person, signed in; whatever goes wrong in it fails the test."""
     from playwright.sync_api import expect
 
@@ -71,6 +86,7 @@ def open_page(browser, gateway):
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
+        serve_from(page, request.config.getoption("--assets"))
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("dialog", lambda dialog: problems.append(f"a dialog: {dialog.message}"))
         page.goto(gateway.admin + "/")

@@ -20,6 +20,7 @@ mod policies;
 mod read;
 mod reports;
 mod routes;
+mod series;
 mod sign_in;
 mod simulate;
 mod stream;

@@ -1,10 +1,10 @@
-//! The page: a few files in the binary, which speak to the API as anybody would.
+//! The page: a few files in the binary, which speak to the API as anybody would. `page/build.mjs` makes them of `page/src`.
 //!
 //! A person's key stays in the tab and goes with each request as a header, so that no other page can make one in their name; who
 //! signed in by an issuer has a session in a cookie, and what the page then says beside it is in `person.rs`. No markup is ever made
 //! from text, and the policy forbids it.
 
-use super::{error::ApiError, params::Segment};
+use super::error::ApiError;
 use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse as _, Response},
@@ -24,68 +24,37 @@ fn file(kind: &'static str, text: &'static str) -> Response {
 
 /// `/`
 pub(super) async fn index() -> Result<Response, ApiError> {
-    Ok(file("text/html; charset=utf-8", include_str!("page/index.html")))
+    Ok(file("text/html; charset=utf-8", include_str!("assets/index.html")))
 }
 
-/// The modules of the page by name, under `/page/`.
-const MODULES: &[(&str, &str)] = &[
-    ("api.js", include_str!("page/api.js")),
-    ("budgets.js", include_str!("page/budgets.js")),
-    ("detail.js", include_str!("page/detail.js")),
-    ("diff.js", include_str!("page/diff.js")),
-    ("dom.js", include_str!("page/dom.js")),
-    ("exact.js", include_str!("page/exact.js")),
-    ("explain.js", include_str!("page/explain.js")),
-    ("deadletters.js", include_str!("page/deadletters.js")),
-    ("freeze.js", include_str!("page/freeze.js")),
-    ("giving.js", include_str!("page/giving.js")),
-    ("grants.js", include_str!("page/grants.js")),
-    ("headline.js", include_str!("page/headline.js")),
-    ("inbox.js", include_str!("page/inbox.js")),
-    ("labels.js", include_str!("page/labels.js")),
-    ("main.js", include_str!("page/main.js")),
-    ("pins.js", include_str!("page/pins.js")),
-    ("policies.js", include_str!("page/policies.js")),
-    ("sent.js", include_str!("page/sent.js")),
-    ("spend.js", include_str!("page/spend.js")),
-    ("state.js", include_str!("page/state.js")),
-];
-
-/// `/page/{name}`
-pub(super) async fn module(Segment(name): Segment) -> Result<Response, ApiError> {
-    let found = MODULES.iter().find(|(known, _)| *known == name);
-    let (_, text) = found.ok_or_else(|| ApiError::NotFound("the page has no such file".to_owned()))?;
-    Ok(file("text/javascript; charset=utf-8", text))
+/// `/page/main.js`
+pub(super) async fn script() -> Result<Response, ApiError> {
+    Ok(file("text/javascript; charset=utf-8", include_str!("assets/main.js")))
 }
 
 /// `/page.css`
 pub(super) async fn style() -> Result<Response, ApiError> {
-    Ok(file("text/css; charset=utf-8", include_str!("page/page.css")))
+    Ok(file("text/css; charset=utf-8", include_str!("assets/page.css")))
 }
 
 /// `/icon.svg`
 pub(super) async fn icon() -> Result<Response, ApiError> {
-    Ok(file("image/svg+xml", include_str!("page/icon.svg")))
+    Ok(file("image/svg+xml", include_str!("assets/icon.svg")))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    /// Every module that another one imports is served, and the page loads the first of them.
+    /// The page loads its script from here and nothing from elsewhere, and the script imports nothing more.
     #[test]
-    fn the_modules_are_complete() {
-        let known = |name: &str| MODULES.iter().any(|(other, _)| *other == name);
-        let mut imported = 0;
-        for (module, text) in MODULES {
-            for line in text.lines().filter(|line| line.starts_with("import ")) {
-                let from = line.split("from \"./").nth(1).and_then(|rest| rest.split('"').next());
-                let from = from.unwrap_or_else(|| panic!("{module}: {line}"));
-                assert!(known(from), "{module} imports {from}");
-                imported += 1;
-            }
+    fn the_page_is_complete() {
+        let (page, script) = (include_str!("assets/index.html"), include_str!("assets/main.js"));
+        let style = include_str!("assets/page.css");
+        assert!(page.contains("<script src=\"/page/main.js\" type=\"module\"></script>"));
+        assert!(page.contains("href=\"/page.css\""));
+        let imports = |line: &&str| line.starts_with("import ") || line.contains("import(");
+        assert_eq!(script.lines().find(imports), None);
+        for (name, text) in [("index.html", page), ("page.css", style)] {
+            assert!(!text.contains("//") && !text.contains("url("), "{name} loads something from elsewhere");
         }
-        assert!(imported > 10);
-        assert!(include_str!("page/index.html").contains("src=\"/page/main.js\"") && known("main.js"));
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     },
     pinning::ItemKind,
     redaction::display_text,
+    series::{By, MOST_GROUPS, Measure, SeriesAsk, Step},
     store::{ApprovalFilter, EventQuery, GrantFilter, Pattern},
 };
 use axum::{
@@ -158,6 +159,30 @@ fn report_form(given: Option<&str>) -> Result<ReportForm, ApiError> {
         Some("html") => Ok(ReportForm::Html),
         Some(_) => Err(bad("format", "is not a form it has", "json, markdown or html")),
     }
+}
+
+/// The parameters of `GET series`.
+pub(super) const SERIES_PARAMS: &[&str] = &["name", "by", "since", "until", "tz", "step", "groups"];
+
+/// `GET series`: calls of the last hour, where nobody says.
+pub(super) fn series(query: Option<&str>, now: Timestamp) -> Result<SeriesAsk, ApiError> {
+    let pairs = pairs(query, SERIES_PARAMS)?;
+    let given = |name: &str| pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let measure = given("name")
+        .map_or(Ok(Measure::Calls), |value| word("name", Measure::parse(value), Measure::ALL))?;
+    let by = given("by").map_or(Ok(By::None), |value| word("by", By::parse(value), By::ALL))?;
+    let (since, until) = span_of(&pairs, now, "1h")?;
+    let step = given("step").map(|value| {
+        let known: Vec<&str> = Step::ALL.iter().map(|step| step.word).collect();
+        Step::parse(value)
+            .ok_or_else(|| bad("step", "is not a step it takes", &format!("one of {}", known.join(", "))))
+    });
+    let groups = given("groups").map(|value| {
+        let number = value.parse::<usize>().ok().filter(|n| (1..=MOST_GROUPS).contains(n));
+        number.ok_or_else(|| bad("groups", "is not a number it takes", &format!("1 to {MOST_GROUPS}")))
+    });
+    SeriesAsk::new((measure, by), (since, until), step.transpose()?, groups.transpose()?)
+        .map_err(|error| ApiError::BadRequest(error.to_string()))
 }
 
 fn bad(name: &str, what: &str, expected: &str) -> ApiError {

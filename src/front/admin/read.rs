@@ -293,6 +293,12 @@ pub(super) async fn agents(Given(port): State, _: Caller, RawQuery(query): RawQu
     Ok(Json(view::authority(&port.in_force().policies)))
 }
 
+/// People, with what they may do; of their keys how many.
+pub(super) async fn people(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
+    params::none(query.as_deref())?;
+    Ok(Json(view::listing("people", view::people(&port.in_force().policies))))
+}
+
 /// Every tool behind the gateway.
 pub(super) async fn tools(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;

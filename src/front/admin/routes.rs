@@ -8,7 +8,7 @@ use super::{
     person::{Caller, has_credential},
     pins, policies, read,
     reports::{self, Reports},
-    sign_in, simulate, stream,
+    series, sign_in, simulate, stream,
 };
 use crate::policy::Role;
 use axum::{
@@ -72,6 +72,8 @@ pub(super) fn table() -> Vec<Row> {
         ("get", "/api/v1/report/advice", People(ALL), reports.advice()),
         ("get", "/api/v1/report/digest", People(ALL), reports.digest()),
         ("get", "/api/v1/report/compliance", People(ALL), get(reports::compliance)),
+        ("get", "/api/v1/series", People(ALL), get(series::series)),
+        ("get", "/api/v1/matrix", People(ALL), get(series::matrix)),
         ("get", "/api/v1/upstreams", People(ALL), get(read::upstreams)),
         // Records, and what they are made by.
         ("get", "/api/v1/labels", People(RECORDS), get(labels::labels)),
@@ -85,6 +87,7 @@ pub(super) fn table() -> Vec<Row> {
         ("get", "/api/v1/events", People(RECORDS), get(read::events)),
         ("get", "/api/v1/traces/{trace_id}", People(RECORDS), get(read::trace)),
         ("get", "/api/v1/agents", People(RECORDS), get(read::agents)),
+        ("get", "/api/v1/people", People(RECORDS), get(read::people)),
         ("get", "/api/v1/tools", People(RECORDS), get(read::tools)),
         ("get", "/api/v1/policies", People(RECORDS), get(read::policies)),
         ("get", "/api/v1/policies/history", People(RECORDS), get(policies::history)),
@@ -120,7 +123,7 @@ pub(super) fn table() -> Vec<Row> {
 fn pages() -> [Row; 4] {
     [
         ("get", "/", Anybody, get(page::index)),
-        ("get", "/page/{name}", Anybody, get(page::module)),
+        ("get", "/page/main.js", Anybody, get(page::script)),
         ("get", "/page.css", Anybody, get(page::style)),
         ("get", "/icon.svg", Anybody, get(page::icon)),
     ]

@@ -272,6 +272,19 @@ pub fn capability(capability: &Capability) -> Value {
 }
 
 /// The published authority map.
+pub fn people(policies: &PolicySet) -> Vec<Value> {
+    let form = |person: &crate::policy::Person| {
+        json!({
+            "id": person.id,
+            "roles": person.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>(),
+            "groups": person.groups,
+            "keys": person.keys.len(),
+        })
+    };
+    policies.authority.people.values().map(form).collect()
+}
+
+/// The published authority map.
 pub fn authority(policies: &PolicySet) -> Value {
     let map = &policies.authority;
     let workflow = |w: &crate::policy::Workflow| {

@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 const MAGIC: &[u8; 8] = b"TGINDEX2";
 
 /// Bytes of a piece that are its checksum.
-pub(super) const SUM: usize = 8;
+pub(in crate::journal) const SUM: usize = 8;
 
 /// Offsets of a page.
 pub(super) const OFFSETS: u32 = 256;
@@ -63,7 +63,7 @@ pub(super) fn longest_set(records: u32) -> usize {
 }
 
 /// What detects that a piece is not what was written.
-pub(super) fn sum(position: u64, bytes: &[u8]) -> [u8; SUM] {
+pub(in crate::journal) fn sum(position: u64, bytes: &[u8]) -> [u8; SUM] {
     let mut hash = Sha256::new();
     hash.update(position.to_le_bytes());
     hash.update(bytes);
@@ -72,17 +72,17 @@ pub(super) fn sum(position: u64, bytes: &[u8]) -> [u8; SUM] {
 
 /// The file while it is written.
 #[derive(Debug, Default)]
-pub(super) struct Out {
-    pub(super) bytes: Vec<u8>,
+pub(in crate::journal) struct Out {
+    pub(in crate::journal) bytes: Vec<u8>,
 }
 
 impl Out {
-    pub(super) fn position(&self) -> u64 {
+    pub(in crate::journal) fn position(&self) -> u64 {
         self.bytes.len() as u64
     }
 
     /// Appends a piece and says where it is.
-    pub(super) fn piece(&mut self, bytes: &[u8]) -> u64 {
+    pub(in crate::journal) fn piece(&mut self, bytes: &[u8]) -> u64 {
         let position = self.position();
         self.bytes.extend_from_slice(bytes);
         self.bytes.extend_from_slice(&sum(position, bytes));
@@ -186,30 +186,30 @@ impl Header {
 }
 
 /// Bytes that are read from the front.
-pub(super) struct Bytes<'b>(pub(super) &'b [u8]);
+pub(in crate::journal) struct Bytes<'b>(pub(in crate::journal) &'b [u8]);
 
 impl<'b> Bytes<'b> {
-    pub(super) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(in crate::journal) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (first, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*first)
     }
 
-    pub(super) fn slice(&mut self, length: usize) -> Option<&'b [u8]> {
+    pub(in crate::journal) fn slice(&mut self, length: usize) -> Option<&'b [u8]> {
         let (first, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(first)
     }
 
-    pub(super) fn u16(&mut self) -> Option<u16> {
+    pub(in crate::journal) fn u16(&mut self) -> Option<u16> {
         self.take().map(u16::from_le_bytes)
     }
 
-    pub(super) fn u32(&mut self) -> Option<u32> {
+    pub(in crate::journal) fn u32(&mut self) -> Option<u32> {
         self.take().map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Option<u64> {
+    pub(in crate::journal) fn u64(&mut self) -> Option<u64> {
         self.take().map(u64::from_le_bytes)
     }
 }

@@ -2,11 +2,11 @@
 //! passed over without making values of them: a segment is indexed at once, and a query reads each of its hits.
 
 use super::Field;
-use crate::model::{EventType, TraceId};
+use crate::model::{BorrowedText as Text, EventType, TraceId};
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
 /// The members of an event by which it can be found.
 #[derive(Debug)]
@@ -158,26 +158,4 @@ struct Acted<'b> {
     person: Option<Text<'b>>,
     #[serde(borrow)]
     by: Option<Text<'b>>,
-}
-
-/// A text that is borrowed where it has no escapes. serde makes a copy of every `Option<Cow<str>>`.
-struct Text<'b>(Cow<'b, str>);
-
-impl<'de: 'b, 'b> Deserialize<'de> for Text<'b> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Text<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(Visitor)
-    }
 }

@@ -17,6 +17,7 @@ mod wanted;
 
 pub use build::Builder;
 pub use collect::TailIndex;
+pub(super) use layout::{Bytes, Out, SUM, sum};
 pub use members::Members;
 pub use segment::SegmentIndex;
 pub use wanted::{Pattern, Wanted};

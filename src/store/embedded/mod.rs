@@ -12,6 +12,7 @@ mod boot;
 mod calls;
 mod carry;
 mod failing;
+mod figures;
 mod fold;
 mod granting;
 mod grants;

@@ -3,7 +3,7 @@
 use super::{
     EmbeddedStore, PROBE, SETTLING, approvals, book,
     calls::{self, Chained},
-    granting,
+    figures, granting,
     grants::{self, Grants},
     in_time,
     job::{Kind, job},
@@ -18,11 +18,12 @@ use crate::{
     cost::LearnedSizes,
     journal,
     model::{ApprovalId, Event, EventDraft, GrantId},
+    series,
     store::{
         Admission, AdmitRequest, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
         ApprovalUpdate, AskLimits, Asked, BudgetReset, BudgetUsage, ChainReport, EventLine, EventQuery,
-        GrantEnd, GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, LoopQuery, LoopSeen, Register,
-        RegisterChange, RegisterEntry, Requirement, ResetCounter, Settlement, StandingGrant, Store,
+        Figures, GrantEnd, GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, LoopQuery, LoopSeen,
+        Register, RegisterChange, RegisterEntry, Requirement, ResetCounter, Settlement, StandingGrant, Store,
         StoreError, StoreFuture, TreeAnswer, TreePath, Vault,
     },
 };
@@ -244,6 +245,10 @@ impl Store for EmbeddedStore {
 
     fn event_lines(&self, query: EventQuery) -> StoreFuture<'_, Vec<EventLine>> {
         self.read_records(move |journal| records::lines(journal, &query))
+    }
+
+    fn figures(&self, asked: series::Asked) -> StoreFuture<'_, Figures> {
+        self.read_records(move |journal| figures::read(journal, asked))
     }
 
     fn committed(&self) -> broadcast::Receiver<Arc<Event>> {

@@ -7,7 +7,7 @@
 use super::{book, grants, notes::Note, rows::Row, trees, tx::Tx};
 use crate::{
     evidence,
-    journal::{Range, Reader, Segment, chain, index::Wanted, index_path, tree::Gone},
+    journal::{Range, Reader, Segment, chain, index::Wanted, index_path, rollup_path, tree::Gone},
     model::{ApprovalId, ApprovalStatus, EventDraft, GrantId, TraceId},
     store::{EventQuery, Held, Hold, Pattern, Register, RegisterEntry, StoreError},
 };
@@ -208,7 +208,7 @@ pub(super) fn carry(tx: &mut Tx<'_>, plan: &Plan, now: Timestamp) -> Result<bool
 /// Removes the files, the oldest first: what is left is always the end of the journal.
 pub(super) fn remove(plan: &Plan) -> Result<(), StoreError> {
     for path in &plan.paths {
-        for file in [path.clone(), index_path(path)] {
+        for file in [path.clone(), index_path(path), rollup_path(path)] {
             match fs::remove_file(&file) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(StoreError::Failed(format!("`{}`: {error}", file.display())));

@@ -13,10 +13,11 @@ use crate::{
     journal::{
         self, Damage, Frame, Head, JournalError, Place, Range, Reader, SEGMENT_HEAD, Segment, Step, chain,
         index::{Builder, Field, Members, Pattern, Wanted},
-        index_path, tree,
+        index_path, rollup_path, tree, write_rollup,
     },
     model::{EventDraft, EventType},
     proof::leaf_hash,
+    series::{Rollup, Seen},
     store::{BadRecord, ChainReport, StoreError},
 };
 use parking_lot::Mutex;
@@ -248,7 +249,7 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
         let damage = Damage { path: path.to_owned(), offset, after, problem };
         bad(after + 1, damage.to_string())
     };
-    let mut builder = Builder::new();
+    let mut made = Made::default();
     let mut scan = segment.scan(SEGMENT_HEAD, before)?;
     let mut sealed = false;
     while found.bad.is_none() {
@@ -261,7 +262,7 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
                     found.bad = Some(damaged(offset, frame.good_until(&before), problem));
                     break;
                 }
-                let (records, bad) = verify_records(&frame, offset, kept, (&mut builder, &mut found.leaves));
+                let (records, bad) = verify_records(&frame, offset, kept, (&mut made, &mut found.leaves));
                 found.records += records;
                 found.bad = bad;
                 sealed |= frame.head.is_sealed();
@@ -280,7 +281,7 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
         }
     }
     if found.bad.is_none() && sealed {
-        found.bad = verify_index(path, &segment, builder, &found.after)?;
+        found.bad = verify_made(path, &segment, made, &found.after)?;
     }
     Ok(found)
 }
@@ -290,7 +291,7 @@ fn verify_records(
     frame: &Frame<'_>,
     offset: u64,
     kept: &Inventory,
-    (builder, leaves): (&mut Builder, &mut tree::Builder),
+    (made, leaves): (&mut Made, &mut tree::Builder),
 ) -> (u64, Option<BadRecord>) {
     let mut records = 0;
     for record in frame.records() {
@@ -303,7 +304,10 @@ fn verify_records(
             return (records, Some(bad(record.seq, problem)));
         }
         leaves.leaf(leaf_hash(&record.hash));
-        builder.add(u32::try_from(offset + record.offset as u64).unwrap_or(0), Some(&members));
+        made.index.add(u32::try_from(offset + record.offset as u64).unwrap_or(0), Some(&members));
+        if let Some(seen) = Seen::read(body) {
+            made.rollup.add(&seen);
+        }
         records += 1;
     }
     (records, None)
@@ -312,25 +316,44 @@ fn verify_records(
 /// An index of an earlier version is read by nobody, and made anew when it is needed.
 const EARLIER_INDEX: &[u8] = b"TGINDEX1";
 
-/// A sealed segment's index, where there is one, is what its records make.
-fn verify_index(
+/// What a segment's records make.
+#[derive(Default)]
+struct Made {
+    index: Builder,
+    rollup: Rollup,
+}
+
+/// A sealed segment's index and rollup, where there are any, are what its records make.
+fn verify_made(
     path: &Path,
     segment: &Segment,
-    builder: Builder,
+    made: Made,
     after: &Head,
 ) -> Result<Option<BadRecord>, StoreError> {
-    let index = index_path(path);
-    let bytes = match std::fs::read(&index) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::Failed(format!("`{}`: {error}", index.display()))),
+    let read = |path: &Path| match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::Failed(format!("`{}`: {error}", path.display()))),
     };
-    if bytes.starts_with(EARLIER_INDEX) || bytes == builder.finish(&after.frame) {
-        return Ok(None);
+    let differs = |what: &str, path: &Path| {
+        let path = path.display();
+        let problem =
+            format!("the {what} `{path}` is not what its segment's records make: somebody edited it");
+        Some(bad(segment.first_seq(), problem))
+    };
+    let (index, rollup) = (index_path(path), rollup_path(path));
+    if let Some(bytes) = read(&index)?
+        && !bytes.starts_with(EARLIER_INDEX)
+        && bytes != made.index.finish(&after.frame)
+    {
+        return Ok(differs("index", &index));
     }
-    let problem =
-        format!("the index `{}` is not what its segment's records make: somebody edited it", index.display());
-    Ok(Some(bad(segment.first_seq(), problem)))
+    if let Some(bytes) = read(&rollup)?
+        && bytes != write_rollup(&made.rollup, &after.frame)
+    {
+        return Ok(differs("rollup", &rollup));
+    }
+    Ok(None)
 }
 
 /// Each row of the projection is what the journal makes of the frames that it has followed.

@@ -953,6 +953,7 @@ fn the_document_knows_parameters_and_words() {
     assert_eq!(names("/api/v1/approvals"), params::APPROVAL_PARAMS);
     assert_eq!(names("/api/v1/grants"), params::GRANT_PARAMS);
     assert_eq!(names("/api/v1/pins"), params::PIN_PARAMS);
+    assert_eq!(names("/api/v1/series"), params::SERIES_PARAMS);
     let schemas = &document["components"]["schemas"];
     let words = |schema: &str, member: &str| -> Vec<String> {
         let all = schemas[schema]["properties"][member]["enum"].as_array().unwrap();
@@ -1031,6 +1032,14 @@ async fn the_document_knows_every_member() {
     same_members(&schemas["Policies"], &get("/api/v1/policies").await, "Policies");
     same_members(&schemas["History"], &get("/api/v1/policies/history").await, "History");
     same_members(&schemas["RolloutStatus"], &get("/api/v1/policies/rollout").await, "RolloutStatus");
+    same_members(&schemas["Scorecard"], &get("/api/v1/report/scorecard").await, "Scorecard");
+    let maturity = get("/api/v1/report/maturity").await;
+    same_members(&schemas["Maturity"], &maturity, "Maturity");
+    same_members(&schemas["Control"], &maturity["controls"][0], "Control");
+    same_members(&schemas["Person"], &get("/api/v1/people").await["people"][0], "Person");
+    let series = get("/api/v1/series?name=spend_usd").await;
+    same_members(&schemas["Series"], &series, "Series");
+    same_members(&schemas["Matrix"], &get("/api/v1/matrix").await, "Matrix");
     let asked = request(Method::POST, "/api/v1/explain", Some("key-of-carol"), QUESTION);
     same_members(&schemas["Explanation"], &send(&port, asked).await.body, "Explanation");
 }
@@ -1059,4 +1068,63 @@ async fn metrics_have_a_key_of_their_own() {
     let open = send(&port, asked).await;
     assert!(open.text.contains("OpenMetrics"), "{}", open.text);
     assert_eq!(open.headers[header::CONTENT_TYPE], crate::telemetry::OPEN_METRICS);
+}
+
+#[tokio::test]
+async fn series_are_asked_strictly_and_answer_in_bounds() {
+    let port = scripted();
+    let mut event = EventDraft::system(EventType::AgentDecision, port.now());
+    event.agent_id = Some("planner-01".into());
+    event.tool = Some("crm__find".into());
+    event.decision = Some(EventDecision::Allow);
+    let mut ended = event.clone();
+    ended.event_type = EventType::AgentSideEffect;
+    ended.decision = None;
+    ended.outcome = Some(crate::model::Outcome::Failed);
+    ended.cost_usd = Some(crate::model::MicroUsd(1_250_000));
+    ended.duration_ms = Some(100);
+    port.memory.append(vec![event, ended]);
+    port.memory.approvals.lock().push(record("a1", false));
+    let get = async |query: &str| get_as(&port, &format!("/api/v1/{query}"), Some("key-of-carol")).await;
+    let calls = get("series?by=decision").await.body;
+    assert_eq!(
+        (&calls["name"], &calls["unit"], &calls["step"]),
+        (&json!("calls"), &json!("calls"), &json!("1m"))
+    );
+    assert_eq!(calls["at"].as_array().unwrap().len(), 61);
+    assert_eq!(calls["groups"][0]["name"], "allow");
+    assert_eq!(calls["groups"][0]["values"][60], 1);
+    let spend = get("series?name=spend_usd&by=agent").await.body;
+    assert_eq!(
+        (&spend["groups"][0]["name"], &spend["groups"][0]["total"]),
+        (&json!("planner-01"), &json!(1.25))
+    );
+    let latency = get("series?name=latency&since=2d&step=1h").await.body;
+    assert_eq!(latency["groups"][0]["p95"]["total"], latency["groups"][0]["p50"]["values"][48]);
+    assert_eq!(get("series?name=errors").await.body["groups"][0]["total"], 1);
+    let pending = get("series?name=pending&by=agent").await.body;
+    assert_eq!(pending["groups"][0]["values"][0], 1);
+    assert_eq!(pending["groups"][0]["total"], 1);
+    let matrix = get("matrix").await.body;
+    assert_eq!(
+        matrix["cells"],
+        json!([{"agent": "planner-01", "tool": "crm__find", "decisions": {"allow": 1}, "ended": 1, "failed": 1,
+                "cost_usd": 1.25}])
+    );
+    for (query, says) in [
+        ("name=callz", "`name` is not a word it takes"),
+        ("by=person", "`by` is not a word it takes"),
+        ("step=2m", "`step` is not a step it takes: expected one of 1m, 5m"),
+        ("groups=21", "1 to 20"),
+        ("step=1m&since=7d", "at most 1000"),
+        ("name=latency&by=decision", "which have no decision"),
+        ("name=pending&by=upstream", "approvals wait for people"),
+        ("since=2026-01-02&until=2026-01-01", "is before `since`"),
+        ("agent=x", "is not a parameter of this path"),
+    ] {
+        let got = get(&format!("series?{query}")).await;
+        assert_eq!(got.status, StatusCode::BAD_REQUEST, "{query}: {}", got.text);
+        let message = got.body["error"]["message"].as_str().unwrap();
+        assert!(message.contains(says), "{query}: {message}");
+    }
 }

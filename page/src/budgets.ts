@@ -1,0 +1,120 @@
+// Budgets: what is used, what calls in flight hold, what is left and when it frees; set back by an admin.
+
+import { api } from "./api.js";
+import { $, announce, confirm, countdown, counted, el, facts, notice, place, shown, when } from "./dom.js";
+import { hasRole, state } from "./state.js";
+
+let asked = 0;
+const head = [
+  el("h2", {}, "Budgets"),
+  el("p", { class: "soft" }, "Caps on calls, tokens and money, each counter by itself. Calls in flight hold what they may take until they end."),
+];
+const again = el("button", { type: "button" }, "Read again");
+again.addEventListener("click", () => read());
+
+export function clear() {
+  asked += 1;
+  $("budgets").replaceChildren();
+}
+
+export async function open() {
+  place($("budgets"), [...head, el("p", { class: "soft" }, "Reading the budgets…")]);
+  $("budgets").focus({ preventScroll: true });
+  await read();
+}
+
+async function read() {
+  const mine = ++asked;
+  let found: any = null;
+  try {
+    found = await api("budgets");
+  } catch (error) {
+    if (mine === asked && state.view === "budgets") place($("budgets"), [...head, el("p", { class: "error" }, error.message)], $("budgets"));
+    return;
+  }
+  if (mine !== asked || state.view !== "budgets") return;
+  const none = el("p", { id: "no-budgets" }, "There is no budget: policies/budgets.yaml sets them.");
+  const list = el("ul", { class: "cards" }, ...found.budgets.map(card));
+  place($("budgets"), [...head, el("div", { class: "buttons" }, again), found.budgets.length ? list : none], $("budgets"));
+}
+
+const UNITS: [string, string, string][] = [
+  ["calls", "Calls", ""],
+  ["tokens", "Tokens", ""],
+  ["cost_usd", "Money", " USD"],
+];
+const WINDOWS = { minute: "in the last 60 s", hour: "this hour", day: "this day", month: "this month", ever: "in all" };
+const ABOVE = { throttle: "calls wait", deny: "calls are refused", require_approval: "a person is asked" };
+
+function card(budget) {
+  const name = budget.key === null ? "nothing counted yet" : budget.key;
+  const reset = el("button", { type: "button", class: "reject", "aria-label": `Set back ${budget.id} of ${name}` }, "Set back…");
+  reset.addEventListener("click", () => askReset(budget));
+  const span = WINDOWS[budget.window] || budget.window;
+  return el(
+    "li",
+    { class: "panel", "data-budget": budget.id },
+    el("h3", {}, shown(budget.id, true), " ", el("span", { class: "chip" }, `per ${budget.scope}`)),
+    el("p", {}, shown(name, true), ` ${span}${budget.zone ? ` (${budget.zone})` : ""}`),
+    ...UNITS.flatMap((unit) => [bar(budget, unit), pace(budget, unit)]),
+    facts([
+      ["Above", ABOVE[budget.on_exceed] || budget.on_exceed],
+      ["Frees", budget.frees_at && el("span", {}, when(budget.frees_at), " (", countdown(budget.frees_at), ")")],
+      ["Alerts at", budget.alert_at.length ? budget.alert_at.map((step) => `${step} %`).join(", ") : null],
+    ]),
+    budget.key !== null && hasRole("admin") ? el("div", { class: "buttons" }, reset) : null,
+  );
+}
+
+// One cap as a bar, with the same in words.
+function bar(budget, [unit, label, of]: [string, string, string]) {
+  const limit = budget.limit[unit];
+  const held = Number(budget.reserved[unit]);
+  const used = Number(budget.used[unit]);
+  if (limit === null && !used && !held) return null;
+  const flight = held ? `, ${held}${of} held by calls in flight` : "";
+  if (limit === null) return el("p", {}, `${label}: ${used}${of}${flight}`);
+  const most = Number(limit);
+  const words = `${label}: ${used} of ${most}${of}${flight}, ${Number(budget.left[unit])}${of} left`;
+  const meter = el("meter", { min: "0", max: String(Math.max(most, 1e-6)), high: String(most * 0.8), optimum: "0", value: String(Math.min(used + held, most)), "aria-label": words });
+  return el("p", { class: "meter" }, el("span", {}, words), meter);
+}
+
+// How fast a cap is used, and where that ends: of windows that have a beginning and an end.
+function pace(budget, [unit, , of]: [string, string, string]) {
+  const used = Number(budget.used[unit]);
+  const most = budget.limit[unit] === null ? null : Number(budget.limit[unit]);
+  if (most === null || !used || !budget.window_start || !budget.frees_at) return null;
+  const [start, end, now] = [new Date(budget.window_start).getTime(), new Date(budget.frees_at).getTime(), Date.now() + state.skew];
+  // Of the first moments nothing can be told.
+  if (now - start < (end - start) / 50 || now >= end) return null;
+  const hour = (used / (now - start)) * 3600e3;
+  const whole = (used / (now - start)) * (end - start);
+  const words = `At this pace ${figure(hour)}${of} an hour, and ${unit === "cost_usd" ? figure(whole) : Math.round(whole).toLocaleString()}${of} by the end (${Math.round((whole / most) * 100)} % of the cap).`;
+  if (whole <= most) return el("p", { class: "soft pace" }, words);
+  const gone = used >= most ? null : new Date(start + ((now - start) * most) / used).toISOString();
+  return el("p", { class: "pace" }, el("span", { class: "chip bad" }, "over"), ` ${words} `, gone ? el("span", {}, "It is used up ", when(gone), ".") : "It is used up.");
+}
+
+const figure = (value) => value.toLocaleString(undefined, { maximumFractionDigits: value < 10 ? 2 : 0 });
+
+async function askReset(budget) {
+  const done = await confirm({
+    title: "Set this budget back?",
+    body: [
+      el("p", {}, "What ", shown(budget.key, true), " has used of ", shown(budget.id, true), " in this window counts no more, from the next call on and in every process."),
+      el("p", {}, "What calls in flight hold stays counted. The record says who set it back and why."),
+    ],
+    reason: "Why",
+    required: true,
+    action: "Set back",
+    danger: true,
+    run: (reason) => api(`budgets/${encodeURIComponent(budget.id)}/reset`, { key: budget.key, reason }),
+  });
+  if (!done) return;
+  const words = done.reset.length ? `${budget.id} of ${budget.key} is set back: ${counted(done.reset[0].before.calls, "call", "calls")} counted before, ${done.reset[0].after.calls} in flight.` : `${budget.id} of ${budget.key} had counted nothing.`;
+  announce(words);
+  notice(words);
+  await read();
+  $("budgets").focus({ preventScroll: true });
+}

@@ -1,0 +1,27 @@
+//! What charts draw: records folded into counts, by the minute and by who called what. Records come in as text, and rows
+//! of figures go out; where both stand is not this room's business. Everything is bounded: names, groups and points.
+
+mod cell;
+mod draw;
+mod figures;
+mod matrix;
+mod rollup;
+mod seen;
+mod wanted;
+
+pub use cell::{Cell, Durations};
+pub use draw::{DrawnGroup, DrawnSeries, Values};
+pub use figures::{Answer, Asked, Figuring};
+pub use matrix::{Matrix, MatrixCell};
+pub use rollup::{Key, NO_NAME, Rollup, Row};
+pub use seen::Seen;
+pub use wanted::{
+    AskError, By, Facet, LEVELS, MOST_GROUPS, MOST_POINTS, MatrixAsk, Measure, SeriesAsk, Span, Step,
+    USUAL_GROUPS, minute_of,
+};
+
+/// What is beyond the most that is told apart counts under this name.
+pub const OTHERS: &str = "(other)";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! What one record says to a chart, read from the text of its body. Arguments, facts and traces are passed over.
+
+use super::cell::{Cell, Durations};
+use crate::model::{BorrowedText, EventDecision, EventType, MicroUsd, Outcome};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// What one record says to a chart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen<'b> {
+    /// In minutes since 1970.
+    pub minute: i64,
+    /// Of agent, tool, upstream, workflow and decision, in the order of [`super::Key::names`].
+    pub names: [Option<Cow<'b, str>>; 5],
+    /// What it adds.
+    pub cell: Cell,
+}
+
+#[derive(Deserialize)]
+struct Body<'b> {
+    #[serde(borrow)]
+    event_type: BorrowedText<'b>,
+    timestamp: Timestamp,
+    #[serde(borrow)]
+    agent_id: Option<BorrowedText<'b>>,
+    #[serde(borrow)]
+    tool: Option<BorrowedText<'b>>,
+    #[serde(borrow)]
+    upstream: Option<BorrowedText<'b>>,
+    #[serde(borrow)]
+    workflow_id: Option<BorrowedText<'b>>,
+    #[serde(borrow)]
+    decision: Option<BorrowedText<'b>>,
+    outcome: Option<Outcome>,
+    duration_ms: Option<u64>,
+    cost_usd: Option<MicroUsd>,
+    cost_estimate_usd: Option<MicroUsd>,
+    #[serde(borrow)]
+    detail: Option<&'b RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Detail {
+    count: Option<u64>,
+    argument_tokens: Option<u64>,
+    result_tokens: Option<u64>,
+}
+
+/// A record of refusals that were counted together says so first; the detail of others is the largest part of most records.
+const COUNTED: &str = "{\"count\":";
+
+impl<'b> Seen<'b> {
+    /// Of a stored body. `None`: it says nothing to a chart, or is no event.
+    pub fn read(body: &'b str) -> Option<Self> {
+        let body: Body<'b> = serde_json::from_str(body).ok()?;
+        let detail = |wanted: bool| -> Detail {
+            let text = body.detail.map(RawValue::get).filter(|_| wanted);
+            text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+        };
+        let cell = match EventType::parse(&body.event_type.0)? {
+            EventType::AgentDecision => {
+                let counted = body.detail.is_some_and(|detail| detail.get().starts_with(COUNTED));
+                Cell { decided: detail(counted).count.unwrap_or(1), ..Cell::default() }
+            }
+            EventType::AgentSideEffect => {
+                let detail = detail(true);
+                let tokens = [detail.argument_tokens, detail.result_tokens];
+                Cell {
+                    ended: 1,
+                    failed: u64::from(body.outcome != Some(Outcome::Succeeded)),
+                    cost: body.cost_usd.or(body.cost_estimate_usd).unwrap_or_default(),
+                    tokens: tokens.into_iter().flatten().fold(0, u64::saturating_add),
+                    durations: body.duration_ms.map(Durations::of).unwrap_or_default(),
+                    ..Cell::default()
+                }
+            }
+            EventType::ApprovalRequested => Cell { asked: 1, ..Cell::default() },
+            EventType::ApprovalDecided => {
+                // One answer of several is not the end.
+                let word = body.decision.as_ref().and_then(|word| EventDecision::parse(&word.0))?;
+                let ends = matches!(
+                    word,
+                    EventDecision::Approved | EventDecision::Rejected | EventDecision::Expired
+                );
+                ends.then_some(Cell { answered: 1, ..Cell::default() })?
+            }
+            EventType::ApprovalExpired | EventType::ApprovalCancelled => {
+                Cell { answered: 1, ..Cell::default() }
+            }
+            _ => return None,
+        };
+        let names = [body.agent_id, body.tool, body.upstream, body.workflow_id, body.decision];
+        Some(Self {
+            minute: body.timestamp.as_second().div_euclid(60),
+            names: names.map(|name| name.map(|text| text.0)),
+            cell,
+        })
+    }
+}
