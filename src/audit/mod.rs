@@ -4,6 +4,7 @@
 mod advice;
 mod checkpoints;
 mod dead_letters;
+mod drift;
 mod export;
 mod log_keys;
 mod maturity;
@@ -25,6 +26,7 @@ pub use checkpoints::{
 pub use dead_letters::{
     DeadLetter, DeadLetterError, Handled, dead_letter, dead_letters, dismiss, handle, was_let_through,
 };
+pub use drift::drift_on_record;
 pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl, export_ocsf};
 pub use log_keys::{KeysError, LogKeys};
 pub use maturity::{Control, Looked, Maturity, maturity};

@@ -165,6 +165,7 @@ async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) 
         AuditCommand::Verify(_)
         | AuditCommand::Checkpoint(_)
         | AuditCommand::Note(_)
+        | AuditCommand::Sample(_)
         | AuditCommand::Prove(_) => Ok(()),
         AuditCommand::Export { filter, limit, format } => {
             export(&store, query(*filter, now), limit, format).await

@@ -2,6 +2,7 @@
 //! comes of it into text, JSON and an exit code.
 
 mod agents;
+mod alerts;
 mod approvals;
 mod args;
 mod as_test;
@@ -92,6 +93,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Audit(AuditCommand::Checkpoint(args)) => block(proof::checkpoint(Setup::load(&path)?, args)),
         Command::Audit(AuditCommand::Note(args)) => block(note::note(Setup::load(&path)?, args)),
         Command::Audit(AuditCommand::Prove(args)) => block(proof::prove(Setup::load(&path)?, args)),
+        Command::Audit(AuditCommand::Sample(command)) => block(alerts::samples(Setup::load(&path)?, command)),
+        Command::Alerts(command) => block(alerts::alerts(Setup::load(&path)?, command)),
+        Command::Incidents(command) => block(alerts::incidents(Setup::load(&path)?, command)),
+        Command::Duties(command) => block(alerts::duties(Setup::load(&path)?, command)),
         Command::Audit(command) => {
             let (store, system) = record(&path)?;
             block(audit::audit(store, system, command))

@@ -12,7 +12,7 @@ use crate::{
     identity::{AgentPrincipal, Principal, Proof},
     model::{AgentId, Event, EventDraft, OwnerId, Problems, SnapshotId},
     policy::{PolicySet, SourceFile, ToolFacts},
-    replay::{Advice, Scorecard, SpendReport},
+    replay::{Advice, DriftReport, Scorecard, SpendReport},
     store::{
         ChainReport, EventQuery, KeptKind, Store, StoreError,
         embedded::{AtRest, EmbeddedStore},
@@ -122,6 +122,16 @@ pub(crate) async fn scorecard(
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Scorecard, CliError> {
     Ok(audit::scorecard(store, span, audit::Pace::Whole, progress).await?)
+}
+
+/// How agents differ from their own past.
+pub(crate) async fn drift(
+    store: &dyn Store,
+    span: (Timestamp, Timestamp),
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<DriftReport, CliError> {
+    let pace = (audit::Pace::Whole, &audit::Stop::default());
+    Ok(audit::drift_on_record(store, span, pace, progress).await?)
 }
 
 /// What was spent.

@@ -261,6 +261,7 @@ impl Gateway {
         });
         self.spawn_until_stop(self.clone().notify());
         self.spawn_until_stop(self.clone().deliver_records());
+        self.spawn_until_stop(self.clone().watch_record());
         self.spawn_until_stop(self.clone().follow_orders());
         self.spawn_until_stop(self.0.freezes.clone().follow());
         self.spawn_until_stop(self.clone().follow_pins());

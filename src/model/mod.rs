@@ -37,4 +37,4 @@ pub use uri::{
     LONGEST_URI, Uri, UriError, UriPattern, UriPatternError, host, paths, plain_readings, spell_around,
     within,
 };
-pub use word::{ApprovalStatus, Autonomy, Decision, EventDecision};
+pub use word::{AlertKind, AlertSeverity, AlertStatus, ApprovalStatus, Autonomy, Decision, EventDecision};

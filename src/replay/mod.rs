@@ -6,6 +6,7 @@
 mod advice;
 mod assume;
 mod cells;
+mod drift;
 mod flips;
 mod limits;
 mod rebase;
@@ -16,6 +17,7 @@ mod traffic;
 
 pub use advice::{Advice, CostlyWorkflow, advise};
 pub use cells::{Cell, ChangedCell, changed_cells};
+pub use drift::{AgentOwnDrift, DriftReport, Drifted, Drifting, Figure, MixDrift, MovedTool, drifted};
 pub use flips::{Compared, Example, Flip, SimulateReport, Tally};
 pub use limits::CountersOnRecord;
 pub use scorecard::{

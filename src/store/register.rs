@@ -23,6 +23,16 @@ pub enum Register {
     Budget,
     /// How far the record was delivered, by the delivery's name.
     Delivery,
+    /// Alerts, and what makes it take more to raise one.
+    Alert,
+    /// Incidents.
+    Incident,
+    /// How far the record was looked through for alerts, and what was usual then.
+    Watch,
+    /// When duties were done.
+    Duty,
+    /// What people found in calls that they looked at afterwards.
+    Review,
 }
 
 /// What a register may hold at most.
@@ -45,6 +55,11 @@ impl Register {
         Self::Vault,
         Self::Budget,
         Self::Delivery,
+        Self::Alert,
+        Self::Incident,
+        Self::Watch,
+        Self::Duty,
+        Self::Review,
     ];
 
     /// Its word in the journal.
@@ -58,6 +73,11 @@ impl Register {
             Self::Vault => "vault",
             Self::Budget => "budget",
             Self::Delivery => "delivery",
+            Self::Alert => "alert",
+            Self::Incident => "incident",
+            Self::Watch => "watch",
+            Self::Duty => "duty",
+            Self::Review => "review",
         }
     }
 
@@ -77,6 +97,11 @@ impl Register {
             Self::Vault => (50_000, 16 << 20),
             Self::Budget => (10_000, 2 << 20),
             Self::Delivery => (100, 64 << 10),
+            Self::Alert => (4_000, 8 << 20),
+            Self::Incident => (2_000, 8 << 20),
+            Self::Watch => (4, 2 << 20),
+            Self::Duty => (1_000, 2 << 20),
+            Self::Review => (10_000, 8 << 20),
         };
         RegisterBounds { entries, bytes }
     }
@@ -86,7 +111,14 @@ impl Register {
     pub fn wakes(self) -> bool {
         match self {
             Self::Freeze | Self::Pin | Self::LabelsCleared | Self::DeadLetter | Self::Budget => true,
-            Self::Labels | Self::Vault | Self::Delivery => false,
+            Self::Labels
+            | Self::Vault
+            | Self::Delivery
+            | Self::Alert
+            | Self::Incident
+            | Self::Watch
+            | Self::Duty
+            | Self::Review => false,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The admin listener: probes for machines, and the API for people. It is never on the agents' port.
 
+mod alerts;
 mod body;
 pub mod budgets;
 mod dead_letters;
 mod decide;
+mod drift;
 mod error;
 mod explain;
 mod freezes;
@@ -271,6 +273,15 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("get", "/api/v1/deadletters", get(dead_letters::list)),
         ("get", "/api/v1/deadletters/{id}", get(dead_letters::show)),
         ("post", "/api/v1/deadletters/{id}", post(dead_letters::act)),
+        ("get", "/api/v1/alerts", get(alerts::list)),
+        ("post", "/api/v1/alerts/{id}", post(alerts::say)),
+        ("get", "/api/v1/incidents", get(alerts::incidents)),
+        ("get", "/api/v1/incidents/{id}", get(alerts::incident)),
+        ("post", "/api/v1/incidents/{id}", post(alerts::close)),
+        ("get", "/api/v1/duties", get(alerts::duties)),
+        ("post", "/api/v1/duties/{name}", post(alerts::duty)),
+        ("get", "/api/v1/samples", get(alerts::samples)),
+        ("post", "/api/v1/samples/{call_id}", post(alerts::review)),
         ("get", "/api/v1/events", get(read::events)),
         ("get", "/api/v1/traces/{trace_id}", get(read::trace)),
         ("get", "/api/v1/agents", get(read::agents)),
@@ -286,6 +297,7 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("post", "/api/v1/policies/rollout/advance", post(policies::advance)),
         ("post", "/api/v1/policies/rollout/abort", post(policies::abort)),
         ("get", "/api/v1/report/spend", spend::route()),
+        ("get", "/api/v1/report/drift", drift::route()),
         ("get", "/api/v1/budgets", get(budgets::budgets)),
         ("post", "/api/v1/budgets/{id}/reset", post(budgets::reset)),
         ("get", "/api/v1/pins", get(pins::changes)),

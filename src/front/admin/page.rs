@@ -28,6 +28,7 @@ pub(super) async fn index() -> Result<Response, ApiError> {
 
 /// The modules of the page by name, under `/page/`.
 const MODULES: &[(&str, &str)] = &[
+    ("alerts.js", include_str!("page/alerts.js")),
     ("api.js", include_str!("page/api.js")),
     ("budgets.js", include_str!("page/budgets.js")),
     ("detail.js", include_str!("page/detail.js")),

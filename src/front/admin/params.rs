@@ -2,7 +2,11 @@
 
 use super::error::ApiError;
 use crate::{
-    model::{AgentId, ApprovalId, ApprovalStatus, CallId, EventDecision, EventType, Moment, TraceId},
+    model::{
+        AgentId, AlertKind, AlertStatus, ApprovalId, ApprovalStatus, CallId, EventDecision, EventType,
+        Moment, TraceId,
+    },
+    oversight::AlertFilter,
     store::{ApprovalFilter, EventQuery, GrantFilter, Pattern},
 };
 use axum::{
@@ -232,6 +236,49 @@ pub(super) fn grants(query: Option<&str>) -> Result<(GrantFilter, bool), ApiErro
         }
     }
     Ok((wanted, all))
+}
+
+/// The parameters of `GET alerts`.
+pub(super) const ALERT_PARAMS: &[&str] = &["status", "kind", "before", "limit"];
+
+/// `GET alerts`: `status` and `kind` take one word or several with commas; `before` is the cursor, an alert of the list.
+pub(super) fn alerts(query: Option<&str>) -> Result<AlertFilter, ApiError> {
+    let mut wanted = AlertFilter { limit: DEFAULT_LIMIT, ..AlertFilter::default() };
+    for (name, value) in pairs(query, ALERT_PARAMS)? {
+        match name.as_str() {
+            "status" => {
+                for part in value.split(',') {
+                    wanted.status.push(word(&name, AlertStatus::parse(part), AlertStatus::ALL)?);
+                }
+            }
+            "kind" => {
+                for part in value.split(',') {
+                    wanted.kind.push(word(&name, AlertKind::parse(part), AlertKind::ALL)?);
+                }
+            }
+            "before" => wanted.before = Some(value),
+            _ => wanted.limit = limit(&value)?,
+        }
+    }
+    Ok(wanted)
+}
+
+/// The parameters of `GET samples`.
+pub(super) const SAMPLE_PARAMS: &[&str] = &["status", "since", "limit"];
+
+/// `GET samples`: since when, whether those that somebody has looked at are wanted too, and how many.
+pub(super) fn samples(query: Option<&str>, now: Timestamp) -> Result<((Timestamp, bool), usize), ApiError> {
+    let (mut since, mut all, mut most) = (time("since", "7d", now)?, false, DEFAULT_LIMIT);
+    for (name, value) in pairs(query, SAMPLE_PARAMS)? {
+        match name.as_str() {
+            "status" if value == "open" => all = false,
+            "status" if value == "all" => all = true,
+            "status" => return Err(bad(&name, "is not a word it takes", "open or all")),
+            "since" => since = time(&name, &value, now)?,
+            _ => most = limit(&value)?,
+        }
+    }
+    Ok(((since, all), most))
 }
 
 /// Whether all are wanted, or those that are open.

@@ -76,6 +76,16 @@ impl Credential {
         }
     }
 
+    /// The person, where they may look at calls afterwards now.
+    fn reviewer(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
+        let (id, roles) = self.person(port)?;
+        if roles.iter().any(|role| matches!(role, Role::Auditor | Role::Admin)) {
+            Ok(id)
+        } else {
+            Err(ApiError::Forbidden("this takes the role `auditor` or `admin`".to_owned()))
+        }
+    }
+
     /// The person, where they may decide now.
     fn decider(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
         let (id, roles) = self.person(port)?;
@@ -130,6 +140,16 @@ impl Admin {
     /// Who it is, asked once more after the body has come in: that may take its time.
     pub(super) fn person(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
         self.0.admin(port)
+    }
+}
+
+/// A person who may look at calls afterwards: auditor or admin.
+pub(super) struct Reviewer(Credential);
+
+impl Reviewer {
+    /// Who it is, asked once more after the body has come in: that may take its time.
+    pub(super) fn person(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
+        self.0.reviewer(port)
     }
 }
 
@@ -188,6 +208,17 @@ impl FromRequestParts<Arc<dyn AdminPort>> for Admin {
     async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
         let credential = Credential::of(parts)?;
         let id = credential.admin(&**port)?;
+        welcome(parts, &id);
+        Ok(Self(credential))
+    }
+}
+
+impl FromRequestParts<Arc<dyn AdminPort>> for Reviewer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
+        let credential = Credential::of(parts)?;
+        let id = credential.reviewer(&**port)?;
         welcome(parts, &id);
         Ok(Self(credential))
     }

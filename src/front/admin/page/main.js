@@ -1,5 +1,6 @@
 // The page: signing in and out, its views, what comes live, and keys.
 
+import * as alerts from "./alerts.js";
 import { api, onSignOut } from "./api.js";
 import * as budgets from "./budgets.js";
 import * as deadletters from "./deadletters.js";
@@ -30,6 +31,7 @@ const VIEWS = {
   policies: { title: "Policies", roles: READERS, section: "policies", open: policies.open },
   spend: { title: "Spend", roles: READERS, section: "spend", open: spend.open },
   deadletters: { title: "Dead letters", roles: deadletters.ROLES, section: "deadletters", open: deadletters.open },
+  alerts: { title: "Alerts", roles: READERS, section: "alerts", open: alerts.open },
   freeze: { title: "Freeze", roles: READERS, section: "freeze", open: freeze.open },
   quarantine: { title: "Quarantine", roles: READERS, section: "quarantine", open: pins.open },
 };
@@ -152,7 +154,7 @@ function leave(why) {
   Object.assign(state, { key: null, me: null, view: "pending", agents: new Map(), policies: new Map() });
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   forgetAll();
-  for (const view of [budgets, deadletters, explain, freeze, grants, pins, policies, spend]) view.clear();
+  for (const view of [alerts, budgets, deadletters, explain, freeze, grants, pins, policies, spend]) view.clear();
   for (const { section } of Object.values(VIEWS)) $(section).hidden = true;
   for (const id of ["environment", "nav", "who"]) $(id).hidden = true;
   $("login").hidden = false;
@@ -263,7 +265,7 @@ async function read(reader) {
 }
 
 // Events of calls come by the thousand: only those that a view shows are read.
-const OF_VIEWS = /"event_type":"(policy_activated|policy_rejected|grant_made|grant_ended|frozen|unfrozen|tool_quarantined|tool_accepted)"/;
+const OF_VIEWS = /"event_type":"(policy_activated|policy_rejected|grant_made|grant_ended|frozen|unfrozen|tool_quarantined|tool_accepted|alert)"|"action":"(?:alert|incident|duty)"/;
 
 async function happened(data) {
   const kind = OF_VIEWS.exec(data);
@@ -274,6 +276,7 @@ async function happened(data) {
       announce("Other policies have come into force.");
       await loadPending();
     }
+    if (!kind[1] || kind[1] === "alert") return await alerts.changed();
     if (kind[1].endsWith("frozen")) await freeze.changed();
     else if (kind[1].startsWith("policy_")) await policies.changed();
     else if (kind[1].startsWith("tool_")) await pins.changed();
@@ -283,8 +286,8 @@ async function happened(data) {
   }
 }
 
-// What other processes freeze is on no stream of this one.
-setInterval(() => state.me && freeze.changed().catch(() => {}), 5000);
+// What other processes freeze and raise is on no stream of this one.
+setInterval(() => state.me && Promise.all([freeze.changed(), alerts.changed()]).catch(() => {}), 5000);
 
 // --- keys ------------------------------------------------------------------------------------------------------------
 
@@ -335,6 +338,7 @@ document.addEventListener("keydown", (event) => {
     o: () => show("policies"),
     s: () => show("spend"),
     f: () => show("freeze"),
+    l: () => show("alerts"),
     d: () => show("deadletters"),
     q: () => show("quarantine"),
     "?": () => $("help").showModal(),
