@@ -200,13 +200,19 @@ async fn what_people_say_is_kept_and_recorded() {
         actions,
         [("open".into(), "acked".into(), "root".into()), ("acked".into(), "false".into(), "root".into()),]
     );
-    // Pages go on where the last one ended.
-    let one = AlertFilter { limit: 1, ..AlertFilter::default() };
-    let first = alerts(&*store, &one, after(2_600)).await.unwrap();
-    let second = AlertFilter { before: first.next.clone(), ..one };
-    let second = alerts(&*store, &second, after(2_600)).await.unwrap();
-    assert_ne!(first.alerts[0].id, second.alerts[0].id);
-    assert_eq!(second.next, None);
+    // Pages go on where the last one ended, and hold each once.
+    let mut page = AlertFilter { limit: 1, ..AlertFilter::default() };
+    let mut paged = Vec::new();
+    loop {
+        let found = alerts(&*store, &page, after(2_600)).await.unwrap();
+        paged.extend(found.alerts);
+        page.before = found.next;
+        if page.before.is_none() {
+            break;
+        }
+    }
+    assert!(paged.len() > 1);
+    assert_eq!(paged, all(&*store, after(2_600)).await);
 }
 
 /// Requests without a key leave a counted record, and nothing is written because of it.
@@ -217,9 +223,10 @@ async fn noise_makes_no_write() {
     let mut watcher = Watcher::default();
     refusals(&*store, 0).await;
     step(&mut watcher, &*store, &Oversight::default(), after(700)).await;
-    step(&mut watcher, &*store, &Oversight::default(), after(2_000)).await;
+    // By then all that was odd is over, and said to be.
+    step(&mut watcher, &*store, &Oversight::default(), after(7_200)).await;
     let state = store.register_entry(Register::Watch, "state".to_owned()).await.unwrap().unwrap();
-    for hour in 1..50 {
+    for hour in 3..50 {
         store.record(vec![EventDraft::system(EventType::AuthFailed, after(hour * 3_600))]).await.unwrap();
         step(&mut watcher, &*store, &Oversight::default(), after(hour * 3_600)).await;
     }
@@ -227,6 +234,7 @@ async fn noise_makes_no_write() {
     assert_eq!(state.version, later.version);
 }
 
+/// R82
 #[tokio::test]
 async fn duties_are_due_late_and_done() {
     let dir = tempfile::tempdir().unwrap();
@@ -263,6 +271,7 @@ async fn duties_are_due_late_and_done() {
     assert_eq!(all(&*store, now).await.len(), 2);
 }
 
+/// R81
 #[tokio::test]
 async fn an_incident_has_a_timeline_and_an_end() {
     let dir = tempfile::tempdir().unwrap();
@@ -299,6 +308,7 @@ async fn an_incident_has_a_timeline_and_an_end() {
     assert!(matches!(twice, Err(OversightError::Conflict(_))));
 }
 
+/// R83
 #[tokio::test]
 async fn a_share_of_calls_is_looked_at_afterwards() {
     let dir = tempfile::tempdir().unwrap();
@@ -538,8 +548,12 @@ async fn a_week_of_traffic_shows_its_planted_faults() {
         .filter(|alert| !faults.iter().any(|fault| of_fault(alert, *fault)))
         .map(|alert| (alert.kind, &*alert.subject, alert.at, &*alert.reason))
         .collect();
-    println!("{} calls; minutes until an alert: {delays:?}; false alarms: {false_alarms:?}", week.calls);
-    assert_eq!(missed, [], "{listed:#?}");
+    println!(
+        "{} calls, {} alerts; minutes until an alert: {delays:?}; false alarms: {false_alarms:?}",
+        week.calls,
+        listed.len()
+    );
+    assert_eq!(missed, []);
     // The scorecard finds calls of which nothing is recorded any more.
     let span = (after(0), after(7 * DAY));
     let card = scorecard(&*store, span, Pace::Whole, &mut |_| {}).await.unwrap();

@@ -78,10 +78,9 @@ impl Rate {
         }
     }
 
-    /// How sure it is that the window has another share, in nats: the likelihood ratio of two shares against one, by how far
-    /// windows scatter.
-    fn evidence(&self, n: f64, d: f64) -> f64 {
-        let (m, p) = self.usual();
+    /// How sure it is that the window has another share than `p` of `m` calls, in nats: the likelihood ratio of two shares against
+    /// one, by how far windows scatter.
+    fn evidence(&self, (n, d): (f64, f64), (m, p): (f64, f64)) -> f64 {
         let both = (d + m * p) / (n + m);
         let ratio = n * divergence(d / n, both) + m * divergence(p, both);
         ratio.max(0.0) / self.s.max(1.0)
@@ -93,22 +92,23 @@ impl Rate {
             return None;
         }
         let (n, d) = (float(of), float(count));
-        let (_, usual) = self.usual();
+        let (m, usual) = self.usual();
         let seen = d / n;
-        let score = (self.evidence(n, d) / rule.evidence).min((seen - usual) / rule.min_change.max(0.000_1));
+        let evidence = self.evidence((n, d), (m, usual));
+        let score = (evidence / rule.evidence).min((seen - usual) / rule.min_change.max(0.000_1));
         (score >= 1.0).then_some(Odd { score, usual, seen })
     }
 
-    /// Whether hardly anything is left of a share.
+    /// Whether hardly anything is left of a share that is known: a prior says nothing here.
     pub(super) fn dropped(&self, of: u64, count: u64, rule: &AlertRule) -> Option<Odd> {
         let (n, d) = (float(of), float(count));
-        let (_, usual) = self.usual();
-        if of < rule.min_calls.max(1) || usual * n < float(rule.min_count) {
+        let usual = (self.d / self.n.max(1.0)).clamp(0.0, 0.999_9);
+        if of < rule.min_calls.max(1) || self.n < PRIOR_CALLS || usual * n < float(rule.min_count).max(1.0) {
             return None;
         }
         let seen = d / n;
         let gone = (usual - seen) / (usual * rule.min_change.max(0.000_1));
-        let score = (self.evidence(n, d) / rule.evidence).min(gone);
+        let score = (self.evidence((n, d), (self.n, usual)) / rule.evidence).min(gone);
         (gone >= 1.0 && score >= 1.0).then_some(Odd { score, usual, seen })
     }
 }
@@ -160,9 +160,14 @@ impl Price {
         self.var.max(LEAST_VARIANCE) * (1.0 / n + 1.0 / self.n.max(1.0))
     }
 
+    /// Whether so many calls are known that one can be dear.
+    pub(super) fn is_known(&self) -> bool {
+        self.n >= ENOUGH_PRICES
+    }
+
     /// Whether calls cost more.
     pub(super) fn risen(&self, of: u64, sum: f64, rule: &AlertRule) -> Option<Odd> {
-        if of < rule.min_calls.max(1) || self.n < ENOUGH_PRICES {
+        if of < rule.min_calls.max(1) || !self.is_known() {
             return None;
         }
         let n = float(of);

@@ -2,12 +2,13 @@
 //! that it was given, and tells which of them changed and by which records.
 
 use super::{
+    alert::{Alert, Tuning},
     duty::overdue,
     incident::Incident,
     watch::{OTHERS, Over, Raised, Signal},
 };
 use crate::{
-    evidence::{AlertSubject, SaidBy, incident_changed},
+    evidence::{SaidBy, incident_changed},
     model::{
         AgentId, AlertKind, AlertSeverity, AlertStatus, EventDraft, PersonId, TraceId, UpstreamName,
         WorkflowId,
@@ -27,97 +28,13 @@ const MOST_NEW: usize = 20;
 /// Alerts and incidents that are over and still listed.
 const MOST_OVER: usize = 1_000;
 const OVER_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Characters of a sentence.
+const LONGEST_REASON: usize = 1_000;
 /// Incidents that are open.
 const MOST_INCIDENTS: usize = 200;
 /// A person says that an alert was none: it takes so many times what was seen to raise the next one.
 const AFTER_FALSE: f64 = 1.5;
 const MOST_FACTOR: f64 = 1e6;
-
-/// One alert.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Alert {
-    /// Its id.
-    pub id: String,
-    /// What it is about.
-    pub kind: AlertKind,
-    /// Of what, like `agent:NAME`.
-    pub subject: String,
-    /// How bad that can be.
-    pub severity: AlertSeverity,
-    /// When it was raised.
-    pub at: Timestamp,
-    /// When the same was seen last.
-    pub last: Timestamp,
-    /// How it stands.
-    pub status: AlertStatus,
-    /// How odd it is at its worst; 1 was just enough.
-    pub score: f64,
-    /// Windows in which the same was seen again.
-    pub repeats: u64,
-    /// In a sentence.
-    pub reason: String,
-    /// The numbers behind it.
-    pub figures: Value,
-    /// The agent.
-    pub agent: Option<AgentId>,
-    /// The workflow.
-    pub workflow: Option<WorkflowId>,
-    /// The server.
-    pub upstream: Option<UpstreamName>,
-    /// The tool.
-    pub tool: Option<Arc<str>>,
-    /// The trace.
-    pub trace_id: Option<TraceId>,
-    /// The record that told it first, where that is none of the book's own.
-    pub record: Option<i64>,
-    /// Since when what it is about is over.
-    pub over: Option<Timestamp>,
-    /// Who said something about it.
-    pub by: Option<PersonId>,
-    /// What.
-    pub note: Option<String>,
-    /// When.
-    pub said_at: Option<Timestamp>,
-    /// Until when that has an effect on the next ones.
-    pub until: Option<Timestamp>,
-    /// The incident that it belongs to.
-    pub incident: Option<String>,
-}
-
-impl Alert {
-    fn is_live(&self) -> bool {
-        matches!(self.status, AlertStatus::Open | AlertStatus::Acked)
-    }
-
-    fn subject(&self) -> AlertSubject<'_> {
-        AlertSubject {
-            id: &self.id,
-            kind: self.kind,
-            subject: &self.subject,
-            severity: self.severity,
-            agent: self.agent.as_ref(),
-            workflow: self.workflow.as_ref(),
-            upstream: self.upstream.as_ref(),
-            tool: self.tool.as_ref(),
-            trace: self.trace_id,
-        }
-    }
-}
-
-/// It takes more to raise an alert.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tuning {
-    /// Of this kind.
-    pub kind: AlertKind,
-    /// About this subject.
-    pub subject: String,
-    /// So many times what is just enough.
-    pub factor: f64,
-    /// Until then.
-    pub until: Timestamp,
-    /// As this person said.
-    pub by: PersonId,
-}
 
 /// What a person says about an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -326,7 +243,7 @@ impl Book {
             status: AlertStatus::Open,
             score: raised.score,
             repeats: 0,
-            reason: raised.reason.to_string(),
+            reason: raised.reason.chars().take(LONGEST_REASON).collect(),
             figures: raised.figures,
             agent: raised.agent,
             workflow: raised.workflow,

@@ -1,6 +1,6 @@
 //! Incidents: what alerts belong together, until when somebody has to be done with it, and what they say then.
 
-use super::book::Alert;
+use super::alert::Alert;
 use crate::{
     model::{AgentId, AlertSeverity, PersonId, TraceId, UpstreamName, WorkflowId},
     policy::IncidentRule,

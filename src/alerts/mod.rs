@@ -3,6 +3,7 @@
 //!
 //! [docs/alerts.md](https://github.com/tollgate) of the repository states the methods and what false alarms they make.
 
+mod alert;
 mod baseline;
 mod book;
 mod duty;
@@ -11,7 +12,8 @@ mod observe;
 mod track;
 mod watch;
 
-pub use book::{Alert, Book, BookChange, Tuning, Verdict};
+pub use alert::{Alert, Tuning};
+pub use book::{Book, BookChange, Verdict};
 pub use duty::{Done, DutyState, due_alert, duties};
 pub use incident::Incident;
 pub use watch::{Level, Over, Raised, Signal, Watch};

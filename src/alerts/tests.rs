@@ -74,13 +74,14 @@ fn minutes(fold: &mut Fold, minutes: std::ops::Range<i64>, calls: i64, denied_of
     }
 }
 
+/// R48
 #[test]
 fn a_rise_of_refusals_is_told_within_a_window_and_is_over_after_one() {
     let mut fold = Fold::new();
     minutes(&mut fold, 0..120, 10, 0, 100);
     assert_eq!(fold.said, []);
     minutes(&mut fold, 120..125, 10, 6, 100);
-    minutes(&mut fold, 125..140, 10, 0, 100);
+    minutes(&mut fold, 125..175, 10, 0, 100);
     let raised = fold.raised();
     let (kind, subject, at) = raised[0];
     assert_eq!((kind, subject), (AlertKind::DenyRate, "agent:ada"));
@@ -92,7 +93,8 @@ fn a_rise_of_refusals_is_told_within_a_window_and_is_over_after_one() {
     });
     let over = over.unwrap();
     assert_eq!((over.kind, &*over.subject), (AlertKind::DenyRate, "agent:ada"));
-    assert!(over.at > after(129 * 60) && over.at <= after(140 * 60), "{}", over.at);
+    // It is over as the last of the windows that are looked at together is.
+    assert!(over.at > after(129 * 60) && over.at <= after(165 * 60), "{}", over.at);
 }
 
 /// One that is refused from its first call on is told; one that is refused now and then is not.
@@ -124,6 +126,7 @@ fn a_shorter_window_is_quicker() {
     assert!(at[1] < at[0] && at[1] <= after(3_620), "{at:?}");
 }
 
+/// R77
 #[test]
 fn refusals_that_stop_are_told() {
     let mut fold = Fold::new();
@@ -136,6 +139,7 @@ fn refusals_that_stop_are_told() {
     assert_eq!(raised.last().map(|(kind, ..)| *kind), Some(AlertKind::DenyDrop), "{raised:?}");
 }
 
+/// R49
 #[test]
 fn calls_that_cost_more_are_told_whether_they_are_dearer_or_more() {
     let mut dearer = Fold::new();
@@ -147,11 +151,33 @@ fn calls_that_cost_more_are_told_whether_they_are_dearer_or_more() {
     assert_eq!(more.raised(), []);
     minutes(&mut more, 300..306, 60, 0, 20_000);
     assert_eq!(more.raised()[0].0, AlertKind::CostSpike);
+    // Of an agent that has only just begun, too.
+    let mut fresh = Fold::new();
+    minutes(&mut fresh, 0..2, 15, 0, 20_000);
+    minutes(&mut fresh, 2..3, 15, 0, 100_000);
+    fresh.tick(after(300), &[]);
+    assert_eq!(fresh.raised().first().map(|(kind, ..)| *kind), Some(AlertKind::CostSpike));
     // What costs next to nothing is no spike.
     let mut cents = Fold::new();
     minutes(&mut cents, 0..60, 5, 0, 1);
     minutes(&mut cents, 60..66, 5, 0, 10);
     assert_eq!(cents.raised(), []);
+}
+
+/// Few calls are enough where it lasts: nine in a window, of which half are refused.
+#[test]
+fn an_agent_that_calls_seldom_is_told_later() {
+    let mut fold = Fold::new();
+    let mut random = Random(3);
+    for minute in 0..1_440 {
+        for _ in 0..random.poisson(1.8) {
+            let refused = minute >= 1_380 && random.one_of(2) == 0;
+            let decision = if refused { EventDecision::Deny } else { EventDecision::Allow };
+            fold.take(&call(after(minute * 60), "ada", decision, 100));
+        }
+    }
+    let raised = fold.raised();
+    assert!(raised[0].2 > after(1_380 * 60) && raised[0].2 <= after(1_415 * 60), "{raised:?}");
 }
 
 #[test]
@@ -247,7 +273,7 @@ fn names_without_end_have_a_bound() {
     }
     fold.tick(after(1_000), &[]);
     let size = serde_json::to_string(&fold.watch).unwrap().len();
-    assert!(size < 500_000, "{size}");
+    assert!(size < 1 << 20, "{size}");
     assert!(fold.raised().iter().all(|(_, subject, _)| subject.ends_with("(others)")), "{:?}", fold.raised());
     // Far times and clocks that go back neither stop it nor take long.
     fold.take(&call("9999-12-30T00:00:00Z".parse().unwrap(), "ada", EventDecision::Deny, i64::MAX));
@@ -480,6 +506,7 @@ fn nothing_that_nobody_saw_goes_away() {
     assert_eq!(shelf.told(EventType::Alert), 2);
 }
 
+/// R51
 #[test]
 fn what_was_false_takes_more_the_next_time() {
     let mut shelf = Shelf::default();

@@ -1,12 +1,17 @@
 //! What is counted of one agent, workflow or server: the slices of the window, and what is usual.
 
 use super::baseline::{Bill, ODD, Odd, Price, Rate};
-use crate::{model::AlertKind, policy::AlertRules};
+use crate::{
+    model::AlertKind,
+    policy::{AlertRule, AlertRules},
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Slices of a window.
 pub(super) const SLICES: usize = 5;
+/// Whole windows that are looked at together, so that few calls are enough where it lasts.
+pub(super) const WINDOWS: usize = 6;
 /// Added to what a call costs before its logarithm is taken: a ten-thousandth of a dollar more or less is nothing.
 const NEXT_TO_NOTHING: f64 = 100.0;
 
@@ -75,10 +80,20 @@ fn float_of(micros: u64) -> f64 {
     }
 }
 
+fn sum(tallies: &[Tally]) -> Tally {
+    tallies.iter().fold(Tally::default(), |all, tally| all.plus(*tally))
+}
+
 /// What is odd about one subject as a slice ends, or is odd no more.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Found {
-    Odd(AlertKind, Odd, Tally),
+    Odd {
+        kind: AlertKind,
+        odd: Odd,
+        tally: Tally,
+        /// Of so many windows.
+        windows: usize,
+    },
     Over(AlertKind),
 }
 
@@ -88,8 +103,9 @@ pub(super) struct Track {
     /// The slices of the window that are over, the newest last, and the one that goes on.
     ring: [Tally; SLICES],
     now: Tally,
-    /// The whole window before the one that goes on: it is learned as that ends, so that what is looked at is never learned.
-    held: Tally,
+    /// The whole windows before the one that goes on, the newest last. One is learned as it leaves them, so that what is looked at is
+    /// never learned.
+    past: [Tally; WINDOWS],
     deny: Rate,
     lack: Rate,
     fail: Rate,
@@ -107,32 +123,33 @@ impl Track {
         &mut self.now
     }
 
-    /// Whether nothing stands in the window.
+    /// Whether nothing stands in the windows.
     pub(super) fn is_idle(&self) -> bool {
+        let none = Tally::default();
         self.odd.is_empty()
-            && self.now == Tally::default()
-            && self.window() == Tally::default()
-            && self.held == Tally::default()
+            && self.now == none
+            && self.ring.iter().chain(&self.past).all(|tally| *tally == none)
     }
 
-    /// Forgets the window, where slices have another length.
+    /// Forgets the windows, where slices have another length.
     pub(super) fn recut(&mut self) {
-        (self.ring, self.now, self.held) = Default::default();
+        (self.ring, self.now, self.past) = Default::default();
         self.bill = Bill::default();
     }
 
-    fn window(&self) -> Tally {
-        self.ring.iter().fold(Tally::default(), |all, slice| all.plus(*slice))
-    }
-
-    /// Ends the slice that goes on, and tells what is odd in the window then. `ends`: a whole window ends with it. `kinds`: what is
-    /// looked for here.
+    /// Ends the slice that goes on, and tells what is odd in the window then, or in the windows before it. `ends`: a whole window ends
+    /// with it.
     pub(super) fn end_slice(&mut self, ends: bool, rules: &AlertRules, keep: f64) -> Vec<Found> {
         self.ring.rotate_left(1);
         if let Some(last) = self.ring.last_mut() {
             *last = std::mem::take(&mut self.now);
         }
-        let window = self.window();
+        let window = sum(&self.ring);
+        let leaves = ends.then(|| {
+            self.past.rotate_left(1);
+            self.past.last_mut().map(|last| std::mem::replace(last, window)).unwrap_or_default()
+        });
+        let long = ends.then(|| sum(&self.past));
         let mut found = Vec::new();
         for kind in [
             AlertKind::DenyRate,
@@ -142,11 +159,15 @@ impl Track {
             AlertKind::CostSpike,
         ] {
             let rule = rules.of(kind);
-            let odd = if rule.enabled { self.look(kind, &window, &rule) } else { None };
+            let look = |tally: &Tally, windows: usize| {
+                Some((self.look(kind, (tally, windows), &rule)?, *tally, windows))
+            };
+            let odd =
+                if rule.enabled { look(&window, 1).or_else(|| look(long.as_ref()?, WINDOWS)) } else { None };
             match odd {
-                Some(odd) => {
+                Some((odd, tally, windows)) => {
                     self.odd.insert(kind, 0);
-                    found.push(Found::Odd(kind, odd, window));
+                    found.push(Found::Odd { kind, odd, tally, windows });
                 }
                 None => {
                     if let Some(quiet) = self.odd.get_mut(&kind) {
@@ -159,13 +180,13 @@ impl Track {
                 }
             }
         }
-        if ends {
-            self.learn(window, keep);
+        if let Some(leaves) = leaves {
+            self.learn(leaves, keep);
         }
         found
     }
 
-    fn look(&self, kind: AlertKind, window: &Tally, rule: &crate::policy::AlertRule) -> Option<Odd> {
+    fn look(&self, kind: AlertKind, (window, windows): (&Tally, usize), rule: &AlertRule) -> Option<Odd> {
         match kind {
             AlertKind::DenyRate => self.deny.risen(window.calls, window.denied, rule),
             AlertKind::DenyDrop => self.deny.dropped(window.calls, window.denied, rule),
@@ -175,16 +196,30 @@ impl Track {
                 if u64::try_from(rule.min_cost.0).is_ok_and(|least| window.micros < least) {
                     return None;
                 }
-                let dear = self.price.risen(window.priced, window.logs, rule);
-                let many = || self.bill.risen(window.bill()?, rule);
-                dear.or_else(many)
+                if windows > 1 {
+                    return self.price.risen(window.priced, window.logs, rule);
+                }
+                let dear = match self.price.is_known() {
+                    true => self.price.risen(window.priced, window.logs, rule),
+                    false => self.dear_at_first(rule),
+                };
+                dear.or_else(|| self.bill.risen(window.bill()?, rule))
             }
             _ => None,
         }
     }
 
-    fn learn(&mut self, window: Tally, keep: f64) {
-        let over = std::mem::replace(&mut self.held, window);
+    /// Where too little is known yet, the newest slice is held against what came before it.
+    fn dear_at_first(&self, rule: &AlertRule) -> Option<Odd> {
+        let (newest, before) = self.ring.split_last()?;
+        let mut price = self.price;
+        for tally in self.past.iter().chain(before) {
+            price.learn(tally.priced, tally.logs, tally.squares, 1.0, 1.0);
+        }
+        price.risen(newest.priced, newest.logs, rule)
+    }
+
+    fn learn(&mut self, over: Tally, keep: f64) {
         let weight = |kinds: &[AlertKind]| {
             if kinds.iter().any(|kind| self.odd.contains_key(kind)) { ODD } else { 1.0 }
         };

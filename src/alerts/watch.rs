@@ -3,7 +3,7 @@
 use super::{
     baseline::{Odd, float},
     observe::{About, Seen, observe},
-    track::{Found, SLICES, Tally, Track},
+    track::{Found, SLICES, Tally, Track, WINDOWS},
 };
 use crate::{
     model::{AgentId, AlertKind, EventDraft, TraceId, UpstreamName, WorkflowId},
@@ -12,7 +12,7 @@ use crate::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Agents, workflows and servers that are told apart, of each; what is beyond is one.
 const MOST_TRACKS: usize = 300;
@@ -101,7 +101,7 @@ pub struct Watch {
     heard: bool,
 }
 
-fn millis(duration: std::time::Duration) -> i64 {
+fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -258,13 +258,14 @@ impl Watch {
             }
             self.told.clear();
         }
+        let beyond = slices * i64::try_from(WINDOWS + 2).unwrap_or(1);
         let target = to.as_millisecond().div_euclid(slice_ms);
         let mut signals = Vec::new();
         let windows = rules.window.as_secs_f64() / rules.baseline.as_secs_f64();
         let keep = 0.5_f64.powf(windows);
         while self.slice < target {
             // After so many empty ones nothing is left to end.
-            if target - self.slice > 4 * slices && self.tracks_mut().all(|track| track.is_idle()) {
+            if target - self.slice > beyond && self.tracks_mut().all(|track| track.is_idle()) {
                 self.slice = target;
                 self.told.clear();
                 break;
@@ -280,8 +281,9 @@ impl Watch {
                     for found in track.end_slice(ends, rules, keep) {
                         signals.push(match found {
                             Found::Over(kind) => over(kind, format!("{group}:{name}"), at),
-                            Found::Odd(kind, odd, tally) => {
-                                odd_one(kind, (group, name), odd, &tally, (at, rules))
+                            Found::Odd { kind, odd, tally, windows } => {
+                                let span = rules.window * u32::try_from(windows).unwrap_or(1);
+                                odd_one(kind, (group, name), odd, &tally, (at, span))
                             }
                         });
                     }
@@ -355,9 +357,9 @@ fn odd_one(
     (group, name): (&str, &str),
     Odd { score, usual, seen }: Odd,
     tally: &Tally,
-    (at, rules): (Timestamp, &AlertRules),
+    (at, span): (Timestamp, Duration),
 ) -> Signal {
-    let window = humantime::format_duration(rules.window);
+    let window = humantime::format_duration(span);
     let of = format!("{group} `{name}`");
     let (shown, normal) = (percent(seen), percent(usual));
     let reason = match kind {
@@ -388,18 +390,18 @@ fn odd_one(
             "calls": tally.priced,
             "cost_usd": crate::model::MicroUsd(i64::try_from(tally.micros).unwrap_or(i64::MAX)),
             "times_usual": rounded(seen / usual.max(1.0)),
-            "window_s": rules.window.as_secs(),
+            "window_s": span.as_secs(),
         }),
         AlertKind::Failures => json!({
             "calls": tally.ended, "count": tally.failed, "share": rounded(seen), "usual": rounded(usual),
-            "window_s": rules.window.as_secs(),
+            "window_s": span.as_secs(),
         }),
         _ => json!({
             "calls": tally.calls,
             "count": if kind == AlertKind::MissingMetadata { tally.lacking } else { tally.denied },
             "share": rounded(seen),
             "usual": rounded(usual),
-            "window_s": rules.window.as_secs(),
+            "window_s": span.as_secs(),
         }),
     };
     let is = |wanted: &str| (group == wanted && name != OTHERS).then_some(name);

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The longest note, in characters.
-const LONGEST_NOTE: usize = 4_000;
+const LONGEST_NOTE: usize = 2_000;
 /// How often a change is tried again that somebody else was first with.
 const TRIES: usize = 10;
 

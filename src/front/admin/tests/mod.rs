@@ -4,7 +4,7 @@
 use super::*;
 use crate::{
     identity::key_digest,
-    model::{ApprovalStatus, Digest, EventDecision, EventDraft, EventType, TraceId},
+    model::{AlertKind, AlertStatus, ApprovalStatus, Digest, EventDecision, EventDraft, EventType, TraceId},
     store::{ApprovalRecord, Bound, GrantAnswer, GrantEnd, GrantEndReason, StandingGrant},
 };
 use axum::{
@@ -106,6 +106,20 @@ async fn only_people_with_a_role_get_in() {
             }
             continue;
         }
+        // Auditors' and admins'; the bundle samples nothing.
+        if path.contains("/samples") {
+            for (key, status) in [
+                (None, 401),
+                (Some("key-of-planner"), 403),
+                (Some("key-of-alice"), 403),
+                (Some("key-of-carol"), 404),
+                (Some("key-of-dave"), 404),
+            ] {
+                let got = send(&port, request(Method::GET, &path, key, "")).await;
+                assert_eq!(got.status, status, "{path} {key:?}: {}", got.text);
+            }
+            continue;
+        }
         // Wrong keys of one address are soon not looked at any more.
         tried += 1;
         let peer = [127, 0, 1, tried];
@@ -118,7 +132,8 @@ async fn only_people_with_a_role_get_in() {
         check(Some("wrong"), 401).await;
         check(Some("key-of-planner"), 403).await;
         check(Some("key-of-erin"), 403).await;
-        let there = if path.contains("traces") || path.contains("feedface") { 404 } else { 200 };
+        let absent = ["traces", "feedface", "incidents/a1"].iter().any(|part| path.contains(part));
+        let there = if absent { 404 } else { 200 };
         for reader in ["key-of-alice", "key-of-carol", "key-of-dave"] {
             check(Some(reader), there).await;
         }
@@ -155,6 +170,43 @@ async fn only_an_admin_says_what_is_in_force() {
                 // The scripted gateway has no rollout, and takes every other order.
                 None => assert!(statuses.iter().any(|s| [200, 409].contains(s)), "{path} {statuses:?}"),
             }
+        }
+    }
+}
+
+/// Only admins say anything about alerts, incidents and duties; auditors too look at calls afterwards.
+#[tokio::test]
+async fn only_those_who_may_answer_for_it_say_something() {
+    let port = scripted();
+    let as_one = async |path: &str, key: Option<&str>, body: &str| {
+        send(&port, request(Method::POST, &format!("/api/v1/{path}"), key, body)).await.status.as_u16()
+    };
+    for (path, body, reviewers) in [
+        ("alerts/a1", r#"{"action": "ack"}"#, 403),
+        ("incidents/a1", r#"{"action": "close", "note": "x"}"#, 403),
+        ("duties/d1", r#"{"action": "done", "note": "x"}"#, 403),
+        ("samples/c1", r#"{"finding": "ok"}"#, 404),
+    ] {
+        for (key, status) in [
+            (None, 401),
+            (Some("wrong"), 401),
+            (Some("key-of-planner"), 403),
+            (Some("key-of-erin"), 403),
+            (Some("key-of-alice"), 403),
+            (Some("key-of-carol"), reviewers),
+            (Some("key-of-dave"), 404),
+        ] {
+            assert_eq!(as_one(path, key, body).await, status, "{path} {key:?}");
+        }
+        for wrong in [
+            "",
+            "[]",
+            r#"{"action": "else"}"#,
+            r#"{"more": 1}"#,
+            r#"{"action": 1}"#,
+            r#"{"finding": "fine"}"#,
+        ] {
+            assert_eq!(as_one(path, Some("key-of-dave"), wrong).await, 400, "{path} {wrong}");
         }
     }
 }
@@ -800,6 +852,8 @@ fn the_document_knows_parameters_and_words() {
     assert_eq!(names("/api/v1/approvals"), params::APPROVAL_PARAMS);
     assert_eq!(names("/api/v1/grants"), params::GRANT_PARAMS);
     assert_eq!(names("/api/v1/pins"), params::PIN_PARAMS);
+    assert_eq!(names("/api/v1/alerts"), params::ALERT_PARAMS);
+    assert_eq!(names("/api/v1/samples"), params::SAMPLE_PARAMS);
     let schemas = &document["components"]["schemas"];
     let words = |schema: &str, member: &str| -> Vec<String> {
         let all = schemas[schema]["properties"][member]["enum"].as_array().unwrap();
@@ -808,6 +862,8 @@ fn the_document_knows_parameters_and_words() {
     let all = |words: Vec<&'static str>| words.into_iter().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(words("Approval", "status"), all(ApprovalStatus::ALL.iter().map(|w| w.as_str()).collect()));
     assert_eq!(words("Event", "event_type"), all(EventType::ALL.iter().map(|w| w.as_str()).collect()));
+    assert_eq!(words("Alert", "kind"), all(AlertKind::ALL.iter().map(|w| w.as_str()).collect()));
+    assert_eq!(words("Alert", "status"), all(AlertStatus::ALL.iter().map(|w| w.as_str()).collect()));
     assert_eq!(words("Event", "decision"), all(EventDecision::ALL.iter().map(|w| w.as_str()).collect()));
 }
 
