@@ -537,9 +537,9 @@ async fn a_week_of_traffic_shows_its_planted_faults() {
             .map(|alert| alert.at)
             .min();
         match first {
-            Some(at) => drop(
-                delays.insert(format!("{kind} {subject}"), at.duration_since(after(from)).as_secs() / 60),
-            ),
+            Some(at) => {
+                delays.insert(format!("{kind} {subject}"), at.duration_since(after(from)).as_secs() / 60);
+            }
             None => missed.push((kind, subject)),
         }
     }

@@ -9,17 +9,14 @@ use super::{
 };
 use crate::{
     evidence::{SaidBy, incident_changed},
-    model::{
-        AgentId, AlertKind, AlertSeverity, AlertStatus, EventDraft, PersonId, TraceId, UpstreamName,
-        WorkflowId,
-    },
+    model::{AlertKind, AlertStatus, EventDraft, PersonId},
     policy::Oversight,
 };
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 /// Alerts that are open or seen; what comes beyond is one of its kind.
 const MOST_LIVE: usize = 500;
@@ -191,7 +188,7 @@ impl Book {
                 return;
             }
             let closed = Alert { until: None, ..live };
-            self.become_(closed, AlertStatus::Closed, SaidBy::default(), &json!({"superseded": true}), now);
+            self.restated(closed, AlertStatus::Closed, SaidBy::default(), &json!({"superseded": true}), now);
         } else if self.is_storm(raised.kind, rules.alerts.window, raised.at) {
             let kind = raised.kind;
             raised.subject = OTHERS.to_owned();
@@ -322,10 +319,10 @@ impl Book {
         };
         let alert = Alert { over: Some(over.at), ..live };
         let after = if alert.status == AlertStatus::Acked { AlertStatus::Closed } else { alert.status };
-        self.become_(alert, after, SaidBy::default(), &json!({"over": over.at}), now);
+        self.restated(alert, after, SaidBy::default(), &json!({"over": over.at}), now);
     }
 
-    fn become_(&mut self, alert: Alert, after: AlertStatus, said: SaidBy<'_>, more: &Value, now: Timestamp) {
+    fn restated(&mut self, alert: Alert, after: AlertStatus, said: SaidBy<'_>, more: &Value, now: Timestamp) {
         self.events.push(alert.subject().changed((alert.status, after), said, more, now));
         let alert = Alert { status: after, ..alert };
         let id = alert.id.clone();
@@ -353,7 +350,7 @@ impl Book {
         match verdict {
             Verdict::Ack => {
                 let until = plus(now, rules.alerts.ack_for);
-                self.become_(spoken(Some(until)), AlertStatus::Acked, said, &json!({"until": until}), now);
+                self.restated(spoken(Some(until)), AlertStatus::Acked, said, &json!({"until": until}), now);
             }
             Verdict::False => {
                 // What says that the record was touched is believed each time.
@@ -374,7 +371,7 @@ impl Book {
                     change(&mut self.tunings, &key, tuning);
                 }
                 let more = if tunes { json!({"factor": factor, "until": until}) } else { Value::Null };
-                self.become_(spoken(until), AlertStatus::False, said, &more, now);
+                self.restated(spoken(until), AlertStatus::False, said, &more, now);
             }
         }
         self.alert(id)
@@ -398,7 +395,7 @@ impl Book {
             ..live
         };
         let said = SaidBy { person: Some(by), note };
-        self.become_(alert, AlertStatus::Closed, said, &json!({"over": now}), now);
+        self.restated(alert, AlertStatus::Closed, said, &json!({"over": now}), now);
     }
 
     /// A person closes an incident. None: there is none that is open.
@@ -433,7 +430,7 @@ impl Book {
             .cloned()
             .collect();
         for alert in seen {
-            self.become_(alert, AlertStatus::Closed, SaidBy::default(), &Value::Null, now);
+            self.restated(alert, AlertStatus::Closed, SaidBy::default(), &Value::Null, now);
         }
         let late: Vec<Raised> = standing(&self.incidents)
             .filter(|incident| incident.is_open() && incident.due <= now)

@@ -1,7 +1,7 @@
 //! Who is to look at what: detectors over what is recorded, the book of alerts, incidents and duties. Pure: a fold over records in
 //! the order of the chain, in slices of time; clock, rules and records are arguments.
 //!
-//! [docs/alerts.md](https://github.com/tollgate) of the repository states the methods and what false alarms they make.
+//! `docs/alerts.md` states the methods, and what false alarms they make.
 
 mod alert;
 mod baseline;
