@@ -73,12 +73,12 @@ function draw() {
 function card(one) {
   const buttons = [];
   if (hasRole("admin") && one.status !== "acked" && one.status !== "false") {
-    const ack = el("button", { type: "button", "aria-label": `Say that ${one.id} was seen` }, "Seen…");
+    const ack = el("button", { type: "button", "aria-label": `Seen: ${one.id}` }, "Seen…");
     ack.addEventListener("click", () => say(one, "ack"));
     buttons.push(ack);
   }
   if (hasRole("admin") && one.status !== "false") {
-    const none = el("button", { type: "button", "aria-label": `Say that ${one.id} was none` }, "False alarm…");
+    const none = el("button", { type: "button", "aria-label": `False alarm: ${one.id}` }, "False alarm…");
     none.addEventListener("click", () => say(one, "false"));
     buttons.push(none);
   }
@@ -185,7 +185,7 @@ function due(duties) {
       td(hasRole("admin") ? done : ""),
     ];
   });
-  return [el("h2", {}, "Duties"), table("Duties", ["Duty", "Owner", "Done", "Due", ""], rows)];
+  return [el("h2", {}, "Duties"), table("Duties", ["Duty", "Owner", "Done", "Due", "Answer"], rows)];
 }
 
 async function askDone(one) {
