@@ -493,7 +493,7 @@ mod tests {
         for _ in 0..3 {
             agents.counted.keep(vec![event.clone(); MOST_UNWRITTEN / 2 + 1]);
         }
-        assert_eq!(agents.counted.ended(false, Duration::ZERO, Agents::at(1)).len(), MOST_UNWRITTEN);
+        assert_eq!(agents.counted.ended(false, MINUTE, Duration::ZERO, Agents::at(1)).len(), MOST_UNWRITTEN);
         // A first one that could not be recorded is counted.
         let once = key("u", "p");
         agents.note("a", &once, 1);
