@@ -93,6 +93,7 @@ fn set(count: usize) -> PolicySet {
         policies,
         max_repeats: 20,
         loops: tollgate::policy::LoopRules::default(),
+        oversight: tollgate::policy::Oversight::default(),
         zones: Default::default(),
         files: [].into(),
     }

@@ -17,6 +17,7 @@ pub mod decision;
 pub mod admission;
 pub mod evidence;
 
+pub mod alerts;
 pub mod replay;
 
 pub mod clock;
@@ -33,6 +34,7 @@ pub mod approval;
 pub mod audit;
 pub mod catalog;
 pub mod identity;
+pub mod oversight;
 
 pub mod gateway;
 

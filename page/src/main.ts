@@ -1,5 +1,6 @@
 // The page: signing in and out, its views, what comes live, and keys.
 
+import * as alerts from "./alerts.js";
 import { api, onSignOut } from "./api.js";
 import * as budgets from "./budgets.js";
 import * as deadletters from "./deadletters.js";
@@ -53,6 +54,7 @@ const VIEWS: Record<string, View> = {
   spend: { title: "Spend", roles: COUNTERS, section: "spend", open: spend.open },
   deadletters: { title: "Dead letters", roles: deadletters.ROLES, section: "deadletters", open: deadletters.open },
   labels: { title: "Labels of data", roles: READERS, section: "labels", open: labels.open },
+  alerts: { title: "Alerts", roles: READERS, section: "alerts", open: alerts.open },
   freeze: { title: "Freeze", roles: READERS, section: "freeze", open: freeze.open },
   quarantine: { title: "Quarantine", roles: READERS, section: "quarantine", open: pins.open },
 };
@@ -196,7 +198,7 @@ function leave(why) {
   Object.assign(state, { key: null, csrf: null, me: null, view: "pending", rest: "", agents: new Map(), policies: new Map() });
   for (const dialog of document.querySelectorAll<HTMLDialogElement>("dialog[open]")) dialog.close();
   forgetAll();
-  for (const view of [budgets, deadletters, events, explain, freeze, grants, labels, matrix, now, people, pins, policies, scorecard, spend, upstreams]) view.clear();
+  for (const view of [alerts, budgets, deadletters, events, explain, freeze, grants, labels, matrix, now, people, pins, policies, scorecard, spend, upstreams]) view.clear();
   for (const { section } of Object.values(VIEWS)) $(section).hidden = true;
   for (const id of ["environment", "nav", "who"]) $(id).hidden = true;
   $("login").hidden = false;
@@ -316,7 +318,7 @@ async function read(reader) {
 }
 
 // Events of calls come by the thousand: only those that a view shows are read.
-const OF_VIEWS = /"event_type":"(policy_activated|policy_rejected|grant_made|grant_ended|frozen|unfrozen|tool_quarantined|tool_accepted)"/;
+const OF_VIEWS = /"event_type":"(policy_activated|policy_rejected|grant_made|grant_ended|frozen|unfrozen|tool_quarantined|tool_accepted|alert)"|"action":"(?:alert|incident|duty)"/;
 
 async function happened(data) {
   now.changed();
@@ -328,6 +330,7 @@ async function happened(data) {
       announce("Other policies have come into force.");
       await loadPending();
     }
+    if (!kind[1] || kind[1] === "alert") return await alerts.changed();
     if (kind[1].endsWith("frozen")) await freeze.changed();
     else if (kind[1].startsWith("policy_")) await policies.changed();
     else if (kind[1].startsWith("tool_")) await pins.changed();
@@ -337,8 +340,8 @@ async function happened(data) {
   }
 }
 
-// What other processes freeze is on no stream of this one.
-setInterval(() => state.me && maySee("freeze") && freeze.changed().catch(() => {}), 5000);
+// What other processes freeze and raise is on no stream of this one.
+setInterval(() => state.me && maySee("freeze") && Promise.all([freeze.changed(), alerts.changed()]).catch(() => {}), 5000);
 
 // --- keys ------------------------------------------------------------------------------------------------------------
 
@@ -393,6 +396,7 @@ document.addEventListener("keydown", (event: any) => {
     o: () => show("policies"),
     s: () => show("spend"),
     f: () => show("freeze"),
+    i: () => show("alerts"),
     d: () => show("deadletters"),
     q: () => show("quarantine"),
     t: () => show("labels"),

@@ -6,6 +6,7 @@ mod checkpoints;
 mod compliance;
 mod dead_letters;
 mod digest;
+mod drift;
 mod export;
 mod log_keys;
 mod maturity;
@@ -30,6 +31,7 @@ pub use dead_letters::{
     was_let_through,
 };
 pub use digest::{Digest, DigestFiles, DigestSpend, Figure, OpenLetter, OpenLetters, digest};
+pub use drift::drift_on_record;
 pub use export::{
     CSV_COLUMNS, ExportError, export_csv, export_jsonl, export_jsonl_without_values, export_ocsf,
 };

@@ -1,5 +1,6 @@
 //! What can be typed: the commands, their flags, and the help that teaches them.
 
+mod alerts;
 mod approvals;
 mod audit;
 mod dead_letters;
@@ -14,6 +15,7 @@ mod servers;
 mod store;
 mod zone;
 
+pub(crate) use alerts::*;
 pub(crate) use approvals::*;
 pub(crate) use audit::*;
 pub(crate) use dead_letters::*;
@@ -190,6 +192,37 @@ Nothing is ever made again by itself. A call whose arguments are masked on recor
 `replay` asks the running `tollgate serve`; the others work on the store itself."
     )]
     DeadLetters(DeadLettersCommand),
+    /// What somebody should look at: see it, say that you have, or that it was none
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tollgate alerts list --status open
+  TOLLGATE_KEY=… tollgate alerts ack alert-5f0c1d2e3a4b5c6d --note 'the nightly import; looked at'
+  TOLLGATE_KEY=… tollgate alerts false alert-5f0c1d2e3a4b5c6d --note 'month end'
+
+A running `tollgate serve` or `stdio` raises them; from when on, `alerts` of bundle.yaml says."
+    )]
+    Alerts(AlertsCommand),
+    /// Incidents: alerts that met the bundle's criteria, with what happened around them, until somebody closes them
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tollgate incidents list
+  tollgate incidents show incident-5f0c1d2e3a4b5c6d
+  TOLLGATE_KEY=… tollgate incidents close incident-5f0c1d2e3a4b5c6d --note 'the key was rotated'"
+    )]
+    Incidents(IncidentsCommand),
+    /// What people have to do regularly: when it was done, and when it is due
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tollgate duties list
+  TOLLGATE_KEY=… tollgate duties done policy-review --note 'no changes needed'"
+    )]
+    Duties(DutiesCommand),
     /// Let go on what was frozen; needs TOLLGATE_KEY of a person with the role `admin`
     #[command(after_help = "\
 Examples:

@@ -178,6 +178,7 @@ async fn on_store(
         | AuditCommand::Checkpoint(_)
         | AuditCommand::Note(_)
         | AuditCommand::Hold(_)
+        | AuditCommand::Sample(_)
         | AuditCommand::Prove(_) => Ok(()),
         AuditCommand::Export { filter, limit, format } => {
             export((&store, sight), query(*filter, now)?, limit, format).await

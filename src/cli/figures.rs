@@ -10,7 +10,7 @@ use super::{
 use crate::{
     audit::{Looked, Maturity, maturity as look, test_files},
     clock::{Clock as _, System},
-    replay::{AgentDrift, Moved, Scorecard},
+    replay::{AgentDrift, AgentOwnDrift, Figure, Moved, Scorecard},
     store::Store,
 };
 use std::path::Path;
@@ -115,6 +115,45 @@ fn show(screen: &mut Screen, card: &Scorecard) -> Result<(), CliError> {
         screen.field(agent, &format!("refused {}; failed {}", told(deny_rate), told(failures)))?;
     }
     Ok(())
+}
+
+/// Prints how agents differ from their own past.
+pub(super) async fn drift(store: &dyn Store, system: &System, args: ReportArgs) -> Result<(), CliError> {
+    let now = system.now();
+    let bar = progress("records");
+    let report = wiring::drift(store, (args.since.at(now), now), &mut |seen| bar.set_position(seen)).await;
+    bar.finish_and_clear();
+    let report = report?;
+    let mut screen = Screen::new();
+    if args.json.json {
+        return screen.json(&report);
+    }
+    screen.line(&format!(
+        "from {} to {}, against the same time before",
+        time(report.since),
+        time(report.until)
+    ))?;
+    let mark = |drifts: bool| if drifts { " (drifts)" } else { "" };
+    let moved = |figure: &Figure, digits: usize| {
+        format!("{:.digits$} → {:.digits$}{}", figure.before, figure.now, mark(figure.drifts))
+    };
+    let row = |one: &AgentOwnDrift| {
+        let named = one.tools.moved.first().map_or_else(String::new, |tool| {
+            format!("; {} {} → {}", tool.tool, percent(tool.before), percent(tool.now))
+        });
+        let (before, now) = (percent(one.deny_rate.before), percent(one.deny_rate.now));
+        vec![
+            one.agent.clone(),
+            format!("{} → {}", one.calls_before, one.calls),
+            format!("{:.3}{}{named}", one.tools.distance, mark(one.tools.drifts)),
+            format!("{before} → {now}{}", mark(one.deny_rate.drifts)),
+            moved(&one.cost_usd, 6),
+            moved(&one.size_tokens, 0),
+        ]
+    };
+    let rows: Vec<Vec<String>> = report.agents.iter().map(row).collect();
+    let header = ["agent", "calls", "mix of tools (bits)", "refused", "USD a call", "tokens a call"];
+    screen.table(&header, &rows, "no agent made a call")
 }
 
 fn told(moved: &Moved) -> String {

@@ -2,6 +2,7 @@
 //! comes of it into text, JSON and an exit code.
 
 mod agents;
+mod alerts;
 mod approvals;
 mod args;
 mod as_test;
@@ -131,7 +132,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Audit(AuditCommand::Note(args)) => block(note::note(of_calls(&path)?, args)),
         Command::Audit(AuditCommand::Hold(command)) => block(holds::holds(of_calls(&path)?, command)),
         Command::Audit(AuditCommand::Prove(args)) => block(proof::prove(of_calls(&path)?, args)),
+        Command::Audit(AuditCommand::Sample(command)) => block(alerts::samples(of_calls(&path)?, command)),
         Command::Audit(command) => block(audit::audit(record_of_calls(&path)?, command)),
+        Command::Alerts(command) => block(alerts::alerts(of_calls(&path)?, command)),
+        Command::Incidents(command) => block(alerts::incidents(of_calls(&path)?, command)),
+        Command::Duties(command) => block(alerts::duties(of_calls(&path)?, command)),
         Command::Policy(command) => block(policy::policy(path, command)),
         Command::Report(ReportCommand::Compliance(args)) => compliance::compliance(&args),
         Command::Report(command) => {

@@ -26,6 +26,7 @@ pub(super) async fn report(
     let done = match command {
         ReportCommand::Advice(args) => advice(&*store, &system, args).await,
         ReportCommand::Scorecard(args) => figures::scorecard(&*store, &system, args).await,
+        ReportCommand::Drift(args) => figures::drift(&*store, &system, args).await,
         ReportCommand::Maturity(args) => figures::maturity(path, &*store, &system, args).await,
         ReportCommand::Spend(args) => spend::spend(path, &*store, &system, args).await,
         ReportCommand::Digest(args) => digest(path, &*store, &system, args).await,

@@ -169,6 +169,17 @@ impl Setup {
         self.admin().map(|()| person)
     }
 
+    /// The person whose key was given, where they may look at calls afterwards.
+    pub(super) fn reviewer_person(&self) -> Result<PersonId, CliError> {
+        let id = self.person()?;
+        let person = self.loaded.policies.authority.people.get(id);
+        let may = |role: &Role| matches!(role, Role::Auditor | Role::Admin);
+        if person.is_some_and(|person| person.roles.iter().any(may)) {
+            return Ok(id.clone());
+        }
+        Err(CliError::NotEntitled { person: id.to_string(), needs: "`auditor` or `admin`" })
+    }
+
     /// Opens the store that `serve` and `stdio` made. A missing one is not made here: an empty answer from a store
     /// at the wrong place would look like a clean record.
     pub(super) fn store(&self) -> Result<Arc<dyn Store>, CliError> {

@@ -14,7 +14,7 @@ use crate::{
     outbound::{Outbound, Reply},
     policy::{PolicySet, SourceFile, ToolFacts},
     redaction::Said,
-    replay::{Advice, Scorecard, SpendReport},
+    replay::{Advice, DriftReport, Scorecard, SpendReport},
     store::{
         ChainReport, EventQuery, KeptKind, Store, StoreError,
         embedded::{AtRest, EmbeddedStore},
@@ -142,6 +142,16 @@ pub(crate) async fn digest(
     let files = audit::DigestFiles { config, policies, tests: audit::test_files(&config.gateway.policies) };
     let (pace, stop) = (audit::Pace::Whole, audit::Stop::default());
     Ok(audit::digest(store, span, files, (pace, &stop), progress).await?)
+}
+
+/// How agents differ from their own past.
+pub(crate) async fn drift(
+    store: &dyn Store,
+    span: (Timestamp, Timestamp),
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<DriftReport, CliError> {
+    let pace = (audit::Pace::Whole, &audit::Stop::default());
+    Ok(audit::drift_on_record(store, span, pace, progress).await?)
 }
 
 /// What was spent.

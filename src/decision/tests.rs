@@ -123,6 +123,7 @@ fn set(policies: Vec<Policy>) -> PolicySet {
         policies,
         max_repeats: 20,
         loops: crate::policy::LoopRules::default(),
+        oversight: crate::policy::Oversight::default(),
         zones: Default::default(),
         files: [].into(),
     }

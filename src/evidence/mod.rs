@@ -2,6 +2,7 @@
 //! gateway wrote it. Pure: times and ids are arguments.
 
 mod activation;
+mod alert;
 mod approval;
 mod budget;
 mod bundle;
@@ -24,6 +25,7 @@ mod verdict;
 mod withheld;
 
 pub use activation::{ACTIVATION, Activated, Activation, Order, Ordered, Origin, difference, is_order};
+pub use alert::{AlertSubject, SaidBy, call_reviewed, duty_done, incident_changed};
 pub use approval::{ApprovalSubject, approval_changed, approval_of, put_approval};
 pub use budget::{BudgetResetRecord, alert_of_call};
 pub use bundle::KeptBundle;

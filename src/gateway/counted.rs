@@ -74,6 +74,8 @@ pub(super) enum Noted {
 #[derive(Debug)]
 struct Entry {
     since: Duration,
+    /// When what was counted was recorded last.
+    told: Duration,
     /// The first of them is on record, or about to be.
     recorded: bool,
     /// Those that are not recorded one by one.
@@ -103,6 +105,7 @@ impl Entry {
     fn new(event: &EventDraft, now: Duration) -> Self {
         Self {
             since: now,
+            told: now,
             recorded: true,
             counted: None,
             level: event.sensitivity_level,
@@ -120,6 +123,23 @@ impl Entry {
         counted.count += 1;
         counted.until = counted.until.max(at);
         self.level = self.level.max(event.sensitivity_level);
+    }
+
+    /// The record of those that were counted so far, where nothing was recorded of them for so long.
+    fn so_far(
+        &mut self,
+        mixed: Option<&'static str>,
+        (every, now): (Duration, Duration),
+        at: Timestamp,
+    ) -> Option<EventDraft> {
+        if now.saturating_sub(self.told) < every {
+            return None;
+        }
+        let counted = self.counted.take()?;
+        self.told = now;
+        let mut event = counted.record((*self.like).clone(), mixed.map(Arc::from), at);
+        event.sensitivity_level = self.level;
+        Some(event)
     }
 
     /// The record of those that are counted, where there are any.
@@ -143,15 +163,26 @@ fn take<K: Eq + Hash>(
     );
 }
 
+/// Of several policies: none of them is named.
+fn of_several(mut event: EventDraft) -> EventDraft {
+    (event.policy_id, event.rule_id) = (None, None);
+    event
+}
+
 impl OfAgent {
     fn take(&mut self, is_over: impl Fn(&Entry) -> bool, now: Timestamp, ended: &mut Vec<EventDraft>) {
         take(&mut self.single, &is_over, None, now, ended);
         take(&mut self.classes, &is_over, Some(MIXED), now, ended);
         let rest = self.rest.take_if(|rest| is_over(rest));
-        ended.extend(rest.and_then(|rest| rest.record(Some(MIXED_POLICIES), now)).map(|mut event| {
-            (event.policy_id, event.rule_id) = (None, None);
-            event
-        }));
+        ended.extend(rest.and_then(|rest| rest.record(Some(MIXED_POLICIES), now)).map(of_several));
+    }
+
+    /// Records of what was counted so far.
+    fn so_far(&mut self, times: (Duration, Duration), at: Timestamp, ended: &mut Vec<EventDraft>) {
+        ended.extend(self.single.values_mut().filter_map(|entry| entry.so_far(None, times, at)));
+        ended.extend(self.classes.values_mut().filter_map(|entry| entry.so_far(Some(MIXED), times, at)));
+        let rest = self.rest.as_mut().and_then(|rest| rest.so_far(Some(MIXED_POLICIES), times, at));
+        ended.extend(rest.map(of_several));
     }
 
     fn is_empty(&self) -> bool {
@@ -241,12 +272,14 @@ impl CountedRefusals {
         }
     }
 
-    /// The records of what is over, and of what could not be written before; of `all` at a reload and at the end.
-    pub(super) fn ended(&self, all: bool, now: Duration, at: Timestamp) -> Vec<EventDraft> {
+    /// The records of what is over, of what was counted for as long as `every`, and of what could not be written before; of `all` at a
+    /// reload and at the end.
+    pub(super) fn ended(&self, all: bool, every: Duration, now: Duration, at: Timestamp) -> Vec<EventDraft> {
         let mut ended = std::mem::take(&mut *self.unwritten.lock());
         self.agents.retain(|_, of_agent| {
             let before = of_agent.single.len();
             of_agent.take(|entry| all || entry.is_over(now), at, &mut ended);
+            of_agent.so_far((every, now), at, &mut ended);
             self.single.fetch_sub(before - of_agent.single.len(), Ordering::Relaxed);
             !of_agent.is_empty()
         });
@@ -318,12 +351,41 @@ mod tests {
         }
 
         fn sweep(&mut self, all: bool, second: u64) {
-            self.ended = self.counted.ended(all, Duration::from_secs(second), Self::at(second));
+            self.sweep_every(all, MINUTE, second);
+        }
+
+        fn sweep_every(&mut self, all: bool, every: Duration, second: u64) {
+            self.ended = self.counted.ended(all, every, Duration::from_secs(second), Self::at(second));
         }
     }
 
     fn row(tool: &str, policy: &str, count: u64, since: i64, until: i64) -> (String, String, u64, i64, i64) {
         (tool.to_owned(), policy.to_owned(), count, since, until)
+    }
+
+    /// Whoever watches for refusals does not wait for the minute: what was counted is recorded as often as is said, and the next first
+    /// one is still that of the next minute.
+    #[test]
+    fn counts_are_recorded_as_often_as_somebody_looks() {
+        let mut agents = Agents::new();
+        let read = key("read", "gate");
+        assert_eq!(agents.note("ada", &read, 0), Noted::First);
+        for second in 1..9 {
+            assert_eq!(agents.note("ada", &read, second), Noted::Counted);
+            agents.sweep_every(false, Duration::from_secs(4), second);
+            let expect = match second {
+                4 => vec![row("read", "gate", 4, 1, 4)],
+                8 => vec![row("read", "gate", 4, 5, 8)],
+                _ => Vec::new(),
+            };
+            assert_eq!(agents.told(), expect, "{second}");
+        }
+        agents.sweep_every(false, Duration::from_secs(4), 20);
+        assert_eq!(agents.told(), []);
+        assert_eq!(agents.note("ada", &read, 59), Noted::Counted);
+        agents.sweep(false, 60);
+        assert_eq!(agents.told(), [row("read", "gate", 1, 59, 59)]);
+        assert_eq!(agents.note("ada", &read, 60), Noted::First);
     }
 
     /// I12: the first stands for itself, the rest of the minute for a count; then it begins again.
@@ -431,7 +493,7 @@ mod tests {
         for _ in 0..3 {
             agents.counted.keep(vec![event.clone(); MOST_UNWRITTEN / 2 + 1]);
         }
-        assert_eq!(agents.counted.ended(false, Duration::ZERO, Agents::at(1)).len(), MOST_UNWRITTEN);
+        assert_eq!(agents.counted.ended(false, MINUTE, Duration::ZERO, Agents::at(1)).len(), MOST_UNWRITTEN);
         // A first one that could not be recorded is counted.
         let once = key("u", "p");
         agents.note("a", &once, 1);

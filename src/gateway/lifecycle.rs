@@ -278,6 +278,7 @@ impl Gateway {
         });
         self.spawn_until_stop(self.clone().notify());
         self.spawn_until_stop(self.clone().deliver_records());
+        self.spawn_until_stop(self.clone().watch_record());
         self.spawn_until_stop(self.clone().follow_orders());
         self.spawn_until_stop(self.0.freezes.clone().follow());
         self.spawn_until_stop(self.clone().follow_pins());
@@ -303,8 +304,10 @@ impl Gateway {
                 if let Err(error) = sweeper.0.people.approvals.expire_grants_due().await {
                     tracing::error!(error = %error, "grants could not be looked over");
                 }
-                sweeper.0.refusals.record_counted(false).await;
                 let in_force = sweeper.in_force();
+                // Alerts look at a fifth of their window at a time.
+                let every = in_force.policies.oversight.alerts.window / 5;
+                sweeper.0.refusals.record_counted(false, every).await;
                 if let Err(error) = sweeper.0.people.approvals.alert_due(&in_force.policies).await {
                     tracing::error!(error = %error, "approvals could not be looked over for alerts");
                 }
@@ -475,7 +478,7 @@ impl Gateway {
             return Ok(self.0.people.end_outdated_grants(&new, true).await?);
         }
         // They were refused under what was in force.
-        self.0.refusals.record_counted(true).await;
+        self.0.refusals.record_counted(true, Duration::ZERO).await;
         self.activated(Some(&old), &new, origin).await?;
         if old.policies.snapshot != new.policies.snapshot {
             self.end_rollout_of_other(&old.policies.snapshot).await;
@@ -510,7 +513,7 @@ impl Gateway {
             tracing::warn!("calls were still in flight after the drain; they are settled as unknown");
         }
         in_force.upstreams.shutdown(drain).await;
-        self.0.refusals.record_counted(true).await;
+        self.0.refusals.record_counted(true, Duration::ZERO).await;
         self.record_seen(true).await;
         self.0.log.write().await;
     }

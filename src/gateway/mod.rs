@@ -2,6 +2,7 @@
 
 mod activation;
 mod admit;
+mod alerts;
 mod answer;
 mod api;
 mod asked_for;

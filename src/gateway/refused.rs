@@ -20,7 +20,7 @@ use crate::{
     model::{EventDecision, EventDraft},
     store::{Store, StoreError, Unrecorded},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Records refused calls, and counts those that repeat another.
 pub(super) struct Refusals {
@@ -146,9 +146,9 @@ impl Refusals {
         }
     }
 
-    /// Records the counts whose minute is over, or all.
-    pub(super) async fn record_counted(&self, all: bool) {
-        let ended = self.counted.ended(all, self.clock.monotonic(), self.clock.now());
+    /// Records the counts whose minute is over or that have stood for as long as `every`, or all.
+    pub(super) async fn record_counted(&self, all: bool, every: Duration) {
+        let ended = self.counted.ended(all, every, self.clock.monotonic(), self.clock.now());
         self.write_counted(ended).await;
     }
 

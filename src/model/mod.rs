@@ -39,4 +39,6 @@ pub use uri::{
     LONGEST_URI, Uri, UriError, UriPattern, UriPatternError, host, paths, plain_readings, spell_around,
     within,
 };
-pub use word::{ApprovalStatus, Autonomy, Decision, EventDecision, counted};
+pub use word::{
+    AlertKind, AlertSeverity, AlertStatus, ApprovalStatus, Autonomy, Decision, EventDecision, counted,
+};

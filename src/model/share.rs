@@ -33,6 +33,11 @@ impl SharePlace {
         Self(u16::try_from(u64::from_be_bytes(first) % u64::from(PLACES)).unwrap_or(0))
     }
 
+    /// By a call alone.
+    pub fn of_call(call: &str) -> Self {
+        Self::of("", Some(call), None, TraceId::from_bytes([0; 16]))
+    }
+
     /// The number, from 0 to 9999; a larger one is taken for the last place.
     pub fn from_number(number: u64) -> Self {
         Self(u16::try_from(number).unwrap_or(PLACES).min(PLACES - 1))
@@ -68,6 +73,11 @@ impl Share {
     /// Whether a call is in it.
     pub fn covers(self, place: SharePlace) -> bool {
         place.0 < self.0
+    }
+
+    /// As a number above 0, at most 1.
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / f64::from(PLACES)
     }
 
     /// The first place that is not in it; the last of all where every place is.

@@ -32,6 +32,56 @@ macro_rules! words {
 }
 
 words! {
+    /// What an alert is about.
+    AlertKind {
+        /// The share of calls that is refused has risen.
+        DenyRate = "deny_rate",
+        /// Calls cost more than they did.
+        CostSpike = "cost_spike",
+        /// Nobody has decided an approval in its time.
+        ApprovalSla = "approval_sla",
+        /// So much of a budget is used.
+        Budget = "budget",
+        /// A server does not answer.
+        UpstreamDown = "upstream_down",
+        /// What a server lists is not what a person accepted, or is odd.
+        Quarantine = "quarantine",
+        /// An agent loops.
+        Loop = "loop",
+        /// The record, its index or a checkpoint is not what it was.
+        Integrity = "integrity",
+        /// More calls lack what the bundle requires.
+        MissingMetadata = "missing_metadata",
+        /// Hardly anything is refused any more: a control may be off.
+        DenyDrop = "deny_drop",
+        /// More dispatched calls fail, or a result is not what its tool declares.
+        Failures = "failures",
+        /// Something that people do regularly, or an incident, is overdue.
+        Duty = "duty",
+    }
+
+    /// How an alert stands.
+    AlertStatus {
+        /// Nobody has said anything about it.
+        Open = "open",
+        /// A person has seen it: repeats are not told while it lasts.
+        Acked = "acked",
+        /// A person says that it was none: it takes more to raise the next one.
+        False = "false",
+        /// It is over.
+        Closed = "closed",
+    }
+
+    /// How bad what an alert is about can be, the least first.
+    AlertSeverity {
+        /// To be looked at some time.
+        Low = "low",
+        /// To be looked at today.
+        Medium = "medium",
+        /// To be looked at now.
+        High = "high",
+    }
+
     /// What a policy says of a call, as written in a policy file; weakest first, so `max` is the strictest.
     Decision {
         /// Dispatched.

@@ -5,12 +5,12 @@ use super::{
     index::PolicyIndex,
     input::{CompileInput, SourceFile},
     lints, loops,
-    loops::LoopRules,
     manifest::{is_bundle_file, is_signature},
     meaning,
     names::{Deciding, Names, Scope},
     outcome::DECISIONS,
-    parts::Parts,
+    oversight,
+    parts::{BundleParsed, Parts},
     prices,
     read::{count, fields, mismatch, short, text, texts, word},
     source::{Node, Report, parse_yaml},
@@ -86,7 +86,7 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
     if problems.has_errors() {
         return (None, problems);
     }
-    let Some((bundle, max_repeats, loops)) = parts.bundle else {
+    let Some((bundle, max_repeats, loops, oversight)) = parts.bundle else {
         problems.0.push(whole_file(
             BUNDLE,
             "`bundle.yaml` could not be read",
@@ -107,6 +107,7 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
         policies: parts.policies,
         max_repeats,
         loops,
+        oversight,
         files: sorted.into_iter().chain(signatures(files)).cloned().collect(),
         zones,
         index,
@@ -191,6 +192,8 @@ const BUNDLE_KEYS: &[&str] = &[
     "required",
     "loop",
     "max_catalog_tokens",
+    "alerts",
+    "audit",
 ];
 
 /// `environments`, right or wrong as the rest may be.
@@ -199,7 +202,7 @@ fn environments(root: &Node) -> Option<BTreeSet<String>> {
     Some(listed.items().iter().filter_map(Node::as_text).map(str::to_owned).collect())
 }
 
-fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<(BundleInfo, u32, LoopRules)> {
+fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<BundleParsed> {
     let map = fields(root, BUNDLE, BUNDLE_KEYS, report)?;
     let version = map
         .required("version", "your own version of the bundle, like \"1\"", report)
@@ -250,7 +253,8 @@ fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<(Bun
         max_catalog_tokens: map.read("max_catalog_tokens", report, count(1, u64::MAX)),
     };
     let max_repeats = max_repeats.and_then(|n| u32::try_from(n).ok()).unwrap_or(MAX_REPEATS);
-    Some((info, max_repeats, loops))
+    let oversight = oversight::read(map.get("alerts"), map.get("audit"), report);
+    Some((info, max_repeats, loops, oversight))
 }
 
 /// Hashes what every file says, and what servers.toml resolves to. The names of files count, since the order of policies

@@ -1,15 +1,18 @@
 //! What the files of a bundle say, before it is known that all of it is right.
 
-use super::{ApprovalRule, Authority, BundleInfo, LoopRules, Policy, PolicyBody, RuleOutcome};
+use super::{ApprovalRule, Authority, BundleInfo, LoopRules, Oversight, Policy, PolicyBody, RuleOutcome};
 use crate::{
     cost::{BudgetAction, BudgetRule, PriceTable},
     model::Decision,
     redaction::DataRules,
 };
 
+/// What bundle.yaml says: about the bundle, identical calls, other loops, and what people are told of.
+pub(super) type BundleParsed = (BundleInfo, u32, LoopRules, Oversight);
+
 /// What the files of a bundle say.
 pub(super) struct Parts {
-    pub(super) bundle: Option<(BundleInfo, u32, LoopRules)>,
+    pub(super) bundle: Option<BundleParsed>,
     pub(super) authority: Authority,
     pub(super) prices: PriceTable,
     pub(super) budgets: Vec<BudgetRule>,

@@ -6,6 +6,7 @@ use super::{
     input::SourceFile,
     loops::LoopRules,
     meaning::BundleParts,
+    oversight::Oversight,
     types::{Authority, BundleInfo, Policy},
     zones::ZoneData,
 };
@@ -41,6 +42,8 @@ pub struct PolicySet {
     pub max_repeats: u32,
     /// What else is a loop.
     pub loops: LoopRules,
+    /// What people are told of, must do, and look at afterwards.
+    pub oversight: Oversight,
     /// The time zones that its conditions name, as they were when it was loaded; part of the snapshot.
     pub zones: ZoneData,
     /// The files as they were loaded.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     cost::{BudgetAction, BudgetScope, BudgetWindow, Encoding},
-    model::{Autonomy, Decision, MicroUsd, Problem, Problems, Severity},
+    model::{AlertKind, AlertSeverity, Autonomy, Decision, MicroUsd, Problem, Problems, Severity},
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -324,6 +324,59 @@ fn authority_prices_budgets_and_bundle_are_read() {
     );
     assert_eq!((budget.on_exceed, budget.matches.len()), (BudgetAction::RequireApproval, 1));
     assert_eq!((set.budgets[1].on_exceed, set.budgets[1].matches.len()), (BudgetAction::Deny, 2));
+}
+
+#[test]
+fn what_people_are_told_of_is_read() {
+    let text = "version: 1\nowner: me\nalerts:\n  window: 10s\n  baseline: 2h\n  ack_for: 1h\n  deny_rate: { min_calls: 7, \
+                min_change: 12.5%, evidence: 6.5, severity: high }\n  cost_spike: { ratio: 3, min_cost_usd: 0.5 }\n  upstream_down: { \
+                after: 30s }\n  loop: { enabled: false }\n  duties: [{ name: review, every: 7d, owner: security }]\n  incidents: { \
+                kinds: [deny_rate], min_severity: medium, sla: 4h }\naudit: { sample: 1% }\n";
+    let read = set(&[("bundle.yaml", text)]);
+    let Oversight { alerts, duties, incidents, sample } = &read.oversight;
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        (alerts.window, alerts.baseline, alerts.ack_for),
+        (seconds(10), seconds(7_200), seconds(3_600))
+    );
+    assert_eq!(alerts.false_for, seconds(7 * 86_400));
+    let rate = alerts.of(AlertKind::DenyRate);
+    assert_eq!((rate.min_calls, rate.min_change, rate.evidence), (7, 0.125, 6.5));
+    assert_eq!((rate.severity, rate.min_count), (AlertSeverity::High, 5));
+    let cost = alerts.of(AlertKind::CostSpike);
+    assert_eq!((cost.ratio, cost.min_cost), (3.0, MicroUsd(500_000)));
+    assert_eq!(alerts.of(AlertKind::UpstreamDown).after, Some(seconds(30)));
+    assert_eq!((alerts.of(AlertKind::Loop).enabled, alerts.of(AlertKind::Budget).enabled), (false, true));
+    assert_eq!(
+        (&*duties[0].name, duties[0].every, duties[0].owner.as_deref()),
+        ("review", seconds(604_800), Some("security"))
+    );
+    let rule = incidents.as_ref().unwrap();
+    assert_eq!(rule.sla, seconds(14_400));
+    assert!(rule.is_met(AlertKind::DenyRate, AlertSeverity::Medium));
+    assert!(!rule.is_met(AlertKind::DenyRate, AlertSeverity::Low));
+    assert!(!rule.is_met(AlertKind::Loop, AlertSeverity::High));
+    assert_eq!(sample.map(|share| share.to_string()).as_deref(), Some("1%"));
+    // It is part of what is in force, and silence is the usual rules.
+    let silent = set(&[("bundle.yaml", "version: 1\nowner: me\n")]);
+    assert_ne!(read.snapshot, silent.snapshot);
+    assert_eq!(silent.oversight, Oversight::default());
+    assert!(AlertKind::ALL.iter().all(|kind| silent.oversight.alerts.of(*kind).enabled));
+    check_errors(
+        "bundle.yaml",
+        "version: 1\nowner: me\nalerts:\n  window: ‸5\n  deny_rate: { min_change: ‸20, ‸ratio: 2, evidence: ‸1 }\n  ‸deny_rates: {}\n  \
+         duties: [{ name: a, every: 7d }, { name: ‸a, every: 1d }]\n  incidents: { kinds: [‸denies] }\naudit: { sample: ‸1 }\n",
+        &[
+            ("`5`", "a duration like"),
+            ("`20`", "like 10%"),
+            ("unknown key `ratio`", "min_change"),
+            ("`1`", "from 2 to 100"),
+            ("unknown key `deny_rates`; did you mean `deny_rate`?", "window"),
+            ("`a` is named twice", "each duty once"),
+            ("`denies`", "deny_rate"),
+            ("`1`", "like 10%"),
+        ],
+    );
 }
 
 #[test]

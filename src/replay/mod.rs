@@ -7,6 +7,7 @@ mod advice;
 mod assume;
 mod cells;
 mod digest;
+mod drift;
 mod flips;
 mod limits;
 mod rebase;
@@ -21,6 +22,7 @@ pub use digest::{
     Alerts, DigestChange, DigestSeen, Digesting, FailedAt, Failures, Happened, Refusals, RefusedBy,
     digest_seen,
 };
+pub use drift::{AgentOwnDrift, DriftReport, Drifted, Drifting, Figure, MixDrift, MovedTool, drifted};
 pub use flips::{Compared, Example, Flip, SimulateReport, Tally};
 pub use limits::CountersOnRecord;
 pub use scorecard::{

@@ -25,6 +25,16 @@ pub enum Register {
     Delivery,
     /// Legal holds, by their ids: records that retention must not remove.
     Hold,
+    /// Alerts, and what makes it take more to raise one.
+    Alert,
+    /// Incidents.
+    Incident,
+    /// How far the record was looked through for alerts, and what was usual then.
+    Watch,
+    /// When duties were done.
+    Duty,
+    /// What people found in calls that they looked at afterwards.
+    Review,
 }
 
 /// What a register may hold at most.
@@ -48,6 +58,11 @@ impl Register {
         Self::Budget,
         Self::Delivery,
         Self::Hold,
+        Self::Alert,
+        Self::Incident,
+        Self::Watch,
+        Self::Duty,
+        Self::Review,
     ];
 
     /// Its word in the journal.
@@ -62,6 +77,11 @@ impl Register {
             Self::Budget => "budget",
             Self::Delivery => "delivery",
             Self::Hold => "hold",
+            Self::Alert => "alert",
+            Self::Incident => "incident",
+            Self::Watch => "watch",
+            Self::Duty => "duty",
+            Self::Review => "review",
         }
     }
 
@@ -82,6 +102,11 @@ impl Register {
             Self::Budget => (10_000, 2 << 20),
             Self::Delivery => (100, 64 << 10),
             Self::Hold => (1_000, 8 << 20),
+            Self::Alert => (4_000, 16 << 20),
+            Self::Incident => (2_000, 16 << 20),
+            Self::Watch => (4, 2 << 20),
+            Self::Duty => (1_000, 2 << 20),
+            Self::Review => (10_000, 8 << 20),
         };
         RegisterBounds { entries, bytes }
     }
@@ -91,7 +116,15 @@ impl Register {
     pub fn wakes(self) -> bool {
         match self {
             Self::Freeze | Self::Pin | Self::LabelsCleared | Self::DeadLetter | Self::Budget => true,
-            Self::Labels | Self::Vault | Self::Delivery | Self::Hold => false,
+            Self::Labels
+            | Self::Vault
+            | Self::Delivery
+            | Self::Hold
+            | Self::Alert
+            | Self::Incident
+            | Self::Watch
+            | Self::Duty
+            | Self::Review => false,
         }
     }
 }

@@ -316,6 +316,29 @@ pub(crate) const ERRORS: &[Case] = &[
         BUNDLE,
         &[("default_decision: DENY\n", "default_decision: DENY\nmax_catalog_tokens: lots\n")],
     ),
+    case(
+        "a kind of alert misspelled",
+        BUNDLE,
+        &[(
+            "default_decision: DENY\n",
+            "default_decision: DENY\nalerts: { denied_rate: { min_calls: 5 } }\n",
+        )],
+    ),
+    case(
+        "a threshold that the kind does not have",
+        BUNDLE,
+        &[("default_decision: DENY\n", "default_decision: DENY\nalerts: { loop: { min_calls: 5 } }\n")],
+    ),
+    case(
+        "an incident without an end",
+        BUNDLE,
+        &[("default_decision: DENY\n", "default_decision: DENY\nalerts: { incidents: { sla: never } }\n")],
+    ),
+    case(
+        "a sample that is no share",
+        BUNDLE,
+        &[("default_decision: DENY\n", "default_decision: DENY\naudit: { sample: 0.01 }\n")],
+    ),
     case("no authority.yaml", AUTHORITY, &[]),
     case("a file that ends with .yml", "policies/more.yml", &[("", "name: more\n")]),
     // Values.

@@ -469,6 +469,7 @@ pub(crate) fn set(world: &World) -> PolicySet {
         policies,
         max_repeats: 20,
         loops: tollgate::policy::LoopRules::default(),
+        oversight: tollgate::policy::Oversight::default(),
         zones: Default::default(),
         files: [].into(),
     }

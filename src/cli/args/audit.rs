@@ -97,6 +97,16 @@ Examples:
   TOLLGATE_KEY=… tollgate audit hold release hold-5f0c1d2e --reason 'case closed'"
     )]
     Hold(HoldCommand),
+    /// Calls that were let through and are looked at afterwards: a share of all, as `audit: { sample: 1% }` of bundle.yaml says
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tollgate audit sample list
+  TOLLGATE_KEY=… tollgate audit sample review 0199a3f2-… --finding ok
+  TOLLGATE_KEY=… tollgate audit sample review 0199a3f2-… --finding problem --note 'customer data in the query'"
+    )]
+    Sample(SampleCommand),
     /// Write events to standard output, in chain order
     Export {
         #[command(flatten)]

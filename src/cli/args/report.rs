@@ -31,6 +31,18 @@ Examples:
   tollgate report scorecard --since 30d --json | jq .drift_indicators"
     )]
     Scorecard(ReportArgs),
+    /// How each agent differs from its own past: which tools it calls, what is refused, what its calls cost and take
+    #[command(
+        long_about = "\
+Holds each agent's calls against the same time before. The mix of tools is measured by the Jensen-Shannon divergence in bits (0: \
+the same mix; 1: no tool in common); a tenth of a bit or more, over fifty calls or more in both times and beyond chance, is \
+drift. So is a share of refusals that differs by a tenth, and a mean cost or size of one and a half times or two thirds.",
+        after_help = "\
+Examples:
+  tollgate report drift
+  tollgate report drift --since 24h --json | jq '.agents[] | select(.drifts)'"
+    )]
+    Drift(ReportArgs),
     /// How far governance has come, from 0 to 4, and what is missing for the next level
     #[command(
         long_about = "\

@@ -1,5 +1,6 @@
 //! The admin listener: probes for machines, and the API for people. It is never on the agents' port.
 
+mod alerts;
 mod body;
 pub mod budgets;
 mod cookies;

@@ -4,8 +4,10 @@ use super::error::ApiError;
 use crate::{
     labels::Holder,
     model::{
-        AgentId, ApprovalId, ApprovalStatus, CallId, EventDecision, EventType, Moment, TraceId, in_order,
+        AgentId, AlertKind, AlertStatus, ApprovalId, ApprovalStatus, CallId, EventDecision, EventType,
+        Moment, TraceId, in_order,
     },
+    oversight::AlertFilter,
     pinning::ItemKind,
     redaction::display_text,
     series::{By, MOST_GROUPS, Measure, SeriesAsk, Step},
@@ -341,6 +343,52 @@ pub(super) fn grants(query: Option<&str>) -> Result<(GrantFilter, bool), ApiErro
         }
     }
     Ok((wanted, all))
+}
+
+/// The parameters of `GET alerts`.
+pub(super) const ALERT_PARAMS: &[&str] = &["status", "kind", "before", "limit"];
+
+/// `GET alerts`: `status` and `kind` take one word or several with commas; `before` is the cursor, an alert of the list.
+pub(super) fn alerts(query: Option<&str>) -> Result<AlertFilter, ApiError> {
+    let mut wanted = AlertFilter { limit: DEFAULT_LIMIT, ..AlertFilter::default() };
+    for (name, value) in pairs(query, ALERT_PARAMS)? {
+        match name.as_str() {
+            "status" => {
+                for part in value.split(',') {
+                    wanted.status.push(word(&name, AlertStatus::parse(part), AlertStatus::ALL)?);
+                }
+            }
+            "kind" => {
+                for part in value.split(',') {
+                    wanted.kind.push(word(&name, AlertKind::parse(part), AlertKind::ALL)?);
+                }
+            }
+            "before" => wanted.before = Some(value),
+            _ => wanted.limit = limit(&value)?,
+        }
+    }
+    Ok(wanted)
+}
+
+/// The parameters of `GET samples`.
+pub(super) const SAMPLE_PARAMS: &[&str] = &["status", "since", "tz", "limit"];
+
+/// `GET samples`: since when, whether those that somebody has looked at are wanted too, and how many.
+pub(super) fn samples(query: Option<&str>, now: Timestamp) -> Result<((Timestamp, bool), usize), ApiError> {
+    let pairs = pairs(query, SAMPLE_PARAMS)?;
+    let zone = zone(&pairs)?;
+    let (mut since, mut all, mut most) = (time("since", "7d", &zone, now)?, false, DEFAULT_LIMIT);
+    for (name, value) in pairs {
+        match name.as_str() {
+            "tz" => {}
+            "status" if value == "open" => all = false,
+            "status" if value == "all" => all = true,
+            "status" => return Err(bad(&name, "is not a word it takes", "open or all")),
+            "since" => since = time(&name, &value, &zone, now)?,
+            _ => most = limit(&value)?,
+        }
+    }
+    Ok(((since, all), most))
 }
 
 /// Whether all dead letters are wanted, or those that are open; and before which record.

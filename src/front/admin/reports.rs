@@ -56,6 +56,10 @@ impl Reports {
         get(advice).layer(self.0.clone())
     }
 
+    pub(super) fn drift(&self) -> Routes {
+        get(drift).layer(self.0.clone())
+    }
+
     pub(super) fn digest(&self) -> Routes {
         get(digest).layer(self.0.clone())
     }
@@ -165,6 +169,22 @@ async fn advice(
     let work = audit::advise_on_record(&**port.store(), span, (Pace::Beside, &stop), &mut progress);
     let (advice, partial) = within(&stop, work).await?;
     Ok(told(json!(advice), [("partial", partial.into())]))
+}
+
+/// How agents differ from their own past.
+async fn drift(
+    axum::extract::State(port): State,
+    _: Caller,
+    Extension(turn): Turn,
+    RawQuery(query): RawQuery,
+) -> Reply {
+    let span = params::span(query.as_deref(), port.now(), "7d")?;
+    let _turn = take(Extension(turn)).await?;
+    let stop = Stop::default();
+    let mut progress = |_| {};
+    let work = audit::drift_on_record(&**port.store(), span, (Pace::Beside, &stop), &mut progress);
+    let (report, partial) = within(&stop, work).await?;
+    Ok(told(json!(report), [("partial", partial.into())]))
 }
 
 /// How many files of tests the bundle's folder has.

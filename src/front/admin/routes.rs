@@ -2,7 +2,7 @@
 //! stands here is asked of whoever comes before its handler runs.
 
 use super::{
-    AdminPort, MAX_BODY, Routes, budgets, dead_letters, decide,
+    AdminPort, MAX_BODY, Routes, alerts, budgets, dead_letters, decide,
     error::ApiError,
     explain, freezes, grants, guard, holds, labels, page,
     person::{Caller, has_credential},
@@ -45,6 +45,8 @@ const ALL: &[Role] = &[Role::Approver, Role::Admin, Role::Auditor, Role::Auditor
 /// Those who read records. With which values, each answer decides: [`Caller::sees_values`].
 const RECORDS: &[Role] = &[Role::Approver, Role::Admin, Role::Auditor, Role::AuditorFull];
 const ADMIN: &[Role] = &[Role::Admin];
+/// Those who look at calls afterwards.
+const REVIEW: &[Role] = &[Role::Auditor, Role::AuditorFull, Role::Admin];
 const DECIDE: &[Role] = &[Role::Approver];
 /// An approver revokes a grant that they made, an admin any.
 const REVOKE: &[Role] = &[Role::Approver, Role::Admin];
@@ -70,6 +72,7 @@ pub(super) fn table() -> Vec<Row> {
         ("get", "/api/v1/report/scorecard", People(ALL), reports.scorecard()),
         ("get", "/api/v1/report/maturity", People(ALL), reports.maturity()),
         ("get", "/api/v1/report/advice", People(ALL), reports.advice()),
+        ("get", "/api/v1/report/drift", People(ALL), reports.drift()),
         ("get", "/api/v1/report/digest", People(ALL), reports.digest()),
         ("get", "/api/v1/report/compliance", People(ALL), get(reports::compliance)),
         ("get", "/api/v1/series", People(ALL), get(series::series)),
@@ -77,6 +80,11 @@ pub(super) fn table() -> Vec<Row> {
         ("get", "/api/v1/upstreams", People(ALL), get(read::upstreams)),
         // Records, and what they are made by.
         ("get", "/api/v1/labels", People(RECORDS), get(labels::labels)),
+        ("get", "/api/v1/alerts", People(RECORDS), get(alerts::list)),
+        ("get", "/api/v1/incidents", People(RECORDS), get(alerts::incidents)),
+        ("get", "/api/v1/incidents/{id}", People(RECORDS), get(alerts::incident)),
+        ("get", "/api/v1/duties", People(RECORDS), get(alerts::duties)),
+        ("get", "/api/v1/samples", People(REVIEW), get(alerts::samples)),
         ("get", "/api/v1/holds", People(RECORDS), get(holds::holds)),
         ("get", "/api/v1/stream", People(RECORDS), get(stream::stream)),
         ("get", "/api/v1/approvals", People(RECORDS), get(read::approvals)),
@@ -101,6 +109,10 @@ pub(super) fn table() -> Vec<Row> {
         ("delete", "/api/v1/grants/{id}", People(REVOKE), delete(grants::revoke)),
         ("post", "/api/v1/freeze", People(ADMIN), post(freezes::freeze)),
         ("delete", "/api/v1/freeze/{id}", People(ADMIN), delete(freezes::unfreeze)),
+        ("post", "/api/v1/samples/{call_id}", People(REVIEW), post(alerts::review)),
+        ("post", "/api/v1/alerts/{id}", People(ADMIN), post(alerts::say)),
+        ("post", "/api/v1/incidents/{id}", People(ADMIN), post(alerts::close)),
+        ("post", "/api/v1/duties/{name}", People(ADMIN), post(alerts::duty)),
         ("post", "/api/v1/holds", People(ADMIN), post(holds::place)),
         ("delete", "/api/v1/holds/{id}", People(ADMIN), delete(holds::release)),
         ("post", "/api/v1/labels/clear", People(ADMIN), post(labels::clear)),

@@ -17,7 +17,13 @@ use file::FileSink;
 use parking_lot::Mutex;
 use post::PostSink;
 use serde_json::json;
-use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use syslog::SyslogSink;
 use tokio_util::sync::CancellationToken;
 
@@ -223,7 +229,11 @@ impl Gateway {
 
 /// `None`: another process delivers.
 fn lock(data_dir: &Path, name: &str) -> std::io::Result<Option<File>> {
-    let path = data_dir.join(format!("delivery-{name}.lock"));
+    try_lock(data_dir.join(format!("delivery-{name}.lock")))
+}
+
+/// A lock that dies with its process. `None`: another one holds it.
+pub(super) fn try_lock(path: PathBuf) -> std::io::Result<Option<File>> {
     let file = File::options().write(true).create(true).truncate(false).open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),

@@ -1,9 +1,17 @@
 // Built of page/src by page/build.mjs: do not edit.
 var __defProp = Object.defineProperty;
-var __export = (target, all2) => {
-  for (var name2 in all2)
-    __defProp(target, name2, { get: all2[name2], enumerable: true });
+var __export = (target, all3) => {
+  for (var name2 in all3)
+    __defProp(target, name2, { get: all3[name2], enumerable: true });
 };
+
+// src/alerts.ts
+var alerts_exports = {};
+__export(alerts_exports, {
+  changed: () => changed,
+  clear: () => clear,
+  open: () => open
+});
 
 // src/exact.ts
 var exact_exports = {};
@@ -112,13 +120,6 @@ async function api(path, body5, method = body5 ? "POST" : "GET", link = false) {
   if (answer.status === 401 && state.me && state.key === key2) signOut(state.key ? "Your key is no longer valid." : "Your session is over.");
   throw new ApiError(answer.status, message);
 }
-
-// src/budgets.ts
-var budgets_exports = {};
-__export(budgets_exports, {
-  clear: () => clear,
-  open: () => open
-});
 
 // src/dom.ts
 var $ = (id) => document.getElementById(id);
@@ -280,11 +281,11 @@ function confirm({ title, body: body5, reason, required, action, danger, run: ru
       el("div", { class: "buttons" }, stay, go2)
     );
     const dialog = el("dialog", { class: "confirm", "aria-labelledby": "confirm-title" }, form8);
-    const say4 = (text2) => {
+    const say5 = (text2) => {
       error.hidden = !text2;
       error.textContent = text2 || "";
     };
-    if (field3) field3.addEventListener("input", () => say4(""));
+    if (field3) field3.addEventListener("input", () => say5(""));
     let result = null;
     let busy = false;
     stay.addEventListener("click", () => dialog.close());
@@ -298,18 +299,18 @@ function confirm({ title, body: body5, reason, required, action, danger, run: ru
       if (busy) return;
       const text2 = field3 ? field3.value.trim() : "";
       if (required && !text2) {
-        say4("Say why: it stands in the record.");
+        say5("Say why: it stands in the record.");
         field3.focus();
         return;
       }
       busy = true;
       go2.disabled = stay.disabled = true;
-      say4("");
+      say5("");
       try {
         result = await run2(text2, (words) => go2.textContent = words);
         dialog.close();
       } catch (problem2) {
-        say4(problem2.message);
+        say5(problem2.message);
         go2.textContent = action;
       } finally {
         busy = false;
@@ -322,35 +323,220 @@ function confirm({ title, body: body5, reason, required, action, danger, run: ru
   });
 }
 
-// src/budgets.ts
+// src/alerts.ts
 var asked = 0;
+var known = null;
+var all = false;
+function clear() {
+  asked += 1;
+  known = null;
+  all = false;
+  $("alerts").replaceChildren();
+}
+async function open() {
+  draw();
+  $("alerts").focus({ preventScroll: true });
+  await changed();
+}
+async function changed() {
+  if (state.view !== "alerts") return;
+  const mine2 = ++asked;
+  try {
+    const [alerts, incidents, duties] = await Promise.all([
+      api(all ? "alerts" : "alerts?status=open,acked"),
+      api("incidents"),
+      api("duties")
+    ]);
+    if (mine2 !== asked) return;
+    const fresh = { ...alerts, ...incidents, ...duties };
+    if (known && written(fresh) === written(known)) return;
+    known = fresh;
+    draw();
+  } catch (error) {
+    if (mine2 === asked) place($("alerts"), [el("h2", {}, "Alerts"), el("p", { class: "error" }, error.message)], $("alerts"));
+  }
+}
+var which = el("input", { type: "checkbox", id: "alerts-all" });
+which.addEventListener("change", () => {
+  all = which.checked;
+  known = null;
+  changed();
+});
+function draw() {
+  which.checked = all;
+  const choice2 = el("label", {}, which, " also those that are over or were none");
+  const head9 = [el("h2", {}, "Alerts"), choice2];
+  if (!known) {
+    place($("alerts"), [...head9, el("p", { class: "soft" }, "Being read…")], $("alerts"));
+    return;
+  }
+  const { alerts, incidents, duties, tunings, next: next4 } = known;
+  const list3 = alerts.length ? el("ul", { class: "cards" }, ...alerts.map(card)) : el("p", { id: "no-alerts" }, all ? "There is none." : "Nobody has to look at anything.");
+  const more3 = next4 ? el("p", { class: "soft" }, "There are more: `tollgate alerts list` shows them.") : null;
+  const open17 = incidents.filter((one2) => all || one2.status === "open");
+  const shownIncidents = open17.length ? [el("h2", {}, "Incidents"), el("ul", { class: "cards" }, ...open17.map(incident))] : [];
+  place($("alerts"), [...head9, list3, more3, tuned(tunings), ...shownIncidents, ...due(duties)].filter(Boolean), $("alerts"));
+}
+function card(one2) {
+  const buttons2 = [];
+  if (hasRole("admin") && one2.status !== "acked" && one2.status !== "false") {
+    const ack = el("button", { type: "button", "aria-label": `Seen: ${one2.id}` }, "Seen…");
+    ack.addEventListener("click", () => say(one2, "ack"));
+    buttons2.push(ack);
+  }
+  if (hasRole("admin") && one2.status !== "false") {
+    const none = el("button", { type: "button", "aria-label": `False alarm: ${one2.id}` }, "False alarm…");
+    none.addEventListener("click", () => say(one2, "false"));
+    buttons2.push(none);
+  }
+  return el(
+    "li",
+    { class: "panel", "data-alert": one2.id },
+    el("h3", {}, `${one2.kind.replaceAll("_", " ")} `, chip(one2.status), " ", el("span", { class: `chip ${one2.severity === "high" ? "bad" : "warn"}` }, one2.severity)),
+    el("p", {}, brief(one2.reason, 400)),
+    facts([
+      ["Of", one2.subject],
+      ["Raised", when(one2.at)],
+      ["Again", one2.repeats ? `in ${counted(one2.repeats, "window", "windows")}, last` : ""],
+      ["Last", one2.repeats ? when(one2.last) : ""],
+      ["Over since", when(one2.over)],
+      ["Tool", one2.tool],
+      ["Trace", one2.trace_id],
+      ["Incident", one2.incident],
+      ["Said by", one2.by],
+      ["Note", one2.note],
+      ["Counts until", when(one2.until)],
+      ["Id", one2.id]
+    ]),
+    buttons2.length ? el("div", { class: "buttons" }, ...buttons2) : null
+  );
+}
+async function say(one2, action) {
+  const isFalse = action === "false";
+  const done2 = await confirm({
+    title: isFalse ? "A false alarm?" : "Seen?",
+    body: [
+      el("p", {}, brief(one2.reason, 400)),
+      el("p", {}, isFalse ? "It takes more to raise the next one of its subject, for a time." : "Repeats are not told while it lasts.")
+    ],
+    reason: "Note",
+    required: false,
+    action: isFalse ? "It was none" : "I have seen it",
+    run: (note) => api(`alerts/${encodeURIComponent(one2.id)}`, note ? { action, note } : { action })
+  });
+  if (!done2) return;
+  announce(isFalse ? "Said to be none." : "Seen.");
+  notice("");
+  await changed();
+}
+function tuned(tunings) {
+  if (!tunings.length) return null;
+  const rows = tunings.map((one2) => [
+    td(one2.kind.replaceAll("_", " ")),
+    td(shown(one2.subject, true)),
+    td(`${one2.factor.toFixed(1)} ×`),
+    td(when(one2.until)),
+    td(shown(one2.by, true))
+  ]);
+  return el("div", {}, el("h3", {}, "Takes more to be raised"), table("Takes more to be raised", ["Kind", "Of", "How much more", "Until", "Said by"], rows));
+}
+function incident(one2) {
+  const close = el("button", { type: "button", "aria-label": `Close ${one2.id}` }, "Close…");
+  close.addEventListener("click", () => askClose(one2));
+  return el(
+    "li",
+    { class: "panel", "data-incident": one2.id },
+    el("h3", {}, `${one2.id} `, chip(one2.status)),
+    el("p", {}, brief(one2.reason, 400)),
+    facts([
+      ["Of", one2.subject],
+      ["Opened", when(one2.opened_at)],
+      ["To be closed until", when(one2.due)],
+      ["Alerts", String(one2.alerts.length)],
+      ["Closed by", one2.by],
+      ["Note", one2.note]
+    ]),
+    one2.status === "open" && hasRole("admin") ? el("div", { class: "buttons" }, close) : null
+  );
+}
+async function askClose(one2) {
+  const done2 = await confirm({
+    title: "Close the incident?",
+    body: [el("p", {}, brief(one2.reason, 400))],
+    reason: "What it was, and what came of it",
+    required: true,
+    action: "Close it",
+    run: (note) => api(`incidents/${encodeURIComponent(one2.id)}`, { action: "close", note })
+  });
+  if (!done2) return;
+  announce("The incident is closed.");
+  notice("");
+  await changed();
+}
+function due(duties) {
+  if (!duties.length) return [];
+  const rows = duties.map((one2) => {
+    const done2 = el("button", { type: "button", "aria-label": `${one2.name} is done` }, "Done…");
+    done2.addEventListener("click", () => askDone(one2));
+    return [
+      td(shown(one2.name, true)),
+      td(one2.owner ? shown(one2.owner, true) : ""),
+      td(one2.done ? when(one2.done) : "never"),
+      td(when(one2.due), one2.late ? el("span", { class: "chip bad" }, "late") : ""),
+      td(hasRole("admin") ? done2 : "")
+    ];
+  });
+  return [el("h2", {}, "Duties"), table("Duties", ["Duty", "Owner", "Done", "Due", "Answer"], rows)];
+}
+async function askDone(one2) {
+  const done2 = await confirm({
+    title: `Is ${one2.name} done?`,
+    body: [],
+    reason: "What was done and found",
+    required: true,
+    action: "It is done",
+    run: (note) => api(`duties/${encodeURIComponent(one2.name)}`, { action: "done", note })
+  });
+  if (!done2) return;
+  announce("Done.");
+  notice("");
+  await changed();
+}
+
+// src/budgets.ts
+var budgets_exports = {};
+__export(budgets_exports, {
+  clear: () => clear2,
+  open: () => open2
+});
+var asked2 = 0;
 var head = [
   el("h2", {}, "Budgets"),
   el("p", { class: "soft" }, "Caps on calls, tokens and money, each counter by itself. Calls in flight hold what they may take until they end.")
 ];
 var again = el("button", { type: "button" }, "Read again");
 again.addEventListener("click", () => read());
-function clear() {
-  asked += 1;
+function clear2() {
+  asked2 += 1;
   $("budgets").replaceChildren();
 }
-async function open() {
+async function open2() {
   place($("budgets"), [...head, el("p", { class: "soft" }, "Reading the budgets…")]);
   $("budgets").focus({ preventScroll: true });
   await read();
 }
 async function read() {
-  const mine2 = ++asked;
+  const mine2 = ++asked2;
   let found2 = null;
   try {
     found2 = await api("budgets");
   } catch (error) {
-    if (mine2 === asked && state.view === "budgets") place($("budgets"), [...head, el("p", { class: "error" }, error.message)], $("budgets"));
+    if (mine2 === asked2 && state.view === "budgets") place($("budgets"), [...head, el("p", { class: "error" }, error.message)], $("budgets"));
     return;
   }
-  if (mine2 !== asked || state.view !== "budgets") return;
+  if (mine2 !== asked2 || state.view !== "budgets") return;
   const none = el("p", { id: "no-budgets" }, "There is no budget: policies/budgets.yaml sets them.");
-  const list3 = el("ul", { class: "cards" }, ...found2.budgets.map(card));
+  const list3 = el("ul", { class: "cards" }, ...found2.budgets.map(card2));
   place($("budgets"), [...head, el("div", { class: "buttons" }, again), found2.budgets.length ? list3 : none], $("budgets"));
 }
 var UNITS = [
@@ -360,7 +546,7 @@ var UNITS = [
 ];
 var WINDOWS = { minute: "in the last 60 s", hour: "this hour", day: "this day", month: "this month", ever: "in all" };
 var ABOVE = { throttle: "calls wait", deny: "calls are refused", require_approval: "a person is asked" };
-function card(budget) {
+function card2(budget) {
   const name2 = budget.key === null ? "nothing counted yet" : budget.key;
   const reset = el("button", { type: "button", class: "reject", "aria-label": `Set back ${budget.id} of ${name2}` }, "Set back…");
   reset.addEventListener("click", () => askReset(budget));
@@ -430,61 +616,61 @@ async function askReset(budget) {
 var deadletters_exports = {};
 __export(deadletters_exports, {
   ROLES: () => ROLES,
-  changed: () => changed,
-  clear: () => clear2,
-  open: () => open2
+  changed: () => changed2,
+  clear: () => clear3,
+  open: () => open3
 });
 var ROLES = ["admin"];
-var asked2 = 0;
-var known = [];
+var asked3 = 0;
+var known2 = [];
 var next = null;
-var all = false;
-function clear2() {
-  asked2 += 1;
-  known = [];
+var all2 = false;
+function clear3() {
+  asked3 += 1;
+  known2 = [];
   next = null;
-  all = false;
+  all2 = false;
   $("deadletters").replaceChildren();
 }
-async function open2() {
-  draw();
+async function open3() {
+  draw2();
   $("deadletters").focus({ preventScroll: true });
-  await changed();
+  await changed2();
 }
-async function changed(before = null) {
+async function changed2(before = null) {
   if (state.view !== "deadletters") return;
-  const mine2 = ++asked2;
+  const mine2 = ++asked3;
   try {
-    const query3 = new URLSearchParams({ ...all ? { status: "all" } : {}, ...before ? { before_seq: before } : {} });
+    const query3 = new URLSearchParams({ ...all2 ? { status: "all" } : {}, ...before ? { before_seq: before } : {} });
     const found2 = await api(query3.size ? `deadletters?${query3}` : "deadletters");
-    if (mine2 !== asked2) return;
-    known = before ? [...known, ...found2.deadletters] : found2.deadletters;
+    if (mine2 !== asked3) return;
+    known2 = before ? [...known2, ...found2.deadletters] : found2.deadletters;
     next = found2.next;
-    draw();
+    draw2();
   } catch (error) {
-    if (mine2 === asked2) place($("deadletters"), [el("h2", {}, "Dead letters"), el("p", { class: "error" }, error.message)], $("deadletters"));
+    if (mine2 === asked3) place($("deadletters"), [el("h2", {}, "Dead letters"), el("p", { class: "error" }, error.message)], $("deadletters"));
   }
 }
-var which = el("input", { type: "checkbox", id: "deadletters-all" });
-which.addEventListener("change", () => {
-  all = which.checked;
-  changed();
+var which2 = el("input", { type: "checkbox", id: "deadletters-all" });
+which2.addEventListener("change", () => {
+  all2 = which2.checked;
+  changed2();
 });
-function draw() {
+function draw2() {
   const intro = el(
     "p",
     { class: "soft" },
     "Calls that were made and failed, or of which nobody knows whether their server acted. Nothing is made again by itself."
   );
-  which.checked = all;
-  const choice2 = el("label", {}, which, " also those that were dealt with");
-  const list3 = el("ul", { class: "cards" }, ...known.map(card2));
-  const none = el("p", { id: "no-deadletters" }, next ? "None in this part of the record." : all ? "There is none." : "None is open.");
+  which2.checked = all2;
+  const choice2 = el("label", {}, which2, " also those that were dealt with");
+  const list3 = el("ul", { class: "cards" }, ...known2.map(card3));
+  const none = el("p", { id: "no-deadletters" }, next ? "None in this part of the record." : all2 ? "There is none." : "None is open.");
   const more3 = next ? el("button", { type: "button", id: "more-deadletters" }, "Look further back in the record") : null;
-  if (more3) more3.addEventListener("click", () => changed(String(next)));
-  place($("deadletters"), [el("h2", {}, "Dead letters"), intro, choice2, known.length ? list3 : none, more3].filter(Boolean), $("deadletters"));
+  if (more3) more3.addEventListener("click", () => changed2(String(next)));
+  place($("deadletters"), [el("h2", {}, "Dead letters"), intro, choice2, known2.length ? list3 : none, more3].filter(Boolean), $("deadletters"));
 }
-function card2(one2) {
+function card3(one2) {
   const isOpen = one2.status === "open";
   const look = el("button", { type: "button", "aria-label": `Show the arguments of ${one2.call_id}` }, "Arguments");
   const arguments_ = el("pre", { class: "text", hidden: true, tabindex: "0" });
@@ -539,7 +725,7 @@ async function askReplay(one2) {
   if (!done2) return;
   announce(`Made again: ${one2.tool}.`);
   notice("");
-  await changed();
+  await changed2();
 }
 async function askDismiss(one2) {
   const done2 = await confirm({
@@ -553,7 +739,7 @@ async function askDismiss(one2) {
   if (!done2) return;
   announce(`Dismissed: ${one2.tool}.`);
   notice("");
-  await changed();
+  await changed2();
 }
 
 // src/detail.ts
@@ -613,7 +799,7 @@ function bounded(name2, value2) {
   return { name: name2, node, kind: kind3, input, read: read12, set };
 }
 var MOST_BOUNDED = 50;
-function giving(one2, changed7) {
+function giving(one2, changed8) {
   const most = limits(one2);
   if (!most) return null;
   const on2 = el("input", { type: "checkbox", name: "grant" });
@@ -640,7 +826,7 @@ function giving(one2, changed7) {
   );
   const toggle = () => {
     body5.hidden = !on2.checked;
-    changed7(on2.checked);
+    changed8(on2.checked);
   };
   on2.addEventListener("change", toggle);
   const set = (grant2) => {
@@ -738,9 +924,9 @@ var MOST_COMPARED = 200;
 var MOST_SHOWN = 2;
 var MOST_TEXT = 70;
 var MOST_NAME = 40;
-var known2 = /* @__PURE__ */ new WeakMap();
+var known3 = /* @__PURE__ */ new WeakMap();
 function members(one2) {
-  const kept = known2.get(one2);
+  const kept = known3.get(one2);
   if (kept) return kept;
   const list3 = [];
   const add = (name2, value2) => {
@@ -758,7 +944,7 @@ function members(one2) {
     }
   }
   const found2 = { list: list3, total: one2.arguments === null ? 0 : top.length };
-  known2.set(one2, found2);
+  known3.set(one2, found2);
   return found2;
 }
 function differing(calls3) {
@@ -775,9 +961,9 @@ function differing(calls3) {
   for (const [name2, seen2] of values) if (seen2.size > 1 || [...seen2.values()][0] < calls3.length) differs.add(name2);
   return differs;
 }
-function differences(all2) {
+function differences(all3) {
   const byTool = /* @__PURE__ */ new Map();
-  for (const one2 of all2) {
+  for (const one2 of all3) {
     if (!byTool.has(one2.tool)) byTool.set(one2.tool, []);
     byTool.get(one2.tool).push(one2);
   }
@@ -849,7 +1035,7 @@ async function loadPending() {
   found2.approvals.forEach(take);
   render();
 }
-var asked3 = 0;
+var asked4 = 0;
 var answered = 0;
 var AT_A_TIME = 200;
 async function loadHistory(before = null) {
@@ -857,13 +1043,13 @@ async function loadHistory(before = null) {
   if (before) query3.set("before", before);
   const agent = $("f-agent").value.trim();
   if (agent) query3.set("agent_id", agent);
-  const mine2 = ++asked3;
+  const mine2 = ++asked4;
   let said = "";
   const found2 = await api(`approvals?${query3}`).catch((error) => {
     said = error.message;
     return null;
   });
-  if (mine2 !== asked3 || !state.me) return;
+  if (mine2 !== asked4 || !state.me) return;
   answered = mine2;
   if (found2) {
     inbox.history = before ? [...inbox.history, ...found2.approvals] : found2.approvals;
@@ -925,8 +1111,8 @@ var quiet = () => {
   news.fresh = 0;
 };
 function pending() {
-  const all2 = [...inbox.approvals.values()].filter((one2) => one2.status === "pending" || one2.here);
-  return all2.sort((a, b) => b.may_decide - a.may_decide || a.expires_at.localeCompare(b.expires_at));
+  const all3 = [...inbox.approvals.values()].filter((one2) => one2.status === "pending" || one2.here);
+  return all3.sort((a, b) => b.may_decide - a.may_decide || a.expires_at.localeCompare(b.expires_at));
 }
 var waits = () => [...inbox.approvals.values()].filter((one2) => one2.status === "pending");
 var mine = () => pending().filter((one2) => one2.status === "pending" && one2.may_decide);
@@ -936,7 +1122,7 @@ function listed() {
   return inbox.history.filter((one2) => one2.tool.toLowerCase().includes(tool));
 }
 function render() {
-  const all2 = listed();
+  const all3 = listed();
   const waiting = waits();
   const count = String(waiting.length);
   if ($("count").textContent !== count) $("count").textContent = count;
@@ -950,15 +1136,15 @@ function render() {
   const words = `The newest ${listedSoFar} are read, and there are more.`;
   if ($("more-words").textContent !== words) $("more-words").textContent = words;
   $("show-more").hidden = !isHistory;
-  $("empty").hidden = all2.length > 0;
-  const none = asked3 === answered ? "No approval fits these filters." : "Reading the history…";
+  $("empty").hidden = all3.length > 0;
+  const none = asked4 === answered ? "No approval fits these filters." : "Reading the history…";
   $("empty").textContent = state.view === "pending" ? "Nothing waits for approval." : none;
-  if (!all2.some((one2) => one2.id === inbox.chosen)) {
-    inbox.chosen = inbox.chosen === null ? all2.length ? all2[0].id : null : "";
+  if (!all3.some((one2) => one2.id === inbox.chosen)) {
+    inbox.chosen = inbox.chosen === null ? all3.length ? all3[0].id : null : "";
   }
-  const differs = differences(all2.filter((one2) => one2.status === "pending"));
-  const lines3 = all2.map((one2) => item(one2, differs.get(one2.tool)));
-  const ids = new Set(all2.map((one2) => one2.id));
+  const differs = differences(all3.filter((one2) => one2.status === "pending"));
+  const lines3 = all3.map((one2) => item(one2, differs.get(one2.tool)));
+  const ids = new Set(all3.map((one2) => one2.id));
   for (const id of items.keys()) if (!ids.has(id)) items.delete(id);
   place($("list"), lines3, $("detail"));
   renderBatch();
@@ -984,8 +1170,8 @@ function item(one2, differs) {
   const names2 = differs ? [...differs].join(" ") : "";
   if (line3.one === one2 && line3.differs === names2) return line3.node;
   Object.assign(line3, { one: one2, differs: names2 });
-  const open16 = one2.status === "pending" && one2.may_decide;
-  line3.mark.hidden = !open16;
+  const open17 = one2.status === "pending" && one2.may_decide;
+  line3.mark.hidden = !open17;
   line3.mark.setAttribute("aria-label", `Mark ${one2.tool} for ${one2.agent_id}, asked ${one2.created_at}`);
   const time = one2.status === "pending" ? countdown(one2.expires_at) : when(decidedAt(one2) || one2.created_at);
   line3.button.replaceChildren(
@@ -1014,9 +1200,9 @@ function choose(id, focus = true) {
   if (top < 0 || top > window.innerHeight / 2) head9.scrollIntoView({ block: "start" });
 }
 function step(by2) {
-  const all2 = listed();
-  const at = all2.findIndex((one2) => one2.id === inbox.chosen);
-  const next4 = all2[Math.min(Math.max(at + by2, 0), all2.length - 1)];
+  const all3 = listed();
+  const at = all3.findIndex((one2) => one2.id === inbox.chosen);
+  const next4 = all3[Math.min(Math.max(at + by2, 0), all3.length - 1)];
   if (!next4) return;
   choose(next4.id, false);
   const button = $("list").querySelector('[aria-current="true"]');
@@ -1043,8 +1229,8 @@ function following(id) {
 function advance(one2, rest) {
   const what = `${one2.tool} for ${one2.agent_id}`;
   const said = one2.status === "pending" ? `Recorded, and others must agree: ${what}.` : `${ENDED[one2.status] || one2.status}: ${what}.`;
-  const open16 = (other) => other && other.status === "pending" && other.may_decide;
-  const next4 = rest.map((id) => inbox.approvals.get(id)).find(open16) || mine().find((other) => other.id !== one2.id);
+  const open17 = (other) => other && other.status === "pending" && other.may_decide;
+  const next4 = rest.map((id) => inbox.approvals.get(id)).find(open17) || mine().find((other) => other.id !== one2.id);
   const isInFront = state.view === "pending" && inbox.chosen === one2.id;
   if (next4 && isInFront) {
     done(said, one2.id);
@@ -1064,13 +1250,13 @@ function mark(some3) {
   announce(`${counted(inbox.marked.size, "ask is", "asks are")} marked.`);
 }
 function renderBatch() {
-  const open16 = state.view === "pending" ? mine() : [];
-  $("batch").hidden = open16.length < 2 && !inbox.marked.size;
+  const open17 = state.view === "pending" ? mine() : [];
+  $("batch").hidden = open17.length < 2 && !inbox.marked.size;
   const one2 = chosen();
-  const like = one2 && open16.includes(one2) ? alike(one2) : [];
+  const like = one2 && open17.includes(one2) ? alike(one2) : [];
   const count = inbox.marked.size;
-  $("mark-all").textContent = `Mark all ${open16.length}`;
-  $("mark-alike").hidden = like.length < 2 || like.length === open16.length;
+  $("mark-all").textContent = `Mark all ${open17.length}`;
+  $("mark-alike").hidden = like.length < 2 || like.length === open17.length;
   $("mark-alike").textContent = `Mark the ${like.length} like this`;
   $("unmark").hidden = !count;
   $("reject-marked").disabled = !count;
@@ -1249,8 +1435,8 @@ function line([sign2, text2]) {
     cut
   );
 }
-var fold = (words, all2) => opened(words, () => all2.map(line));
-function drawn(all2) {
+var fold = (words, all3) => opened(words, () => all3.map(line));
+function drawn(all3) {
   const out = [];
   let run2 = [];
   const flush = (isLast) => {
@@ -1266,29 +1452,29 @@ function drawn(all2) {
     }
     run2 = [];
   };
-  for (const one2 of all2.slice(0, MOST_LINES)) {
+  for (const one2 of all3.slice(0, MOST_LINES)) {
     if (one2[0] === " ") run2.push(one2);
     else {
       flush(false);
       out.push(line(one2));
     }
   }
-  flush(all2.length <= MOST_LINES);
-  if (all2.length > MOST_LINES) out.push(fold(`… ${all2.length - MOST_LINES} more lines`, all2.slice(MOST_LINES)));
+  flush(all3.length <= MOST_LINES);
+  if (all3.length > MOST_LINES) out.push(fold(`… ${all3.length - MOST_LINES} more lines`, all3.slice(MOST_LINES)));
   return out;
 }
 function changes(value2) {
   const { found: found2, more: more3 } = edits(value2);
   if (!found2.length) return null;
   const groups = found2.map(({ at, other, before, after }) => {
-    const all2 = lines(before, after);
-    const count = (sign2) => all2.filter(([kind3]) => kind3 === sign2).length;
+    const all3 = lines(before, after);
+    const count = (sign2) => all3.filter(([kind3]) => kind3 === sign2).length;
     const sum2 = `${count("-")} removed, ${count("+")} added`;
     return el(
       "div",
       { class: "change" },
       el("p", { class: "soft" }, shown(at, true), " → ", shown(other, true), ` (lines: ${sum2})`),
-      el("div", { class: "diff" }, ...drawn(all2))
+      el("div", { class: "diff" }, ...drawn(all3))
     );
   });
   const rest = more3 ? el("p", { class: "soft" }, `… ${more3} more changes: the arguments below have them.`) : null;
@@ -1346,8 +1532,8 @@ function sections(one2, sent) {
   const masked = (title) => one2.redacted ? `${title} (sensitive values masked)` : title;
   const parts2 = [];
   if (one2.description) parts2.push(el("h3", {}, "What its server says of the tool"), el("p", { class: "said" }, ...quoted(one2.description)));
-  const changed7 = changes(sent.arguments);
-  if (changed7) parts2.push(changed7);
+  const changed8 = changes(sent.arguments);
+  if (changed8) parts2.push(changed8);
   parts2.push(el("h3", {}, masked("Arguments")), asTree(sent.arguments));
   if (some(sent.meta)) parts2.push(el("h3", {}, masked("Metadata that is sent with it (_meta)")), asTree(sent.meta));
   if (some(sent.params)) parts2.push(el("h3", {}, masked("Other parameters that are sent with it")), asTree(sent.params));
@@ -1359,10 +1545,10 @@ function sentBy(one2) {
   const node = el("div", { class: "sent" }, ...sections(one2, one2));
   if (!one2.arguments_complete) {
     const error = el("p", { class: "error", role: "alert", hidden: true });
-    const all2 = el("button", { type: "button" }, "Show all of it");
-    const cut = el("div", { class: "cut", "data-unseen": true }, el("p", {}, "It is too long: some is cut here."), all2, error);
-    all2.addEventListener("click", async () => {
-      all2.disabled = true;
+    const all3 = el("button", { type: "button" }, "Show all of it");
+    const cut = el("div", { class: "cut", "data-unseen": true }, el("p", {}, "It is too long: some is cut here."), all3, error);
+    all3.addEventListener("click", async () => {
+      all3.disabled = true;
       try {
         const whole4 = await readWhole(one2);
         const hadFocus = node.contains(document.activeElement) || document.activeElement === document.body;
@@ -1370,7 +1556,7 @@ function sentBy(one2) {
         if (hadFocus) $("detail").focus({ preventScroll: true });
         seen(node);
       } catch (problem2) {
-        all2.disabled = false;
+        all3.disabled = false;
         error.hidden = false;
         error.textContent = `It cannot be shown: ${problem2.message}`;
       }
@@ -1406,9 +1592,9 @@ function openNext(one2) {
 var forms = /* @__PURE__ */ new Map();
 var more = /* @__PURE__ */ new Map();
 var detailCounts = () => [forms.size, more.size];
-function forgetDetail(id, changed7 = false) {
+function forgetDetail(id, changed8 = false) {
   more.delete(id);
-  if (changed7) return;
+  if (changed8) return;
   forms.delete(id);
   forgetSent(id);
 }
@@ -1446,8 +1632,8 @@ function risks(one2) {
   if (one2.frozen && one2.frozen.length) add("frozen", "bad");
   if (one2.status === "pending") {
     if (one2.evidence_required) add("needs evidence");
-    const open16 = one2.requirements.filter((need) => need.quorum > 1);
-    for (const need of open16) add(`${need.approved_by} of ${need.quorum} agreed`);
+    const open17 = one2.requirements.filter((need) => need.quorum > 1);
+    for (const need of open17) add(`${need.approved_by} of ${need.quorum} agreed`);
     if (isOutdated(one2)) add("the policies have changed", "warn");
   }
   return words;
@@ -1463,10 +1649,10 @@ function takenAs(traits) {
 function headOf(one2) {
   const agent = state.agents.get(one2.agent_id);
   const changes2 = one2.action.startsWith(`${one2.upstream}:`) ? one2.tool : `${one2.tool}, as ${one2.action}`;
-  const open16 = !["consumed", "rejected", "expired"].includes(one2.status);
+  const open17 = !["consumed", "rejected", "expired"].includes(one2.status);
   let banner = "";
   if (one2.covered_by) banner = `A standing grant (${one2.covered_by}) has let its call through while it waited: nobody has to answer it any more.`;
-  else if (open16 && isOutdated(one2)) banner = "The policies have changed since this was asked for: no answer to it lets the call through. The agent has to make the call again.";
+  else if (open17 && isOutdated(one2)) banner = "The policies have changed since this was asked for: no answer to it lets the call through. The agent has to make the call again.";
   const frozen = one2.frozen && one2.frozen.length ? `${one2.frozen.join(", ")} is frozen: the call is refused, approved or not, until an admin lifts that.` : "";
   return [
     el("button", { type: "button", class: "back", onclick: back }, "← All asks"),
@@ -1543,17 +1729,17 @@ function formOf(one2) {
     form8 = newForm(one2);
     forms.set(one2.id, form8);
   }
-  const open16 = one2.status === "pending" && one2.may_decide && !form8.busy;
+  const open17 = one2.status === "pending" && one2.may_decide && !form8.busy;
   const parts2 = unseen(one2);
-  form8.approve.disabled = !open16 || parts2 > 0;
-  form8.reject.disabled = !open16;
+  form8.approve.disabled = !open17 || parts2 > 0;
+  form8.reject.disabled = !open17;
   for (const field3 of [form8.comment, form8.evidence]) field3.readOnly = form8.busy;
   const shut = one2.status === "pending" && !one2.may_decide && !form8.busy;
   form8.fields.hidden = one2.status !== "pending" && !form8.comment.value && !form8.evidence.value;
   form8.bar.hidden = one2.status !== "pending" && form8.fields.hidden;
-  form8.hint.hidden = !open16 || parts2 === 0;
+  form8.hint.hidden = !open17 || parts2 === 0;
   form8.words.textContent = `To approve it, open what is not shown yet: ${counted(parts2, "part", "parts")}.`;
-  if ((shut || one2.status !== "pending") && !form8.busy && one2.why_not) say(form8, `You cannot decide it: ${one2.why_not}.`);
+  if ((shut || one2.status !== "pending") && !form8.busy && one2.why_not) say2(form8, `You cannot decide it: ${one2.why_not}.`);
   return form8;
 }
 function newForm(one2) {
@@ -1587,7 +1773,7 @@ function newForm(one2) {
   return { fields: fields2, bar: bar3, comment, evidence: evidence2, grant: grant2, error, hint, words, approve, reject, busy: false };
 }
 var formInFront = () => forms.get(inbox.chosen);
-function say(form8, text2) {
+function say2(form8, text2) {
   form8.error.hidden = !text2;
   form8.error.textContent = text2 || "";
 }
@@ -1597,12 +1783,12 @@ async function decide(id, decision) {
   if (!form8 || !one2 || form8.busy || !["approve", "reject"].includes(decision)) return;
   if (decision === "approve" && unseen(one2) > 0) return;
   if (decision === "approve" && one2.evidence_required && !form8.evidence.value.trim()) {
-    say(form8, "This approval needs evidence: say what shows that the call is right.");
+    say2(form8, "This approval needs evidence: say what shows that the call is right.");
     form8.evidence.focus();
     return;
   }
   form8.busy = true;
-  say(form8, "");
+  say2(form8, "");
   const rest = following(id);
   const inForm = form8.fields.contains(document.activeElement) || form8.bar.contains(document.activeElement);
   const pressed = inForm ? document.activeElement : null;
@@ -1628,7 +1814,7 @@ async function decide(id, decision) {
       render();
     }
     renderDetail();
-    say(form8, error.message);
+    say2(form8, error.message);
     if (pressed && inbox.chosen === id && document.activeElement === $("detail")) pressed.focus();
   }
 }
@@ -1637,8 +1823,8 @@ $("detail").addEventListener("tollgate-seen", () => {
   if (one2) formOf(one2);
 });
 function moreOf(one2) {
-  const known6 = more.get(one2.id);
-  if (known6) return known6.parts;
+  const known7 = more.get(one2.id);
+  if (known7) return known7.parts;
   const parts2 = [el("p", { class: "soft" }, "Reading the trace…")];
   const mine2 = { parts: parts2 };
   more.set(one2.id, mine2);
@@ -1716,8 +1902,8 @@ async function readMore(one2) {
 // src/events.ts
 var events_exports = {};
 __export(events_exports, {
-  clear: () => clear3,
-  open: () => open3
+  clear: () => clear4,
+  open: () => open4
 });
 
 // src/figures.ts
@@ -1758,10 +1944,10 @@ var DECISIONS = {
   rejected: { look: 7, words: "rejected" },
   expired: { look: 6, words: "expired" }
 };
-function counts(read12, format, all2) {
+function counts(read12, format, all3) {
   const lines3 = read12.groups.map((group) => {
     const decision = group.name !== null && !group.rest ? DECISIONS[group.name] : void 0;
-    const line3 = { name: decision?.words ?? group.name ?? all2, values: group.values, total: format(group.total) };
+    const line3 = { name: decision?.words ?? group.name ?? all3, values: group.values, total: format(group.total) };
     if (decision) line3.look = decision.look;
     if (group.rest) line3.look = 6;
     return line3;
@@ -1785,11 +1971,11 @@ function parted(name2) {
 var PAGE = 50;
 var TYPES = ["agent_decision", "agent_side_effect", "agent_start", "approval_requested", "approval_decided", "approval_expired", "approval_cancelled", "grant_made", "grant_ended", "alert", "policy_activated", "policy_rejected", "admin_action", "auth_failed", "tool_quarantined", "tool_accepted", "frozen", "unfrozen", "note"];
 var DECISIONS2 = ["allow", "allow_with_constraints", "deny", "pending_approval", "approved", "rejected", "expired", "remediate", "suggest", "throttle"];
-var asked4 = 0;
+var asked5 = 0;
 var found = [];
 var next2 = null;
 var left2 = [];
-var choice = (name2, words, all2) => el("select", { name: name2 }, el("option", { value: "" }, words), all2.map((value2) => el("option", { value: value2 }, value2.replaceAll("_", " "))));
+var choice = (name2, words, all3) => el("select", { name: name2 }, el("option", { value: "" }, words), all3.map((value2) => el("option", { value: value2 }, value2.replaceAll("_", " "))));
 var text = (name2, hint = "") => el("input", { name: name2, spellcheck: "false", autocapitalize: "none", placeholder: hint || false });
 var fields = {
   since: el("input", { name: "since", spellcheck: "false", placeholder: "7d, 2026-11-20" }),
@@ -1837,14 +2023,14 @@ function go(filters) {
   state.rest = hash.slice("#/events".length);
   void search(filters);
 }
-function clear3() {
-  asked4 += 1;
+function clear4() {
+  asked5 += 1;
   found = [];
   next2 = null;
   for (const name2 of NAMES2) fields[name2].value = "";
   $("events").replaceChildren();
 }
-async function open3(_given, rest = "") {
+async function open4(_given, rest = "") {
   const trace = /^\/([0-9a-fA-F-]{32,36})$/.exec(rest);
   if (trace) {
     await tell(trace[1]);
@@ -1857,7 +2043,7 @@ async function open3(_given, rest = "") {
   $("events").focus({ preventScroll: true });
   await search(query());
 }
-function say2(words) {
+function say3(words) {
   problem.hidden = !words;
   problem.textContent = words;
 }
@@ -1868,35 +2054,35 @@ async function page(filters, before) {
   return api(`events?${asks}`);
 }
 async function search(filters) {
-  const mine2 = ++asked4;
-  say2("");
+  const mine2 = ++asked5;
+  say3("");
   body.replaceChildren(el("p", { class: "soft" }, "Searching…"));
   try {
     const read12 = await page(filters, null);
-    if (mine2 !== asked4 || state.view !== "events") return;
+    if (mine2 !== asked5 || state.view !== "events") return;
     found = read12.events;
     next2 = read12.truncated ? read12.next : null;
     left2 = read12.left_out ?? [];
   } catch (error) {
-    if (mine2 !== asked4 || state.view !== "events") return;
+    if (mine2 !== asked5 || state.view !== "events") return;
     body.replaceChildren();
-    say2(error.message);
+    say3(error.message);
     return;
   }
-  draw2(filters);
+  draw3(filters);
   announce(found.length ? `${counted(found.length, "event", "events")}${next2 === null ? "" : ", and more"}.` : "Nothing is found.");
 }
-function draw2(filters) {
+function draw3(filters) {
   if (!found.length) {
     const words = filters.size ? "No event is like this. Names take `*`; a time is one like 2026-11-20T08:00:00Z, a day, or how long ago, like 7d." : "Nothing is recorded yet. Every call leaves a record of what was decided before it is made, and one of what came of it.";
     body.replaceChildren(el("p", { id: "no-events" }, words));
     return;
   }
   const rows = found.map((event) => {
-    const open16 = event.trace_id === null ? null : el("a", { href: `#/events/${event.trace_id}`, "aria-label": `The trace of record ${event.seq}` }, String(event.seq));
+    const open17 = event.trace_id === null ? null : el("a", { href: `#/events/${event.trace_id}`, "aria-label": `The trace of record ${event.seq}` }, String(event.seq));
     const acted = event.actor.type === "person" ? event.actor.role : event.agent_id ?? event.actor.type;
     return [
-      td(open16 ?? String(event.seq)),
+      td(open17 ?? String(event.seq)),
       td(when(event.timestamp) ?? ""),
       td(event.event_type.replaceAll("_", " ")),
       td(acted === null ? "" : parted(acted)),
@@ -1908,19 +2094,19 @@ function draw2(filters) {
   const older = el("button", { type: "button" }, "Show older ones");
   older.addEventListener("click", async () => {
     older.disabled = true;
-    const mine2 = asked4;
+    const mine2 = asked5;
     const from = found.length;
     try {
       const read12 = await page(filters, next2);
-      if (mine2 !== asked4) return;
+      if (mine2 !== asked5) return;
       found = found.concat(read12.events);
       next2 = read12.truncated ? read12.next : null;
     } catch (error) {
-      say2(error.message);
+      say3(error.message);
       older.disabled = false;
       return;
     }
-    draw2(filters);
+    draw3(filters);
     body.querySelectorAll("tbody tr")[from]?.querySelector("a")?.focus();
   });
   const parts2 = [
@@ -1932,7 +2118,7 @@ function draw2(filters) {
   body.replaceChildren(...parts2.filter((part3) => part3 !== null));
 }
 async function tell(trace) {
-  const mine2 = ++asked4;
+  const mine2 = ++asked5;
   const back2 = el("a", { href: "#/events" }, "← Search");
   const place2 = el("div", { class: "stack" }, el("p", { class: "soft" }, "Reading the trace…"));
   $("events").replaceChildren(el("p", {}, back2), el("h2", {}, "Trace ", el("span", { class: "code" }, trace)), place2);
@@ -1941,10 +2127,10 @@ async function tell(trace) {
   try {
     report2 = await api(`traces/${encodeURIComponent(trace)}`);
   } catch (error) {
-    if (mine2 === asked4 && state.view === "events") place2.replaceChildren(el("p", { class: "error" }, error.message));
+    if (mine2 === asked5 && state.view === "events") place2.replaceChildren(el("p", { class: "error" }, error.message));
     return;
   }
-  if (mine2 !== asked4 || state.view !== "events") return;
+  if (mine2 !== asked5 || state.view !== "events") return;
   const notes = (report2.notes ?? []).map((note) => el("li", {}, when(note.at), note.by === null ? "" : [" ", shown(note.by, true)], ": ", note.text === null ? "" : shown(note.text)));
   const nodes = [
     report2.truncated ? el("p", { class: "banner" }, "These are the newest records of this trace: `tollgate audit show` tells all.") : null,
@@ -2036,8 +2222,8 @@ function executed(one2) {
     json("Limits", one2.limits)
   );
 }
-function evidence(all2) {
-  const rows = all2.map((one2) => [td(String(one2.seq)), td(one2.event_type.replaceAll("_", " ")), td(when(one2.at) ?? ""), el("td", { class: "code" }, one2.hash)]);
+function evidence(all3) {
+  const rows = all3.map((one2) => [td(String(one2.seq)), td(one2.event_type.replaceAll("_", " ")), td(when(one2.at) ?? ""), el("td", { class: "code" }, one2.hash)]);
   return table("Records that prove it", ["Record", "Type", "When", "Hash"], rows);
 }
 
@@ -2045,12 +2231,12 @@ function evidence(all2) {
 var explain_exports = {};
 __export(explain_exports, {
   ROLES: () => ROLES2,
-  clear: () => clear4,
-  open: () => open4
+  clear: () => clear5,
+  open: () => open5
 });
 var ROLES2 = ["approver", "admin", "auditor", "auditor-full"];
 var form2 = null;
-function clear4() {
+function clear5() {
   form2 = null;
   $("explain").replaceChildren();
 }
@@ -2113,7 +2299,7 @@ function offerAgents({ agent }, chosen2) {
   agent.replaceChildren(...[...ids].map((id) => el("option", { value: id }, id)));
   if (chosen2) agent.value = chosen2;
 }
-async function open4(given) {
+async function open5(given) {
   if (!form2) {
     form2 = build();
     $("explain").replaceChildren(
@@ -2140,30 +2326,30 @@ function fill(form8, given) {
   form8.workflow.value = given.workflow || "";
   form8.at.value = form8.snapshot.value = "";
   form8.result.hidden = true;
-  say3(form8, "");
+  say4(form8, "");
   form8.note.hidden = !given.masked;
 }
-function say3(form8, text2) {
+function say4(form8, text2) {
   form8.error.hidden = !text2;
   form8.error.textContent = text2 || "";
 }
 async function run(form8) {
-  say3(form8, "");
+  say4(form8, "");
   const body5 = { agent: form8.agent.value, tool: form8.tool.value.trim() };
   if (!body5.tool) {
-    say3(form8, "Name a tool.");
+    say4(form8, "Name a tool.");
     form8.tool.focus();
     return;
   }
   try {
     body5.arguments = parse(form8.args.value.trim() || "{}");
   } catch (problem2) {
-    say3(form8, `The arguments are no JSON: ${problem2.message}`);
+    say4(form8, `The arguments are no JSON: ${problem2.message}`);
     form8.args.focus();
     return;
   }
   if (!isTree(body5.arguments) || Array.isArray(body5.arguments)) {
-    say3(form8, 'The arguments must be a JSON object, like {"path": "/a"}.');
+    say4(form8, 'The arguments must be a JSON object, like {"path": "/a"}.');
     form8.args.focus();
     return;
   }
@@ -2182,12 +2368,12 @@ async function run(form8) {
     form8.result.focus();
     announce(`Decision: ${answer.decision}.`);
   } catch (error) {
-    if (mine2 === form8.asked) say3(form8, error.message);
+    if (mine2 === form8.asked) say4(form8, error.message);
   } finally {
     form8.go.disabled = false;
   }
 }
-var names = (all2) => (all2 || []).join(", ");
+var names = (all3) => (all3 || []).join(", ");
 var some2 = (value2) => isTree(value2) && Object.keys(value2).length > 0;
 var ruled = (policy2, rule2) => rule2 ? `${policy2}, rule ${rule2}` : policy2;
 var item2 = (...children) => el("li", {}, ...children);
@@ -2236,9 +2422,9 @@ function policy(one2) {
   );
 }
 function evaluation(one2, title) {
-  const all2 = one2.policies || [];
-  const concerned = all2.filter((other) => other.concerns);
-  const others = all2.filter((other) => !other.concerns);
+  const all3 = one2.policies || [];
+  const concerned = all3.filter((other) => other.concerns);
+  const others = all3.filter((other) => !other.concerns);
   const capabilities = (one2.capabilities || []).map((other) => item2(came(other.result), " ", el("strong", {}, shown(other.capability)), condition(other)));
   return [
     title ? el("h4", {}, title, ": ", shown(one2.name || "", true), " ", chip(one2.decision)) : null,
@@ -2299,8 +2485,8 @@ function drawn3(answer) {
   const call2 = answer.call;
   const sources = answer.constraint_sources || [];
   const limits2 = Object.entries(answer.constraints || {}).map(([key2, value2]) => limit(key2, value2, sources));
-  const all2 = answer.evaluations || [];
-  const titles = all2.length > 1 ? ["The call as it came", "As rules changed it"] : [];
+  const all3 = answer.evaluations || [];
+  const titles = all3.length > 1 ? ["The call as it came", "As rules changed it"] : [];
   const said = (answer.steps || []).map(step2);
   return [
     el("h3", {}, "The decision"),
@@ -2319,7 +2505,7 @@ function drawn3(answer) {
     ...section("Limits", [...limits2, ...(answer.limits || []).map(counter), ...(answer.loops || []).map(loop)]),
     ...some2(answer.remediation) ? [el("h3", {}, "The safer call"), asTree(answer.remediation)] : [],
     el("h3", {}, "How it comes to that"),
-    ...all2.flatMap((one2, at) => evaluation(one2, titles[at])),
+    ...all3.flatMap((one2, at) => evaluation(one2, titles[at])),
     said.length ? table("What was said, in order; the strictest counts", ["Outcome", "By", "Why"], said) : el("p", { class: "soft" }, "No rule was asked."),
     ...section("Notes", (answer.notes || []).map((note) => item2(shown(note))))
   ].filter(Boolean);
@@ -2328,9 +2514,9 @@ function drawn3(answer) {
 // src/freeze.ts
 var freeze_exports = {};
 __export(freeze_exports, {
-  changed: () => changed2,
-  clear: () => clear5,
-  open: () => open5
+  changed: () => changed3,
+  clear: () => clear6,
+  open: () => open6
 });
 var KINDS2 = {
   agent: "Agent",
@@ -2339,54 +2525,54 @@ var KINDS2 = {
   upstream: "Server",
   capability: "Capability"
 };
-var asked5 = 0;
-var known3 = [];
+var asked6 = 0;
+var known4 = [];
 var kindOf = (one2) => Object.keys(KINDS2).find((kind3) => typeof one2[kind3] === "string");
 var wordsOf = (one2) => {
   const kind3 = kindOf(one2);
   return kind3 ? `${kind3} ${one2[kind3]}` : "everything";
 };
-function clear5() {
-  asked5 += 1;
-  known3 = [];
+function clear6() {
+  asked6 += 1;
+  known4 = [];
   $("frozen").hidden = true;
   $("frozen").replaceChildren();
   $("freeze").replaceChildren();
 }
-async function changed2() {
-  const mine2 = ++asked5;
+async function changed3() {
+  const mine2 = ++asked6;
   const found2 = await api("freeze");
-  if (mine2 !== asked5) return;
-  known3 = found2.freezes;
+  if (mine2 !== asked6) return;
+  known4 = found2.freezes;
   drawBanner();
-  if (state.view === "freeze") draw3();
+  if (state.view === "freeze") draw4();
 }
 function drawBanner() {
-  const names2 = known3.slice(0, 3).map(wordsOf).join(", ");
-  const rest = known3.length > 3 ? ` and ${known3.length - 3} more` : "";
-  const text2 = known3.length ? `Frozen: ${names2}${rest}. Calls of it are refused.` : "";
+  const names2 = known4.slice(0, 3).map(wordsOf).join(", ");
+  const rest = known4.length > 3 ? ` and ${known4.length - 3} more` : "";
+  const text2 = known4.length ? `Frozen: ${names2}${rest}. Calls of it are refused.` : "";
   if ($("frozen").textContent !== text2) $("frozen").replaceChildren(text2 ? shown(text2, true) : "");
   $("frozen").hidden = !text2;
 }
-async function open5() {
-  draw3();
+async function open6() {
+  draw4();
   $("freeze").focus({ preventScroll: true });
   try {
-    await changed2();
+    await changed3();
   } catch (error) {
     if (state.view === "freeze") place($("freeze"), [el("h2", {}, "Freeze"), el("p", { class: "error" }, error.message)], $("freeze"));
   }
 }
-function draw3() {
+function draw4() {
   const isAdmin = hasRole("admin");
   const intro = el(
     "p",
     { class: "soft" },
     "A freeze stops calls at once, in every process and over every restart: calls in flight are answered and cancelled at their server, approvals and grants count for nothing. The agent is told that it is frozen, not why."
   );
-  const list3 = el("ul", { class: "cards" }, ...known3.map(card3));
+  const list3 = el("ul", { class: "cards" }, ...known4.map(card4));
   const none = el("p", { id: "no-freezes" }, "Nothing is frozen.");
-  place($("freeze"), [el("h2", {}, "Freeze"), intro, isAdmin ? everything() : null, isAdmin ? one : null, known3.length ? list3 : none].filter(Boolean), $("freeze"));
+  place($("freeze"), [el("h2", {}, "Freeze"), intro, isAdmin ? everything() : null, isAdmin ? one : null, known4.length ? list3 : none].filter(Boolean), $("freeze"));
 }
 function everything() {
   const button = el("button", { type: "button", class: "reject big", id: "freeze-all" }, "Freeze everything…");
@@ -2423,10 +2609,10 @@ async function ask(target, title, text2) {
   name.value = "";
   announce(done2.warning ? `Look at the name: ${done2.warning}.` : `Frozen: ${wordsOf(done2)}.`);
   notice(done2.warning ? `Frozen: ${wordsOf(done2)}. But ${done2.warning}.` : "");
-  await changed2();
+  await changed3();
   $("freeze").focus({ preventScroll: true });
 }
-function card3(freeze) {
+function card4(freeze) {
   const lift = el("button", { type: "button", "aria-label": `Lift the freeze of ${wordsOf(freeze)}` }, "Lift…");
   lift.addEventListener("click", () => askLift(freeze));
   return el(
@@ -2456,7 +2642,7 @@ async function askLift(freeze) {
   if (!done2) return;
   announce(`Lifted: the freeze of ${wordsOf(freeze)}.`);
   notice("");
-  await changed2();
+  await changed3();
   $("freeze").focus({ preventScroll: true });
 }
 
@@ -2464,11 +2650,11 @@ async function askLift(freeze) {
 var grants_exports = {};
 __export(grants_exports, {
   bound: () => bound,
-  changed: () => changed3,
-  clear: () => clear6,
-  open: () => open6
+  changed: () => changed4,
+  clear: () => clear7,
+  open: () => open7
 });
-var asked6 = 0;
+var asked7 = 0;
 var cards = /* @__PURE__ */ new Map();
 var ended = el("input", { type: "checkbox", name: "ended" });
 ended.addEventListener("change", () => read2());
@@ -2477,31 +2663,31 @@ var head2 = [
   el("p", { class: "soft" }, "Calls that go through without a person being asked. One use of a grant is one call."),
   el("label", { class: "check" }, ended, " Those that have ended too")
 ];
-function clear6() {
-  asked6 += 1;
+function clear7() {
+  asked7 += 1;
   cards.clear();
   ended.checked = false;
   $("grants").replaceChildren();
 }
-async function open6() {
+async function open7() {
   cards.clear();
   place($("grants"), [...head2, el("p", { class: "soft" }, "Reading the grants…")]);
   $("grants").focus({ preventScroll: true });
   await read2();
 }
-async function changed3() {
+async function changed4() {
   if (state.view === "grants") await read2();
 }
 async function read2() {
-  const mine2 = ++asked6;
+  const mine2 = ++asked7;
   let found2 = null;
   try {
     found2 = await api(ended.checked ? "grants?status=all" : "grants");
   } catch (error) {
-    if (mine2 === asked6 && state.view === "grants") place($("grants"), [...head2, el("p", { class: "error" }, error.message)], $("grants"));
+    if (mine2 === asked7 && state.view === "grants") place($("grants"), [...head2, el("p", { class: "error" }, error.message)], $("grants"));
     return;
   }
-  if (mine2 !== asked6 || state.view !== "grants") return;
+  if (mine2 !== asked7 || state.view !== "grants") return;
   const ids = new Set(found2.grants.map((grant2) => grant2.id));
   for (const id of cards.keys()) if (!ids.has(id)) cards.delete(id);
   place(list, found2.grants.map(cardOf), $("grants"));
@@ -2514,7 +2700,7 @@ function cardOf(grant2) {
   const text2 = written(grant2);
   const before = cards.get(grant2.id);
   if (before && before.text === text2) return before.node;
-  const node = card4(grant2);
+  const node = card5(grant2);
   cards.set(grant2.id, { text: text2, node });
   return node;
 }
@@ -2548,7 +2734,7 @@ var ENDS = {
   capability: "the agent may not use the tool any more",
   lost: "records of its use are lost"
 };
-function card4(grant2) {
+function card5(grant2) {
   const end = grant2.ended;
   const mayRevoke = !end && (hasRole("admin") || grant2.approvers.includes(state.me.id));
   const revoke = el("button", { type: "button", class: "reject", "aria-label": `Revoke the grant of ${grant2.tool} for ${grant2.agent}` }, "Revoke…");
@@ -2611,11 +2797,11 @@ async function askRevoke(grant2) {
 // src/labels.ts
 var labels_exports = {};
 __export(labels_exports, {
-  clear: () => clear7,
-  open: () => open7
+  clear: () => clear8,
+  open: () => open8
 });
-var asked7 = 0;
-var known4 = [];
+var asked8 = 0;
+var known5 = [];
 var next3 = null;
 var head3 = [
   el("h2", {}, "Labels"),
@@ -2625,52 +2811,52 @@ var head3 = [
     "What data has reached workflows and agents. Policies read it as session.labels. Labels only grow until their time is over; an admin takes them away."
   )
 ];
-function clear7() {
-  asked7 += 1;
-  known4 = [];
+function clear8() {
+  asked8 += 1;
+  known5 = [];
   next3 = null;
   $("labels").replaceChildren();
 }
-async function open7() {
+async function open8() {
   place($("labels"), [...head3, el("p", { class: "soft" }, "Reading the labels…")]);
   $("labels").focus({ preventScroll: true });
   await read3(null);
 }
 async function read3(after) {
-  const mine2 = ++asked7;
+  const mine2 = ++asked8;
   let found2 = null;
   try {
     found2 = await api(after ? `labels?${new URLSearchParams({ after })}` : "labels");
   } catch (error) {
-    if (mine2 === asked7 && state.view === "labels") place($("labels"), [...head3, el("p", { class: "error" }, error.message)], $("labels"));
+    if (mine2 === asked8 && state.view === "labels") place($("labels"), [...head3, el("p", { class: "error" }, error.message)], $("labels"));
     return;
   }
-  if (mine2 !== asked7 || state.view !== "labels") return;
-  known4 = after ? [...known4, ...found2.labels] : found2.labels;
+  if (mine2 !== asked8 || state.view !== "labels") return;
+  known5 = after ? [...known5, ...found2.labels] : found2.labels;
   next3 = found2.next;
-  draw4();
+  draw5();
 }
 function holders() {
-  const all2 = /* @__PURE__ */ new Map();
-  for (const one2 of known4) {
+  const all3 = /* @__PURE__ */ new Map();
+  for (const one2 of known5) {
     const kind3 = Object.hasOwn(one2, "agent") ? "agent" : "workflow";
     const key2 = `${kind3} ${one2[kind3]}`;
-    if (!all2.has(key2)) all2.set(key2, { kind: kind3, name: one2[kind3], labels: [] });
-    all2.get(key2).labels.push(one2);
+    if (!all3.has(key2)) all3.set(key2, { kind: kind3, name: one2[kind3], labels: [] });
+    all3.get(key2).labels.push(one2);
   }
-  return [...all2.values()];
+  return [...all3.values()];
 }
-function draw4() {
-  const list3 = el("ul", { class: "cards" }, ...holders().map(card5));
+function draw5() {
+  const list3 = el("ul", { class: "cards" }, ...holders().map(card6));
   const none = el("p", { id: "no-labels" }, "No labelled data has reached a workflow or an agent.");
   const more3 = el("button", { type: "button", id: "more-labels" }, "Show more");
   more3.addEventListener("click", () => read3(next3));
-  place($("labels"), [...head3, known4.length ? list3 : none, next3 ? more3 : null].filter(Boolean), $("labels"));
+  place($("labels"), [...head3, known5.length ? list3 : none, next3 ? more3 : null].filter(Boolean), $("labels"));
 }
-function card5(holder) {
+function card6(holder) {
   const words = `${holder.kind} ${holder.name}`;
-  const clear16 = el("button", { type: "button", class: "reject", "aria-label": `Clear the labels of ${words}` }, "Clear…");
-  clear16.addEventListener("click", () => askClear(holder, words));
+  const clear17 = el("button", { type: "button", class: "reject", "aria-label": `Clear the labels of ${words}` }, "Clear…");
+  clear17.addEventListener("click", () => askClear(holder, words));
   const line3 = (one2) => [
     one2.label,
     el("span", {}, "since ", when(one2.since), ", until ", when(one2.until), ", first by trace ", shown(one2.trace_id, true))
@@ -2680,7 +2866,7 @@ function card5(holder) {
     { class: "panel", "data-holder": words },
     el("h3", {}, shown(words, true)),
     facts(holder.labels.map(line3)),
-    hasRole("admin") ? el("div", { class: "buttons" }, clear16) : null
+    hasRole("admin") ? el("div", { class: "buttons" }, clear17) : null
   );
 }
 async function askClear(holder, words) {
@@ -2704,32 +2890,32 @@ async function askClear(holder, words) {
 // src/matrix.ts
 var matrix_exports = {};
 __export(matrix_exports, {
-  clear: () => clear8,
-  open: () => open8
+  clear: () => clear9,
+  open: () => open9
 });
 var SPANS2 = [["1h", "hour"], ["1d", "day"], ["7d", "7 days"], ["30d", "30 days"], ["365d", "year"]];
 var REFUSED = ["deny", "rejected", "expired"];
 var HELD = ["pending_approval", "throttle", "remediate", "suggest"];
-var asked8 = 0;
+var asked9 = 0;
 var matrix = null;
 var span = el("select", { name: "since" }, SPANS2.map(([value2, words]) => el("option", { value: value2 }, words)));
 span.value = "7d";
 span.addEventListener("change", () => read4());
 var shows = el("select", { name: "shows" }, ["calls", "refused", "held", "failed", "cost"].map((value2) => el("option", { value: value2 }, value2 === "held" ? "asked or held" : value2)));
-shows.addEventListener("change", () => draw5());
+shows.addEventListener("change", () => draw6());
 var form3 = el("form", { class: "filters" }, el("label", {}, "The last ", span), " ", el("label", {}, "showing ", shows));
 form3.addEventListener("submit", (event) => event.preventDefault());
 var head4 = [el("h2", {}, "Agents and tools"), form3];
 var body2 = el("div", { class: "stack" });
 var detail = el("div", { class: "panel", hidden: true, tabindex: "-1", role: "region", "aria-label": "The chosen agent and tool" });
-function clear8() {
-  asked8 += 1;
+function clear9() {
+  asked9 += 1;
   matrix = null;
   span.value = "7d";
   shows.value = "calls";
   $("matrix").replaceChildren();
 }
-async function open8() {
+async function open9() {
   body2.replaceChildren(el("p", { class: "soft" }, "Counting…"));
   detail.hidden = true;
   $("matrix").replaceChildren(...head4, body2, detail);
@@ -2737,21 +2923,21 @@ async function open8() {
   await read4();
 }
 async function read4() {
-  const mine2 = ++asked8;
+  const mine2 = ++asked9;
   try {
     const found2 = await api(`matrix?since=${span.value}`);
-    if (mine2 !== asked8 || state.view !== "matrix") return;
+    if (mine2 !== asked9 || state.view !== "matrix") return;
     matrix = found2;
   } catch (error) {
-    if (mine2 === asked8 && state.view === "matrix") body2.replaceChildren(el("p", { class: "error" }, error.message));
+    if (mine2 === asked9 && state.view === "matrix") body2.replaceChildren(el("p", { class: "error" }, error.message));
     return;
   }
-  draw5();
+  draw6();
   announce(`${counted(matrix.agents.length, "agent", "agents")} and ${counted(matrix.tools.length, "tool", "tools")}.`);
 }
 var number2 = (value2) => Number(value2 ?? 0);
-var sum = (cell, words) => words.reduce((all2, word) => all2 + number2(cell.decisions[word]), 0);
-var calls2 = (cell) => Object.entries(cell.decisions).reduce((all2, [word, count]) => all2 + (["approved", "rejected", "expired"].includes(word) ? 0 : number2(count)), 0);
+var sum = (cell, words) => words.reduce((all3, word) => all3 + number2(cell.decisions[word]), 0);
+var calls2 = (cell) => Object.entries(cell.decisions).reduce((all3, [word, count]) => all3 + (["approved", "rejected", "expired"].includes(word) ? 0 : number2(count)), 0);
 function value(cell) {
   switch (shows.value) {
     case "refused":
@@ -2770,7 +2956,7 @@ var named = (name2) => name2 ?? "(no tool)";
 function shade(part3) {
   return `heat heat-${part3 <= 0 ? 0 : Math.min(5, Math.max(1, Math.ceil(Math.sqrt(part3) * 5)))}`;
 }
-function draw5() {
+function draw6() {
   if (!matrix) return;
   const { agents, tools, cells } = matrix;
   detail.hidden = true;
@@ -2779,13 +2965,13 @@ function draw5() {
     return;
   }
   const key2 = (agent, tool) => JSON.stringify([agent, tool]);
-  const known6 = new Map(cells.map((cell) => [key2(cell.agent, cell.tool), cell]));
+  const known7 = new Map(cells.map((cell) => [key2(cell.agent, cell.tool), cell]));
   const most = Math.max(...cells.map(value), 1e-6);
   const money = shows.value === "cost";
   const rows = agents.map((agent) => [
     el("th", { scope: "row" }, parted(named(agent))),
     ...tools.map((tool) => {
-      const cell = known6.get(key2(agent, tool));
+      const cell = known7.get(key2(agent, tool));
       if (!cell) return el("td", { class: "heat heat-0" }, "");
       const figure2 = value(cell);
       const refused = sum(cell, REFUSED);
@@ -2800,8 +2986,8 @@ function draw5() {
   body2.replaceChildren(grid2, ...notes.filter((note) => note !== null));
 }
 function tell2(cell) {
-  const all2 = calls2(cell);
-  const rows = Object.entries(cell.decisions).map(([word, count]) => [word, number2(count)]).sort((one2, other) => other[1] - one2[1]).map(([word, count]) => [td(DECISIONS[word]?.words ?? word), td(whole(count)), td(all2 ? share(count / all2) : "")]);
+  const all3 = calls2(cell);
+  const rows = Object.entries(cell.decisions).map(([word, count]) => [word, number2(count)]).sort((one2, other) => other[1] - one2[1]).map(([word, count]) => [td(DECISIONS[word]?.words ?? word), td(whole(count)), td(all3 ? share(count / all3) : "")]);
   const look = el("button", { type: "button" }, "Find its records");
   const filters = new URLSearchParams();
   if (cell.agent !== null) filters.set("agent_id", cell.agent);
@@ -2828,9 +3014,9 @@ var mayFind = () => ["approver", "admin", "auditor", "auditor-full"].some((role)
 // src/now.ts
 var now_exports = {};
 __export(now_exports, {
-  changed: () => changed4,
-  clear: () => clear9,
-  open: () => open9
+  changed: () => changed5,
+  clear: () => clear10,
+  open: () => open10
 });
 
 // node_modules/uplot/dist/uPlot.esm.js
@@ -5731,7 +5917,7 @@ function uPlot(opts, data, then) {
         }
       }
     }
-    let changed7 = {};
+    let changed8 = {};
     let anyChanged = false;
     for (let k in wipScales) {
       let wsc = wipScales[k];
@@ -5742,20 +5928,20 @@ function uPlot(opts, data, then) {
         let distr = sc.distr;
         sc._min = distr == 3 ? log10(sc.min) : distr == 4 ? asinh(sc.min, sc.asinh) : distr == 100 ? sc.fwd(sc.min) : sc.min;
         sc._max = distr == 3 ? log10(sc.max) : distr == 4 ? asinh(sc.max, sc.asinh) : distr == 100 ? sc.fwd(sc.max) : sc.max;
-        changed7[k] = anyChanged = true;
+        changed8[k] = anyChanged = true;
       }
     }
     if (anyChanged) {
       series2.forEach((s, i) => {
         if (mode == 2) {
-          if (i > 0 && changed7.y)
+          if (i > 0 && changed8.y)
             s._paths = null;
         } else {
-          if (changed7[s.scale])
+          if (changed8[s.scale])
             s._paths = null;
         }
       });
-      for (let k in changed7) {
+      for (let k in changed8) {
         shouldConvergeSize = true;
         fire("setScale", k);
       }
@@ -7224,10 +7410,10 @@ var Chart = class {
     this.plot?.destroy();
     this.plot = null;
   }
-  showFigures(open16) {
-    this.figures.hidden = !open16;
-    this.toggle.setAttribute("aria-expanded", String(open16));
-    this.toggle.textContent = open16 ? "No table" : "Table";
+  showFigures(open17) {
+    this.figures.hidden = !open17;
+    this.toggle.setAttribute("aria-expanded", String(open17));
+    this.toggle.textContent = open17 ? "No table" : "Table";
     this.fill();
   }
   // The table is made when somebody looks at it.
@@ -7366,10 +7552,10 @@ var BYS = [
 ];
 var SOON = 3e3;
 var LATER = 15e3;
-var asked9 = 0;
+var asked10 = 0;
 var charts = null;
 var timer = null;
-var due = 0;
+var due2 = 0;
 var span2 = el("select", { name: "since" }, SPANS3.map(([value2, , words]) => el("option", { value: value2 }, words)));
 var by = el("select", { name: "by" }, BYS.map(([value2, words]) => el("option", { value: value2 }, words)));
 span2.value = "2h";
@@ -7379,8 +7565,8 @@ var form4 = el("form", { class: "filters" }, el("label", {}, "The last ", span2)
 form4.addEventListener("submit", (event) => event.preventDefault());
 var tiles = el("dl", { class: "tiles" });
 var partial = el("p", { class: "banner", hidden: true }, "Figures of older parts of the record are still being made: they will be here in a moment.");
-function clear9() {
-  asked9 += 1;
+function clear10() {
+  asked10 += 1;
   if (timer) clearTimeout(timer);
   timer = null;
   for (const chart of Object.values(charts ?? {})) chart.destroy();
@@ -7390,7 +7576,7 @@ function clear9() {
   by.value = "decision";
   $("now").replaceChildren();
 }
-async function open9() {
+async function open10() {
   if (!charts) {
     charts = {
       calls: new Chart("Calls", "decided", "No call was made in this time. Connect a client with `tollgate connect`, and its calls appear here as they are decided."),
@@ -7401,20 +7587,20 @@ async function open9() {
       tokens: new Chart("Tokens", "by tool", "No tokens were counted in this time: those of arguments and results are drawn here.")
     };
   }
-  const all2 = el("div", { class: "charts" }, ...Object.values(charts).map((chart) => chart.node));
-  $("now").replaceChildren(el("h2", {}, "Now"), form4, partial, tiles, all2);
+  const all3 = el("div", { class: "charts" }, ...Object.values(charts).map((chart) => chart.node));
+  $("now").replaceChildren(el("h2", {}, "Now"), form4, partial, tiles, all3);
   $("now").focus({ preventScroll: true });
   await read5();
 }
-function changed4() {
+function changed5() {
   if (state.view !== "now") return;
   plan(SOON);
 }
 function plan(wait) {
   const at = Date.now() + wait;
-  if (timer && due <= at) return;
+  if (timer && due2 <= at) return;
   if (timer) clearTimeout(timer);
-  due = at;
+  due2 = at;
   timer = setTimeout(() => {
     timer = null;
     if (state.view !== "now" || !state.me) return;
@@ -7423,7 +7609,7 @@ function plan(wait) {
   }, wait);
 }
 async function read5() {
-  const mine2 = ++asked9;
+  const mine2 = ++asked10;
   const since = span2.value;
   const step3 = SPANS3.find(([value2]) => value2 === since)[1];
   const ask2 = (name2, by2) => series({ name: name2, by: by2, since, step: step3, groups: "7" });
@@ -7431,12 +7617,12 @@ async function read5() {
   try {
     found2 = await Promise.all([ask2("calls", by.value), ask2("spend_usd", "agent"), ask2("latency", "none"), ask2("pending", "agent"), ask2("errors", "tool"), ask2("tokens", "tool"), ask2("denies", "none")]);
   } catch (error) {
-    if (mine2 === asked9 && state.view === "now") notice(error.message);
+    if (mine2 === asked10 && state.view === "now") notice(error.message);
     return;
   } finally {
-    if (mine2 === asked9) plan(LATER);
+    if (mine2 === asked10) plan(LATER);
   }
-  if (mine2 !== asked9 || state.view !== "now" || !charts) return;
+  if (mine2 !== asked10 || state.view !== "now" || !charts) return;
   notice("");
   const [calls3, spend, latency, pending2, errors, tokens, denies] = found2;
   partial.hidden = !found2.some((one2) => one2.partial);
@@ -7447,13 +7633,13 @@ async function read5() {
   charts.pending.draw(counts(pending2, whole, "waiting"));
   charts.errors.draw(counts(errors, whole, "failed"));
   charts.tokens.draw(counts(tokens, whole, "tokens"));
-  const sum2 = (one2) => one2.groups.reduce((all3, group) => all3 + group.total, 0);
+  const sum2 = (one2) => one2.groups.reduce((all4, group) => all4 + group.total, 0);
   const p952 = latency.groups[0]?.p95.total ?? null;
-  const all2 = sum2(calls3);
+  const all3 = sum2(calls3);
   const tile = (name2, value2, words = "") => el("div", { class: "tile" }, el("dt", {}, name2), el("dd", {}, value2, words && el("span", { class: "soft" }, words)));
   tiles.replaceChildren(
-    tile("Calls", whole(all2)),
-    tile("Refused", whole(sum2(denies)), all2 ? ` ${share(sum2(denies) / all2)}` : ""),
+    tile("Calls", whole(all3)),
+    tile("Refused", whole(sum2(denies)), all3 ? ` ${share(sum2(denies) / all3)}` : ""),
     tile("Failed", whole(sum2(errors))),
     tile("Waiting now", whole(sum2(pending2))),
     tile("Spent", usd(sum2(spend))),
@@ -7464,52 +7650,52 @@ async function read5() {
 // src/people.ts
 var people_exports = {};
 __export(people_exports, {
-  clear: () => clear10,
-  open: () => open10
+  clear: () => clear11,
+  open: () => open11
 });
-var asked10 = 0;
+var asked11 = 0;
 var find = el("input", { type: "search", name: "find", spellcheck: "false", autocapitalize: "none" });
-find.addEventListener("input", () => draw6());
+find.addEventListener("input", () => draw7());
 var form5 = el("form", { class: "filters" }, el("label", {}, "Names with ", find));
 form5.addEventListener("submit", (event) => event.preventDefault());
 var head5 = [el("h2", {}, "People and agents"), form5];
 var body3 = el("div", { class: "stack" });
 var MOST2 = 100;
-var known5 = null;
-function clear10() {
-  asked10 += 1;
-  known5 = null;
+var known6 = null;
+function clear11() {
+  asked11 += 1;
+  known6 = null;
   find.value = "";
   $("people").replaceChildren();
 }
-async function open10() {
+async function open11() {
   body3.replaceChildren(el("p", { class: "soft" }, "Reading…"));
   $("people").replaceChildren(...head5, body3);
   $("people").focus({ preventScroll: true });
-  const mine2 = ++asked10;
+  const mine2 = ++asked11;
   try {
     const [people, map, grants] = await Promise.all([api("people"), api("agents"), api("grants?limit=1000")]);
-    if (mine2 !== asked10 || state.view !== "people") return;
-    known5 = { people: people.people, agents: map.agents, capabilities: map.capabilities, workflows: map.workflows, grants: grants.grants, more: grants.truncated };
+    if (mine2 !== asked11 || state.view !== "people") return;
+    known6 = { people: people.people, agents: map.agents, capabilities: map.capabilities, workflows: map.workflows, grants: grants.grants, more: grants.truncated };
   } catch (error) {
-    if (mine2 === asked10 && state.view === "people") body3.replaceChildren(el("p", { class: "error" }, error.message));
+    if (mine2 === asked11 && state.view === "people") body3.replaceChildren(el("p", { class: "error" }, error.message));
     return;
   }
-  draw6();
-  announce(`${counted(known5.people.length, "person", "people")} and ${counted(known5.agents.length, "agent", "agents")}.`);
+  draw7();
+  announce(`${counted(known6.people.length, "person", "people")} and ${counted(known6.agents.length, "agent", "agents")}.`);
 }
 var chips = (names2) => el("span", { class: "chips" }, ...(names2 ?? []).map((name2) => el("span", { class: "chip" }, shown(name2, true))));
-function part2(title, label2, columns, all2, row, none) {
+function part2(title, label2, columns, all3, row, none) {
   const words = find.value.trim().toLowerCase();
-  const fits = all2.filter((one2) => !words || JSON.stringify(one2).toLowerCase().includes(words));
+  const fits = all3.filter((one2) => !words || JSON.stringify(one2).toLowerCase().includes(words));
   const told2 = fits.slice(0, MOST2);
   const rest = fits.length > told2.length ? el("p", { class: "soft" }, `${fits.length - told2.length} more: the field above finds them.`) : null;
-  const nothing = el("p", {}, all2.length ? "None has that in its name." : none);
-  return el("section", { class: "panel" }, el("h3", {}, `${title} (${words ? `${fits.length} of ` : ""}${all2.length})`), told2.length ? table(label2, columns, told2.map(row)) : nothing, rest);
+  const nothing = el("p", {}, all3.length ? "None has that in its name." : none);
+  return el("section", { class: "panel" }, el("h3", {}, `${title} (${words ? `${fits.length} of ` : ""}${all3.length})`), told2.length ? table(label2, columns, told2.map(row)) : nothing, rest);
 }
-function draw6() {
-  if (!known5) return;
-  const { people, agents, capabilities, workflows, grants, more: more3 } = known5;
+function draw7() {
+  if (!known6) return;
+  const { people, agents, capabilities, workflows, grants, more: more3 } = known6;
   const live2 = (key2, name2) => grants.filter((grant2) => grant2[key2] === name2 || grant2[`${key2}_id`] === name2).length;
   body3.replaceChildren(
     part2("People", "People", ["Person", "Roles", "Groups", "Keys", "Live grants"], people, (one2) => [
@@ -7556,39 +7742,39 @@ function draw6() {
 // src/pins.ts
 var pins_exports = {};
 __export(pins_exports, {
-  changed: () => changed5,
-  clear: () => clear11,
-  open: () => open11
+  changed: () => changed6,
+  clear: () => clear12,
+  open: () => open12
 });
-var asked11 = 0;
+var asked12 = 0;
 var head6 = [
   el("h2", {}, "Quarantine"),
   el("p", { class: "soft" }, "Tools, prompts, resources, templates and skills that are not as they were pinned. Agents neither see nor call them until somebody accepts them.")
 ];
-function clear11() {
-  asked11 += 1;
+function clear12() {
+  asked12 += 1;
   $("quarantine").replaceChildren();
 }
-async function open11() {
+async function open12() {
   place($("quarantine"), [...head6, el("p", { class: "soft" }, "Reading what has changed…")]);
   $("quarantine").focus({ preventScroll: true });
   await read6();
 }
-async function changed5() {
+async function changed6() {
   if (state.view === "quarantine") await read6();
 }
 async function read6() {
-  const mine2 = ++asked11;
+  const mine2 = ++asked12;
   let found2 = null;
   try {
     found2 = await api("pins");
   } catch (error) {
-    if (mine2 === asked11 && state.view === "quarantine") place($("quarantine"), [...head6, el("p", { class: "error" }, error.message)], $("quarantine"));
+    if (mine2 === asked12 && state.view === "quarantine") place($("quarantine"), [...head6, el("p", { class: "error" }, error.message)], $("quarantine"));
     return;
   }
-  if (mine2 !== asked11 || state.view !== "quarantine") return;
+  if (mine2 !== asked12 || state.view !== "quarantine") return;
   const none = el("p", { id: "no-pins" }, "Everything is as it was pinned.");
-  const list3 = el("ul", { class: "cards" }, ...found2.changes.map(card6));
+  const list3 = el("ul", { class: "cards" }, ...found2.changes.map(card7));
   const held = new Set(found2.changes.map(key));
   const served = (found2.findings || []).filter((one2) => !held.has(key(one2)));
   place($("quarantine"), [...head6, found2.changes.length ? list3 : none, ...findingsOf(served, found2.truncated)], $("quarantine"));
@@ -7640,7 +7826,7 @@ function finding(one2) {
   return el("li", {}, el("span", { class: "chip warn" }, one2.kind), " ", shown(one2.what, true), one2.text ? [": ", shown(one2.text, true)] : null);
 }
 var whole2 = (words, value2) => value2 === null || value2 === void 0 ? null : opened(words, () => el("pre", {}, shown(written(value2))));
-function card6(change3) {
+function card7(change3) {
   const accept = el("button", { type: "button", class: "primary", "aria-label": `Accept ${change3.exposed} of ${change3.upstream}` }, "Accept…");
   accept.addEventListener("click", () => askAccept(change3));
   const may = hasRole("admin") && change3.state !== "gone";
@@ -7688,28 +7874,28 @@ async function askAccept(change3) {
 // src/policies.ts
 var policies_exports = {};
 __export(policies_exports, {
-  changed: () => changed6,
-  clear: () => clear12,
-  open: () => open12
+  changed: () => changed7,
+  clear: () => clear13,
+  open: () => open13
 });
-var asked12 = 0;
+var asked13 = 0;
 var folderTold = "null";
-function clear12() {
-  asked12 += 1;
+function clear13() {
+  asked13 += 1;
   $("policies").replaceChildren();
 }
-async function open12() {
+async function open13() {
   $("policies").replaceChildren(el("h2", {}, "Policies"), el("p", { class: "soft" }, "Reading the policies…"));
   $("policies").focus({ preventScroll: true });
   await read7();
 }
-async function changed6() {
+async function changed7() {
   if (state.view !== "policies") return;
   await read7();
-  again2(asked12, 5);
+  again2(asked13, 5);
 }
 function again2(mine2, times) {
-  const isOurs = () => mine2 === asked12 && state.view === "policies" && state.me;
+  const isOurs = () => mine2 === asked13 && state.view === "policies" && state.me;
   setTimeout(async () => {
     if (!isOurs()) return;
     const past = await api("policies/history").catch(() => null);
@@ -7719,10 +7905,10 @@ function again2(mine2, times) {
   }, 1e3);
 }
 async function read7() {
-  const mine2 = ++asked12;
+  const mine2 = ++asked13;
   const none = (error) => ({ error });
   const [bundle, past] = await Promise.all([api("policies").catch(none), api("policies/history").catch(none)]);
-  if (mine2 !== asked12 || state.view !== "policies" || !state.me) return;
+  if (mine2 !== asked13 || state.view !== "policies" || !state.me) return;
   folderTold = JSON.stringify(past.folder ?? null);
   const hadFocus = $("policies").contains(document.activeElement);
   $("policies").replaceChildren(
@@ -7865,18 +8051,18 @@ async function showFiles(one2) {
   }
 }
 function files(answer) {
-  const all2 = answer.files || [];
-  if (!all2.length) return [el("p", {}, "Its files are not kept.")];
-  return all2.map(({ name: name2, text: text2 }) => opened(name2, () => el("pre", { tabindex: "0", role: "region", "aria-label": name2 }, ...text2.split("\n").flatMap((line3) => [shown(line3), "\n"]))));
+  const all3 = answer.files || [];
+  if (!all3.length) return [el("p", {}, "Its files are not kept.")];
+  return all3.map(({ name: name2, text: text2 }) => opened(name2, () => el("pre", { tabindex: "0", role: "region", "aria-label": name2 }, ...text2.split("\n").flatMap((line3) => [shown(line3), "\n"]))));
 }
 
 // src/scorecard.ts
 var scorecard_exports = {};
 __export(scorecard_exports, {
-  clear: () => clear13,
-  open: () => open13
+  clear: () => clear14,
+  open: () => open14
 });
-var asked13 = 0;
+var asked14 = 0;
 var SPANS4 = [["1d", "the last day"], ["7d", "the last 7 days"], ["30d", "the last 30 days"]];
 var span3 = el("select", { name: "since" }, SPANS4.map(([value2, words]) => el("option", { value: value2 }, words)));
 span3.value = "7d";
@@ -7885,26 +8071,26 @@ var form6 = el("form", { class: "filters" }, el("label", {}, "Of ", span3));
 form6.addEventListener("submit", (event) => event.preventDefault());
 var head7 = [el("h2", {}, "Scorecard and maturity"), form6];
 var body4 = el("div", { class: "stack" });
-function clear13() {
-  asked13 += 1;
+function clear14() {
+  asked14 += 1;
   span3.value = "7d";
   $("scorecard").replaceChildren();
 }
-async function open13() {
+async function open14() {
   $("scorecard").replaceChildren(...head7, body4);
   $("scorecard").focus({ preventScroll: true });
   await read8();
 }
 async function read8() {
-  const mine2 = ++asked13;
+  const mine2 = ++asked14;
   body4.replaceChildren(el("p", { class: "soft" }, "Adding up what is recorded…"));
   const parts2 = await Promise.allSettled([api(`report/scorecard?since=${span3.value}`), api(`report/maturity?since=${span3.value}`)]);
-  if (mine2 !== asked13 || state.view !== "scorecard") return;
-  const [card8, level] = parts2;
+  if (mine2 !== asked14 || state.view !== "scorecard") return;
+  const [card9, level] = parts2;
   const failed = (part3) => el("p", { class: "error" }, part3.reason.message);
   body4.replaceChildren(
     ...level.status === "fulfilled" ? maturity(level.value) : [failed(level)],
-    ...card8.status === "fulfilled" ? scorecard(card8.value) : [failed(card8)]
+    ...card9.status === "fulfilled" ? scorecard(card9.value) : [failed(card9)]
   );
   if (level.status === "fulfilled") announce(`Level ${level.value.level} of 4.`);
 }
@@ -7938,35 +8124,35 @@ function maturity(report2) {
   ];
 }
 function bar2(parts2) {
-  const all2 = parts2.reduce((sum2, [, value2]) => sum2 + value2, 0) || 1;
+  const all3 = parts2.reduce((sum2, [, value2]) => sum2 + value2, 0) || 1;
   const space = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(space, "svg");
   for (const [name2, value2] of Object.entries({ viewBox: "0 0 1000 24", preserveAspectRatio: "none", class: "parts", "aria-hidden": "true" })) svg.setAttribute(name2, value2);
   let at = 0;
   for (const [, value2, kind3] of parts2) {
     const rect2 = document.createElementNS(space, "rect");
-    const width = value2 / all2 * 1e3;
+    const width = value2 / all3 * 1e3;
     for (const [name2, text2] of Object.entries({ x: String(at), y: "0", width: String(Math.max(width - 2, 0)), height: "24", class: `part-${kind3}` })) rect2.setAttribute(name2, text2);
     svg.append(rect2);
     at += width;
   }
-  return el("div", {}, svg, el("p", { class: "soft" }, parts2.filter(([, value2]) => value2).map(([name2, value2]) => `${name2} ${share(value2 / all2)}`).join(" · ") || "nothing yet"));
+  return el("div", {}, svg, el("p", { class: "soft" }, parts2.filter(([, value2]) => value2).map(([name2, value2]) => `${name2} ${share(value2 / all3)}`).join(" · ") || "nothing yet"));
 }
 function moved(name2, one2) {
   return [el("th", { scope: "row" }, name2), td(percent(one2.before)), td(percent(one2.now)), td(one2.drifts ? el("span", { class: "chip warn" }, "drifts") : "")];
 }
-function scorecard(card8) {
-  const flows = Object.entries(card8.decision_distribution).sort((one2, other) => number3(other[1].calls) - number3(one2[1].calls));
+function scorecard(card9) {
+  const flows = Object.entries(card9.decision_distribution).sort((one2, other) => number3(other[1].calls) - number3(one2[1].calls));
   const words = [["allow", "allow", "good"], ["allow_with_constraints", "with constraints", "calm"], ["pending_approval", "asked", "warn"], ["remediate", "changed", "calm"], ["suggest", "proposed", "calm"], ["throttle", "throttled", "warn"], ["deny", "refused", "bad"]];
-  const sum2 = (key2) => flows.reduce((all2, [, one2]) => all2 + number3(one2[key2]), 0);
+  const sum2 = (key2) => flows.reduce((all3, [, one2]) => all3 + number3(one2[key2]), 0);
   const rows = flows.slice(0, 100).map(([name2, one2]) => [el("th", { scope: "row" }, shown(name2, true)), td(whole(number3(one2.calls))), td(percent(one2.allow_rate)), td(percent(one2.deny_rate)), td(whole(number3(one2.pending_approval))), td(percent(one2.remediate_rate))]);
-  const asks = card8.approval_integrity;
-  const risky = card8.constraint_usage;
-  const complete = card8.audit_completeness;
-  const drift = card8.drift_indicators;
+  const asks = card9.approval_integrity;
+  const risky = card9.constraint_usage;
+  const complete = card9.audit_completeness;
+  const drift = card9.drift_indicators;
   const agents = Object.entries(drift.agents ?? {}).slice(0, 100);
   return [
-    el("p", { class: "soft" }, "Between ", when(card8.since), " and ", when(card8.until), ". Drift holds it against the same time before."),
+    el("p", { class: "soft" }, "Between ", when(card9.since), " and ", when(card9.until), ". Drift holds it against the same time before."),
     el(
       "section",
       { class: "panel" },
@@ -8010,10 +8196,10 @@ function scorecard(card8) {
 // src/spend.ts
 var spend_exports = {};
 __export(spend_exports, {
-  clear: () => clear14,
-  open: () => open14
+  clear: () => clear15,
+  open: () => open15
 });
-var asked14 = 0;
+var asked15 = 0;
 var KINDS3 = [
   ["agent", "Agent"],
   ["workflow", "Workflow"],
@@ -8031,39 +8217,39 @@ var span4 = el("select", { name: "since" }, SPANS5.map(([value2, words]) => el("
 var kind2 = el("select", { name: "by" }, KINDS3.map(([value2, words]) => el("option", { value: value2 }, words.toLowerCase())));
 span4.value = "7d";
 span4.addEventListener("change", () => read9());
-kind2.addEventListener("change", () => draw7());
+kind2.addEventListener("change", () => draw8());
 var form7 = el("form", { class: "filters" }, el("label", {}, "Of ", span4), " ", el("label", {}, "by ", kind2));
 form7.addEventListener("submit", (event) => event.preventDefault());
 var head8 = [el("h2", {}, "Spend"), form7];
 var report = null;
-function clear14() {
-  asked14 += 1;
+function clear15() {
+  asked15 += 1;
   report = null;
   span4.value = "7d";
   kind2.value = "agent";
   $("spend").replaceChildren();
 }
-async function open14() {
+async function open15() {
   report = null;
   $("spend").replaceChildren(...head8, el("p", { class: "soft" }, "Adding up…"));
   $("spend").focus({ preventScroll: true });
   await read9();
 }
 async function read9() {
-  const mine2 = ++asked14;
+  const mine2 = ++asked15;
   let found2 = null;
   try {
     found2 = await api(`report/spend?since=${span4.value}`);
   } catch (error) {
-    if (mine2 === asked14 && state.view === "spend") {
+    if (mine2 === asked15 && state.view === "spend") {
       report = null;
       replace([el("p", { class: "error" }, error.message)]);
     }
     return;
   }
-  if (mine2 !== asked14 || state.view !== "spend" || !state.me) return;
+  if (mine2 !== asked15 || state.view !== "spend" || !state.me) return;
   report = found2;
-  draw7();
+  draw8();
   announce(`${usd2(found2.cost_usd)} in ${counted(found2.calls, "call", "calls")}.`);
 }
 function replace(nodes) {
@@ -8075,7 +8261,7 @@ var number4 = (value2) => Number(value2);
 var usd2 = (value2) => `${number4(value2).toLocaleString(void 0, { minimumFractionDigits: 2, maximumFractionDigits: 6 })} USD`;
 var whole3 = (value2) => number4(value2).toLocaleString();
 var percent2 = (share2) => `${Math.round(number4(share2) * 100)} %`;
-function draw7() {
+function draw8() {
   if (!report) return;
   notice("");
   replace([
@@ -8090,9 +8276,9 @@ function draw7() {
 }
 function lines2() {
   const [name2, title] = KINDS3.find(([value2]) => value2 === kind2.value);
-  const all2 = report[name2];
-  const most = Math.max(...all2.map((one2) => number4(one2.cost_usd)), 1e-6);
-  const rows = all2.slice(0, 200).map((one2) => [
+  const all3 = report[name2];
+  const most = Math.max(...all3.map((one2) => number4(one2.cost_usd)), 1e-6);
+  const rows = all3.slice(0, 200).map((one2) => [
     td(one2[name2] === null ? el("span", { class: "soft" }, "none") : shown(one2[name2], true)),
     td(usd2(one2.cost_usd)),
     // The bar repeats the figure beside it.
@@ -8192,21 +8378,21 @@ function estimates() {
 // src/upstreams.ts
 var upstreams_exports = {};
 __export(upstreams_exports, {
-  clear: () => clear15,
-  open: () => open15
+  clear: () => clear16,
+  open: () => open16
 });
-var asked15 = 0;
+var asked16 = 0;
 var charts2 = null;
 var again3 = el("button", { type: "button" }, "Read again");
 again3.addEventListener("click", () => read10());
-function clear15() {
-  asked15 += 1;
+function clear16() {
+  asked16 += 1;
   for (const chart of Object.values(charts2 ?? {})) chart.destroy();
   charts2 = null;
   $("upstreams").replaceChildren();
 }
 var list2 = el("div", { class: "stack" });
-async function open15() {
+async function open16() {
   charts2 ??= {
     latency: new Chart("95 of 100 calls end within", "the last day, by upstream", "No call went to an upstream in the last day."),
     calls: new Chart("Calls", "the last day, by upstream", "No call was decided in the last day.")
@@ -8223,25 +8409,25 @@ var p95 = (read12) => ({
   lines: read12.groups.map((group) => ({ name: group.name ?? "no upstream", values: group.p95.values, total: group.p95.total === null ? "–" : duration(group.p95.total) }))
 });
 async function read10() {
-  const mine2 = ++asked15;
+  const mine2 = ++asked16;
   const ask2 = (name2) => series({ name: name2, by: "upstream", since: "1d", step: "30m", groups: "8" });
   try {
-    const [all2, calls3, latency, errors] = await Promise.all([api("upstreams"), ask2("calls"), ask2("latency"), ask2("errors")]);
-    if (mine2 !== asked15 || state.view !== "upstreams" || !charts2) return;
+    const [all3, calls3, latency, errors] = await Promise.all([api("upstreams"), ask2("calls"), ask2("latency"), ask2("errors")]);
+    if (mine2 !== asked16 || state.view !== "upstreams" || !charts2) return;
     const of = (from, name2) => from.groups.find((group) => group.name === name2 && !group.rest);
-    const cards2 = all2.upstreams.map((one2) => card7(one2, of(calls3, one2.name), of(latency, one2.name), of(errors, one2.name)));
+    const cards2 = all3.upstreams.map((one2) => card8(one2, of(calls3, one2.name), of(latency, one2.name), of(errors, one2.name)));
     list2.replaceChildren(
       cards2.length ? el("ul", { class: "cards" }, ...cards2) : el("p", {}, "There is no upstream. `tollgate init` takes over the servers of your clients, and `[upstreams.NAME]` in servers.toml adds one; its health and latency are then here.")
     );
     charts2.latency.draw(p95(latency));
     charts2.calls.draw(counts(calls3, whole, "no upstream"));
-    announce(counted(all2.upstreams.length, "upstream", "upstreams"));
+    announce(counted(all3.upstreams.length, "upstream", "upstreams"));
   } catch (error) {
-    if (mine2 === asked15 && state.view === "upstreams") list2.replaceChildren(el("p", { class: "error" }, error.message));
+    if (mine2 === asked16 && state.view === "upstreams") list2.replaceChildren(el("p", { class: "error" }, error.message));
   }
 }
 var GOOD = ["ready", "connected", "healthy", "up", "ok", "closed"];
-function card7(one2, calls3, latency, errors) {
+function card8(one2, calls3, latency, errors) {
   const isGood = GOOD.includes(one2.state) || GOOD.includes(one2.health);
   const ended2 = latency ? latency.p95.total : null;
   const offers = ["tools", "resources", "resource_templates", "prompts", "skills"].filter((kind3) => Number(one2[kind3]) > 0).map((kind3) => counted(Number(one2[kind3]), kind3.replace("_", " ").slice(0, -1), kind3.replace("_", " ")));
@@ -8273,21 +8459,22 @@ var COUNTERS = [...READERS, "viewer"];
 var VIEWS = {
   pending: { title: "Approvals that wait", roles: READERS, section: "inbox", open: () => render() },
   history: { title: "Approvals of before", roles: READERS, section: "inbox", open: openHistory },
-  grants: { title: "Standing grants", roles: READERS, section: "grants", open: open6 },
-  budgets: { title: "Budgets", roles: READERS, section: "budgets", open },
-  explain: { title: "Explain a decision", roles: ROLES2, section: "explain", open: open4 },
-  policies: { title: "Policies", roles: READERS, section: "policies", open: open12 },
-  now: { title: "Now", roles: COUNTERS, section: "now", open: open9 },
-  matrix: { title: "Agents and tools", roles: COUNTERS, section: "matrix", open: open8 },
-  upstreams: { title: "Upstreams", roles: COUNTERS, section: "upstreams", open: open15 },
-  people: { title: "People and agents", roles: READERS, section: "people", open: open10 },
-  events: { title: "Events", roles: READERS, section: "events", open: open3 },
-  scorecard: { title: "Scorecard and maturity", roles: COUNTERS, section: "scorecard", open: open13 },
-  spend: { title: "Spend", roles: COUNTERS, section: "spend", open: open14 },
-  deadletters: { title: "Dead letters", roles: ROLES, section: "deadletters", open: open2 },
-  labels: { title: "Labels of data", roles: READERS, section: "labels", open: open7 },
-  freeze: { title: "Freeze", roles: READERS, section: "freeze", open: open5 },
-  quarantine: { title: "Quarantine", roles: READERS, section: "quarantine", open: open11 }
+  grants: { title: "Standing grants", roles: READERS, section: "grants", open: open7 },
+  budgets: { title: "Budgets", roles: READERS, section: "budgets", open: open2 },
+  explain: { title: "Explain a decision", roles: ROLES2, section: "explain", open: open5 },
+  policies: { title: "Policies", roles: READERS, section: "policies", open: open13 },
+  now: { title: "Now", roles: COUNTERS, section: "now", open: open10 },
+  matrix: { title: "Agents and tools", roles: COUNTERS, section: "matrix", open: open9 },
+  upstreams: { title: "Upstreams", roles: COUNTERS, section: "upstreams", open: open16 },
+  people: { title: "People and agents", roles: READERS, section: "people", open: open11 },
+  events: { title: "Events", roles: READERS, section: "events", open: open4 },
+  scorecard: { title: "Scorecard and maturity", roles: COUNTERS, section: "scorecard", open: open14 },
+  spend: { title: "Spend", roles: COUNTERS, section: "spend", open: open15 },
+  deadletters: { title: "Dead letters", roles: ROLES, section: "deadletters", open: open3 },
+  labels: { title: "Labels of data", roles: READERS, section: "labels", open: open8 },
+  alerts: { title: "Alerts", roles: READERS, section: "alerts", open },
+  freeze: { title: "Freeze", roles: READERS, section: "freeze", open: open6 },
+  quarantine: { title: "Quarantine", roles: READERS, section: "quarantine", open: open12 }
 };
 var firstView = () => Object.keys(VIEWS).find(maySee);
 var maySee = (view) => Object.hasOwn(VIEWS, view) && hasRole(...VIEWS[view].roles);
@@ -8298,7 +8485,7 @@ function openHistory() {
   loadHistory();
   render();
 }
-function draw8() {
+function draw9() {
   const section2 = VIEWS[state.view].section;
   for (const { section: other } of Object.values(VIEWS)) $(other).hidden = other !== section2;
   for (const button of buttons()) {
@@ -8323,7 +8510,7 @@ function show(view, given, rest = "") {
   }
   notice("");
   if (isOther) done("");
-  draw8();
+  draw9();
   const hash = view === "pending" ? "#/" : `#/${view}${rest}`;
   if (location.hash !== hash) history.pushState(null, "", hash);
   render();
@@ -8356,7 +8543,7 @@ async function follow() {
     inbox.approvals.set(id, one2);
     inbox.linked.add(id);
     state.view = "pending";
-    draw8();
+    draw9();
     choose(id, false);
     inbox.pane = "detail";
     notice("");
@@ -8386,7 +8573,7 @@ async function enter() {
   for (const id of ["environment", "nav", "who"]) $(id).hidden = false;
   $("login").hidden = true;
   state.view = firstView();
-  draw8();
+  draw9();
   if (!maySee("pending")) {
     live("signed in", "good");
     VIEWS[state.view].open();
@@ -8394,7 +8581,7 @@ async function enter() {
   }
   await loadBundle();
   await loadPending();
-  await changed2();
+  await changed3();
   quiet();
   await follow();
   listen();
@@ -8407,7 +8594,7 @@ function leave(why) {
   Object.assign(state, { key: null, csrf: null, me: null, view: "pending", rest: "", agents: /* @__PURE__ */ new Map(), policies: /* @__PURE__ */ new Map() });
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   forgetAll();
-  for (const view of [budgets_exports, deadletters_exports, events_exports, explain_exports, freeze_exports, grants_exports, labels_exports, matrix_exports, now_exports, people_exports, pins_exports, policies_exports, scorecard_exports, spend_exports, upstreams_exports]) view.clear();
+  for (const view of [alerts_exports, budgets_exports, deadletters_exports, events_exports, explain_exports, freeze_exports, grants_exports, labels_exports, matrix_exports, now_exports, people_exports, pins_exports, policies_exports, scorecard_exports, spend_exports, upstreams_exports]) view.clear();
   for (const { section: section2 } of Object.values(VIEWS)) $(section2).hidden = true;
   for (const id of ["environment", "nav", "who"]) $(id).hidden = true;
   $("login").hidden = false;
@@ -8446,10 +8633,10 @@ $("login").addEventListener("submit", async (event) => {
 });
 $("leave").addEventListener("click", () => leave(""));
 var stream = null;
-var due2 = null;
+var due3 = null;
 function refreshSoon() {
-  due2 ??= setTimeout(() => {
-    due2 = null;
+  due3 ??= setTimeout(() => {
+    due3 = null;
     if (!state.me) return;
     render();
     tellNews();
@@ -8473,7 +8660,7 @@ async function listen() {
       }
       if (!answer.ok) throw new Error(`HTTP status ${answer.status}`);
       await loadPending();
-      await changed2();
+      await changed3();
       tellNews();
       live("live", "good");
       pause = 500;
@@ -8502,7 +8689,7 @@ async function read11(reader) {
       if (!kind3 || !data) continue;
       if (kind3 === "event: approval") {
         take(parse(data.slice(6)));
-        changed4();
+        changed5();
         refreshSoon();
       } else if (kind3 === "event: event") {
         happened(data);
@@ -8510,9 +8697,9 @@ async function read11(reader) {
     }
   }
 }
-var OF_VIEWS = /"event_type":"(policy_activated|policy_rejected|grant_made|grant_ended|frozen|unfrozen|tool_quarantined|tool_accepted)"/;
+var OF_VIEWS = /"event_type":"(policy_activated|policy_rejected|grant_made|grant_ended|frozen|unfrozen|tool_quarantined|tool_accepted|alert)"|"action":"(?:alert|incident|duty)"/;
 async function happened(data) {
-  changed4();
+  changed5();
   const kind3 = OF_VIEWS.exec(data);
   if (!kind3 || !state.me) return;
   try {
@@ -8521,14 +8708,15 @@ async function happened(data) {
       announce("Other policies have come into force.");
       await loadPending();
     }
-    if (kind3[1].endsWith("frozen")) await changed2();
-    else if (kind3[1].startsWith("policy_")) await changed6();
-    else if (kind3[1].startsWith("tool_")) await changed5();
-    else await changed3();
+    if (!kind3[1] || kind3[1] === "alert") return await changed();
+    if (kind3[1].endsWith("frozen")) await changed3();
+    else if (kind3[1].startsWith("policy_")) await changed7();
+    else if (kind3[1].startsWith("tool_")) await changed6();
+    else await changed4();
   } catch {
   }
 }
-setInterval(() => state.me && maySee("freeze") && changed2().catch(() => {
+setInterval(() => state.me && maySee("freeze") && Promise.all([changed3(), changed()]).catch(() => {
 }), 5e3);
 $("filters").addEventListener("submit", (event) => event.preventDefault());
 $("f-status").addEventListener("change", () => loadHistory());
@@ -8577,6 +8765,7 @@ document.addEventListener("keydown", (event) => {
     o: () => show("policies"),
     s: () => show("spend"),
     f: () => show("freeze"),
+    i: () => show("alerts"),
     d: () => show("deadletters"),
     q: () => show("quarantine"),
     t: () => show("labels"),

@@ -88,6 +88,7 @@ fn files() -> CheckedFiles {
         policies: Vec::new(),
         max_repeats: 20,
         loops: crate::policy::LoopRules::default(),
+        oversight: crate::policy::Oversight::default(),
         zones: Default::default(),
         files: [].into(),
         index: Default::default(),

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     identity::key_digest,
-    model::{ApprovalStatus, Digest, EventDecision, EventDraft, EventType, TraceId},
+    model::{AlertKind, AlertStatus, ApprovalStatus, Digest, EventDecision, EventDraft, EventType, TraceId},
     policy::Role,
     store::{ApprovalRecord, Bound, GrantAnswer, GrantEnd, GrantEndReason, StandingGrant},
 };
@@ -232,6 +232,43 @@ async fn only_an_admin_says_what_is_in_force() {
                 // The scripted gateway has no rollout, and takes every other order.
                 None => assert!(statuses.iter().any(|s| [200, 409].contains(s)), "{path} {statuses:?}"),
             }
+        }
+    }
+}
+
+/// Only admins say anything about alerts, incidents and duties; auditors too look at calls afterwards.
+#[tokio::test]
+async fn only_those_who_may_answer_for_it_say_something() {
+    let port = scripted();
+    let as_one = async |path: &str, key: Option<&str>, body: &str| {
+        send(&port, request(Method::POST, &format!("/api/v1/{path}"), key, body)).await.status.as_u16()
+    };
+    for (path, body, reviewers) in [
+        ("alerts/a1", r#"{"action": "ack"}"#, 403),
+        ("incidents/a1", r#"{"action": "close", "note": "x"}"#, 403),
+        ("duties/d1", r#"{"action": "done", "note": "x"}"#, 403),
+        ("samples/c1", r#"{"finding": "ok"}"#, 404),
+    ] {
+        for (key, status) in [
+            (None, 401),
+            (Some("wrong"), 401),
+            (Some("key-of-planner"), 403),
+            (Some("key-of-erin"), 403),
+            (Some("key-of-alice"), 403),
+            (Some("key-of-carol"), reviewers),
+            (Some("key-of-dave"), 404),
+        ] {
+            assert_eq!(as_one(path, key, body).await, status, "{path} {key:?}");
+        }
+        for wrong in [
+            "",
+            "[]",
+            r#"{"action": "else"}"#,
+            r#"{"more": 1}"#,
+            r#"{"action": 1}"#,
+            r#"{"finding": "fine"}"#,
+        ] {
+            assert_eq!(as_one(path, Some("key-of-dave"), wrong).await, 400, "{path} {wrong}");
         }
     }
 }
@@ -954,6 +991,8 @@ fn the_document_knows_parameters_and_words() {
     assert_eq!(names("/api/v1/grants"), params::GRANT_PARAMS);
     assert_eq!(names("/api/v1/pins"), params::PIN_PARAMS);
     assert_eq!(names("/api/v1/series"), params::SERIES_PARAMS);
+    assert_eq!(names("/api/v1/alerts"), params::ALERT_PARAMS);
+    assert_eq!(names("/api/v1/samples"), params::SAMPLE_PARAMS);
     let schemas = &document["components"]["schemas"];
     let words = |schema: &str, member: &str| -> Vec<String> {
         let all = schemas[schema]["properties"][member]["enum"].as_array().unwrap();
@@ -962,6 +1001,8 @@ fn the_document_knows_parameters_and_words() {
     let all = |words: Vec<&'static str>| words.into_iter().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(words("Approval", "status"), all(ApprovalStatus::ALL.iter().map(|w| w.as_str()).collect()));
     assert_eq!(words("Event", "event_type"), all(EventType::ALL.iter().map(|w| w.as_str()).collect()));
+    assert_eq!(words("Alert", "kind"), all(AlertKind::ALL.iter().map(|w| w.as_str()).collect()));
+    assert_eq!(words("Alert", "status"), all(AlertStatus::ALL.iter().map(|w| w.as_str()).collect()));
     assert_eq!(words("Event", "decision"), all(EventDecision::ALL.iter().map(|w| w.as_str()).collect()));
 }
 

@@ -1,0 +1,63 @@
+//! Watches the record for what people should look at. Of all processes on a store one does so: whoever holds the lock, which dies
+//! with its process.
+
+use super::{Gateway, delivery::try_lock};
+use crate::{
+    alerts::Level,
+    model::AlertKind,
+    oversight::{Watcher, open_alerts},
+    store::StoreError,
+    upstream::Health,
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// How often it is looked, where windows are no shorter.
+const LOOK: Duration = Duration::from_secs(1);
+const LEAST: Duration = Duration::from_millis(100);
+/// Before it is looked again after the store did not answer.
+const AGAIN: Duration = Duration::from_secs(5);
+
+impl Gateway {
+    /// Watches for as long as the gateway runs.
+    pub(super) async fn watch_record(self) {
+        // Held until this ends.
+        let _lock = loop {
+            let data_dir = self.in_force().config.gateway.data_dir.clone();
+            match try_lock(data_dir.join("alerts.lock")) {
+                Ok(Some(lock)) => break lock,
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "alerts.lock_not_taken"),
+            }
+            tokio::time::sleep(LOOK).await;
+        };
+        let mut watcher = Watcher::default();
+        loop {
+            let in_force = self.in_force();
+            let rules = &in_force.policies.oversight;
+            let levels = self.levels();
+            if let Err(error) = watcher.step(&*self.0.store, rules, &levels, self.0.clock.now()).await {
+                tracing::error!(%error, "alerts.record_not_watched: it is tried again");
+                // It reads again how far it was.
+                watcher = Watcher::default();
+                tokio::time::sleep(AGAIN).await;
+            }
+            tokio::time::sleep((rules.alerts.window / 10).clamp(LEAST, LOOK)).await;
+        }
+    }
+
+    fn levels(&self) -> Vec<Level> {
+        let level = |state: &crate::upstream::UpstreamState| Level {
+            upstream: state.name.clone(),
+            down: match &state.health {
+                Health::Down { reason, .. } => Some(reason.clone()),
+                Health::Starting | Health::Up => None,
+            },
+        };
+        self.upstreams().iter().map(|state| level(state)).collect()
+    }
+
+    /// How many alerts nobody has said anything about, by kind: what `tollgate_alerts_open{kind}` shows.
+    pub async fn alerts_open(&self) -> Result<BTreeMap<AlertKind, u64>, StoreError> {
+        open_alerts(&*self.0.store).await
+    }
+}

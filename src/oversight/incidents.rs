@@ -1,0 +1,120 @@
+//! Incidents as they stand, what happened around one, and who closes it.
+
+use super::{OversightError, Remark, TRIES, changes, load, raced};
+use crate::{
+    alerts::Incident,
+    model::{EventDraft, EventType},
+    store::{EventQuery, Pattern, Store, StoreError},
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+/// Records of a timeline.
+const MOST_TOLD: usize = 200;
+/// Records that are looked through for one.
+const LOOKED_THROUGH: usize = 5_000;
+/// Before the first alert, and after an incident was closed.
+const AROUND: SignedDuration = SignedDuration::from_mins(15);
+
+/// What happened around an incident.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The records, in their order: of its trace, agent, workflow or server, and of its alerts.
+    pub timeline: Vec<Value>,
+    /// Whether there are more.
+    pub truncated: bool,
+}
+
+fn unknown() -> OversightError {
+    OversightError::NotFound(
+        "there is no such incident: `tollgate incidents list` shows those that there are".to_owned(),
+    )
+}
+
+/// All incidents, the newest first.
+pub async fn incidents(store: &dyn Store) -> Result<Vec<Incident>, StoreError> {
+    Ok(load(store).await?.incidents().into_iter().cloned().collect())
+}
+
+/// One incident.
+pub async fn incident(store: &dyn Store, id: &str) -> Result<Incident, OversightError> {
+    load(store).await?.incident(id).cloned().ok_or_else(unknown)
+}
+
+/// What happened around an incident.
+pub async fn timeline(store: &dyn Store, incident: &Incident, now: Timestamp) -> Result<Told, StoreError> {
+    let since = incident.opened_at.checked_sub(AROUND).unwrap_or(Timestamp::MIN);
+    let end = incident.closed_at.unwrap_or(now).checked_add(AROUND).unwrap_or(Timestamp::MAX);
+    let all = EventQuery { since: Some(since), until: Some(end), ..EventQuery::default() };
+    let query = match incident {
+        Incident { trace_id: Some(trace), .. } => EventQuery { trace_id: Some(*trace), ..all },
+        Incident { agent: Some(agent), .. } => {
+            EventQuery { agent_id: Some(Pattern::from(agent.as_str())), ..all }
+        }
+        Incident { workflow: Some(workflow), .. } => {
+            EventQuery { workflow_id: Some(Pattern::from(workflow.as_str())), ..all }
+        }
+        Incident { .. } => all,
+    };
+    let events = store.events(EventQuery { limit: LOOKED_THROUGH, most_bytes: 16 << 20, ..query }).await?;
+    let is_all = events.len() < LOOKED_THROUGH;
+    let of_it = |draft: &EventDraft| {
+        let of_alert = |detail: &Value| {
+            let id = detail.get("alert_id").and_then(Value::as_str);
+            id.is_some_and(|id| incident.alerts.iter().any(|known| known == id))
+                || detail.get("incident").and_then(Value::as_str) == Some(&*incident.id)
+        };
+        draft.detail.as_ref().is_some_and(of_alert)
+            || incident.trace_id.is_some()
+            || incident.agent.is_some()
+            || incident.workflow.is_some()
+            || (incident.upstream.is_some() && draft.upstream == incident.upstream)
+    };
+    let wanted: Vec<_> = events.iter().filter(|event| of_it(&event.draft)).collect();
+    let truncated = !is_all || wanted.len() > MOST_TOLD;
+    // What led to it counts as much as what came of it.
+    let timeline = wanted.iter().take(MOST_TOLD).map(|event| told(event.seq, &event.draft)).collect();
+    Ok(Told { timeline, truncated })
+}
+
+fn told(seq: i64, draft: &EventDraft) -> Value {
+    json!({
+        "seq": seq,
+        "at": draft.timestamp,
+        "event_type": draft.event_type,
+        "agent": draft.agent_id,
+        "workflow": draft.workflow_id,
+        "tool": draft.tool,
+        "upstream": draft.upstream,
+        "decision": draft.decision,
+        "policy_id": draft.policy_id,
+        "outcome": draft.outcome,
+        "reason": draft.reason,
+        "trace_id": draft.trace_id,
+        "action": draft.action.as_ref().filter(|_| draft.event_type == EventType::AdminAction),
+    })
+}
+
+/// Closes an incident, and the alert that it is overdue.
+pub async fn close_incident(
+    store: &dyn Store,
+    id: &str,
+    said: Remark<'_>,
+    now: Timestamp,
+) -> Result<Incident, OversightError> {
+    let note = said.needed()?;
+    for _ in 0..TRIES {
+        let mut book = load(store).await?;
+        let known = book.incident(id).cloned().ok_or_else(unknown)?;
+        let closed = book.close_incident(id, said.by, &note, now).cloned();
+        let closed = closed.ok_or_else(|| {
+            let by = known.by.as_ref().map_or("somebody", |by| by.as_str());
+            OversightError::Conflict(format!("{by} has closed it already"))
+        })?;
+        let (changes, events) = changes(book);
+        if store.set(changes, events).await? {
+            return Ok(closed);
+        }
+    }
+    Err(raced())
+}

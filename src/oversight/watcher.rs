@@ -1,0 +1,160 @@
+//! Follows the record and raises alerts. What is raised, the records of it and how far the record was looked through are one
+//! transaction, so that a process which is killed loses no alert, and the next one raises none twice.
+
+use super::{changes, duties, load};
+use crate::{
+    alerts::{Level, Signal, Watch, due_alert},
+    model::Event,
+    policy::Oversight,
+    store::{EventQuery, Register, RegisterChange, Store, StoreError},
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+const STATE: &str = "state";
+/// Records in one read, and the bytes of their bodies.
+const PAGE: usize = 1_000;
+const PAGE_BYTES: usize = 4 << 20;
+/// After so many records the state is kept in any case: so many are read again after a kill.
+const KEPT_AFTER: i64 = 20_000;
+/// The first one to watch begins so far back, and with so many records at most.
+const FIRST_SINCE: SignedDuration = SignedDuration::from_hours(24);
+const FIRST_RECORDS: i64 = 20_000;
+/// What time alone changes is looked at so often, at most.
+const TICK: SignedDuration = SignedDuration::from_secs(5);
+
+#[derive(Debug)]
+struct Known {
+    watch: Watch,
+    version: u64,
+    /// How far it was as it was kept last.
+    seq: i64,
+    window: Option<i64>,
+}
+
+/// One who watches. Of all processes on a store one does so at a time; where two do, the store sees to it that each alert is raised
+/// once.
+#[derive(Debug, Default)]
+pub struct Watcher {
+    known: Option<Known>,
+    ticked: Option<Timestamp>,
+}
+
+impl Watcher {
+    /// Takes in what was recorded since, and how servers stand now: how many records there were.
+    pub async fn step(
+        &mut self,
+        store: &dyn Store,
+        rules: &Oversight,
+        levels: &[Level],
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let mut seen = 0;
+        loop {
+            let mut known = match self.known.take() {
+                Some(known) => known,
+                None => begin(store, now).await?,
+            };
+            let query = EventQuery {
+                after_seq: Some(known.watch.seq),
+                limit: PAGE,
+                most_bytes: PAGE_BYTES,
+                ..EventQuery::default()
+            };
+            let events = store.events(query).await?;
+            let mut signals = Vec::new();
+            for Event { seq, draft, .. } in &events {
+                signals.extend(known.watch.take(*seq, draft, &rules.alerts, now));
+            }
+            seen += events.len();
+            let is_last = events.is_empty();
+            if is_last {
+                signals.extend(known.watch.tick(now, &rules.alerts, levels));
+            }
+            let due = self.ticked.is_none_or(|last| {
+                let often = SignedDuration::try_from(rules.alerts.window / 5).unwrap_or(TICK).min(TICK);
+                now.duration_since(last).abs() >= often
+            });
+            let tick = is_last && due;
+            // Nothing is known any more where the store does not answer: it is read again.
+            if self.write(store, rules, known, (signals, tick), now).await? && is_last {
+                return Ok(seen);
+            }
+        }
+    }
+
+    /// Writes what came of signals; `false`: another one has watched meanwhile.
+    async fn write(
+        &mut self,
+        store: &dyn Store,
+        rules: &Oversight,
+        mut known: Known,
+        (signals, tick): (Vec<Signal>, bool),
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (mut changed, mut events) = (Vec::new(), Vec::new());
+        if tick || !signals.is_empty() {
+            let mut book = load(store).await?;
+            for signal in signals {
+                book.signal(signal, rules, now);
+            }
+            if tick {
+                let done = duties::done(store).await?;
+                changed.extend(duties::begun(&rules.duties, &done, now));
+                for rule in &rules.duties {
+                    let late = done.get(&*rule.name).and_then(|(done, _)| due_alert(rule, done, now));
+                    if let Some(late) = late {
+                        book.raise(late, rules, now);
+                    }
+                }
+                book.tick(rules, now);
+            }
+            let (of_book, told) = changes(book);
+            changed.extend(of_book);
+            events = told;
+        }
+        let window = known.watch.window();
+        let keeps = !changed.is_empty()
+            || (window.is_some() && window != known.window)
+            || known.watch.seq - known.seq >= KEPT_AFTER;
+        if keeps {
+            let state = RegisterChange::set(Register::Watch, STATE, json!(known.watch)).at(known.version);
+            changed.push(state);
+            if !store.set(changed, events).await? {
+                return Ok(false);
+            }
+            let entry = store.register_entry(Register::Watch, STATE.to_owned()).await?;
+            known.version = entry.map_or(0, |entry| entry.version);
+            (known.seq, known.window) = (known.watch.seq, window);
+            known.watch.kept();
+        }
+        if tick {
+            self.ticked = Some(now);
+        }
+        self.known = Some(known);
+        Ok(true)
+    }
+}
+
+/// Where the one before left off.
+async fn begin(store: &dyn Store, now: Timestamp) -> Result<Known, StoreError> {
+    let one = EventQuery { limit: 1, ..EventQuery::default() };
+    let newest = EventQuery { newest_first: true, ..one.clone() };
+    let newest = store.events(newest).await?.first().map_or(0, |event| event.seq);
+    let entry = store.register_entry(Register::Watch, STATE.to_owned()).await?;
+    let version = entry.as_ref().map_or(0, |entry| entry.version);
+    let read = entry.and_then(|entry| serde_json::from_str::<Watch>(&entry.value.to_string()).ok());
+    let watch = match read {
+        // Somebody put an older store in place: what is written from now on is looked at.
+        Some(watch) if watch.seq > newest => Watch::behind(newest),
+        Some(watch) => watch,
+        None => {
+            let since = now.checked_sub(FIRST_SINCE).unwrap_or(Timestamp::MIN);
+            let first = store.events(EventQuery { since: Some(since), ..one }).await?;
+            let first = first.first().map_or(newest, |event| event.seq - 1);
+            Watch::behind(first.max(newest - FIRST_RECORDS).max(0))
+        }
+    };
+    let seq = watch.seq;
+    Ok(Known { watch, version, seq, window: None })
+}
