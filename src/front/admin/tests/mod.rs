@@ -124,7 +124,7 @@ async fn every_route_takes_the_roles_of_its_row() {
                 assert_eq!((without, with), (expect, expect), "{path}");
                 continue;
             }
-            Access::Details(roles) => {
+            Access::Details(roles) | Access::Scrapers(roles) => {
                 assert_eq!(status(None).await, 200, "{path}");
                 roles
             }
@@ -971,7 +971,7 @@ fn the_document_knows_the_roles() {
         let told = &document["paths"][path][method]["x-roles"];
         let expect = match access {
             Access::Anybody => Value::Null,
-            Access::Details(roles) | Access::People(roles) => {
+            Access::Details(roles) | Access::Scrapers(roles) | Access::People(roles) => {
                 json!(roles.iter().map(|role| role.as_str()).collect::<Vec<_>>())
             }
         };
