@@ -52,11 +52,14 @@ impl MatrixCell {
     }
 }
 
+/// An agent and a tool.
+type Pair = (Box<str>, Box<str>);
+
 /// One that is being made.
 #[derive(Debug)]
 pub(super) struct Filling {
     ask: MatrixAsk,
-    pairs: HashMap<(Box<str>, Box<str>), MatrixCell>,
+    pairs: HashMap<Pair, MatrixCell>,
     crowded: bool,
 }
 
@@ -71,7 +74,7 @@ impl Filling {
         if row.cell.decided == 0 && row.cell.ended == 0 {
             return;
         }
-        let mut pair: (Box<str>, Box<str>) = (agent.into(), tool.unwrap_or_default().into());
+        let mut pair: Pair = (agent.into(), tool.unwrap_or_default().into());
         if self.pairs.len() >= MOST_PAIRS && !self.pairs.contains_key(&pair) {
             self.crowded = true;
             pair = (OTHERS.into(), OTHERS.into());
@@ -89,7 +92,7 @@ impl Filling {
     }
 
     pub(super) fn finish(self) -> Matrix {
-        let heaviest = |name: &dyn Fn(&(Box<str>, Box<str>)) -> Box<str>, most: usize| {
+        let heaviest = |name: &dyn Fn(&Pair) -> Box<str>, most: usize| {
             let mut weights: HashMap<Box<str>, u128> = HashMap::new();
             for (pair, cell) in &self.pairs {
                 *weights.entry(name(pair)).or_default() += cell.weight();
