@@ -106,6 +106,7 @@ impl World {
             wants_progress: true,
             log_level: None,
             trace_id: TraceId::from_bytes([1; 16]),
+            below: Default::default(),
             timeout: Duration::from_secs(1),
             retry: RetryPlan::Never,
             param_headers: Vec::new(),

@@ -288,7 +288,7 @@ impl Gateway {
         };
         let stop = match evaluated {
             Ok(Ok(decided)) => {
-                request.listed = Some(decided.prepared.target.listed().clone());
+                request.listed = Some(decided.prepared.listed());
                 return Ok(decided);
             }
             Ok(Err(stop)) => stop,
@@ -335,7 +335,7 @@ impl Gateway {
                 Halt::Reply(Box::pin(self.0.refusals.refuse_unknown(request, in_force, asking)).await)
             }
             Stop::Refused(refusal, prepared) => {
-                request.listed = prepared.as_ref().map(|prepared| prepared.target.listed().clone());
+                request.listed = prepared.as_ref().map(|prepared| prepared.listed());
                 self.refuse(in_force, underway, prepared.as_deref(), *refusal).await
             }
         })

@@ -59,6 +59,11 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
+    /// Its name in lists, as metrics and spans may have it.
+    pub(crate) fn listed(&self) -> Arc<str> {
+        self.target.told(self.target.listed(), &self.shown)
+    }
+
     /// What is kept of its tool; none for resources and prompts.
     pub(crate) fn resolved(&self) -> Option<&Arc<ResolvedTool>> {
         match &self.target {

@@ -54,6 +54,10 @@ impl Target {
             },
         }
     }
+    /// One of its names as metrics and spans may have it: where its masked name differs from its own, the masked one.
+    pub(crate) fn told(&self, name: &Arc<str>, shown: &Arc<str>) -> Arc<str> {
+        if shown == self.full() { name.clone() } else { shown.clone() }
+    }
     pub(crate) fn upstream(&self) -> &UpstreamName {
         match self {
             Self::Tool(tool) => &tool.upstream,

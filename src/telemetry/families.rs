@@ -1,6 +1,6 @@
 //! Every metric that there is, by name. `docs/observability.md` has the same table for people.
 
-use super::meter::{About, Counters, Histograms, Kind, Label, Reading, Told};
+use super::meter::{About, Counters, Histograms, Kind, Label, Labels, Reading, Told};
 use crate::model::TraceId;
 use opentelemetry::metrics::Meter;
 use parking_lot::Mutex;
@@ -490,13 +490,16 @@ impl Gauge {
     }
 }
 
+/// What a gauge was found to stand at.
+pub type Standing = (Gauge, Labels, f64);
+
 /// The gauges as they were last looked at.
 #[derive(Debug, Default)]
-pub struct Gauges(Mutex<Vec<(Gauge, Vec<(&'static str, Label)>, f64)>>);
+pub struct Gauges(Mutex<Vec<Standing>>);
 
 impl Gauges {
     /// Puts what was found in the place of what was found before.
-    pub fn put(&self, found: Vec<(Gauge, Vec<(&'static str, Label)>, f64)>) {
+    pub fn put(&self, found: Vec<Standing>) {
         *self.0.lock() = found;
     }
 

@@ -102,13 +102,16 @@ pub struct About {
     pub kind: Kind,
 }
 
+/// Labels of a cell by their keys.
+pub type Labels = Vec<(&'static str, Label)>;
+
 /// A family as it stands.
 #[derive(Clone, Debug)]
 pub struct Told {
     /// What it is.
     pub about: About,
     /// Each cell with its labels, by OpenTelemetry's names; those without a value are left out.
-    pub cells: Vec<(Vec<(&'static str, Label)>, Reading)>,
+    pub cells: Vec<(Labels, Reading)>,
 }
 
 /// What a cell stands at.
@@ -161,11 +164,7 @@ impl<const N: usize, C> Cells<N, C> {
         add(known.entry(labels).or_insert_with(|| Arc::new(make())));
     }
 
-    fn told(
-        &self,
-        keys: [&'static str; N],
-        read: impl Fn(&C) -> Reading,
-    ) -> Vec<(Vec<(&'static str, Label)>, Reading)> {
+    fn told(&self, keys: [&'static str; N], read: impl Fn(&C) -> Reading) -> Vec<(Labels, Reading)> {
         let all: Vec<_> =
             self.known.read().iter().map(|(labels, cell)| (labels.clone(), cell.clone())).collect();
         let mut told: Vec<_> = all

@@ -15,9 +15,9 @@ mod trace;
 mod wire;
 
 pub use exposition::{Exposition, OPEN_METRICS, PLAIN};
-pub use families::{Gauge, Gauges, Metrics, Operation, Transport, estimate_errors};
+pub use families::{Gauge, Gauges, Metrics, Operation, Standing, Transport, estimate_errors};
 pub use logs::LogLayer;
-pub use meter::{About, Exemplar, Kind, Label, Reading, Told, decimal};
+pub use meter::{About, Exemplar, Kind, Label, Labels, Reading, Told, decimal};
 pub use otlp::{Outside, Send};
 pub use trace::{
     Attribute, Below, CallSpan, Child, ChildKind, Incoming, Parent, SpanId, Tracing, span_name,

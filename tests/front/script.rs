@@ -185,7 +185,7 @@ impl Script {
                 let seen = json!({
                     "principal": call.principal.key(), "session": &*call.session, "name": call.name,
                     "arguments": call.arguments, "meta": call.meta, "rest": call.extra_params,
-                    "traceparent": call.traceparent, "workflow": call.workflow,
+                    "traceparent": call.wire.traceparent, "workflow": call.workflow,
                     "capabilities": client.capabilities(), "wants_progress": client.wants_progress(),
                     "responses": call.input_responses, "state": call.request_state,
                 });

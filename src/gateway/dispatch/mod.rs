@@ -189,10 +189,7 @@ impl Dispatcher {
         }
         let upstream = Label::from(target.upstream().shared());
         if let (Some(span), Some(child)) = (&outgoing.tracing.span, child) {
-            let name = match outgoing.kind {
-                CallKind::Tool | CallKind::Prompt => Some(target.own_name().clone()),
-                CallKind::Resource => outgoing.side_effect.tool.clone(),
-            };
+            let name = outgoing.own_name(target);
             let low = name.as_deref().filter(|_| outgoing.kind != CallKind::Resource && outgoing.is_use());
             let title = span_name(operation.method, low);
             let mut told = target_attributes(operation.method, name, operation.transport);

@@ -123,6 +123,15 @@ impl Outgoing {
         (self.kind == CallKind::Resource).then(view).flatten()
     }
 
+    /// The upstream's own name of the target, as metrics and spans may have it; of a resource its URI.
+    pub(super) fn own_name(&self, target: &Target) -> Option<Arc<str>> {
+        let shown = self.side_effect.tool.as_ref()?;
+        Some(match self.kind {
+            CallKind::Tool | CallKind::Prompt => target.told(target.own_name(), shown),
+            CallKind::Resource => shown.clone(),
+        })
+    }
+
     /// What is asked of the upstream, as metrics have it.
     pub(super) fn operation(&self, method: &'static str, target: &Target, in_force: &InForce) -> Operation {
         let settings = in_force.config.upstreams.get(target.upstream());
@@ -132,9 +141,10 @@ impl Outgoing {
         };
         let method = if matches!(self.purpose, Purpose::Watch(_)) { "resources/subscribe" } else { method };
         let mut operation = Operation::of(method, transport);
+        let Some(name) = self.own_name(target) else { return operation };
         match self.kind {
-            CallKind::Tool => operation.tool = Label::from(target.own_name().clone()),
-            CallKind::Prompt => operation.prompt = Label::from(target.own_name().clone()),
+            CallKind::Tool => operation.tool = Label::from(name),
+            CallKind::Prompt => operation.prompt = Label::from(name),
             CallKind::Resource => {}
         }
         operation

@@ -75,6 +75,8 @@ impl Files {
     pub(crate) async fn try_serve(&self) -> Result<Process, String> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
             .arg("serve")
+            // What upstreams write to standard error is told too.
+            .env("TOLLGATE_LOG", "info,tollgate::upstream::stdio=debug")
             .arg("--config")
             .arg(self.dir.join("servers.toml"))
             .args(["--events", "stdout"])
