@@ -48,7 +48,7 @@ fn status(address: &str, method: &str, path: &str, key: Option<&str>) -> u16 {
     line.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-/// A route that is not in the snapshot, or lets in somebody else, fails here.
+/// R61: a route that is not in the snapshot, or lets in somebody else, fails here.
 #[test]
 fn the_matrix_of_routes_and_roles() {
     let folder = with_people();

@@ -197,6 +197,15 @@ def test_a_second_factor_is_asked_for(binary, tabs):
         expect(page.locator("#person")).to_have_text("bob")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_signing_in(binary, tabs, accessible, scheme):
+    with World(binary) as world:
+        page = tabs(color_scheme=scheme, bypass_csp=True)
+        page.goto(world.gateway.admin + "/")
+        expect(page.get_by_role("button", name="Sign in with your organisation")).to_be_visible()
+        accessible(page, f"signing in, {scheme}")
+
+
 def begin(world: World) -> tuple[str, str]:
     """Where a browser is sent to, and the cookie that it keeps."""
     status, headers, _ = ask(f"{world.gateway.admin}/signin")

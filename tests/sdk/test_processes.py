@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -307,3 +312,40 @@ env = {{ MARK = "{mark}" }}
         assert made["call_id"] == effect["call_id"] and made["trace_id"] == effect["trace_id"]
         verified = gateway.cli("audit", "verify")
         assert verified.returncode == 0, verified.stderr
+
+
+def test_a_gateway_that_ends_says_so_while_its_calls_finish(binary):
+    """After SIGTERM `/readyz` is 503 and says `draining`, without a key and without telling more; the call in flight is answered."""
+    policies = {**BUNDLE, "authority.yaml": authority(agent("worker"))}
+    with Gateway(binary, UPSTREAMS, policies) as gateway:
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+            "name": "demo__slow_echo", "arguments": {"text": "late", "wait_ms": 4000}, "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
+                "io.modelcontextprotocol/clientCapabilities": {}}}}
+        request = urllib.request.Request(gateway.url, data=json.dumps(body).encode(), headers={
+            "Authorization": "Bearer key-worker", "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2026-07-28",
+            "Mcp-Method": "tools/call", "Mcp-Name": "demo__slow_echo"})
+        answers: list[str] = []
+        call = threading.Thread(target=lambda: answers.append(urllib.request.urlopen(request, timeout=30).read().decode()))
+        call.start()
+        deadline = time.monotonic() + 20
+        while not gateway.events(event_type="agent_decision"):
+            assert time.monotonic() < deadline
+        gateway.process.send_signal(signal.SIGTERM)
+        while True:
+            assert time.monotonic() < deadline, "it never said that it drains"
+            try:
+                urllib.request.urlopen(f"{gateway.admin}/readyz", timeout=5)
+            except urllib.error.HTTPError as error:
+                assert (error.code, json.load(error)) == (503, {"status": "draining"})
+                break
+        asked = urllib.request.Request(f"{gateway.admin}/readyz", headers={"Authorization": "Bearer key-carol"})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(asked, timeout=5)
+        told = json.load(refused.value)
+        assert refused.value.code == 503 and any("it is ending" in detail for detail in told["details"]), told
+        call.join(30)
+        assert len(answers) == 1 and "late" in answers[0], answers
+        assert gateway.process.wait(20) == 0
