@@ -577,7 +577,7 @@ async fn a_week_of_traffic_shows_its_planted_faults() {
     assert_eq!(missed, []);
     // The scorecard finds calls of which nothing is recorded any more.
     let span = (after(0), after(7 * DAY));
-    let card = scorecard(&*store, span, Pace::Whole, &mut |_| {}).await.unwrap();
+    let card = scorecard(&*store, span, (Pace::Whole, &Stop::default()), &mut |_| {}).await.unwrap();
     let missing = card.audit_completeness.missing;
     assert!((10..200).contains(&missing), "{missing}");
     // Drift finds the agent that works otherwise than before.

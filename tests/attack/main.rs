@@ -1,5 +1,10 @@
 //! What somebody tries who has a key, or is an upstream, and wants more than the bundle gives.
 
+#![allow(
+    clippy::duplicate_mod,
+    reason = "the harness of tests/it and that of the binary both hold records against the schema"
+)]
+
 // `cfg(test)` tells the lints that helpers here are tests too.
 #[cfg(test)]
 mod approvals;

@@ -1051,8 +1051,11 @@ async fn a_budget_that_is_edited_counts_on() {
     assert_eq!(through(&store, &other_key, 9).await, 5);
     assert_eq!(through(&store, &BudgetLimit { id: "c".into(), ..utc.clone() }, 9).await, 5);
     // What is set back stays so, under each kind and after a restart.
-    let by =
-        ResetBy { person: "dan".into(), channel: "cli", reason: DataRules::built_in().said("tests", 100) };
+    let by = ResetBy {
+        person: "dan".into(),
+        channel: "cli",
+        reason: tollgate::redaction::DataRules::built_in().said("tests", 100),
+    };
     let window_start = start_of_day(now);
     let reset = BudgetReset {
         id: "b".into(),
@@ -1108,7 +1111,7 @@ async fn what_is_elastic_is_reserved_as_far_as_there_is_room() {
         tokens,
         cost: MicroUsd(i64::try_from(tokens).unwrap()),
         elastic: Some(elastic(most)),
-        budgets: budgets.iter().map(|budget| BudgetLimit::clone(budget)).collect(),
+        budgets: budgets.iter().copied().cloned().collect(),
         ..request("a", later(start(), n))
     };
     // As much as it may take; the money for it: the least, and one millionth a token beyond that.

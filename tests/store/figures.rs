@@ -155,7 +155,7 @@ async fn an_edited_rollup_is_named_and_goes_with_its_segment() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     store.seal_after(20).await.unwrap();
-    traffic(&[store.clone()], 60).await;
+    traffic(std::slice::from_ref(&store), 60).await;
     right(&store, "at first").await;
     let file = rollups(dir.path())[1].clone();
     let whole = std::fs::read(&file).unwrap();

@@ -186,12 +186,13 @@ async fn what_is_under_a_legal_hold_stays() {
         let now = later(start(), 300 * DAY + 60_000);
         let before = later(start(), 100 * DAY);
         let other = open(dir.path());
+        let data = tollgate::redaction::DataRules::built_in();
         let holds = Holds::new(other.clone());
-        let placed = holds.place(held.clone(), (Some(&by), "case 17"), now).await.unwrap();
+        let placed = holds.place(&data, held.clone(), (Some(&by), "case 17"), now).await.unwrap();
         assert_eq!(placed.first.map(|(seq, _)| seq), Some(seq));
         // Another matter, about somebody who has done nothing: it holds nothing of before.
         let nobody = Held::Agent(AgentId::from("nobody"));
-        assert_eq!(holds.place(nobody, (None, "case 18"), now).await.unwrap().first, None);
+        assert_eq!(holds.place(&data, nobody, (None, "case 18"), now).await.unwrap().first, None);
 
         let gone = store.retire(before, now).await.unwrap();
         assert!(gone >= 50 && i64::try_from(gone).unwrap() < seq, "{gone} of {seq}");
@@ -210,15 +211,16 @@ async fn what_is_under_a_legal_hold_stays() {
 
         let store = open(dir.path());
         assert_eq!(store.retire(before, now).await.unwrap(), 0, "it outlasts the processes");
+        let data = tollgate::redaction::DataRules::built_in();
         let holds = Holds::new(store.clone());
         let listed = holds.list().await.unwrap();
         let shown: Vec<_> = listed.iter().map(|one| (&one.hold.held, one.hold.reason.as_str())).collect();
         assert!(shown.contains(&(&held, "case 17")) && shown.len() == 2, "{shown:?}");
         let id = &listed.iter().find(|one| one.hold.held == held).unwrap().hold.id;
-        assert!(matches!(holds.release(id, (&by, " "), now).await, Err(HoldError::NoReason)));
-        assert!(matches!(holds.release("hold-0", (&by, "r"), now).await, Err(HoldError::NotFound)));
-        holds.release(id, (&by, "closed"), now).await.unwrap();
-        assert!(matches!(holds.release(id, (&by, "closed"), now).await, Err(HoldError::NotFound)));
+        assert!(matches!(holds.release(&data, id, (&by, " "), now).await, Err(HoldError::NoReason)));
+        assert!(matches!(holds.release(&data, "hold-0", (&by, "r"), now).await, Err(HoldError::NotFound)));
+        holds.release(&data, id, (&by, "closed"), now).await.unwrap();
+        assert!(matches!(holds.release(&data, id, (&by, "closed"), now).await, Err(HoldError::NotFound)));
         let more = store.retire(before, now).await.unwrap();
         assert!(oldest(&store).await > seq, "{gone} and {more} went, and {seq} is there");
         assert_eq!(store.verify().await.unwrap().bad, None);
@@ -263,7 +265,10 @@ async fn the_approval_of_a_held_call_stays_with_it() {
     calls_on(&store, 300).await;
     let now = later(start(), 300 * DAY + 60_000);
     let held = Held::Trace(TraceId::parse(HELD_TRACE).unwrap());
-    Holds::new(store.clone()).place(held, (None, "case 17"), now).await.unwrap();
+    Holds::new(store.clone())
+        .place(&tollgate::redaction::DataRules::built_in(), held, (None, "case 17"), now)
+        .await
+        .unwrap();
     let gone = store.retire(later(start(), 100 * DAY), now).await.unwrap();
     assert!(gone > 0 && i64::try_from(gone).unwrap() < first, "{gone} of {first}");
 }
