@@ -539,7 +539,7 @@ mod checks {
         // It goes on: a person is asked.
         check(&asks, Unrecorded::All, 2).await;
         let refused = refuse(&*store, ask(&full, Unrecorded::All)).await;
-        assert!(refused.reason.contains("1 are used"), "{}", refused.reason);
+        assert!(refused.reason.contains("1 is used"), "{}", refused.reason);
         assert!(store.verify().await.unwrap().bad.is_none());
     }
 

@@ -229,7 +229,8 @@ fn the_most_holds_what_was_learned() {
         let sizes = LearnedSizes::new();
         tell(&sizes, "t", 10, "ada", &[size; 4]);
         let (expected, most) = sizes.expected_and_most("t", 10, "ada", None);
-        about(expected, size);
+        // A step is 2 % either way, and tokens are whole.
+        assert!(expected.abs_diff(size) <= 1 + size * 3 / 100, "{size}: {expected}");
         assert!(most >= size && most <= size + size / 3 + 2, "{size}: {most}");
     }
     // Nothing is learned: what is expected, and a quarter.

@@ -145,14 +145,11 @@ impl Admission {
         let prepared = &decided.prepared;
         let caps = Cap::of(&limits, &prepared.facts.agent.id);
         let unrecorded = self.refusals.unrecorded(word, prepared, recorded || start.is_none());
-        let (mut approval, mut grant) = (None, None);
-        match warrant {
-            Warrant::Rules => {}
-            Warrant::Approval(used) => {
-                approval = Some((used.id, prepared.binding(&in_force.policies.snapshot)));
-            }
-            Warrant::Grant(used) => grant = Some((used.id, Arc::new(used.terms))),
-        }
+        let (approval, grant) = match warrant {
+            Warrant::Rules => (None, None),
+            Warrant::Approval(used) => (Some((used.id, prepared.binding(&in_force.policies.snapshot))), None),
+            Warrant::Grant(used) => (None, Some((used.id, Arc::new(used.terms)))),
+        };
         let request = AdmitRequest {
             now: self.clock.now(),
             start,
@@ -176,12 +173,12 @@ impl Admission {
             Err(error) => Err(error),
         };
         match admission {
-            Ok(granted @ (Admitted::Granted | Admitted::GrantedUpTo(_))) => {
-                let of_result = |tokens: u64| tokens.saturating_sub(prepared.estimate.argument_tokens);
-                let reserved = match granted {
-                    Admitted::GrantedUpTo(tokens) => Some(of_result(tokens)),
-                    _ => strict.then_some(prepared.estimate.result_tokens),
-                };
+            Ok(Admitted::Granted) => {
+                let reserved = strict.then_some(prepared.estimate.result_tokens);
+                Ok(Permit { decided, upstream, in_force: in_force.clone(), reserved, caps })
+            }
+            Ok(Admitted::GrantedUpTo(tokens)) => {
+                let reserved = Some(tokens.saturating_sub(prepared.estimate.argument_tokens));
                 Ok(Permit { decided, upstream, in_force: in_force.clone(), reserved, caps })
             }
             Ok(Admitted::Refused(limit)) if limit.decision == EventDecision::PendingApproval => {

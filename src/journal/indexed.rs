@@ -93,11 +93,13 @@ pub(super) fn known_rollup(segment: &Segment) -> Result<Option<RollupFile>, Jour
     }
 }
 
-/// Makes the rollup of a sealed segment. That of a segment that is damaged is kept too: verification names the damage, and
-/// what can be read is counted.
+/// Makes the rollup of a sealed segment. Of one that is damaged what can be read is counted, until it is asked for anew:
+/// verification names the damage, and it may be put right meanwhile.
 pub(super) fn make_rollup(segment: &Segment) -> Result<RollupFile, JournalError> {
     let path = segment::rollup_path(&segment.path);
-    let bytes = rollup_file::write(&build(segment)?.rollup, &sealed_end(segment)?);
+    let Built { rollup, damage, .. } = build(segment)?;
+    let of = if damage.is_empty() { sealed_end(segment)? } else { rollup_file::OF_DAMAGED };
+    let bytes = rollup_file::write(&rollup, &of);
     files::replace(&path, &bytes).map_err(|error| JournalError::of(&path, &error))?;
     RollupFile::open(&path).map_err(|error| of_index(&path, &error))
 }

@@ -31,6 +31,14 @@ const CHUNK: usize = 32 * 1024;
 /// The longest that a file may be: a megabyte of records makes a fraction of it.
 const LONGEST: u64 = 1 << 30;
 
+/// In place of the hash of a segment that was damaged when its rollup was made: such a rollup fits no segment, so that it is made again.
+pub(super) const OF_DAMAGED: Hash = [0; 32];
+
+/// Whether a file is the rollup of what could be read of a damaged segment.
+pub fn is_of_damaged(file: &[u8]) -> bool {
+    file.get(MAGIC.len()..MAGIC.len() + OF_DAMAGED.len()) == Some(&OF_DAMAGED)
+}
+
 /// The file of a rollup. `segment` is a hash that names the segment's content. The same records give the same bytes.
 pub fn write(rollup: &Rollup, segment: &Hash) -> Vec<u8> {
     let mut out = Out { bytes: vec![0; HEADER + SUM] };

@@ -1029,7 +1029,11 @@ async fn a_budget_that_is_edited_counts_on() {
         for _ in 0..most {
             tried.set(tried.get() + 1);
             let call = AdmitRequest { budgets: vec![limit.clone()], ..request("a", later(now, tried.get())) };
-            through += usize::from(store.admit(call).await.unwrap() == Admission::Granted);
+            let ends = settlement(&call, None, None);
+            if store.admit(call).await.unwrap() == Admission::Granted {
+                store.settle(ends).await.unwrap();
+                through += 1;
+            }
         }
         through
     };

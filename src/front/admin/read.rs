@@ -1,7 +1,7 @@
 //! Everything on the admin listener that only looks.
 
 use super::{
-    OPENAPI, State,
+    AdminPort, OPENAPI, State,
     error::ApiError,
     params::{self, Segment},
     person::Caller,
@@ -126,7 +126,7 @@ pub(super) async fn approvals(Given(port): State, caller: Caller, RawQuery(query
     found.truncate(limit);
     let next = found.last().map(|record| record.id.clone()).filter(|_| truncated);
     let policies = &port.in_force().policies;
-    let frozen = port.freezes().list().await?;
+    let frozen = frozen(&*port).await;
     let form = |record: ApprovalRecord| {
         with_frozen(caller.approval(record.clone(), policies, port.now()), &record, &frozen)
     };
@@ -160,13 +160,18 @@ pub(super) async fn approval(
         true => proposed,
         false => proposed.without_values(),
     });
-    let frozen = port.freezes().list().await?;
+    let frozen = frozen(&*port).await;
     let form = caller.approval(record.clone(), &in_force.policies, port.now());
     let mut form = with_frozen(form, &record, &frozen);
     if let (Some(members), Some(proposed)) = (form.as_object_mut(), proposed) {
         members.insert("proposed_grant".to_owned(), proposed.form());
     }
     Ok(Json(form))
+}
+
+/// What is frozen, as far as the store says so now: approvals are shown whatever else it does not answer.
+async fn frozen(port: &dyn AdminPort) -> Vec<Frozen> {
+    port.freezes().list().await.unwrap_or_default()
 }
 
 /// An approval's form with what freezes its call: whoever answers it must know that nothing comes of it meanwhile.

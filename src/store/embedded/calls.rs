@@ -99,12 +99,7 @@ fn admit_current(
                 _ => None,
             });
             alert(tx, &request.event, effects, request.now)?;
-            let budgets = request.budgets.iter().filter(|budget| !budget.alert_at.is_empty());
-            let alerting: Vec<BudgetLimit> = budgets.cloned().collect();
-            if !alerting.is_empty() {
-                tx.alerting().insert(call_id.clone(), alerting);
-            }
-            tx.open().insert(call_id, seq);
+            open(tx, request, call_id, seq);
             match reserved.filter(|_| request.elastic.is_some()) {
                 Some(tokens) => Admission::GrantedUpTo(tokens),
                 None => Admission::Granted,
@@ -121,6 +116,16 @@ fn admit_current(
             Admission::ApprovalUnusable(reason)
         }
     }))
+}
+
+/// Keeps a call that is in flight, with the budgets whose steps its settlement may reach.
+fn open(tx: &mut Tx<'_>, request: &AdmitRequest, call_id: CallId, seq: i64) {
+    let budgets = request.budgets.iter().filter(|budget| !budget.alert_at.is_empty());
+    let alerting: Vec<BudgetLimit> = budgets.cloned().collect();
+    if !alerting.is_empty() {
+        tx.alerting().insert(call_id.clone(), alerting);
+    }
+    tx.open().insert(call_id, seq);
 }
 
 /// What beside identical calls may be a loop.
