@@ -465,8 +465,8 @@ contain = {{ network = false }}
         "{err}"
     );
     assert!(!err.contains("`other` cannot"), "{err}");
-    let (_, out, _) = hidden("servers list --json");
-    let told: Value = serde_json::from_str(&out).unwrap();
+    let (_, out, err) = hidden("servers list --json");
+    let told: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
     let server =
         |name: &str| told["servers"].as_array().unwrap().iter().find(|s| s["name"] == name).unwrap().clone();
     assert_eq!(server("demo")["state"], "down", "{told}");
@@ -482,8 +482,8 @@ contain = {{ network = false }}
         told.contains("lint") && told.contains("`demo` is contained in part only: processes 64"),
         "{told}"
     );
-    let (_, out, _) = hidden("servers list --json");
-    let told: Value = serde_json::from_str(&out).unwrap();
+    let (_, out, err) = hidden("servers list --json");
+    let told: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
     let demo = told["servers"].as_array().unwrap().iter().find(|s| s["name"] == "demo").unwrap();
     assert_eq!(demo["state"], "up", "{told}");
     assert!(demo["containment"]["missing"][0].as_str().unwrap().starts_with("processes 64"), "{told}");

@@ -91,6 +91,11 @@ fn build(setup: &Setup, config: &Config, states: &[Arc<UpstreamState>], pins: Op
     builder.build(config, states)
 }
 
+/// The catalog of some servers with everything that they list in it, whatever is pinned: no store is asked.
+pub(super) fn listed_by(setup: &Setup, config: &Config, states: &[Arc<UpstreamState>]) -> Catalog {
+    build(setup, config, states, None)
+}
+
 /// The catalog of some servers with everything that they list in it, whatever is held, and how it stands by its pins, with those.
 pub(super) async fn catalog_of(
     setup: &Setup,

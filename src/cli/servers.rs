@@ -47,7 +47,7 @@ async fn list(setup: &Setup, json: bool) -> Result<(), CliError> {
     let states = wiring::inspect_upstreams(config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
     let servers = view::upstreams(config, &states, &setup.loaded.policies.data);
     let doubts = doubts(setup, config, &states, None);
-    let (catalog, _) = pins::catalog_of(setup, config, &states).await?;
+    let catalog = pins::listed_by(setup, config, &states);
     let refused: Vec<String> =
         catalog.tools.values().filter_map(|tool| tool.refused.as_deref().map(str::to_owned)).collect();
     if json {
