@@ -199,7 +199,7 @@ fn changed(event: &EventDraft) -> Option<DigestChange> {
         at: event.timestamp,
         event_type: event.event_type,
         // A freeze says itself what was done.
-        action: action.filter(|action| *action != "freeze").map(Arc::from),
+        action: action.filter(|action| !["freeze", "unfreeze"].contains(action)).map(Arc::from),
         what: what.or_else(named),
         by: detail(event, "person").filter(some).or_else(|| detail(event, "by").filter(some)).map(Arc::from),
         reason: event.reason.clone(),

@@ -5,7 +5,7 @@
 use super::simulate::{RecordedCall, Ruled};
 use crate::{
     admission::{MINUTE, Usage, amount, identical, money, window},
-    cost::{BudgetAction, BudgetWindow, BudgetZone},
+    cost::{BudgetAction, BudgetWindow, BudgetZone, LEAST_RESULT_TOKENS},
     model::{EventDecision, MicroUsd, PolicyId},
     policy::{LoopKind, LoopRules, Violation},
 };
@@ -110,7 +110,7 @@ impl CountersOnRecord {
         let now = call.at.as_microsecond();
         let need = Usage { calls: 1, tokens: amount(call.tokens), cost: money(call.cost) };
         let agent = call.agent.as_deref().unwrap_or_default();
-        let limits = checked(&ruled, agent, need);
+        let limits = checked(&ruled, agent, (need, least(call, need)));
         if through && let Some(stopped) = self.stopped(call, &ruled, &limits, now) {
             return stopped;
         }
@@ -207,9 +207,20 @@ fn over(limit: &Checked<'_>, unit: &str) -> (EventDecision, PolicyId, String) {
     (limit.above, limit.id.clone(), reason)
 }
 
-/// What admission would check, policies before budgets.
-fn checked<'l>(ruled: &'l Ruled, agent: &'l str, need: Usage) -> Vec<Checked<'l>> {
-    let caps = |calls: Option<u64>, tokens: Option<u64>, cost: Option<MicroUsd>| {
+/// What a strict budget must have room for, before it cuts the result at what is left. How much of a recorded estimate its arguments
+/// were is not on record: of a call that was let through it is taken to be what lets the least in, else all of it.
+fn least(call: &RecordedCall, need: Usage) -> Usage {
+    if !call.let_through {
+        return need;
+    }
+    let tokens = need.tokens.min(amount(LEAST_RESULT_TOKENS));
+    let share = i128::from(need.cost) * i128::from(tokens) / i128::from(need.tokens.max(1));
+    Usage { calls: need.calls, tokens, cost: i64::try_from(share).unwrap_or(need.cost) }
+}
+
+/// What admission would check, policies before budgets; of strict ones with the least that they must have room for.
+fn checked<'l>(ruled: &'l Ruled, agent: &'l str, (need, least): (Usage, Usage)) -> Vec<Checked<'l>> {
+    let caps = |calls: Option<u64>, tokens: Option<u64>, cost: Option<MicroUsd>, need: Usage| {
         [
             ("calls", calls.map(amount), need.calls),
             ("tokens", tokens.map(amount), need.tokens),
@@ -221,7 +232,7 @@ fn checked<'l>(ruled: &'l Ruled, agent: &'l str, need: Usage) -> Vec<Checked<'l>
         key: agent,
         window: BudgetWindow::Minute,
         zone: None,
-        caps: caps(rate.max_calls, None, rate.max_cost),
+        caps: caps(rate.max_calls, None, rate.max_cost, need),
         above: match rate.on_violation {
             Violation::Throttle => EventDecision::Throttle,
             Violation::Deny => EventDecision::Deny,
@@ -233,7 +244,10 @@ fn checked<'l>(ruled: &'l Ruled, agent: &'l str, need: Usage) -> Vec<Checked<'l>
         key: &budget.key,
         window: budget.window,
         zone: budget.zone.as_ref(),
-        caps: caps(budget.max_calls, budget.max_tokens, budget.max_cost),
+        caps: {
+            let need = if budget.strict { least } else { need };
+            caps(budget.max_calls, budget.max_tokens, budget.max_cost, need)
+        },
         above: match budget.on_exceed {
             BudgetAction::Throttle => EventDecision::Throttle,
             BudgetAction::Deny => EventDecision::Deny,

@@ -231,13 +231,13 @@ async fn a_budget_that_asks_beside_a_rule_is_shown() {
     assert_ne!(both, first);
     let (_, asked) = world.api("alice", &format!("approvals/{both}"), None).await;
     let reasons = asked["requirements"].to_string();
-    assert!(reasons.contains("\"r\"") && reasons.contains("1 are used"), "{asked:#}");
+    assert!(reasons.contains("\"r\"") && reasons.contains("1 is used"), "{asked:#}");
     let review = json!({"name": "tollgate__review_approvals", "arguments": {}});
     let shown = world.modern("alice").request("tools/call", review).await;
     let message = &shown.body["result"]["inputRequests"][&both]["params"]["message"];
     let message = message.as_str().unwrap();
     assert!(message.contains("Policy: `ask`, rule `r`"), "{message}");
-    assert!(message.contains("Also asked for by: `") && message.contains("1 are used"), "{message}");
+    assert!(message.contains("Also asked for by: `") && message.contains("1 is used"), "{message}");
 }
 
 /// I1: a waiting call holds no budget; a refused one neither.
