@@ -17,6 +17,7 @@ export async function open() {
   $("policies").replaceChildren(el("h2", {}, "Policies"), el("p", { class: "soft" }, "Reading the policies…"));
   $("policies").focus({ preventScroll: true });
   await read();
+  again(asked, 0);
 }
 
 // Something else has come into force, or was refused. Whether the folder differs from it is known a moment later.
@@ -26,15 +27,17 @@ export async function changed() {
   again(asked, 5);
 }
 
-function again(mine, times) {
+// Asks about the folder as long as the view is open: some times at once, then now and then.
+function again(mine, soon) {
   const isOurs = () => mine === asked && state.view === "policies" && state.me;
   setTimeout(async () => {
     if (!isOurs()) return;
     const past = await api("policies/history").catch(() => null);
     if (!isOurs()) return;
-    if (past && JSON.stringify(past.folder ?? null) !== folderTold) await read();
-    else if (times > 1) again(mine, times - 1);
-  }, 1000);
+    const differs = past && JSON.stringify(past.folder ?? null) !== folderTold;
+    if (differs) await read();
+    again(differs ? asked : mine, Math.max(soon - 1, 0));
+  }, soon ? 1000 : 5000);
 }
 
 async function read() {

@@ -5,7 +5,7 @@ use super::budget::alert_of_call;
 use crate::{
     model::{
         Actor, AgentId, CallId, EventDraft, EventType, Outcome, PersonId, PolicyId, SnapshotId, TraceId,
-        UpstreamName,
+        UpstreamName, counted,
     },
     proof::{self, Hash},
     redaction::Said,
@@ -274,6 +274,18 @@ pub fn lost(agent: &AgentId, call_id: &CallId, now: Timestamp) -> EventDraft {
     event.call_id = Some(call_id.clone());
     event.outcome = Some(Outcome::Unknown);
     event.reason = Some("the gateway failed inside; whether the upstream acted is unknown".into());
+    event
+}
+
+/// Credentials that opened nothing since a time: those that nobody has, and those that were not looked at, for their address had
+/// failed too often.
+pub fn auth_failed((unknown, rate_limited): (u64, u64), since: Timestamp, now: Timestamp) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AuthFailed, now);
+    let count = unknown.saturating_add(rate_limited);
+    event.action = Some("authenticate".into());
+    event.reason = Some(format!("{} opened nothing", counted(count, "credential")).into());
+    event.detail =
+        Some(json!({"count": count, "unknown": unknown, "rate_limited": rate_limited, "since": since}));
     event
 }
 

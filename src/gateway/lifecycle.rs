@@ -3,6 +3,7 @@
 use super::{
     CheckedFiles, Gateway, InForce, Inner, Origin, StateSeal, Trial,
     admit::Admission,
+    auth_failures::AuthFailures,
     call_log::CallLog,
     checks::Checks,
     current::Current,
@@ -213,6 +214,7 @@ impl Outside {
             log,
             deliveries: Deliveries::default(),
             looks: Looks::default(),
+            auth_failures: AuthFailures::default(),
             telemetry,
             stop,
             freezes,
@@ -308,6 +310,7 @@ impl Gateway {
                 // Alerts look at a fifth of their window at a time.
                 let every = in_force.policies.oversight.alerts.window / 5;
                 sweeper.0.refusals.record_counted(false, every).await;
+                sweeper.record_auth_failures(false).await;
                 if let Err(error) = sweeper.0.people.approvals.alert_due(&in_force.policies).await {
                     tracing::error!(error = %error, "approvals could not be looked over for alerts");
                 }
@@ -514,6 +517,7 @@ impl Gateway {
         }
         in_force.upstreams.shutdown(drain).await;
         self.0.refusals.record_counted(true, Duration::ZERO).await;
+        self.record_auth_failures(true).await;
         self.record_seen(true).await;
         self.0.log.write().await;
     }

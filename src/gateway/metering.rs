@@ -3,7 +3,6 @@
 use super::{Gateway, Inner};
 use crate::{
     audit::dead_letters,
-    identity::AuthError,
     model::ApprovalStatus,
     store::{EventQuery, Store, StoreError},
     telemetry::{Exposition, Gauge, Label, decimal, estimate_errors},
@@ -124,18 +123,5 @@ impl Gateway {
             self.look_at_gauges().await;
             tokio::time::sleep(FOR_COLLECTOR).await;
         }
-    }
-
-    /// A credential opened nothing.
-    pub(super) fn count_failure(&self, error: &AuthError) {
-        let reason = match error {
-            AuthError::Missing => "missing",
-            AuthError::Unknown => "unknown",
-            AuthError::RateLimited(_) => "rate_limited",
-            AuthError::Unavailable => "unavailable",
-            // It is asked about once more.
-            AuthError::Unverified => return,
-        };
-        self.0.telemetry.metrics.auth_failures.add([Label::from(reason)], 1);
     }
 }

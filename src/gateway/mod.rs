@@ -6,6 +6,7 @@ mod alerts;
 mod answer;
 mod api;
 mod asked_for;
+mod auth_failures;
 mod blocks;
 mod boundary;
 mod call;
@@ -98,6 +99,7 @@ use crate::{
     upstream::{Health, UpstreamState},
 };
 use admit::Admission;
+use auth_failures::AuthFailures;
 use call_log::CallLog;
 use checks::Checks;
 use current::Current;
@@ -185,6 +187,7 @@ pub(crate) struct Inner {
     log: Arc<CallLog>,
     deliveries: Deliveries,
     looks: Looks,
+    auth_failures: AuthFailures,
     telemetry: Arc<Telemetry>,
     ready: watch::Sender<bool>,
     draining: AtomicBool,

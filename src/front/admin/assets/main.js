@@ -3019,7 +3019,7 @@ __export(now_exports, {
   open: () => open10
 });
 
-// node_modules/uplot/dist/uPlot.esm.js
+// ../../merge2/page/node_modules/uplot/dist/uPlot.esm.js
 var FEAT_TIME = true;
 var pre = "u-";
 var UPLOT = "uplot";
@@ -7888,21 +7888,23 @@ async function open13() {
   $("policies").replaceChildren(el("h2", {}, "Policies"), el("p", { class: "soft" }, "Reading the policies…"));
   $("policies").focus({ preventScroll: true });
   await read7();
+  again2(asked13, 0);
 }
 async function changed7() {
   if (state.view !== "policies") return;
   await read7();
   again2(asked13, 5);
 }
-function again2(mine2, times) {
+function again2(mine2, soon) {
   const isOurs = () => mine2 === asked13 && state.view === "policies" && state.me;
   setTimeout(async () => {
     if (!isOurs()) return;
     const past = await api("policies/history").catch(() => null);
     if (!isOurs()) return;
-    if (past && JSON.stringify(past.folder ?? null) !== folderTold) await read7();
-    else if (times > 1) again2(mine2, times - 1);
-  }, 1e3);
+    const differs = past && JSON.stringify(past.folder ?? null) !== folderTold;
+    if (differs) await read7();
+    again2(differs ? asked13 : mine2, Math.max(soon - 1, 0));
+  }, soon ? 1e3 : 5e3);
 }
 async function read7() {
   const mine2 = ++asked13;
