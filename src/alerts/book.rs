@@ -208,7 +208,7 @@ impl Book {
     /// Whether something is another alert than the one of its subject that stands.
     fn is_new_beside(&self, live: &Alert, raised: &Raised, now: Timestamp) -> bool {
         match live.status {
-            AlertStatus::Acked => live.until.is_some_and(|until| until <= now),
+            AlertStatus::Acked if live.until.is_some_and(|until| until <= now) => true,
             // What is odd again after it was over.
             _ => live.over.is_some_and(|over| raised.at > over),
         }
@@ -348,6 +348,10 @@ impl Book {
             ..alert.clone()
         };
         match verdict {
+            // What is over is seen and done: the same again is another alert.
+            Verdict::Ack if alert.over.is_some() => {
+                self.restated(spoken(None), AlertStatus::Closed, said, &json!({"over": alert.over}), now);
+            }
             Verdict::Ack => {
                 let until = plus(now, rules.alerts.ack_for);
                 self.restated(spoken(Some(until)), AlertStatus::Acked, said, &json!({"until": until}), now);

@@ -84,6 +84,21 @@ fn sum(tallies: &[Tally]) -> Tally {
     tallies.iter().fold(Tally::default(), |all, tally| all.plus(*tally))
 }
 
+/// What is looked for in the windows of a subject.
+const KINDS: [AlertKind; 5] = [
+    AlertKind::DenyRate,
+    AlertKind::DenyDrop,
+    AlertKind::MissingMetadata,
+    AlertKind::Failures,
+    AlertKind::CostSpike,
+];
+
+/// A bit for each of some [`KINDS`].
+fn bits<'k>(kinds: impl IntoIterator<Item = &'k AlertKind>) -> u8 {
+    let bit = |kind: &AlertKind| KINDS.iter().position(|known| known == kind).map_or(0, |at| 1 << at);
+    kinds.into_iter().fold(0, |bits, kind| bits | bit(kind))
+}
+
 /// What is odd about one subject as a slice ends, or is odd no more.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Found {
@@ -106,6 +121,9 @@ pub(super) struct Track {
     /// The whole windows before the one that goes on, the newest last. One is learned as it leaves them, so that what is looked at is
     /// never learned.
     past: [Tally; WINDOWS],
+    /// What was odd in each of them, a bit for each of [`KINDS`]: such a window is learned at little weight, and told once.
+    #[serde(default)]
+    told: [u8; WINDOWS],
     deny: Rate,
     lack: Rate,
     fail: Rate,
@@ -133,7 +151,7 @@ impl Track {
 
     /// Forgets the windows, where slices have another length.
     pub(super) fn recut(&mut self) {
-        (self.ring, self.now, self.past) = Default::default();
+        (self.ring, self.now, self.past, self.told) = Default::default();
         self.bill = Bill::default();
     }
 
@@ -147,26 +165,25 @@ impl Track {
         let window = sum(&self.ring);
         let leaves = ends.then(|| {
             self.past.rotate_left(1);
-            self.past.last_mut().map(|last| std::mem::replace(last, window)).unwrap_or_default()
+            self.told.rotate_left(1);
+            let was = self.told.last_mut().map(std::mem::take).unwrap_or_default();
+            (self.past.last_mut().map(|last| std::mem::replace(last, window)).unwrap_or_default(), was)
         });
-        let long = ends.then(|| sum(&self.past));
         let mut found = Vec::new();
-        for kind in [
-            AlertKind::DenyRate,
-            AlertKind::DenyDrop,
-            AlertKind::MissingMetadata,
-            AlertKind::Failures,
-            AlertKind::CostSpike,
-        ] {
+        for (bit, kind) in KINDS.into_iter().enumerate().map(|(at, kind)| (1 << at, kind)) {
             let rule = rules.of(kind);
             let look = |tally: &Tally, windows: usize| {
                 Some((self.look(kind, (tally, windows), &rule)?, *tally, windows))
             };
-            let odd =
-                if rule.enabled { look(&window, 1).or_else(|| look(long.as_ref()?, WINDOWS)) } else { None };
+            // What was told of a window is not told of several with it.
+            let long = || ends.then(|| self.untold(bit));
+            let odd = if rule.enabled { look(&window, 1).or_else(|| look(&long()?, WINDOWS)) } else { None };
             match odd {
                 Some((odd, tally, windows)) => {
                     self.odd.insert(kind, 0);
+                    if windows > 1 {
+                        self.told.iter_mut().for_each(|told| *told |= bit);
+                    }
                     found.push(Found::Odd { kind, odd, tally, windows });
                 }
                 None => {
@@ -180,10 +197,19 @@ impl Track {
                 }
             }
         }
-        if let Some(leaves) = leaves {
-            self.learn(leaves, keep);
+        if let Some((leaves, was)) = leaves {
+            if let Some(last) = self.told.last_mut() {
+                *last |= bits(self.odd.keys());
+            }
+            self.learn(leaves, was, keep);
         }
         found
+    }
+
+    /// The windows of before in which nothing of a kind was odd.
+    fn untold(&self, bit: u8) -> Tally {
+        let calm = self.past.iter().zip(self.told).filter(|(_, told)| told & bit == 0);
+        sum(&calm.map(|(tally, _)| *tally).collect::<Vec<_>>())
     }
 
     fn look(&self, kind: AlertKind, (window, windows): (&Tally, usize), rule: &AlertRule) -> Option<Odd> {
@@ -219,10 +245,10 @@ impl Track {
         price.risen(newest.priced, newest.logs, rule)
     }
 
-    fn learn(&mut self, over: Tally, keep: f64) {
-        let weight = |kinds: &[AlertKind]| {
-            if kinds.iter().any(|kind| self.odd.contains_key(kind)) { ODD } else { 1.0 }
-        };
+    /// Learns a window; `was`: what was odd in it. While something is odd, nothing is quite usual.
+    fn learn(&mut self, over: Tally, was: u8, keep: f64) {
+        let odd = was | bits(self.odd.keys());
+        let weight = |kinds: &[AlertKind]| if odd & bits(kinds) == 0 { 1.0 } else { ODD };
         let denies = weight(&[AlertKind::DenyRate, AlertKind::DenyDrop]);
         let (lacks, fails) = (weight(&[AlertKind::MissingMetadata]), weight(&[AlertKind::Failures]));
         let costs = weight(&[AlertKind::CostSpike]);
