@@ -497,6 +497,7 @@ impl Scripted {
     pub(super) fn change(&self, change: impl FnOnce(&mut Authority)) {
         let mut next = files();
         change(&mut next.policies.authority);
+        next.config.admin.oidc.clone_from(&self.in_force.lock().config.admin.oidc);
         *self.in_force.lock() = Arc::new(in_force(next));
     }
 }

@@ -241,3 +241,33 @@ async fn a_session_over_tls_is_a_host_cookie() {
     };
     assert_eq!((me("__Host-tollgate-session").await, me("tollgate-session").await), (200, 401));
 }
+
+/// A session has the roles that its groups give, whatever else authority.yaml gives its person.
+#[tokio::test]
+async fn a_grant_is_revoked_by_the_roles_of_the_session() {
+    let port = scripted();
+    let groups = |roles: Vec<Role>| Some([("ops".to_owned(), roles)].into());
+    let mapped =
+        |roles| Arc::new(OidcConfig { groups: groups(roles), ..Arc::into_inner(rules(HERE)).unwrap() });
+    for (given, status) in [(vec![Role::Approver], 403), (vec![Role::Approver, Role::Admin], 200)] {
+        port.with_oidc(mapped(given));
+        port.change(|authority| {
+            authority.people.get_mut("dave").unwrap().roles = vec![Role::Admin, Role::Approver];
+        });
+        port.memory.grants.lock().clear();
+        port.memory.grants.lock().push(made_grant(&grantable("a1")));
+        let rules = port.in_force().config.admin.oidc.clone().unwrap();
+        let identity = Identity {
+            issuer: rules.issuer.clone(),
+            subject: "dave".to_owned(),
+            person: Some("dave".to_owned()),
+            groups: vec!["ops".to_owned()],
+        };
+        let cookie = format!("tollgate-session={}", port.sign_in().open(&rules, identity));
+        let me = send(&port, asked(Method::GET, "/api/v1/me", &[("cookie", &cookie)], "")).await;
+        let csrf = me.body["csrf"].as_str().unwrap().to_owned();
+        let whole = [("cookie", cookie.as_str()), ("origin", HERE), ("tollgate-csrf", csrf.as_str())];
+        let revoked = send(&port, asked(Method::DELETE, "/api/v1/grants/grant-a1", &whole, "")).await;
+        assert_eq!(revoked.status, status, "{}: {}", me.text, revoked.text);
+    }
+}
