@@ -203,7 +203,7 @@ fn no_hash_is_for_those_who_see_no_values() {
                 got.err
             );
         }
-        let proof = tollgate_with_key(folder.path(), &key(role), &["audit", "prove", "--call", call]);
+        let proof = tollgate_with_key(folder.path(), &key(role), &["audit", "prove", call]);
         assert_eq!(proof.code == 0, values, "{role}: {} {}", proof.out, proof.err);
     }
     // What is told without hashes is no export that verifies, and says why.
@@ -225,7 +225,7 @@ fn a_role_may_the_same_by_command_and_by_route() {
     let serving = Serving::start(folder.path(), &[]);
     serving.admin_until("/readyz", |answer| answer.status == 200);
     serving.call("demo-agent-key", "demo__note_read", &json!({"path": "/notes/welcome.md"}));
-    serving.call("demo-agent-key", "demo__nothing", &json!({}));
+    serving.call("demo-agent-key", "demo__note_delete", &json!({"path": "/archive/x"}));
     let commands: [(&[&str], &str); 8] = [
         (&["budget", "status"], "/api/v1/budgets"),
         (&["policy", "history"], "/api/v1/policies/history"),
@@ -265,7 +265,14 @@ fn a_role_may_the_same_by_command_and_by_route() {
         assert!(refused["calls"].as_u64().unwrap() > 0, "{told:#}");
         assert_eq!((&refused["reason"], &refused["trace_id"]), (&Value::Null, &Value::Null));
     }
-    let events = serving.admin(Some(&key("admin")), "GET", "/api/v1/events?decision=allow", "").json();
+    let events = serving
+        .admin(
+            Some(&key("admin")),
+            "GET",
+            "/api/v1/events?event_type=agent_decision&tool=demo__note_read",
+            "",
+        )
+        .json();
     let call = events["events"][0]["call_id"].as_str().unwrap();
     let review = |role: &str| {
         tollgate_with_key(folder.path(), &key(role), &["audit", "sample", "review", call, "--finding", "ok"])
