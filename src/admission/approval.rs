@@ -5,9 +5,10 @@ use crate::{
     model::{
         AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Digest, Fingerprint, GrantId, MicroUsd,
         PersonId, PolicyId, RuleId, SnapshotId, ToolTraits, TraceId, UpstreamName, WorkflowId, json,
+        without_query,
     },
     policy::{Approver, ChannelKind, GrantLimits},
-    redaction::{withheld, without_query},
+    redaction::{withheld, without_said},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -184,6 +185,10 @@ impl ApprovalRecord {
         held(&mut self.context.meta);
         held(&mut self.context.params);
         self.binding.tool = without_query(&self.binding.tool);
+        // An external check was told the values.
+        let cut = |reason: &mut String| *reason = without_said(reason);
+        cut(&mut self.reason);
+        self.requirements.iter_mut().for_each(|requirement| cut(&mut requirement.reason));
         for answer in &mut self.answers {
             answer.grant = answer.grant.take().map(GrantAnswer::without_values);
         }

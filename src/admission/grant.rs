@@ -4,8 +4,9 @@ use crate::{
     model::{
         AgentId, ApprovalId, CallId, CapabilityId, Digest, Fingerprint, Glob, GrantId, PersonId, PolicyId,
         RuleId, SnapshotId, TraceId, UpstreamName, WorkflowId, json, plain_readings, span, within,
+        without_query,
     },
-    redaction::{withheld, without_query},
+    redaction::withheld,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

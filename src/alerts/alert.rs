@@ -2,7 +2,11 @@
 
 use crate::{
     evidence::AlertSubject,
-    model::{AgentId, AlertKind, AlertSeverity, AlertStatus, PersonId, TraceId, UpstreamName, WorkflowId},
+    model::{
+        AgentId, AlertKind, AlertSeverity, AlertStatus, PersonId, TraceId, UpstreamName, WorkflowId,
+        without_query,
+    },
+    redaction::without_queries,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -60,7 +64,25 @@ pub struct Alert {
     pub incident: Option<String>,
 }
 
+/// A sentence of an alert for those who see no values of arguments: what was asked at a URI is one.
+pub(super) fn shown(sentence: &str, tool: Option<&str>) -> String {
+    without_queries(&match tool {
+        Some(tool) => sentence.replace(tool, &without_query(tool)),
+        None => sentence.to_owned(),
+    })
+}
+
 impl Alert {
+    /// The same for those who see no values of arguments.
+    #[must_use]
+    pub fn without_values(mut self) -> Self {
+        let tool = self.tool.take();
+        self.reason = shown(&self.reason, tool.as_deref());
+        self.subject = without_query(&self.subject);
+        self.tool = tool.map(|tool| without_query(&tool).into());
+        self
+    }
+
     pub(super) fn is_live(&self) -> bool {
         matches!(self.status, AlertStatus::Open | AlertStatus::Acked)
     }
@@ -93,4 +115,13 @@ pub struct Tuning {
     pub until: Timestamp,
     /// As this person said.
     pub by: PersonId,
+}
+
+impl Tuning {
+    /// The same for those who see no values of arguments.
+    #[must_use]
+    pub fn without_values(mut self) -> Self {
+        self.subject = without_query(&self.subject);
+        self
+    }
 }

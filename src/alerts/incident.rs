@@ -1,8 +1,8 @@
 //! Incidents: what alerts belong together, until when somebody has to be done with it, and what they say then.
 
-use super::alert::Alert;
+use super::alert::{Alert, shown};
 use crate::{
-    model::{AgentId, AlertSeverity, PersonId, TraceId, UpstreamName, WorkflowId},
+    model::{AgentId, AlertSeverity, PersonId, TraceId, UpstreamName, WorkflowId, without_query},
     policy::IncidentRule,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -47,6 +47,14 @@ pub struct Incident {
 }
 
 impl Incident {
+    /// The same for those who see no values of arguments.
+    #[must_use]
+    pub fn without_values(mut self) -> Self {
+        self.reason = shown(&self.reason, None);
+        self.subject = without_query(&self.subject);
+        self
+    }
+
     /// The one that an alert opens.
     pub(super) fn of(alert: &Alert, rule: &IncidentRule, subject: &str) -> Self {
         let sla = SignedDuration::try_from(rule.sla).unwrap_or(SignedDuration::MAX);

@@ -393,6 +393,22 @@ fn over(kind: AlertKind, subject: &str, at: Timestamp) -> Signal {
     Signal::Over(Over { kind, subject: subject.to_owned(), at })
 }
 
+/// What was asked at a URI is an argument, wherever an alert names it.
+#[test]
+fn an_alert_without_values_has_no_query() {
+    let uri = "https://h/find?q=pin 4711";
+    let mut signal = signal(AlertKind::Failures, &format!("tool:{uri}"), start(), 2.0);
+    if let Signal::Raised(raised) = &mut signal {
+        raised.tool = Some(uri.into());
+        raised.reason = format!("calls of `{uri}` fail").into();
+    }
+    let mut book = Book::default();
+    book.signal(signal, &Oversight::default(), start());
+    let alert = book.alerts()[0].clone().without_values();
+    let told = json!(alert).to_string();
+    assert!(!told.contains("4711") && told.contains("https://h/find?[withheld:string:10]"), "{told}");
+}
+
 /// A book that is written and read again after each step, as on a store; with the records of all steps.
 #[derive(Default)]
 struct Shelf {

@@ -2,7 +2,7 @@
 
 use super::ocsf::ocsf;
 use crate::{
-    evidence::without_values,
+    evidence::event_without_values,
     model::Event,
     redaction::{visible, visible_json},
     store::{EventQuery, Store, StoreError, StoreFuture},
@@ -69,7 +69,7 @@ pub async fn export_jsonl(
     Ok(written)
 }
 
-/// The same with masks in the places of arguments' values; such records cannot be verified.
+/// The same with masks in the places of arguments' values and without hashes; such records cannot be verified.
 pub async fn export_jsonl_without_values(
     store: &dyn Store,
     query: EventQuery,
@@ -86,7 +86,7 @@ pub async fn export_jsonl_without_values(
 
 /// An event with the values of arguments, or with masks in their places.
 fn shown(event: Event, values: bool) -> Event {
-    if values { event } else { Event { draft: without_values(event.draft), ..event } }
+    if values { event } else { event_without_values(event) }
 }
 
 /// The columns of a CSV export.

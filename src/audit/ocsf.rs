@@ -132,7 +132,7 @@ fn metadata(event: &Event) -> Value {
     metadata.insert("log_name".to_owned(), "tollgate audit".into());
     metadata.insert("original_time".to_owned(), draft.timestamp.to_string().into());
     metadata.insert("sequence".to_owned(), event.seq.into());
-    metadata.insert("uid".to_owned(), event.hash.as_str().into());
+    put(&mut metadata, "uid", Some(event.hash.as_str()).filter(|hash| !hash.is_empty()));
     put(&mut metadata, "correlation_uid", text(draft.trace_id.as_ref()));
     put(&mut metadata, "tenant_uid", text(draft.tenant.as_ref()));
     Value::Object(metadata)

@@ -1,7 +1,7 @@
 //! The five questions of an audit, answered from records alone.
 
 use crate::{
-    evidence::{CUT_ARGUMENTS, Counted, without_values},
+    evidence::{CUT_ARGUMENTS, Counted, event_without_values},
     model::{
         Actor, AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Event, EventDecision, EventDraft,
         EventType, GrantId, MicroUsd, Outcome, PersonId, PolicyId, RuleId, SnapshotId, TraceId, UpstreamName,
@@ -227,10 +227,9 @@ impl NamedApprovals {
     /// The same without the values of arguments.
     #[must_use]
     pub fn without_values(self) -> Self {
-        let event = |event: Event| Event { draft: without_values(event.draft), ..event };
         Self {
             records: self.records.into_iter().map(ApprovalRecord::without_values).collect(),
-            uses: self.uses.into_iter().map(event).collect(),
+            uses: self.uses.into_iter().map(event_without_values).collect(),
             grants: self.grants.into_iter().map(StandingGrant::without_values).collect(),
         }
     }
@@ -295,8 +294,8 @@ pub struct Evidence {
     pub event_type: EventType,
     /// When.
     pub at: Timestamp,
-    /// Its hash.
-    pub hash: String,
+    /// Its hash; null where it is withheld.
+    pub hash: Option<String>,
 }
 
 impl Evidence {
@@ -305,7 +304,7 @@ impl Evidence {
             seq: event.seq,
             event_type: event.draft.event_type,
             at: event.draft.timestamp,
-            hash: event.hash.clone(),
+            hash: Some(event.hash.clone()).filter(|hash| !hash.is_empty()),
         }
     }
 }

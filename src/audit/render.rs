@@ -354,7 +354,7 @@ fn write_evidence(out: &mut String, evidence: &Evidence) -> fmt::Result {
         evidence.seq,
         evidence.at,
         evidence.event_type,
-        shown(&evidence.hash)
+        evidence.hash.as_deref().map_or_else(|| "(its hash is withheld)".to_owned(), shown)
     )
 }
 

@@ -5,7 +5,7 @@ use super::{
     args::{AlertsCommand, DutiesCommand, IncidentsCommand, SampleCommand, SayArgs},
     failure::CliError,
     screen::{Screen, note, or_dash, time},
-    setup::Setup,
+    setup::{Setup, Sight},
 };
 use crate::{
     alerts::{Alert, DutyState, Incident, Verdict},
@@ -48,6 +48,7 @@ async fn list(
     as_json: bool,
 ) -> Result<(), CliError> {
     let page = oversight::alerts(&**store, filter, setup.now()).await?;
+    let page = if setup.sight()? == Sight::Whole { page } else { page.without_values() };
     let mut screen = Screen::new();
     if as_json {
         return screen.json(&page);
@@ -109,11 +110,14 @@ async fn say(setup: &Setup, store: &Arc<dyn Store>, verdict: Verdict, args: SayA
 /// `incidents …`
 pub(super) async fn incidents(setup: Setup, command: IncidentsCommand) -> Result<(), CliError> {
     let store = setup.store()?;
+    let values = setup.sight()? == Sight::Whole;
+    let shown = |one: Incident| if values { one } else { one.without_values() };
     let done = async {
         let mut screen = Screen::new();
         match command {
             IncidentsCommand::List { json } => {
                 let found = oversight::incidents(&*store).await?;
+                let found: Vec<Incident> = found.into_iter().map(shown).collect();
                 if json.json {
                     return screen.json(&json!({"incidents": found}));
                 }
@@ -134,8 +138,8 @@ pub(super) async fn incidents(setup: Setup, command: IncidentsCommand) -> Result
             }
             IncidentsCommand::Show { id, json } => {
                 let one = oversight::incident(&*store, &id).await?;
-                let told = oversight::timeline(&*store, &one, setup.now()).await?;
-                show(&mut screen, &one, told, json.json)
+                let told = oversight::timeline(&*store, &one, values, setup.now()).await?;
+                show(&mut screen, &shown(one), told, json.json)
             }
             IncidentsCommand::Close { id, note, json } => {
                 let person = setup.admin_person()?;
@@ -259,6 +263,9 @@ pub(super) async fn samples(setup: Setup, command: SampleCommand) -> Result<(), 
             SampleCommand::List { all, since, limit, json } => {
                 let span = (since.at(setup.now()), all);
                 let (found, truncated) = oversight::samples(&*store, share, span, limit.max(1)).await?;
+                let values = setup.sight()? == Sight::Whole;
+                let shown = |one: Sampled| if values { one } else { one.without_values() };
+                let found: Vec<Sampled> = found.into_iter().map(shown).collect();
                 if json.json {
                     let forms: Vec<Value> = found.iter().map(Sampled::form).collect();
                     return screen.json(

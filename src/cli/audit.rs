@@ -84,9 +84,10 @@ pub(super) fn verify_file(args: &VerifyArgs) -> Result<(), CliError> {
 /// Checks the store: as it is on disk, before what can be rebuilt is rebuilt, or opened where opening has to take it over first.
 /// Then it is held against checkpoints.
 pub(super) async fn verify(path: PathBuf, args: VerifyArgs) -> Result<(), CliError> {
-    if std::env::var_os("TOLLGATE_KEY").is_some() {
-        Setup::load(&path)?.sight()?;
-    }
+    let sight = match std::env::var_os("TOLLGATE_KEY") {
+        Some(_) => Setup::load(&path)?.sight()?,
+        None => Sight::Whole,
+    };
     let at = record_path(&path)?;
     let at_rest = match &at {
         Some(store) => wiring::verify_at_rest(store)?,
@@ -113,17 +114,19 @@ pub(super) async fn verify(path: PathBuf, args: VerifyArgs) -> Result<(), CliErr
             (report, held)
         }
     };
-    show_verified(&mut Screen::new(), &report, held, args.json.json)
+    show_verified(&mut Screen::new(), (&report, sight), held, args.json.json)
 }
 
 fn show_verified(
     screen: &mut Screen,
-    report: &ChainReport,
+    (report, sight): (&ChainReport, Sight),
     held: Result<usize, CliError>,
     json: bool,
 ) -> Result<(), CliError> {
     if json {
         let ChainReport { records, head, bad } = report;
+        // The head is the hash of the last record.
+        let head = Some(head).filter(|_| sight == Sight::Whole);
         let (checkpoints, contradicted) = match &held {
             Ok(count) => (Some(count), None),
             Err(error) => (None, Some(error.to_string())),
@@ -150,11 +153,11 @@ fn show_verified(
         1 => "; 1 checkpoint holds".to_owned(),
         more => format!("; {more} checkpoints hold"),
     };
-    screen.line(&format!(
-        "the chain is whole: {}, head {}{also}",
-        counted(report.records, "record"),
-        report.head
-    ))
+    let head = match sight {
+        Sight::Whole => format!(", head {}", report.head),
+        Sight::WithoutValues => String::new(),
+    };
+    screen.line(&format!("the chain is whole: {}{head}{also}", counted(report.records, "record")))
 }
 
 async fn on_store(
@@ -167,7 +170,7 @@ async fn on_store(
     match command {
         AuditCommand::Query { filter, limit, before, json } => {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let query = EventQuery { until_seq: before.map(|seq| seq - 1), ..query(*filter, now)? };
+            let query = EventQuery { until_seq: before.map(|seq| seq - 1), ..query(*filter, sight, now)? };
             list((&store, sight), &mut screen, query, limit, json.json).await
         }
         AuditCommand::Show { trace, as_test, json } => {
@@ -181,10 +184,10 @@ async fn on_store(
         | AuditCommand::Sample(_)
         | AuditCommand::Prove(_) => Ok(()),
         AuditCommand::Export { filter, limit, format } => {
-            export((&store, sight), query(*filter, now)?, limit, format).await
+            export((&store, sight), query(*filter, sight, now)?, limit, format).await
         }
         AuditCommand::Tail { filter, limit, json } => {
-            let query = query(*filter, now)?;
+            let query = query(*filter, sight, now)?;
             let after = head(&store).await?;
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             for event in newest(&store, &query, limit).await?.into_iter().filter(|event| event.seq <= after) {
@@ -200,7 +203,13 @@ async fn on_store(
     }
 }
 
-fn query(filter: EventFilter, now: Timestamp) -> Result<EventQuery, CliError> {
+fn query(filter: EventFilter, sight: Sight, now: Timestamp) -> Result<EventQuery, CliError> {
+    if sight == Sight::WithoutValues && filter.tool.as_ref().is_some_and(|tool| tool.text().contains('?')) {
+        return Err(CliError::Told(
+            "`--tool` may not name the query of a URI: it is an argument, and its values are withheld from your role"
+                .to_owned(),
+        ));
+    }
     let at = |moment: Option<Moment>| moment.map(|moment| moment.at(now));
     let (since, until) = (at(filter.since), at(filter.until));
     in_order(since, until).map_err(CliError::Told)?;
@@ -253,7 +262,7 @@ async fn list(
         first = page.last().map(|event| event.seq).or(first);
         backwards.until_seq = first.map(|seq| seq - 1);
         if !json {
-            for row in page.iter().map(row) {
+            for row in page.into_iter().map(|event| row(&sight.event(event))) {
                 screen::widen(&mut widths, &row);
                 if shown <= PAGE {
                     rows.push(row);
@@ -285,7 +294,8 @@ async fn list(
     if shown > PAGE {
         // A table holds all of its rows.
         screen.columns(&HEADER.map(str::to_uppercase), &widths)?;
-        forwards(store, query, first, shown, |event| screen.columns(&row(&event), &widths)).await?;
+        let put = |event| screen.columns(&row(&sight.event(event)), &widths);
+        forwards(store, query, first, shown, put).await?;
         return screen.raw("");
     }
     rows.reverse();

@@ -84,7 +84,9 @@ async fn on_store(setup: &Setup, store: &Arc<dyn Store>, command: GrantsCommand)
         GrantsCommand::Revoke { id, reason, json } => {
             let policies = &setup.loaded.policies;
             let person = setup.person()?;
-            let revoked = approvals.revoke_grant(policies, person, &GrantId::from(id.as_str()), reason).await;
+            let roles = setup.roles();
+            let id_given = GrantId::from(id.as_str());
+            let revoked = approvals.revoke_grant(policies, (person, roles), &id_given, reason).await;
             let grant = match revoked {
                 Ok(grant) => grant,
                 Err(RevokeError::NotFound) => return Err(unknown(&id)),

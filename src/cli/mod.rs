@@ -123,7 +123,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Labels(command) => block(labels::labels(of_calls(&path)?, command)),
         Command::Grants(command) => block(grants::grants(of_calls(&path)?, command)),
         Command::DeadLetters(command) => block(dead_letters::run(of_calls(&path)?, command)),
-        Command::Freeze(args) => block(freezes::freeze(Setup::load(&path)?, args)),
+        Command::Freeze(args) => block(freezes::freeze(of_calls(&path)?, args)),
         Command::Unfreeze(args) => block(freezes::unfreeze(Setup::load(&path)?, args)),
         Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),
         Command::Audit(AuditCommand::Verify(args)) if args.proof.is_some() => proof::verify_proof(&args),
@@ -143,15 +143,15 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
             let (store, system) = record(&path)?;
             block(report::report(&path, store, system, command))
         }
-        Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
-        Command::People(command) => people::people(Setup::load(&path)?, command),
+        Command::Agents(command) => agents::agents(of_calls(&path)?, command),
+        Command::People(command) => people::people(of_calls(&path)?, command),
         // Who may accept what is listed is for what is in force to say.
         Command::Servers(command @ (ServersCommand::Accept { .. } | ServersCommand::Pin { .. })) => {
             block(servers::servers(Setup::load_recorded(&path)?, command))
         }
         Command::Servers(command) => block(servers::servers(Setup::load(&path)?, command)),
         Command::Store(command) => block(store::store(Setup::load(&path)?, command)),
-        Command::Budget(command) => block(budget::budget(Setup::load(&path)?, command)),
+        Command::Budget(command) => block(budget::budget(of_calls(&path)?, command)),
         Command::ClientConfig(args) => client_config::client_config(&Setup::load(&path)?, &args),
         Command::Schema(args) => schema::schema(&args),
         Command::Completions(args) => manual::completions(&args),
@@ -163,7 +163,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
     done.map(|()| ExitCode::SUCCESS)
 }
 
-/// The files, for whoever may read records of calls.
+/// The files, for whoever may read records, and what they are made by: the same roles as on the admin listener.
 fn of_calls(path: &std::path::Path) -> Result<Setup, CliError> {
     let setup = Setup::load(path)?;
     setup.sight().map(|_| setup)

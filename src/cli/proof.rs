@@ -104,6 +104,8 @@ async fn rotate(
 
 /// Prints the proof that a call's decision stands in the record.
 pub(super) async fn prove(setup: Setup, args: ProveArgs) -> Result<(), CliError> {
+    // A proof holds the record's hash, by which values can be tried.
+    setup.needs_values()?;
     let store = setup.store()?;
     let made = proof_of(&setup, &store, &args).await;
     store.close().await;

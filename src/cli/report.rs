@@ -5,7 +5,7 @@ use super::{
     failure::CliError,
     figures,
     screen::{Screen, progress, time},
-    setup::Setup,
+    setup::{Setup, Sight},
     spend, wiring,
 };
 use crate::{
@@ -48,7 +48,12 @@ async fn digest(path: &Path, store: &dyn Store, system: &System, args: DigestArg
     let files = (&setup.loaded.config, &setup.loaded.policies);
     let made = wiring::digest(store, (since, until), files, &mut |seen| bar.set_position(seen)).await;
     bar.finish_and_clear();
-    let digest = made?;
+    let digest = match setup.sight() {
+        Ok(Sight::Whole) => made?,
+        Ok(Sight::WithoutValues) => made?.without_values(),
+        // Counts are for every role.
+        Err(_) => made?.without_records(),
+    };
     let mut screen = Screen::new();
     match args.format {
         _ if args.json.json => screen.json(&digest),

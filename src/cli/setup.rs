@@ -12,7 +12,7 @@ use crate::{
     approval::sees_values,
     clock::{Clock as _, IdSource as _, System},
     config::{Config, Listings},
-    evidence::without_values,
+    evidence::event_without_values,
     identity::person_by_key,
     model::{Event, PersonId, Place, Problem, Problems, Severity},
     policy::{PolicySet, Role},
@@ -129,11 +129,16 @@ impl Setup {
         Err(CliError::NotEntitled { person: id.to_string(), needs: "`admin`" })
     }
 
+    /// What the person whose key was given may do.
+    pub(super) fn roles(&self) -> &[Role] {
+        let person = self.person.as_ref().and_then(|id| self.loaded.policies.authority.people.get(id));
+        person.map(|person| person.roles.as_slice()).unwrap_or_default()
+    }
+
     /// With which values whoever is typing may read records of calls: the local admin with all.
     pub(super) fn sight(&self) -> Result<Sight, CliError> {
         let Some(id) = &self.person else { return Ok(Sight::Whole) };
-        let person = self.loaded.policies.authority.people.get(id);
-        let roles = person.map(|person| person.roles.as_slice()).unwrap_or_default();
+        let roles = self.roles();
         match roles.iter().any(|role| role.reads_records()) {
             true if roles.iter().any(|role| role.sees_values()) => Ok(Sight::Whole),
             true => Ok(Sight::WithoutValues),
@@ -172,12 +177,11 @@ impl Setup {
     /// The person whose key was given, where they may look at calls afterwards.
     pub(super) fn reviewer_person(&self) -> Result<PersonId, CliError> {
         let id = self.person()?;
-        let person = self.loaded.policies.authority.people.get(id);
-        let may = |role: &Role| matches!(role, Role::Auditor | Role::Admin);
-        if person.is_some_and(|person| person.roles.iter().any(may)) {
+        let may = |role: &Role| matches!(role, Role::Auditor | Role::AuditorFull | Role::Admin);
+        if self.roles().iter().any(may) {
             return Ok(id.clone());
         }
-        Err(CliError::NotEntitled { person: id.to_string(), needs: "`auditor` or `admin`" })
+        Err(CliError::NotEntitled { person: id.to_string(), needs: "`auditor`, `auditor-full` or `admin`" })
     }
 
     /// Opens the store that `serve` and `stdio` made. A missing one is not made here: an empty answer from a store
@@ -222,7 +226,7 @@ impl Sight {
     pub(super) fn event(self, event: Event) -> Event {
         match self {
             Self::Whole => event,
-            Self::WithoutValues => Event { draft: without_values(event.draft), ..event },
+            Self::WithoutValues => event_without_values(event),
         }
     }
 }

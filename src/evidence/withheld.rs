@@ -2,8 +2,8 @@
 //! and how long. A record that is told so does not verify by its hash; it says that it is told so.
 
 use crate::{
-    model::{EventDraft, EventType},
-    redaction::{withheld, without_query},
+    model::{Event, EventDraft, EventType, without_query},
+    redaction::{own_words, withheld, without_queries, without_said},
 };
 use serde_json::{Map, Value};
 
@@ -52,10 +52,32 @@ const HELD: &[&str] = &[
     "checks",
 ];
 
+/// A committed event without the values of arguments and without the hashes of its chain: whoever has all else of a record and its
+/// hashes can try values until one of them fits.
+#[must_use]
+pub fn event_without_values(event: Event) -> Event {
+    without_hashes(Event { draft: without_values(event.draft), ..event })
+}
+
+/// A committed event without its hash and the one before, for whoever does not see the values of all records: what may be told
+/// whole says by its `prev_hash` what the hash of the record before is.
+#[must_use]
+pub fn without_hashes(event: Event) -> Event {
+    Event { prev_hash: String::new(), hash: String::new(), ..event }
+}
+
 /// An event without the values of arguments.
 #[must_use]
 pub fn without_values(draft: EventDraft) -> EventDraft {
     let mut draft = draft.with_values();
+    draft.reason = draft.reason.map(|reason| match draft.event_type {
+        EventType::AgentSideEffect => own_words(&reason).into(),
+        _ => {
+            // A sentence of ours may name what was called.
+            let named = draft.tool.as_ref().map(|tool| reason.replace(&**tool, &without_query(tool)));
+            sentence(named.as_deref().unwrap_or(&reason)).into()
+        }
+    });
     draft.tool = draft.tool.map(|tool| without_query(&tool).into());
     draft.facts = draft.facts.map(without_held);
     let of_call = match draft.event_type {
@@ -80,7 +102,7 @@ pub fn without_values(draft: EventDraft) -> EventDraft {
         | EventType::Note => false,
     };
     draft.detail = match draft.detail {
-        Some(Value::Object(members)) => Some(Value::Object(detail(members, of_call))),
+        Some(Value::Object(members)) => Some(sentences(Value::Object(detail(members, of_call)))),
         other => other,
     };
     draft
@@ -103,6 +125,30 @@ fn detail(members: Map<String, Value>, of_call: bool) -> Map<String, Value> {
     let mut members: Map<String, Value> = members.into_iter().map(told).collect();
     members.insert(WITHHELD.to_owned(), true.into());
     members
+}
+
+/// One of our sentences without what an external check said, and without queries.
+fn sentence(text: &str) -> String {
+    without_queries(&without_said(text))
+}
+
+/// The same of all that are called a reason or a subject, at any depth.
+fn sentences(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let told = |(name, value): (String, Value)| {
+                let value = match (name.as_str(), value) {
+                    ("reason", Value::String(text)) => Value::String(sentence(&text)),
+                    ("subject", Value::String(subject)) => Value::String(without_query(&subject)),
+                    (_, value) => sentences(value),
+                };
+                (name, value)
+            };
+            Value::Object(members.into_iter().map(told).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sentences).collect()),
+        plain @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => plain,
+    }
 }
 
 /// How a safer call differs from the one that was made, but not by which values.
@@ -179,6 +225,42 @@ mod tests {
             assert_eq!(detail["remediation"]["mode"], "apply");
             assert_eq!(detail["arguments"], json!({"path": "[withheld:string:9]"}));
         }
+    }
+
+    /// What an upstream or an external check said may repeat what it was sent.
+    #[test]
+    fn words_of_others_are_not_told() {
+        let told = |kind: EventType, reason: &str, detail: Value| {
+            let mut draft = EventDraft::system(kind, Timestamp::UNIX_EPOCH);
+            draft.reason = Some(reason.into());
+            draft.tool = Some("https://h/a?pin 4711".into());
+            draft.detail = Some(detail);
+            let body = without_values(draft).body();
+            assert!(!body.contains("4711"), "{body}");
+            body
+        };
+        let body =
+            told(EventType::AgentSideEffect, "the upstream answered with error 7: no pin 4711", json!({}));
+        assert!(body.contains("the upstream answered with error 7 (its words"), "{body}");
+        let says = "`g` asks: the external check `pii` says: 4711";
+        let detail = json!({"steps": [{"reason": says}], "requirements": [{"reason": says}], "record": {"reason": says}});
+        for kind in [EventType::AgentDecision, EventType::ApprovalRequested] {
+            assert!(told(kind, says, detail.clone()).contains("the external check `pii` says something"));
+        }
+        let subject = json!({"subject": "tool:https://h/a?pin=4711"});
+        told(EventType::Alert, "calls of `https://h/a?pin 4711` fail", subject);
+    }
+
+    /// Whoever has all of a record but one value, and its hashes, could try values.
+    #[test]
+    fn hashes_are_not_told() {
+        let draft = EventDraft::system(EventType::AgentDecision, Timestamp::UNIX_EPOCH);
+        let event = Event { seq: 7, prev_hash: "0".repeat(64), hash: "1".repeat(64), draft };
+        let told = serde_json::to_value(event_without_values(event)).unwrap();
+        assert_eq!(
+            (&told["seq"], &told["prev_hash"], &told["hash"]),
+            (&json!(7), &Value::Null, &Value::Null)
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{
     decision::Verdict,
     model::{
         AgentId, Decision, EventDecision, EventDraft, MicroUsd, Outcome, PolicyId, RuleId, TraceId,
-        UpstreamName,
+        UpstreamName, without_query,
     },
     telemetry::{Label, SpanId, Telemetry},
 };
@@ -167,7 +167,8 @@ impl CallLog {
             kind: told.kind,
             trace: event.trace_id,
             agent: event.agent_id.clone(),
-            tool: event.tool.clone(),
+            // A log is read by many, and what was asked at a URI is an argument.
+            tool: event.tool.as_deref().map(|tool| without_query(tool).into()),
             upstream: event.upstream.clone(),
             decision,
             policy: event.policy_id.clone(),

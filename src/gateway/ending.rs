@@ -158,6 +158,26 @@ mod tests {
         );
     }
 
+    /// What is told to those who see no values is no more than what is ours, of every kind of failure.
+    #[test]
+    fn no_words_of_an_upstream_are_told_without_values() {
+        let mut refusal = HttpRefusal::bare(429);
+        refusal.said = "it says: pin 4711".into();
+        for error in [
+            UpstreamError::Rpc(RpcError::new(-32010, "pin 4711")),
+            UpstreamError::Refused(refusal),
+            UpstreamError::Malformed("pin 4711".into()),
+            UpstreamError::Lost("the connection broke: pin 4711".into()),
+            UpstreamError::Lost("pin 4711".into()),
+            UpstreamError::NotSent("not reachable: pin 4711".into()),
+        ] {
+            let told = crate::redaction::own_words(&error.to_string());
+            assert!(!told.contains("4711") && !told.is_empty(), "{told}");
+        }
+        let timed_out = UpstreamError::TimedOut(Duration::from_secs(3)).to_string();
+        assert_eq!(crate::redaction::own_words(&timed_out), timed_out);
+    }
+
     /// R100: an upstream that cannot be reached is 502, one that does not answer in time 504, and its own errors stay
     /// as they are. Of tools all but those are results.
     #[test]

@@ -24,7 +24,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const MAGIC: &[u8; 8] = b"TGROLUP1";
+const MAGIC: &[u8; 8] = b"TGROLUP2";
 const HEADER: usize = 8 + 32 + 8 + 2 * (8 + 4);
 /// A chunk is closed once it is this long.
 const CHUNK: usize = 32 * 1024;

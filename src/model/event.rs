@@ -305,8 +305,9 @@ macro_rules! event {
                     Metadata { sensitivity_level: draft.sensitivity_level, redacted: draft.redacted };
                 event.serialize_field("metadata", &metadata)?;
                 event.serialize_field("seq", &self.seq)?;
-                event.serialize_field("prev_hash", &self.prev_hash)?;
-                event.serialize_field("hash", &self.hash)?;
+                let told = |hash: &str| (!hash.is_empty()).then(|| hash.to_owned());
+                event.serialize_field("prev_hash", &told(&self.prev_hash))?;
+                event.serialize_field("hash", &told(&self.hash))?;
                 $(event.serialize_field(stringify!($rest), &draft.$rest)?;)*
                 $(event.serialize_field(stringify!($told), &draft.$told)?;)*
                 event.end()
@@ -497,9 +498,10 @@ fn member<T: Field>(body: &mut Object<'_>, name: &'static str, value: Option<&T>
 pub struct Event {
     /// Its place, from 1, without gaps.
     pub seq: i64,
-    /// The `hash` of the event before; 64 zeros for the first.
+    /// The `hash` of the event before; 64 zeros for the first. Empty, and null in the public form: it is withheld.
     pub prev_hash: String,
-    /// SHA-256, in hex, over `prev_hash`, a line feed, `seq` in decimal, a line feed, and the body.
+    /// SHA-256, in hex, over `prev_hash`, a line feed, `seq` in decimal, a line feed, and the body. Empty, and
+    /// null in the public form: it is withheld.
     pub hash: String,
     /// Everything else.
     pub draft: EventDraft,

@@ -35,6 +35,18 @@ pub struct AlertPage {
     pub next: Option<String>,
 }
 
+impl AlertPage {
+    /// The same for those who see no values of arguments.
+    #[must_use]
+    pub fn without_values(self) -> Self {
+        Self {
+            alerts: self.alerts.into_iter().map(Alert::without_values).collect(),
+            tunings: self.tunings.into_iter().map(Tuning::without_values).collect(),
+            next: self.next,
+        }
+    }
+}
+
 /// Lists alerts. A cursor that is not listed any more ends the list.
 pub async fn alerts(
     store: &dyn Store,

@@ -3,7 +3,8 @@
 use super::{OversightError, Remark, TRIES, changes, load, raced};
 use crate::{
     alerts::Incident,
-    model::{EventDraft, EventType},
+    evidence::without_values,
+    model::{Event, EventDraft, EventType},
     store::{EventQuery, Pattern, Store, StoreError},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -41,8 +42,13 @@ pub async fn incident(store: &dyn Store, id: &str) -> Result<Incident, Oversight
     load(store).await?.incident(id).cloned().ok_or_else(unknown)
 }
 
-/// What happened around an incident.
-pub async fn timeline(store: &dyn Store, incident: &Incident, now: Timestamp) -> Result<Told, StoreError> {
+/// What happened around an incident; `values`: for somebody who sees the values of arguments.
+pub async fn timeline(
+    store: &dyn Store,
+    incident: &Incident,
+    values: bool,
+    now: Timestamp,
+) -> Result<Told, StoreError> {
     let since = incident.opened_at.checked_sub(AROUND).unwrap_or(Timestamp::MIN);
     let end = incident.closed_at.unwrap_or(now).checked_add(AROUND).unwrap_or(Timestamp::MAX);
     let all = EventQuery { since: Some(since), until: Some(end), ..EventQuery::default() };
@@ -73,7 +79,11 @@ pub async fn timeline(store: &dyn Store, incident: &Incident, now: Timestamp) ->
     let wanted: Vec<_> = events.iter().filter(|event| of_it(&event.draft)).collect();
     let truncated = !is_all || wanted.len() > MOST_TOLD;
     // What led to it counts as much as what came of it.
-    let timeline = wanted.iter().take(MOST_TOLD).map(|event| told(event.seq, &event.draft)).collect();
+    let form = |event: &&Event| match values {
+        true => told(event.seq, &event.draft),
+        false => told(event.seq, &without_values(event.draft.clone())),
+    };
+    let timeline = wanted.iter().take(MOST_TOLD).map(form).collect();
     Ok(Told { timeline, truncated })
 }
 

@@ -3,7 +3,7 @@
 
 use super::{OversightError, Remark, TRIES, raced};
 use crate::{
-    evidence::{self, SaidBy},
+    evidence::{self, SaidBy, without_values},
     model::{CallId, EventDecision, EventDraft, EventType, PersonId, Share, SharePlace},
     store::{EventQuery, Register, RegisterChange, RegisterEntry, Store, StoreError},
 };
@@ -60,6 +60,12 @@ pub struct Sampled {
 }
 
 impl Sampled {
+    /// The same for those who see no values of arguments.
+    #[must_use]
+    pub fn without_values(self) -> Self {
+        Self { decision: without_values(self.decision), ..self }
+    }
+
     /// As a listing shows it.
     pub fn form(&self) -> Value {
         let draft = &self.decision;

@@ -76,4 +76,4 @@ pub use said::Said;
 pub use schema::SchemaMarks;
 pub use spec::{Action, AllowSpec, DataSpec, DetectorSpec, FieldSpec, OnSpec, RuleSpec, SourceSpec};
 pub use token::{Caller, TokenScope, Tokenized};
-pub use withheld::{withheld, without_query};
+pub use withheld::{own_words, withheld, without_queries, without_said};

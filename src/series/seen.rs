@@ -1,7 +1,7 @@
 //! What one record says to a chart, read from the text of its body. Arguments, facts and traces are passed over.
 
 use super::cell::{Cell, Durations};
-use crate::model::{BorrowedText, EventDecision, EventType, MicroUsd, Outcome};
+use crate::model::{BorrowedText, EventDecision, EventType, MicroUsd, Outcome, without_query};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -92,7 +92,12 @@ impl<'b> Seen<'b> {
             }
             _ => return None,
         };
-        let names = [body.agent_id, body.tool, body.upstream, body.workflow_id, body.decision];
+        // What was asked at a URI is an argument.
+        let tool = body.tool.map(|tool| match tool.0.contains('?') {
+            true => Cow::Owned(without_query(&tool.0)),
+            false => tool.0,
+        });
+        let names = [body.agent_id, tool.map(BorrowedText), body.upstream, body.workflow_id, body.decision];
         Some(Self {
             minute: body.timestamp.as_second().div_euclid(60),
             names: names.map(|name| name.map(|text| text.0)),

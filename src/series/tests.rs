@@ -29,6 +29,15 @@ fn ended(minute: i64, agent: &str, cost: i64, ms: u64) -> EventDraft {
     event
 }
 
+/// Charts are for everybody, and what was asked at a URI is an argument.
+#[test]
+fn a_chart_tells_no_query() {
+    let event = decided(0, "a", "https://h/find?q=4711", EventDecision::Allow);
+    let body = event.body();
+    let seen = Seen::read(&body).unwrap();
+    assert_eq!(seen.names[1].as_deref(), Some("https://h/find?[withheld:string:6]"));
+}
+
 fn rollup(events: &[EventDraft]) -> Rollup {
     let mut rollup = Rollup::default();
     for event in events {

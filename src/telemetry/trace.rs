@@ -4,7 +4,7 @@
 //! Names and attributes are those of OpenTelemetry's conventions for MCP. No value of an argument is among them.
 
 use super::{Label, Telemetry, Transport, Wire, queue::Queue};
-use crate::model::{EventDecision, EventDraft, PolicyId, RuleId, TraceId};
+use crate::model::{EventDecision, EventDraft, PolicyId, RuleId, TraceId, without_query};
 use jiff::Timestamp;
 use opentelemetry::{
     InstrumentationScope, KeyValue, SpanId as OtelSpanId, TraceFlags, TraceId as OtelTraceId,
@@ -490,6 +490,9 @@ pub fn target_attributes(
             "prompts/get" => "gen_ai.prompt.name",
             _ => "mcp.resource.uri",
         };
+        // What was asked at a URI is an argument.
+        let name =
+            if key == "mcp.resource.uri" && name.contains('?') { without_query(&name).into() } else { name };
         attributes.push((key, Attribute::from(name)));
     }
     attributes
@@ -509,6 +512,13 @@ fn failed(attributes: &mut Vec<KeyValue>, error: Option<&Label>) -> Status {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_span_tells_no_query() {
+        let told = target_attributes("resources/read", Some("https://h/a?q=4711".into()), Transport::Tcp);
+        let told = format!("{:?}", told.into_iter().find(|(name, _)| *name == "mcp.resource.uri"));
+        assert!(told.contains("https://h/a?[withheld:string:6]") && !told.contains("4711"), "{told}");
+    }
 
     #[test]
     fn a_parent_is_read_strictly() {

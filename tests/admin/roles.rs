@@ -164,6 +164,129 @@ fn an_auditor_sees_what_happened_and_not_with_which_values() {
     }
 }
 
+/// With a record's hash and all else of it, values could be tried.
+#[test]
+fn no_hash_is_for_those_who_see_no_values() {
+    let folder = with_people();
+    let serving = Serving::start(folder.path(), &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    let called = serving.call("demo-agent-key", "demo__note_read", &json!({"path": "/notes/welcome.md"}));
+    assert!(!called["isError"].as_bool().unwrap_or(false), "{called}");
+    let whole = serving.admin(Some(&key("admin")), "GET", "/api/v1/events?limit=1000", "").json();
+    let events = whole["events"].as_array().unwrap();
+    let hashes: Vec<&str> = events.iter().map(|event| event["hash"].as_str().unwrap()).collect();
+    let of_call = events.iter().find(|event| event["event_type"] == "agent_decision").unwrap();
+    let (trace, call) = (of_call["trace_id"].as_str().unwrap(), of_call["call_id"].as_str().unwrap());
+    let tells = |text: &str| hashes.iter().any(|hash| text.contains(hash));
+    for (role, values) in [("admin", true), ("auditor-full", true), ("auditor", false), ("approver", false)] {
+        for path in ["/api/v1/events?limit=1000".to_owned(), format!("/api/v1/traces/{trace}")] {
+            let got = serving.admin(Some(&key(role)), "GET", &path, "");
+            assert_eq!((got.status, tells(&got.text)), (200, values), "{role} {path}: {}", got.text);
+        }
+        let commands: [&[&str]; 8] = [
+            &["audit", "query", "--json"],
+            &["audit", "show", trace],
+            &["audit", "show", trace, "--json"],
+            &["audit", "export"],
+            &["audit", "export", "--format", "csv"],
+            &["audit", "export", "--format", "ocsf"],
+            &["audit", "verify"],
+            &["audit", "verify", "--json"],
+        ];
+        for command in commands {
+            let got = tollgate_with_key(folder.path(), &key(role), command);
+            assert_eq!(
+                (got.code, tells(&got.out)),
+                (0, values),
+                "{role} {command:?}: {} {}",
+                got.out,
+                got.err
+            );
+        }
+        let proof = tollgate_with_key(folder.path(), &key(role), &["audit", "prove", call]);
+        assert_eq!(proof.code == 0, values, "{role}: {} {}", proof.out, proof.err);
+    }
+    // What is told without hashes is no export that verifies, and says why.
+    let exported = tollgate_with_key(folder.path(), &key("auditor"), &["audit", "export"]);
+    let file = folder.path().join("export.jsonl");
+    std::fs::write(&file, exported.out).unwrap();
+    let verified = tollgate(folder.path(), &["audit", "verify", "--file", file.to_str().unwrap()]);
+    assert!(verified.code == 1 && verified.err.contains("prev_hash"), "{}", verified.err);
+}
+
+/// The command line lets in whom the admin listener lets in.
+#[test]
+fn a_role_may_the_same_by_command_and_by_route() {
+    let folder = with_people();
+    let bundle = folder.path().join("policies/bundle.yaml");
+    let text = std::fs::read_to_string(&bundle).unwrap();
+    assert!(!text.contains("\naudit:"));
+    std::fs::write(&bundle, text + "\naudit: { sample: 100% }\n").unwrap();
+    let serving = Serving::start(folder.path(), &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    serving.call("demo-agent-key", "demo__note_read", &json!({"path": "/notes/welcome.md"}));
+    serving.call("demo-agent-key", "demo__note_delete", &json!({"path": "/archive/x"}));
+    let commands: [(&[&str], &str); 8] = [
+        (&["budget", "status"], "/api/v1/budgets"),
+        (&["policy", "history"], "/api/v1/policies/history"),
+        (&["policy", "rollout", "status"], "/api/v1/policies/rollout"),
+        (&["agents", "list"], "/api/v1/agents"),
+        (&["agents", "show", "demo-agent"], "/api/v1/agents"),
+        (&["people", "list"], "/api/v1/people"),
+        (&["people", "show", "one-viewer"], "/api/v1/people"),
+        (&["freeze", "list"], "/api/v1/freeze"),
+    ];
+    for role in ROLES {
+        for (command, path) in commands {
+            let got = tollgate_with_key(folder.path(), &key(role), command);
+            let served = serving.admin(Some(&key(role)), "GET", path, "").status;
+            assert_eq!(served == 403, role == "viewer", "{role} {path}: {served}");
+            assert_eq!(got.code == 0, role != "viewer", "{role} {command:?}: {} {}", got.out, got.err);
+        }
+    }
+    let digest = |role: &str| -> (Value, Value) {
+        let got = tollgate_with_key(folder.path(), &key(role), &["report", "digest", "--json"]);
+        assert_eq!(got.code, 0, "{}", got.err);
+        let served = serving.admin(Some(&key(role)), "GET", "/api/v1/report/digest", "");
+        (serde_json::from_str(&got.out).unwrap(), served.json())
+    };
+    let (by_command, by_route) = digest("auditor");
+    for told in [by_command, by_route] {
+        assert!(!told["changes"].as_array().unwrap().is_empty(), "{told:#}");
+        assert!(
+            told["refusals"][0]["reason"].is_string() && told["refusals"][0]["trace_id"].is_string(),
+            "{told:#}"
+        );
+    }
+    let (by_command, by_route) = digest("viewer");
+    for told in [by_command, by_route] {
+        assert_eq!((&told["changes"], &told["dead_letters"]["newest"]), (&json!([]), &json!([])));
+        let refused = &told["refusals"][0];
+        assert!(refused["calls"].as_u64().unwrap() > 0, "{told:#}");
+        assert_eq!((&refused["reason"], &refused["trace_id"]), (&Value::Null, &Value::Null));
+    }
+    let events = serving
+        .admin(
+            Some(&key("admin")),
+            "GET",
+            "/api/v1/events?event_type=agent_decision&tool=demo__note_read",
+            "",
+        )
+        .json();
+    let call = events["events"][0]["call_id"].as_str().unwrap();
+    let review = |role: &str| {
+        tollgate_with_key(folder.path(), &key(role), &["audit", "sample", "review", call, "--finding", "ok"])
+    };
+    let reviewed = review("auditor-full");
+    assert_eq!(reviewed.code, 0, "{}", reviewed.err);
+    let refused = review("approver");
+    assert!(refused.code == 1 && refused.err.contains("`auditor-full`"), "{}", refused.err);
+    let oracle = ["audit", "query", "--tool", "https://h/a?q=1"];
+    let refused = tollgate_with_key(folder.path(), &key("auditor"), &oracle);
+    assert!(refused.code == 1 && refused.err.contains("query of a URI"), "{}", refused.err);
+    assert_eq!(tollgate_with_key(folder.path(), &key("auditor-full"), &oracle).code, 0);
+}
+
 /// A probe without a key finds out how it stands, and nothing is written for it.
 #[test]
 fn probes_write_nothing() {

@@ -189,12 +189,13 @@ async fn a_week_as_it_is_told() {
         insta::assert_snapshot!("week_json", named(told, &events));
     });
 
-    let get = async |path: &str| {
+    let get_as = async |key: &str, path: &str| {
         let url = format!("{}/api/v1/report/digest{path}", world.gate.admin);
-        let got = soon(world.http.get(url).bearer_auth("key-bob").send()).await.unwrap();
+        let got = soon(world.http.get(url).bearer_auth(key).send()).await.unwrap();
         let kind = got.headers()["content-type"].to_str().unwrap().to_owned();
         (got.status().as_u16(), kind, got.text().await.unwrap())
     };
+    let get = async |path: &str| get_as("key-dan", path).await;
     let (status, _, body) = get("").await;
     let mut of_api: Value = serde_json::from_str(&body).unwrap();
     let mut here = told.clone();
@@ -210,6 +211,25 @@ async fn a_week_as_it_is_told() {
     for wrong in ["?format=pdf", "?since=never", "?since=1h&until=2h", "?of=ada"] {
         assert_eq!(get(wrong).await.0, 400, "{wrong}");
     }
+    // Who sees no values reads no words of upstreams, and who reads no records counts alone.
+    let said = |digest: &Value| {
+        let of =
+            |part: &Value| part.as_array().unwrap().iter().filter(|one| one["reason"].is_string()).count();
+        let letters = &digest["dead_letters"]["newest"];
+        (of(&digest["failures"]), of(letters), of(&digest["refusals"]), of(&digest["changes"]))
+    };
+    let (failures, letters, refusals, changes) = said(&told);
+    assert!(failures > 0 && letters > 0 && refusals > 0 && changes > 0, "{told:#}");
+    let without_values = json!(digest.clone().without_values());
+    assert_eq!(said(&without_values), (0, 0, refusals, changes));
+    let (_, _, of_bob) = get_as("key-bob", "").await;
+    assert_eq!(said(&serde_json::from_str(&of_bob).unwrap()), (0, 0, refusals, changes));
+    let counts = json!(digest.clone().without_records());
+    assert_eq!(said(&counts), (0, 0, 0, 0));
+    assert_eq!((&counts["changes"], &counts["dead_letters"]["newest"]), (&json!([]), &json!([])));
+    assert_eq!(counts["dead_letters"]["open"], told["dead_letters"]["open"]);
+    assert_eq!(counts["changes_before"], told["changes"].as_array().unwrap().len());
+    assert!(counts["refusals"].as_array().unwrap().iter().all(|one| one["trace_id"].is_null()), "{counts:#}");
     let (status, _) = world.api("ada", "report/digest", None).await;
     assert_eq!(status, 403, "agents read no report");
 }

@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     config::Config,
-    model::{AgentId, CallId, Event, Outcome, SnapshotId, TraceId},
+    model::{AgentId, CallId, Event, Outcome, SnapshotId, TraceId, without_query},
     policy::PolicySet,
+    redaction::{without_queries, without_said},
     replay::{
         AdviceStep, AgentDrift, ApprovalIntegrity, CostlyWorkflow, DigestSeen, Digesting, Distribution,
         EstimateError, Happened, Moved, Named, Noted, Scorecard, Seen, Spend, SpendLine, SpendSeen, Tallying,
@@ -308,6 +309,48 @@ fn figures(before: &Scorecard, now: &Scorecard) -> Vec<Figure> {
 }
 
 impl Digest {
+    /// The same for those who read records without the values of arguments: no words of an upstream, and no query of a URI.
+    #[must_use]
+    pub fn without_values(mut self) -> Self {
+        let cut = |tool: Option<Arc<str>>| tool.map(|tool| Arc::from(without_query(&tool)));
+        let sentence = |reason: Option<Arc<str>>| {
+            reason.map(|reason| Arc::from(without_queries(&without_said(&reason))))
+        };
+        for one in &mut self.happened.refusals {
+            one.reason = sentence(one.reason.take());
+        }
+        for one in &mut self.happened.alerts {
+            one.reason = sentence(one.reason.take());
+        }
+        for one in &mut self.happened.changes {
+            one.what = one.what.take().map(|what| without_queries(&what));
+        }
+        for one in &mut self.happened.failures {
+            (one.tool, one.reason) = (cut(one.tool.take()), None);
+        }
+        for one in &mut self.dead_letters.newest {
+            (one.tool, one.reason) = (cut(one.tool.take()), None);
+        }
+        self
+    }
+
+    /// The same for those who read no records: counts alone.
+    #[must_use]
+    pub fn without_records(self) -> Self {
+        let mut counts = self.without_values();
+        let happened = &mut counts.happened;
+        for one in &mut happened.refusals {
+            (one.reason, one.trace_id) = (None, None);
+        }
+        for one in &mut happened.alerts {
+            one.reason = None;
+        }
+        let changes = std::mem::take(&mut happened.changes);
+        happened.changes_before += u64::try_from(changes.len()).unwrap_or(u64::MAX);
+        counts.dead_letters.newest.clear();
+        counts
+    }
+
     /// As Markdown.
     pub fn markdown(&self) -> String {
         markdown::document(&self.title(), &sections::sections(self))

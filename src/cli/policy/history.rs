@@ -5,7 +5,7 @@ use super::super::{
     failure::CliError,
     folder,
     screen::{Screen, note, or_dash, time},
-    setup::record,
+    setup::record_of_calls,
 };
 use crate::{
     activation::{self, Standing, entry},
@@ -19,7 +19,7 @@ const SHORT: usize = 16;
 
 /// Lists activations, newest first.
 pub(super) async fn history(path: &Path, args: &HistoryArgs) -> Result<(), CliError> {
-    let (store, _) = record(path)?;
+    let (store, _, _) = record_of_calls(path)?;
     let read = read(&*store, args).await;
     store.close().await;
     let (history, standing) = read?;
@@ -75,7 +75,7 @@ async fn read(store: &dyn Store, args: &HistoryArgs) -> Result<(activation::Hist
 
 /// Shows the files of a snapshot.
 pub(super) async fn show(path: &Path, args: &ShowArgs) -> Result<(), CliError> {
-    let (store, _) = record(path)?;
+    let (store, _, _) = record_of_calls(path)?;
     let read = async {
         let snapshot = activation::resolve(&*store, &args.snapshot).await?;
         let bundle = activation::kept_bundle(&*store, &snapshot).await?;

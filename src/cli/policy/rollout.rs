@@ -5,7 +5,7 @@ use super::{
         args::{RollbackArgs, RolloutCommand, RolloutStartArgs},
         failure::CliError,
         screen::{Screen, or_dash, time},
-        setup::record,
+        setup::record_of_calls,
     },
     activate::Desk,
 };
@@ -23,7 +23,7 @@ pub(super) async fn rollout(path: &Path, command: RolloutCommand) -> Result<(), 
     match command {
         RolloutCommand::Start(args) => start(path, args).await,
         RolloutCommand::Status(json) => {
-            let (store, _) = record(path)?;
+            let (store, _, _) = record_of_calls(path)?;
             let status = activation::status(&*store).await;
             store.close().await;
             show(status?.as_ref(), json.json)

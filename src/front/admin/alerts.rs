@@ -9,7 +9,7 @@ use super::{
     view,
 };
 use crate::{
-    alerts::Verdict,
+    alerts::{Incident, Verdict},
     model::{CallId, Share},
     oversight::{self, Finding, OversightError, Remark, Sampled, Told},
 };
@@ -33,9 +33,10 @@ impl From<OversightError> for ApiError {
 }
 
 /// Alerts, newest first.
-pub(super) async fn list(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn list(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
     let filter = params::alerts(query.as_deref())?;
-    Ok(Json(json!(oversight::alerts(&**port.store(), &filter, port.now()).await?)))
+    let page = oversight::alerts(&**port.store(), &filter, port.now()).await?;
+    Ok(Json(json!(if caller.sees_values() { page } else { page.without_values() })))
 }
 
 /// What a person says about an alert.
@@ -64,17 +65,20 @@ pub(super) async fn say(
 }
 
 /// Incidents, newest first.
-pub(super) async fn incidents(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn incidents(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     let found = oversight::incidents(&**port.store()).await?;
-    Ok(Json(view::listing("incidents", found.iter().map(|one| json!(one)).collect())))
+    let shown = |one: Incident| if caller.sees_values() { one } else { one.without_values() };
+    Ok(Json(view::listing("incidents", found.into_iter().map(|one| json!(shown(one))).collect())))
 }
 
 /// One incident, with what happened around it.
-pub(super) async fn incident(Given(port): State, _: Caller, Segment(id): Segment) -> Reply {
+pub(super) async fn incident(Given(port): State, caller: Caller, Segment(id): Segment) -> Reply {
+    let values = caller.sees_values();
     let found = oversight::incident(&**port.store(), &id).await?;
-    let Told { timeline, truncated } = oversight::timeline(&**port.store(), &found, port.now()).await?;
-    let mut form = json!(found);
+    let Told { timeline, truncated } =
+        oversight::timeline(&**port.store(), &found, values, port.now()).await?;
+    let mut form = json!(if values { found } else { found.without_values() });
     if let Some(members) = form.as_object_mut() {
         members.insert("timeline".to_owned(), timeline.into());
         members.insert("truncated".to_owned(), truncated.into());
@@ -139,11 +143,12 @@ fn share(port: &dyn super::AdminPort) -> Result<Share, ApiError> {
 }
 
 /// The sample: calls that are looked at afterwards.
-pub(super) async fn samples(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn samples(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
     let (span, limit) = params::samples(query.as_deref(), port.now())?;
     let share = share(&*port)?;
     let (found, truncated) = oversight::samples(&**port.store(), share, span, limit).await?;
-    let forms: Vec<Value> = found.iter().map(Sampled::form).collect();
+    let shown = |one: Sampled| if caller.sees_values() { one } else { one.without_values() };
+    let forms: Vec<Value> = found.into_iter().map(|one| shown(one).form()).collect();
     Ok(Json(json!({"samples": forms, "share": share.to_string(), "truncated": truncated})))
 }
 

@@ -106,10 +106,12 @@ pub(super) async fn revoke(
     RawQuery(query): RawQuery,
 ) -> Reply {
     let reason = params::reason(query.as_deref())?;
-    let person = caller.person(&*port)?;
+    let caller = caller.again(&*port)?;
+    let person = &caller.id;
     let in_force = port.in_force();
     let id = GrantId::from(id);
-    let revoked = port.approvals().revoke_grant(&in_force.policies, &person, &id, reason).await?;
+    let revoked =
+        port.approvals().revoke_grant(&in_force.policies, (person, caller.roles()), &id, reason).await?;
     tracing::info!(grant.id = %id, person = %person, "grant.revoked");
     Ok(Json(view::grant(&caller.grant(revoked))))
 }

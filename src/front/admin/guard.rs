@@ -58,6 +58,19 @@ fn check(config: &Config, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError
     }
 }
 
+/// Whether a request names this machine itself, by all that it says of whom it is for.
+pub(super) fn is_to_loopback(headers: &HeaderMap, uri: &Uri) -> bool {
+    let is_here = |host: &str| {
+        let Ok(authority) = host.parse::<Authority>() else { return false };
+        let name = authority.host();
+        let ip = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+    };
+    let Ok(named) = single(headers, header::HOST) else { return false };
+    let target = uri.authority().map(Authority::as_str);
+    named.or(target).is_some_and(is_here) && target.is_none_or(is_here)
+}
+
 fn is_navigation(headers: &HeaderMap) -> bool {
     let is = |name: &str, word: &[u8]| headers.get(name).is_some_and(|value| value.as_bytes() == word);
     is("sec-fetch-mode", b"navigate") && is("sec-fetch-dest", b"document")

@@ -290,6 +290,26 @@ pub(super) fn events(query: Option<&str>, now: Timestamp) -> Result<EventQuery, 
     Ok(wanted)
 }
 
+/// A `tool` of somebody who sees no values of arguments: with the query of a URI they could be tried.
+pub(super) fn without_query(tool: Option<&Pattern>) -> Result<(), ApiError> {
+    match tool.is_some_and(|tool| tool.text().contains('?')) {
+        true => {
+            Err(bad("tool", "names the query of a URI, which is withheld from your role", "it without one"))
+        }
+        false => Ok(()),
+    }
+}
+
+/// Whether what was called fits a `tool`, whatever was asked at it.
+pub(super) fn fits_without_query(tool: &Pattern, called: Option<&str>) -> bool {
+    let Some((before, _)) =
+        called.filter(|called| called.contains(':')).and_then(|called| called.split_once('?'))
+    else {
+        return true;
+    };
+    tool.matches(before)
+}
+
 /// The parameters of `GET policies/history`.
 pub(super) const HISTORY_PARAMS: &[&str] = &["limit", "before_seq"];
 

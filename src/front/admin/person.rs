@@ -5,7 +5,7 @@ use super::{AdminPort, cookies::Cookie, error::ApiError, view};
 use crate::{
     approval::sees_values,
     audit::NamedApprovals,
-    evidence::without_values,
+    evidence::{event_without_values, without_hashes},
     front::http::Visit,
     identity::{AuthError, Live, Principal, person_of},
     model::{ApprovalId, Event, PersonId},
@@ -170,6 +170,11 @@ impl Caller {
         self.roles.iter().any(|role| role.sees_values())
     }
 
+    /// Whether they read records at all.
+    pub(super) fn reads_records(&self) -> bool {
+        self.roles.iter().any(|role| role.reads_records())
+    }
+
     /// Whether they see those of an approval.
     pub(super) fn sees(&self, record: &ApprovalRecord, policies: &PolicySet) -> bool {
         let known = policies.authority.people.get(&self.id);
@@ -203,7 +208,7 @@ impl Caller {
         let is_whole = |event: &Event| {
             event.draft.approval_id.as_ref().and_then(|id| whole.get(id)).copied().unwrap_or_default()
         };
-        let shown = |event: Event| if is_whole(&event) { event } else { self.event(event) };
+        let shown = |event: Event| if is_whole(&event) { without_hashes(event) } else { self.event(event) };
         Ok(found.into_iter().map(shown).collect())
     }
 
@@ -227,7 +232,7 @@ impl Caller {
     pub(super) fn event(&self, event: Event) -> Event {
         match self.sees_values() {
             true => event,
-            false => Event { draft: without_values(event.draft), ..event },
+            false => event_without_values(event),
         }
     }
 
@@ -299,7 +304,7 @@ fn own_page(parts: &Parts, session: &Live) -> Result<(), ApiError> {
 }
 
 /// Requests whose peer is not known share one count of failures.
-fn peer(parts: &Parts) -> IpAddr {
+pub(super) fn peer(parts: &Parts) -> IpAddr {
     let known = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     known.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
 }

@@ -185,7 +185,16 @@ pub fn with_frozen(mut form: Value, record: &ApprovalRecord, frozen: &[Frozen]) 
 /// Events by filter.
 pub(super) async fn events(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
     let wanted = params::events(query.as_deref(), port.now())?;
-    let (found, truncated) = bounded(&**port.store(), wanted).await?;
+    if !caller.sees_values() {
+        params::without_query(wanted.tool.as_ref())?;
+    }
+    let tool = wanted.tool.clone().filter(|_| !caller.sees_values());
+    let (mut found, mut truncated) = bounded(&**port.store(), wanted).await?;
+    if let Some(tool) = tool {
+        // A glob may fit a query, too, which would tell of it.
+        found.retain(|event| params::fits_without_query(&tool, event.draft.tool.as_deref()));
+        truncated &= !found.is_empty();
+    }
     let found = caller.events(found, &*port).await?;
     // For `before_seq`, or for `after_seq` where that was given.
     let next = found.last().map(|event| event.seq).filter(|_| truncated);

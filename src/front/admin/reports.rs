@@ -197,7 +197,7 @@ async fn tests_of(folder: &Path) -> Result<usize, ApiError> {
 /// What a time was like; it says itself where not all of the record was looked at.
 async fn digest(
     axum::extract::State(port): State,
-    _: Caller,
+    caller: Caller,
     Extension(turn): Turn,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
@@ -210,6 +210,11 @@ async fn digest(
     let mut progress = |_| {};
     let work = audit::digest(&**port.store(), span, files, (Pace::Beside, &stop), &mut progress);
     let (digest, _) = within(&stop, work).await?;
+    let digest = match () {
+        () if caller.sees_values() => digest,
+        () if caller.reads_records() => digest.without_values(),
+        () => digest.without_records(),
+    };
     Ok(match form {
         ReportForm::Json => Json(digest).into_response(),
         ReportForm::Markdown => document("text/markdown; charset=utf-8", digest.markdown()),

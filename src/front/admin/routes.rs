@@ -31,8 +31,9 @@ pub(super) enum Access {
     Anybody,
     /// Whoever reaches the listener; who gives a key must be a person with one of these roles, and the handler tells them more.
     Details(&'static [Role]),
-    /// On loopback whoever reaches the listener and gives no key: who is there can read much more. Elsewhere, and with a key: whoever
-    /// has `[admin] metrics_key`, which opens nothing else, and people with one of these roles.
+    /// On loopback whoever reaches the listener by its own name and gives no key, unless a proxy in front brings others there or there
+    /// is a key: who is there can read much more. Elsewhere, and with a key: whoever has `[admin] metrics_key`, which opens nothing
+    /// else, and people with one of these roles.
     Scrapers(&'static [Role]),
     /// People with one of these roles.
     People(&'static [Role]),
@@ -186,7 +187,11 @@ async fn admitted(
 fn may_scrape(parts: &Parts, port: &dyn AdminPort) -> bool {
     let in_force = port.in_force();
     let admin = &in_force.config.admin;
-    let is_open = admin.listen.ip().is_loopback() && !has_credential(parts, port);
+    let is_open = admin.listen.ip().is_loopback()
+        && !in_force.config.gateway.behind_tls_proxy
+        && admin.metrics_key.is_none()
+        && guard::is_to_loopback(&parts.headers, &parts.uri)
+        && !has_credential(parts, port);
     is_open || admin.metrics_key.as_ref().is_some_and(|key| is_bearer(&parts.headers, key))
 }
 

@@ -2,7 +2,7 @@
 
 use super::{AdminPort, State, error::ApiError, params, person::Caller};
 use crate::{
-    model::{ApprovalStatus, MicroUsd},
+    model::{ApprovalStatus, MicroUsd, without_query},
     series::{
         Answer, Asked, By, DrawnGroup, DrawnSeries, Durations, Matrix, MatrixAsk, Measure, Values, minute_of,
     },
@@ -63,7 +63,7 @@ async fn waiting(port: &dyn AdminPort, by: By) -> Result<Vec<(String, u64)>, Api
 fn name_of(record: &ApprovalRecord, by: By) -> String {
     match by {
         By::Agent => record.binding.agent.to_string(),
-        By::Tool => record.binding.tool.to_string(),
+        By::Tool => without_query(&record.binding.tool),
         By::Workflow => record.workflow_id.as_ref().map(ToString::to_string).unwrap_or_default(),
         By::None | By::Upstream | By::Decision => String::new(),
     }

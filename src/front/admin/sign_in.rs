@@ -2,15 +2,21 @@
 //!
 //! Nothing in a request says where a browser goes next.
 
-use super::{AdminPort, State, cookies::Cookie, error::ApiError, params, person::Caller};
+use super::{
+    AdminPort, State,
+    cookies::Cookie,
+    error::ApiError,
+    params,
+    person::{Caller, peer},
+};
 use crate::{
     config::OidcConfig,
-    identity::{self, SIGN_IN_TIME, SignInAnswer, SignInError, Ticket},
+    identity::{self, AuthError, SIGN_IN_TIME, SignInAnswer, SignInError, Ticket},
 };
 use axum::{
     Json,
     extract::{RawQuery, State as Given},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
 use serde_json::{Value, json};
@@ -65,7 +71,12 @@ pub(super) async fn begin(
     let host = rules.public_url.split_once("://").map(|(_, host)| host).unwrap_or_default();
     let here = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     if here.is_some_and(|here| !here.eq_ignore_ascii_case(host)) {
-        return to(&format!("{}/signin", rules.public_url), []);
+        // Sent there, a browser would come back to here where a proxy in front writes another `Host`.
+        return Err(ApiError::BadRequest(format!(
+            "people sign in at {}/signin, and this request came to another `Host`: open that address; where it leads here, the \
+             proxy in front must pass `Host` on as it came",
+            rules.public_url
+        )));
     }
     let (location, ticket) = port.sign_in().start(&rules).await?;
     let text = serde_json::to_string(&ticket).map_err(|_| ApiError::Unavailable)?;
@@ -76,16 +87,18 @@ pub(super) async fn begin(
 /// Takes a person back from the issuer.
 pub(super) async fn callback(
     Given(port): State,
-    headers: HeaderMap,
+    parts: Parts,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
+    let headers = &parts.headers;
     let rules = rules(&*port)?;
     let forget = Cookie::Ticket.set(&rules, "", 0);
-    match finish(&port, &rules, &headers, query.as_deref()).await {
+    let finished = finish(&port, &rules, &parts, query.as_deref()).await;
+    match finished {
         Ok(token) => to("/", [forget, Cookie::Session.set(&rules, &token, rules.lifetime.as_secs())]),
         Err(error) => {
             tracing::info!(reason = %error, "sign_in.refused");
-            let mut response = told(error, &headers);
+            let mut response = told(error, headers);
             if let Some(forget) = forget {
                 response.headers_mut().append(header::SET_COOKIE, forget);
             }
@@ -113,9 +126,10 @@ fn told(error: ApiError, headers: &HeaderMap) -> Response {
 async fn finish(
     port: &Arc<dyn AdminPort>,
     rules: &Arc<OidcConfig>,
-    headers: &HeaderMap,
+    parts: &Parts,
     query: Option<&str>,
 ) -> Result<String, ApiError> {
+    let headers = &parts.headers;
     let query = query.unwrap_or_default();
     if query.len() > LONGEST {
         return Err(ApiError::BadRequest("the issuer's answer is too long".to_owned()));
@@ -142,7 +156,14 @@ async fn finish(
             return Err(ApiError::BadRequest("the issuer's answer says something twice".to_owned()));
         }
     }
-    let identity = port.sign_in().finish(rules, &ticket, &answer).await?;
+    let identity = port.sign_in().finish(rules, &ticket, &answer).await.map_err(|error| match error {
+        // It counts as a wrong key does: no key is empty.
+        SignInError::Refused(_) => match port.authenticate(peer(parts), b"") {
+            Err(limited @ AuthError::RateLimited(_)) => ApiError::from(limited),
+            Ok(_) | Err(_) => error.into(),
+        },
+        SignInError::Unavailable(_) | SignInError::Busy => error.into(),
+    })?;
     let in_force = port.in_force();
     let (person, roles) = identity::person_of(rules, &identity, &in_force.policies.authority);
     if roles.is_empty() {

@@ -29,7 +29,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sessions::Sessions;
 use sha2::{Digest as _, Sha256};
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 use url::form_urlencoded::{Serializer, byte_serialize};
@@ -39,7 +44,7 @@ pub const SIGN_IN_TIME: Duration = Duration::from_secs(10 * 60);
 /// How long a request to the issuer may take, and what it may answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_BYTES: usize = 256 * 1024;
-/// Answers of an issuer that are remembered, so that none is used twice; no more are taken while there are so many.
+/// Answers of an issuer that are remembered, so that none is used twice; the oldest is forgotten for one more.
 const MOST_USED: usize = 10_000;
 /// Answers that are exchanged at a time: whoever makes up codes makes the issuer no more work than this.
 const MOST_EXCHANGED: usize = 16;
@@ -110,6 +115,13 @@ fn refused(why: &str) -> SignInError {
     SignInError::Refused(why.to_owned())
 }
 
+/// Answers that were used: by the digest of their state, and in the order in which they came.
+#[derive(Default)]
+struct Used {
+    known: HashSet<[u8; 32]>,
+    order: VecDeque<([u8; 32], Duration)>,
+}
+
 /// Sign-ins of one process and the sessions that came of them.
 pub struct SignIn {
     clock: Arc<dyn Clock>,
@@ -117,7 +129,7 @@ pub struct SignIn {
     outbound: Outbound,
     providers: Providers,
     keys: Keys,
-    used: Mutex<HashMap<[u8; 32], Duration>>,
+    used: Mutex<Used>,
     exchanging: Semaphore,
     sessions: Sessions,
 }
@@ -227,16 +239,20 @@ impl SignIn {
     fn use_once(&self, state: &str) -> Result<(), SignInError> {
         let now = self.clock.monotonic();
         let mut used = self.used.lock();
-        if used.len() >= MOST_USED {
-            used.retain(|_, at| now.saturating_sub(*at) < 2 * SIGN_IN_TIME);
+        let Used { known, order } = &mut *used;
+        // Whoever makes up answers keeps nobody out: an issuer takes a code once, too.
+        while let Some((oldest, at)) = order.front().copied()
+            && (order.len() >= MOST_USED || now.saturating_sub(at) >= 2 * SIGN_IN_TIME)
+        {
+            order.pop_front();
+            known.remove(&oldest);
         }
-        if used.len() >= MOST_USED {
-            return Err(SignInError::Busy);
+        let state: [u8; 32] = Sha256::digest(state).into();
+        if !known.insert(state) {
+            return Err(refused("this answer was used already; begin again"));
         }
-        match used.insert(Sha256::digest(state).into(), now) {
-            None => Ok(()),
-            Some(_) => Err(refused("this answer was used already; begin again")),
-        }
+        order.push_back((state, now));
+        Ok(())
     }
 
     async fn exchange(

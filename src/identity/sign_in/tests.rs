@@ -168,5 +168,9 @@ fn an_answer_counts_once() {
     for at in 1..MOST_USED {
         assert_eq!(sign_in.use_once(&at.to_string()), Ok(()));
     }
-    assert_eq!(sign_in.use_once("one too many"), Err(SignInError::Busy));
+    assert!(matches!(sign_in.use_once("1"), Err(SignInError::Refused(_))));
+    // Junk keeps nobody out: the oldest is forgotten.
+    assert_eq!(sign_in.use_once("one too many"), Ok(()));
+    assert!(matches!(sign_in.use_once("one too many"), Err(SignInError::Refused(_))));
+    assert!(sign_in.used.lock().known.len() <= MOST_USED && sign_in.used.lock().order.len() <= MOST_USED);
 }

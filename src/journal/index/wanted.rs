@@ -23,6 +23,14 @@ impl Pattern {
         if text.contains('*') { Glob::parse(text).map(Self::Glob) } else { Ok(Self::from(text)) }
     }
 
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Exact(wanted) => wanted,
+            Self::Glob(glob) => glob.as_str(),
+        }
+    }
+
     /// Whether a text is so.
     pub fn matches(&self, text: &str) -> bool {
         match self {

@@ -222,7 +222,8 @@ impl Memory {
         let mut all = self.events.lock();
         for draft in events {
             let seq = i64::try_from(all.len()).unwrap() + 1;
-            all.push(Event { seq, prev_hash: String::new(), hash: String::new(), draft });
+            let (prev_hash, hash) = (format!("{:064x}", seq - 1), format!("{seq:064x}"));
+            all.push(Event { seq, prev_hash, hash, draft });
         }
     }
 }
@@ -468,6 +469,15 @@ pub(in crate::front::admin) struct Scripted {
 }
 
 impl Scripted {
+    /// On loopback, with a key for scrapers or behind a proxy.
+    pub(super) fn listen_on_loopback(&self, metrics_key: Option<&str>, behind_tls_proxy: bool) {
+        let mut next = files();
+        next.config.gateway.behind_tls_proxy = behind_tls_proxy;
+        next.config.gateway.allowed_hosts = vec!["gate.example".to_owned()];
+        next.config.admin.metrics_key = metrics_key.map(Into::into);
+        *self.in_force.lock() = Arc::new(in_force(next));
+    }
+
     /// As if the listener could be reached from other machines.
     pub(super) fn listen_beyond_loopback(&self, metrics_key: Option<&str>) {
         let mut next = files();
@@ -487,6 +497,7 @@ impl Scripted {
     pub(super) fn change(&self, change: impl FnOnce(&mut Authority)) {
         let mut next = files();
         change(&mut next.policies.authority);
+        next.config.admin.oidc.clone_from(&self.in_force.lock().config.admin.oidc);
         *self.in_force.lock() = Arc::new(in_force(next));
     }
 }

@@ -201,9 +201,52 @@ async fn values_of_arguments_are_for_those_whose_role_shows_them() {
         assert_eq!(shows("key-of-bob").await, (true, false), "{path}");
         assert_eq!(get_as(&port, path, Some("key-of-vera")).await.status, 403, "{path}");
     }
+    // With a hash, values could be tried; bob sees this event whole, and not those before it.
+    for (key, shows) in [("frank", true), ("dave", true), ("carol", false), ("alice", false), ("bob", false)]
+    {
+        let key = format!("key-of-{key}");
+        for path in &paths[..2] {
+            let got = get_as(&port, path, Some(&key)).await;
+            for event in got.body["events"].as_array().unwrap() {
+                assert_eq!(
+                    (event["hash"].is_string(), event["prev_hash"].is_string()),
+                    (shows, shows),
+                    "{key}: {path}"
+                );
+                assert!(event["seq"].is_u64());
+            }
+            assert!(shows || !got.text.contains(&"0".repeat(60)), "{key} {path}: {}", got.text);
+        }
+    }
     let seen = get_as(&port, "/api/v1/events", Some("key-of-carol")).await.body;
     let detail = &seen["events"][0]["detail"];
     assert_eq!((&detail["withheld"], &detail["steps"][0]["policy_id"]), (&json!(true), &json!("p1")));
+}
+
+/// What was asked at a URI is an argument: it is not told, and cannot be tried by filters.
+#[tokio::test]
+async fn a_query_of_a_uri_is_no_filter_of_those_who_see_no_values() {
+    let port = scripted();
+    let mut event = EventDraft::system(EventType::AgentSideEffect, port.now());
+    event.tool = Some("https://h/find?q=4711".into());
+    event.reason = Some("the upstream answered with error 5: no pin 4711".into());
+    port.memory.append(vec![event]);
+    let found = async |key: &str, tool: &str| {
+        let got = get_as(&port, &format!("/api/v1/events?tool={tool}"), Some(key)).await;
+        let told = got.body["events"].as_array().map(Vec::len);
+        assert!(key != "key-of-carol" || !got.text.contains("4711"), "{}", got.text);
+        (got.status.as_u16(), told, got.body["truncated"].as_bool())
+    };
+    let (carol, frank) = ("key-of-carol", "key-of-frank");
+    let one = (200, Some(1), Some(false));
+    for exact in ["https://h/find%3Fq=4711", "https://h/find%3F*", "*4711*", "https://h/*7*"] {
+        assert_eq!(found(frank, exact).await, one, "{exact}");
+        let (_, told, truncated) = found(carol, exact).await;
+        assert!(told.unwrap_or(0) == 0 && !truncated.unwrap_or(false), "{exact}");
+    }
+    assert_eq!(found(carol, "https://h/find%3Fq=4711").await.0, 400);
+    assert_eq!(found(carol, "https://h/**").await, one);
+    assert_eq!(found(carol, "*find*").await.1, found(frank, "*find*").await.1);
 }
 
 /// What is in force is changed by admins alone.
@@ -1093,6 +1136,19 @@ async fn metrics_have_a_key_of_their_own() {
     let ask = async |key: Option<&str>, path: &str| get_as(&port, path, key).await.status.as_u16();
     assert_eq!(ask(None, "/metrics").await, 200);
     assert_eq!(ask(Some(KEY), "/metrics").await, 401, "a wrong key is wrong on loopback too");
+    // A proxy on this machine brings others: what they reach is not open.
+    port.listen_on_loopback(None, true);
+    assert_eq!(ask(None, "/metrics").await, 401);
+    assert_eq!(ask(Some("key-of-vera"), "/metrics").await, 200);
+    port.listen_on_loopback(Some(KEY), false);
+    assert_eq!(ask(None, "/metrics").await, 401);
+    assert_eq!(ask(Some(KEY), "/metrics").await, 200);
+    port.listen_on_loopback(None, false);
+    for (host, status) in [("localhost:8788", 200), ("[::1]:8788", 200), ("gate.example", 401)] {
+        let mut named = request(Method::GET, "/metrics", None, "");
+        named.headers_mut().insert(header::HOST, host.parse().unwrap());
+        assert_eq!(send(&port, named).await.status, status, "{host}");
+    }
     port.listen_beyond_loopback(Some(KEY));
     assert_eq!(ask(None, "/metrics").await, 401);
     assert_eq!(ask(Some("key-of-carol"), "/metrics").await, 200);

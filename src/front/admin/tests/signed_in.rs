@@ -197,6 +197,12 @@ async fn an_answer_nobody_asked_for_signs_nobody_in() {
     let cookie = format!("tollgate-signin={sealed}");
     let wrong = callback("?code=c&state=wrong", &cookie).await;
     assert!(wrong.status == 403 && wrong.text.contains("not of the sign-in"), "{}", wrong.text);
+    // Refused answers of one peer count as wrong keys do.
+    let mut last = 0;
+    for _ in 0..30 {
+        last = callback("?code=c&state=wrong", &cookie).await.status.as_u16();
+    }
+    assert_eq!(last, 429);
     let twice = callback("?code=c&state=right&state=wrong", &cookie).await;
     assert_eq!(twice.status, 400);
     // The right one is asked about at the issuer, which is not there.
@@ -208,10 +214,15 @@ async fn an_answer_nobody_asked_for_signs_nobody_in() {
     );
     let elsewhere = Request::builder().uri("/signin").header(header::HOST, "localhost:8788");
     let sent = send(&port, elsewhere.body(Body::empty()).unwrap()).await;
-    assert_eq!(
-        (sent.status.as_u16(), sent.headers[header::LOCATION].to_str().unwrap()),
-        (303, "http://127.0.0.1:8788/signin")
+    // A proxy that writes its own `Host` would be sent to itself for ever.
+    assert!(
+        sent.status == 400
+            && sent.text.contains("http://127.0.0.1:8788/signin")
+            && sent.text.contains("pass `Host`"),
+        "{}",
+        sent.text
     );
+    assert!(!sent.headers.contains_key(header::LOCATION));
     assert!(!sent.headers.contains_key(header::SET_COOKIE));
 }
 
@@ -229,4 +240,34 @@ async fn a_session_over_tls_is_a_host_cookie() {
         send(&port, request.body(Body::empty()).unwrap()).await.status.as_u16()
     };
     assert_eq!((me("__Host-tollgate-session").await, me("tollgate-session").await), (200, 401));
+}
+
+/// A session has the roles that its groups give, whatever else authority.yaml gives its person.
+#[tokio::test]
+async fn a_grant_is_revoked_by_the_roles_of_the_session() {
+    let port = scripted();
+    let groups = |roles: Vec<Role>| Some([("ops".to_owned(), roles)].into());
+    let mapped =
+        |roles| Arc::new(OidcConfig { groups: groups(roles), ..Arc::into_inner(rules(HERE)).unwrap() });
+    for (given, status) in [(vec![Role::Approver], 403), (vec![Role::Approver, Role::Admin], 200)] {
+        port.with_oidc(mapped(given));
+        port.change(|authority| {
+            authority.people.get_mut("dave").unwrap().roles = vec![Role::Admin, Role::Approver];
+        });
+        port.memory.grants.lock().clear();
+        port.memory.grants.lock().push(made_grant(&grantable("a1")));
+        let rules = port.in_force().config.admin.oidc.clone().unwrap();
+        let identity = Identity {
+            issuer: rules.issuer.clone(),
+            subject: "dave".to_owned(),
+            person: Some("dave".to_owned()),
+            groups: vec!["ops".to_owned()],
+        };
+        let cookie = format!("tollgate-session={}", port.sign_in().open(&rules, identity));
+        let me = send(&port, asked(Method::GET, "/api/v1/me", &[("cookie", &cookie)], "")).await;
+        let csrf = me.body["csrf"].as_str().unwrap().to_owned();
+        let whole = [("cookie", cookie.as_str()), ("origin", HERE), ("tollgate-csrf", csrf.as_str())];
+        let revoked = send(&port, asked(Method::DELETE, "/api/v1/grants/grant-a1", &whole, "")).await;
+        assert_eq!(revoked.status, status, "{}: {}", me.text, revoked.text);
+    }
 }
