@@ -140,6 +140,28 @@ fn a_newcomer_never_replaces_a_name() {
     assert!(names(&only_a).is_empty());
 }
 
+/// What an upstream served last is known while it is down, and forgotten once it lists without it.
+#[test]
+fn what_is_away_is_known() {
+    let config = config(vec![upstream("a", ""), upstream("b", "")]);
+    let mut builder = CatalogBuilder::default();
+    let b = || state("b", Health::Up, tools(&["write"]));
+    let away = |catalog: &Catalog| catalog.away.keys().map(|name| name.to_string()).collect::<Vec<_>>();
+    let up = builder.build(&config, &[state("a", Health::Up, tools(&["read", "list"])), b()]);
+    assert!(away(&up).is_empty());
+    let down = || state("a", Health::Down { reason: "x".into(), attempts: 1 }, Listing::default());
+    for _ in 0..2 {
+        let without = builder.build(&config, &[down(), b()]);
+        assert_eq!((names(&without), away(&without)), (vec!["write"], vec!["list".into(), "read".into()]));
+    }
+    let back = builder.build(&config, &[state("a", Health::Up, tools(&["read"])), b()]);
+    assert!(away(&back).is_empty());
+    assert_eq!(away(&builder.build(&config, &[down(), b()])), ["read"]);
+    // One that is configured no more is no more.
+    let alone = self::config(vec![upstream("b", "")]);
+    assert!(away(&builder.build(&alone, &[b()])).is_empty());
+}
+
 /// A name that begins with another's prefix is that one's, whoever lists it and however the other is.
 #[test]
 fn what_begins_with_anothers_prefix_is_withheld() {

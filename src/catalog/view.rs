@@ -37,6 +37,8 @@ pub struct View {
     capabilities: Vec<Capability>,
     claims: Arc<[Claim]>,
     held: Held,
+    /// Tools in scope of upstreams that are down.
+    away: HashMap<Arc<str>, Covered<ToolEntry>>,
     /// All of the catalog: what lies in a skill and is none of its files is no resource.
     skills: Vec<Arc<SkillEntry>>,
     /// `tools/list`, in the order of names.
@@ -103,6 +105,11 @@ impl View {
             if let Some(ids) = covering(|c| &c.tools, &entry.full) {
                 list.push(entry.item.clone());
                 view.tools.insert(name.clone(), Covered { entry: entry.clone(), capabilities: ids });
+            }
+        }
+        for (name, entry) in &catalog.away {
+            if let Some(ids) = covering(|c| &c.tools, &entry.full) {
+                view.away.insert(name.clone(), Covered { entry: entry.clone(), capabilities: ids });
             }
         }
         let mut tools = std::mem::take(&mut list);
@@ -293,6 +300,11 @@ impl View {
     /// A tool by exposed name, narrowed to the capabilities of the workflow where it has any.
     pub fn tool(&self, name: &str, narrow: Option<&[CapabilityId]>) -> Option<Covered<ToolEntry>> {
         self.tools.get(name).and_then(|covered| narrowed(covered, narrow))
+    }
+
+    /// The same of one whose upstream is down: nothing can be sent to it.
+    pub fn away(&self, name: &str, narrow: Option<&[CapabilityId]>) -> Option<Covered<ToolEntry>> {
+        self.away.get(name).and_then(|covered| narrowed(covered, narrow))
     }
 
     /// A prompt by exposed name.

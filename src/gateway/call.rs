@@ -334,6 +334,10 @@ impl Gateway {
                 let Underway { request, asking, .. } = underway;
                 Halt::Reply(Box::pin(self.0.refusals.refuse_unknown(request, in_force, asking)).await)
             }
+            Stop::Away(refusal, called) => {
+                let refusal = self.0.freezes.frozen(&called).map_or(*refusal, freezes::refusal);
+                self.refuse(in_force, underway, None, refusal).await
+            }
             Stop::Refused(refusal, prepared) => {
                 request.listed = prepared.as_ref().map(|prepared| prepared.listed());
                 self.refuse(in_force, underway, prepared.as_deref(), *refusal).await
