@@ -1,6 +1,6 @@
 //! What an admission, a question or a settlement changes: it is written, and it is what [`super::State`] is a fold over.
 
-use super::{approval::ApprovalRecord, grant::StandingGrant, limit::Slot, usage::Usage};
+use super::{approval::ApprovalRecord, grant::StandingGrant, usage::Usage};
 use crate::model::PolicyId;
 
 /// A calendar window of a counter: the counter's number, and the window's start in microseconds.
@@ -57,16 +57,6 @@ impl Grant {
     /// What it reserved.
     pub fn usage(&self) -> Usage {
         Usage { calls: 1, tokens: self.tokens, cost: self.cost }
-    }
-}
-
-impl Grant {
-    /// Whether it counts there.
-    pub(super) fn counts_in(&self, slot: Slot) -> bool {
-        match slot {
-            Slot::Rolling(counter) => self.rolling.contains(&counter),
-            Slot::Window(window) => self.windows.contains(&window),
-        }
     }
 }
 

@@ -437,13 +437,13 @@ impl State {
 
     /// Whether open calls of other processes than `owner` have reserved something here.
     pub(super) fn reserved_by_others(&self, owner: i64, slot: Slot) -> bool {
-        self.open.values().any(|grant| grant.owner != owner && grant.counts_in(slot))
+        self.open.values().any(|grant| grant.owner != owner && slot.counts(grant))
     }
 
     /// Whether open calls of any process hold tokens or money here.
     pub(super) fn holds(&self, slot: Slot, unit: Unit) -> bool {
         self.open.values().any(|grant| {
-            grant.counts_in(slot)
+            slot.counts(grant)
                 && match unit {
                     Unit::Calls => false,
                     Unit::Tokens => grant.tokens > 0,

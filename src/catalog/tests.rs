@@ -153,6 +153,15 @@ fn what_is_away_is_known() {
     for _ in 0..2 {
         let without = builder.build(&config, &[down(), b()]);
         assert_eq!((names(&without), away(&without)), (vec!["write"], vec!["list".into(), "read".into()]));
+        // Only whoever has it in scope knows it, and goes on with a task of it.
+        let mut map = Authority::default();
+        map.capabilities
+            .extend([capability("all", &["*"], &[], &[]), capability("own", &["write"], &[], &[])]);
+        let (wide, narrow) =
+            (View::new(&without, &map, &agent(&["all"])), View::new(&without, &map, &agent(&["own"])));
+        assert!(wide.tool("read", None).is_none() && wide.away("read", None).is_some());
+        assert!(wide.away("read", Some(&[])).is_none() && narrow.away("read", None).is_none());
+        assert!(wide.tool_in_flight("read").is_some() && narrow.tool_in_flight("read").is_none());
     }
     let back = builder.build(&config, &[state("a", Health::Up, tools(&["read"])), b()]);
     assert!(away(&back).is_empty());

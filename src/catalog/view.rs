@@ -206,10 +206,12 @@ impl View {
         }
     }
 
-    /// A tool in scope, served or not: what goes on with a call that was made while it was.
+    /// A tool in scope, served or not, and while its upstream is down: what goes on with a call that was made while it was.
     pub fn tool_in_flight(&self, name: &str) -> Option<Arc<ToolEntry>> {
-        let served = self.tools.get(name).map(|covered| &covered.entry);
-        served.or_else(|| self.held.entries.get(name)).cloned()
+        let of = |tools: &HashMap<Arc<str>, Covered<ToolEntry>>| {
+            tools.get(name).map(|covered| covered.entry.clone())
+        };
+        of(&self.tools).or_else(|| self.held.entries.get(name).cloned()).or_else(|| of(&self.away))
     }
 
     /// The same of what lies in the folder of a skill that is not served.

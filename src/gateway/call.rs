@@ -261,6 +261,7 @@ impl Gateway {
     }
 
     /// Scope, schema, redaction, estimate and decision.
+    // Long: each way in which a call stops, and what becomes of it
     async fn decide(&self, chosen: &Chosen, underway: &mut Underway) -> Result<Box<Decided>, Halt> {
         let in_force = &chosen.in_force;
         if !self.still_valid(&underway.request.principal) {
