@@ -83,6 +83,7 @@ fn wrong_usage_is_2_and_told_on_standard_error() {
     check(&["audit", "show", "xyz"], "32 hex digits");
     check(&["audit", "export", "--format", "xml"], "jsonl");
     check(&["client-config", "emacs", "--agent", "x"], "vscode");
+    check(&["labels", "clear", "--reason", "r"], "--workflow <NAME>|--agent <NAME>");
 }
 
 #[test]

@@ -128,8 +128,8 @@ impl<'q> Looked<'q, '_> {
         least.unwrap_or(self.request.need)
     }
 
-    /// What is reserved: what the call may take, or where its result is cut at that, as much as the limits have room for. Those
-    /// that a person has let it through do not count.
+    /// What is reserved: what the call may take, or where its result is cut at that, what [`Stretch::within`] says of the limits.
+    /// Those that a person has let it through do not count.
     fn reserved(&self) -> Usage {
         let Some(stretch) = self.request.stretch else { return self.request.need };
         let left = |check: &Check<'_>| {
@@ -143,7 +143,8 @@ impl<'q> Looked<'q, '_> {
             .filter(|check| check.limit.caps.passed(check.standing.usage, self.need_of(check)).is_some())
             .map(|check| check.limit.id)
             .collect();
-        stretch.within(self.checks.iter().filter(|check| !full.contains(&check.limit.id)).map(left))
+        let counting = self.checks.iter().filter(|check| !full.contains(&check.limit.id));
+        stretch.within(self.request.need, counting.map(left))
     }
 
     fn alerts_of_refusal(&self) -> Vec<Effect> {
@@ -169,7 +170,7 @@ impl<'q> Looked<'q, '_> {
         LimitRefusal {
             policy_id: limit.id.clone(),
             decision: limit.above.decision(),
-            reason: check.sentence(unit, need),
+            reason: check.sentence(unit, need, self.state.holds(limit.slot, unit)),
             retry_after_ms: limit.frees_at(self.state, request.now, need).map(|at| wait(request.now, at)),
             never: limit.never_frees(need),
             looping: None,

@@ -1,7 +1,7 @@
 //! One limit of a request: what it counts, where, and what happens above it.
 
 use super::{
-    effect::Window,
+    effect::{Grant, Window},
     usage::{Caps, amount, money},
     window,
 };
@@ -22,6 +22,16 @@ pub(super) enum Slot {
     Rolling(i64),
     /// In a calendar window.
     Window(Window),
+}
+
+impl Slot {
+    /// Whether a call counts there.
+    pub(super) fn counts(self, grant: &Grant) -> bool {
+        match self {
+            Self::Rolling(counter) => grant.rolling.contains(&counter),
+            Self::Window(window) => grant.windows.contains(&window),
+        }
+    }
 }
 
 /// What happens above a limit, strictest first.

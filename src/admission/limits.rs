@@ -6,11 +6,11 @@ use super::{
     refusal::NeverFrees,
     rolling::MINUTE,
     state::{State, WindowUsage},
-    usage::{Unit, Usage},
+    usage::{Unit, Usage, amount},
     window,
 };
 use crate::{
-    cost::BudgetWindow,
+    cost::{BudgetWindow, LEAST_RESULT_TOKENS},
     model::{MicroUsd, counted},
 };
 
@@ -26,8 +26,13 @@ impl Limit<'_> {
         }
     }
 
-    /// Why a call that this limit throttles has no room later either; none where it has, or where it is not throttled.
+    /// Why a call that this limit throttles has no room later either; none where it has, or where it is not throttled. A strict
+    /// budget that no call fits into says so whatever happens above it, unless a person is asked.
     pub(super) fn never_frees(&self, need: Usage) -> Option<NeverFrees> {
+        let no_call = |cap: i64| cap <= amount(LEAST_RESULT_TOKENS);
+        if self.strict && self.above != Above::Ask && self.caps.tokens.is_some_and(no_call) {
+            return Some(NeverFrees::NoCall);
+        }
         if self.above != Above::Throttle {
             return None;
         }
@@ -56,12 +61,13 @@ pub(super) fn wait(now: i64, at: i64) -> u64 {
 }
 
 impl Check<'_> {
-    /// Why this limit stops a call, with figures.
-    pub(super) fn sentence(&self, unit: Unit, need: Usage) -> String {
+    /// Why this limit stops a call, with figures. `in_flight`: calls that have not ended hold a part of what is missing.
+    pub(super) fn sentence(&self, unit: Unit, need: Usage, in_flight: bool) -> String {
         let (limit, used) = (self.limit, self.standing.usage);
         let what = if limit.budget { "budget" } else { "policy" };
         let (id, key, span) = (limit.id, limit.key, span(limit.window));
         let cap = |cap: Option<i64>| cap.unwrap_or_default();
+        let held = if in_flight { "used or reserved by calls in flight" } else { "used" };
         match unit {
             Unit::Calls => format!(
                 "{what} `{id}` allows `{key}` {} {span}, and {} used",
@@ -69,13 +75,13 @@ impl Check<'_> {
                 are(used.calls)
             ),
             Unit::Tokens => format!(
-                "{what} `{id}` allows `{key}` {} {span}, {} used, and this call may take {}",
+                "{what} `{id}` allows `{key}` {} {span}, {} {held}, and this call may take {}",
                 many(cap(limit.caps.tokens), "token"),
                 are(used.tokens),
                 need.tokens
             ),
             Unit::Cost => format!(
-                "{what} `{id}` allows `{key}` {} USD {span}, {} are used, and this call may cost {}",
+                "{what} `{id}` allows `{key}` {} USD {span}, {} are {held}, and this call may cost {}",
                 MicroUsd(cap(limit.caps.cost)),
                 MicroUsd(used.cost),
                 MicroUsd(need.cost)

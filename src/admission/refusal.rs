@@ -22,7 +22,7 @@ pub struct LimitRefusal {
     pub looping: Option<(LoopKind, u32)>,
 }
 
-/// Why a limit that throttles has no room for a call later either.
+/// Why a limit has no room for a call later either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NeverFrees {
     /// Its cap is zero: no call fits.
@@ -31,6 +31,8 @@ pub enum NeverFrees {
     TooLarge,
     /// It counts for ever.
     Ever,
+    /// It is strict, and its cap is below the least that any call needs.
+    NoCall,
 }
 
 impl NeverFrees {
@@ -44,6 +46,10 @@ impl NeverFrees {
             Self::TooLarge => {
                 "Waiting does not help: this call alone is more than the cap. Ask for less in one call, or have an admin \
                  raise the cap."
+            }
+            Self::NoCall => {
+                "No call fits into this budget, however small: it is strict and needs room for the arguments and 128 tokens of \
+                 result. Go on without this call, or have an admin raise the cap."
             }
             Self::Ever => {
                 "Waiting does not help: this budget counts for ever. Go on without this call, or have an admin raise the cap \

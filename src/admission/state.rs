@@ -9,7 +9,7 @@ use super::{
     loops::{LoopCheck, LoopSeen, Loops},
     repeats::{Repeats, repeat_key},
     rolling::Rolling,
-    usage::{Caps, Usage},
+    usage::{Caps, Unit, Usage},
 };
 use std::{
     borrow::Cow,
@@ -96,6 +96,9 @@ pub struct Stretch {
     pub per_mtok: i64,
 }
 
+/// One part in so many of what the estimate leaves of a limit may be reserved beyond it.
+const BEYOND_ESTIMATE: i64 = 4;
+
 impl Stretch {
     /// So many tokens, at least the least, with what they cost.
     fn of(&self, tokens: i64) -> Usage {
@@ -109,12 +112,22 @@ impl Stretch {
         }
     }
 
-    /// What is reserved where so much is left of some limits.
-    pub(super) fn within(&self, left: impl Iterator<Item = (Option<i64>, Option<i64>)>) -> Usage {
+    /// What is reserved where so much is left of some limits: the estimate, as far as there is room, and beyond it at most a
+    /// quarter of what remains of each, so that one call never takes what others need.
+    pub(super) fn within(
+        &self,
+        estimate: Usage,
+        left: impl Iterator<Item = (Option<i64>, Option<i64>)>,
+    ) -> Usage {
+        let share = |left: i64, estimate: i64| match left.saturating_sub(estimate) {
+            more if more > 0 => estimate.saturating_add(more / BEYOND_ESTIMATE),
+            _ => left,
+        };
         let mut tokens = self.most_tokens;
         for (left_tokens, left_cost) in left {
-            tokens = tokens.min(left_tokens.unwrap_or(i64::MAX));
+            tokens = tokens.min(left_tokens.map_or(i64::MAX, |left| share(left, estimate.tokens)));
             if let Some(cost) = left_cost.filter(|_| self.per_mtok > 0) {
+                let cost = share(cost, estimate.cost);
                 let more = i128::from(cost.saturating_sub(self.least.cost).max(0)) * 1_000_000;
                 let more = i64::try_from(more / i128::from(self.per_mtok)).unwrap_or(i64::MAX);
                 tokens = tokens.min(self.least.tokens.saturating_add(more));
@@ -424,11 +437,17 @@ impl State {
 
     /// Whether open calls of other processes than `owner` have reserved something here.
     pub(super) fn reserved_by_others(&self, owner: i64, slot: Slot) -> bool {
+        self.open.values().any(|grant| grant.owner != owner && slot.counts(grant))
+    }
+
+    /// Whether open calls of any process hold tokens or money here.
+    pub(super) fn holds(&self, slot: Slot, unit: Unit) -> bool {
         self.open.values().any(|grant| {
-            grant.owner != owner
-                && match slot {
-                    Slot::Rolling(counter) => grant.rolling.contains(&counter),
-                    Slot::Window(window) => grant.windows.contains(&window),
+            slot.counts(grant)
+                && match unit {
+                    Unit::Calls => false,
+                    Unit::Tokens => grant.tokens > 0,
+                    Unit::Cost => grant.cost > 0,
                 }
         })
     }

@@ -10,6 +10,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// How often others may be quicker.
 const TRIES: usize = 16;
@@ -75,14 +76,39 @@ pub async fn held_labels(store: &dyn Store, now: Timestamp) -> Result<Vec<HeldLa
     Ok(all)
 }
 
+/// Takes the labels of a workflow, an agent or both away, as [`clear_labels`] does; one of which nothing stands is left out where
+/// there is another. `window`: how long labels stand of an agent. Gives what stood.
+pub async fn clear_all_labels(
+    store: &dyn Store,
+    now: Timestamp,
+    policies: &PolicySet,
+    person: &PersonId,
+    (holders, reason): (Vec<Holder>, &str),
+    window: Duration,
+) -> Result<Vec<HeldLabels>, ClearError> {
+    let (mut cleared, mut nothing) = (Vec::new(), None);
+    for holder in holders {
+        match clear_labels(store, now, policies, person, (&holder, reason), window).await {
+            Ok(set) => cleared.push(HeldLabels { holder, set }),
+            Err(error @ ClearError::Nothing(_)) => nothing = nothing.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    match nothing {
+        Some(error) if cleared.is_empty() => Err(error),
+        Some(_) | None => Ok(cleared),
+    }
+}
+
 /// Takes all labels of a holder away, in every process within half a second, and records who did it and why. What is under
 /// way reaches it again. Gives what stood.
-pub async fn clear_labels(
+async fn clear_labels(
     store: &dyn Store,
     now: Timestamp,
     policies: &PolicySet,
     person: &PersonId,
     (holder, reason): (&Holder, &str),
+    window: Duration,
 ) -> Result<LabelSet, ClearError> {
     let known = policies.authority.people.get(person);
     if !known.is_some_and(|person| person.roles.contains(&Role::Admin)) {
@@ -101,6 +127,10 @@ pub async fn clear_labels(
             }
             None => LabelSet::default(),
         };
+        // Where an agent's window is none, its sessions alone hold what reached it.
+        if matches!(holder, Holder::Agent(_)) && before.is_empty() && !window.is_zero() {
+            return Err(ClearError::Nothing(holder.clone()));
+        }
         // Sessions of an agent are known to their processes alone: it is noted of the agent that they start again.
         let (changed, version) = match (holder, &entry) {
             (Holder::Agent(_), entry) => {

@@ -10,7 +10,7 @@ mod withheld;
 pub use freezes::{FreezeError, Freezes, Froze, Frozen, freeze_doubt, frozen_by};
 pub use grants::{GrantProposal, RevokeError, answer_form, bounds_form, read_answer as read_grant};
 pub use holds::{HoldError, Holds, ShownHold};
-pub use labels::{ClearError, HeldLabels, clear_labels, held_labels};
+pub use labels::{ClearError, HeldLabels, clear_all_labels, held_labels};
 pub use rules::{DecideError, QuorumProgress, apply, deciders, eligible, standing};
 pub use withheld::sees_values;
 

@@ -50,6 +50,8 @@ pub struct CatalogBuilder {
     /// Items of upstreams that are not asked, by which names and texts are judged.
     pub others: Vec<NamedItem>,
     pub(super) scans: Scans,
+    /// The tools that each upstream served last.
+    served: HashMap<UpstreamName, Vec<Arc<ToolEntry>>>,
 }
 
 /// Who has a name.
@@ -107,6 +109,8 @@ impl CatalogBuilder {
             self.is_settled = states.iter().all(|state| state.health != Health::Starting);
         }
         self.heads = naming::Heads::of(config);
+        let away: Vec<&UpstreamName> =
+            states.iter().filter(|s| s.health != Health::Up).map(|s| &s.name).collect();
         let mut states: Vec<&Arc<UpstreamState>> = states.iter().filter(|s| s.health == Health::Up).collect();
         states.sort_by(|a, b| a.name.cmp(&b.name));
         let mut catalog = self.merge(config, &states);
@@ -122,7 +126,26 @@ impl CatalogBuilder {
         let mut judge = Judge { data: &self.data, pins, others: &self.others, scans: &mut self.scans };
         judge.settle(&mut catalog, config, &states);
         catalog.tell_lost_pages(|text, most| self.told(text, most));
+        self.keep_served(&mut catalog, config, &away);
         catalog
+    }
+
+    /// Remembers what each upstream serves, and says of those that are away what they served last, under names that are theirs
+    /// still.
+    fn keep_served(&mut self, catalog: &mut Catalog, config: &Config, away: &[&UpstreamName]) {
+        self.served.retain(|upstream, _| away.contains(&upstream));
+        for tool in catalog.tools.values() {
+            self.served.entry(tool.upstream.clone()).or_default().push(tool.clone());
+        }
+        let separator = &config.gateway.separator;
+        for tool in away.iter().filter_map(|upstream| self.served.get(*upstream)).flatten() {
+            let named = config.upstreams.get(&tool.upstream).is_some_and(|upstream| {
+                *naming::full_name(&upstream.prefix, separator, &tool.own_name) == *tool.full
+            });
+            if named && !catalog.tools.contains_key(&tool.exposed) {
+                catalog.away.insert(tool.exposed.clone(), tool.clone());
+            }
+        }
     }
 
     /// Forgets what upstreams that are up did not list in the last merge. Whether there was any.

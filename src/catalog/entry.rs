@@ -164,6 +164,8 @@ pub struct Catalog {
     pub(super) claims: Arc<[Claim]>,
     /// What is not served until a person accepts it, or the store has its pin.
     pub held: HeldItems,
+    /// Tools of upstreams that are down, as they were served last, by exposed name: calls of them are answered with that.
+    pub away: BTreeMap<Arc<str>, Arc<ToolEntry>>,
     /// Everything that is listed and named, as it stands by the pins.
     pub seen: Vec<Seen>,
     /// The lists that it was made of.

@@ -140,6 +140,37 @@ fn a_newcomer_never_replaces_a_name() {
     assert!(names(&only_a).is_empty());
 }
 
+/// What an upstream served last is known while it is down, and forgotten once it lists without it.
+#[test]
+fn what_is_away_is_known() {
+    let config = config(vec![upstream("a", ""), upstream("b", "")]);
+    let mut builder = CatalogBuilder::default();
+    let b = || state("b", Health::Up, tools(&["write"]));
+    let away = |catalog: &Catalog| catalog.away.keys().map(|name| name.to_string()).collect::<Vec<_>>();
+    let up = builder.build(&config, &[state("a", Health::Up, tools(&["read", "list"])), b()]);
+    assert!(away(&up).is_empty());
+    let down = || state("a", Health::Down { reason: "x".into(), attempts: 1 }, Listing::default());
+    for _ in 0..2 {
+        let without = builder.build(&config, &[down(), b()]);
+        assert_eq!((names(&without), away(&without)), (vec!["write"], vec!["list".into(), "read".into()]));
+        // Only whoever has it in scope knows it, and goes on with a task of it.
+        let mut map = Authority::default();
+        map.capabilities
+            .extend([capability("all", &["*"], &[], &[]), capability("own", &["write"], &[], &[])]);
+        let (wide, narrow) =
+            (View::new(&without, &map, &agent(&["all"])), View::new(&without, &map, &agent(&["own"])));
+        assert!(wide.tool("read", None).is_none() && wide.away("read", None).is_some());
+        assert!(wide.away("read", Some(&[])).is_none() && narrow.away("read", None).is_none());
+        assert!(wide.tool_in_flight("read").is_some() && narrow.tool_in_flight("read").is_none());
+    }
+    let back = builder.build(&config, &[state("a", Health::Up, tools(&["read"])), b()]);
+    assert!(away(&back).is_empty());
+    assert_eq!(away(&builder.build(&config, &[down(), b()])), ["read"]);
+    // One that is configured no more is no more.
+    let alone = self::config(vec![upstream("b", "")]);
+    assert!(away(&builder.build(&alone, &[b()])).is_empty());
+}
+
 /// A name that begins with another's prefix is that one's, whoever lists it and however the other is.
 #[test]
 fn what_begins_with_anothers_prefix_is_withheld() {

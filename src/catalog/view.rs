@@ -37,6 +37,8 @@ pub struct View {
     capabilities: Vec<Capability>,
     claims: Arc<[Claim]>,
     held: Held,
+    /// Tools in scope of upstreams that are down.
+    away: HashMap<Arc<str>, Covered<ToolEntry>>,
     /// All of the catalog: what lies in a skill and is none of its files is no resource.
     skills: Vec<Arc<SkillEntry>>,
     /// `tools/list`, in the order of names.
@@ -103,6 +105,11 @@ impl View {
             if let Some(ids) = covering(|c| &c.tools, &entry.full) {
                 list.push(entry.item.clone());
                 view.tools.insert(name.clone(), Covered { entry: entry.clone(), capabilities: ids });
+            }
+        }
+        for (name, entry) in &catalog.away {
+            if let Some(ids) = covering(|c| &c.tools, &entry.full) {
+                view.away.insert(name.clone(), Covered { entry: entry.clone(), capabilities: ids });
             }
         }
         let mut tools = std::mem::take(&mut list);
@@ -199,10 +206,12 @@ impl View {
         }
     }
 
-    /// A tool in scope, served or not: what goes on with a call that was made while it was.
+    /// A tool in scope, served or not, and while its upstream is down: what goes on with a call that was made while it was.
     pub fn tool_in_flight(&self, name: &str) -> Option<Arc<ToolEntry>> {
-        let served = self.tools.get(name).map(|covered| &covered.entry);
-        served.or_else(|| self.held.entries.get(name)).cloned()
+        let of = |tools: &HashMap<Arc<str>, Covered<ToolEntry>>| {
+            tools.get(name).map(|covered| covered.entry.clone())
+        };
+        of(&self.tools).or_else(|| self.held.entries.get(name).cloned()).or_else(|| of(&self.away))
     }
 
     /// The same of what lies in the folder of a skill that is not served.
@@ -293,6 +302,11 @@ impl View {
     /// A tool by exposed name, narrowed to the capabilities of the workflow where it has any.
     pub fn tool(&self, name: &str, narrow: Option<&[CapabilityId]>) -> Option<Covered<ToolEntry>> {
         self.tools.get(name).and_then(|covered| narrowed(covered, narrow))
+    }
+
+    /// The same of one whose upstream is down: nothing can be sent to it.
+    pub fn away(&self, name: &str, narrow: Option<&[CapabilityId]>) -> Option<Covered<ToolEntry>> {
+        self.away.get(name).and_then(|covered| narrowed(covered, narrow))
     }
 
     /// A prompt by exposed name.

@@ -39,15 +39,14 @@ pub(super) async fn run(setup: Setup, command: DeadLettersCommand) -> Result<(),
         setup.admin_person()?;
         let done = replay(setup, id).await?;
         if json.json {
-            return screen.json(&done);
+            screen.json(&done)?;
         }
         let word = |name: &str| done.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
-        let why =
-            done.pointer("/decision/reason").and_then(Value::as_str).unwrap_or("it was not let through");
-        return screen.line(&match word("status").as_str() {
-            "replayed" => format!("made again as call {}", word("call_id")),
-            _ => format!("not made: {}  (call {})", display_text(why, 400), word("call_id")),
-        });
+        return match word("status").as_str() {
+            "replayed" if json.json => Ok(()),
+            "replayed" => screen.line(&format!("made again as call {}", word("call_id"))),
+            _ => Err(CliError::Told(not_made(&done, id, &word("call_id")))),
+        };
     }
     let store = setup.store()?;
     let done = async {
@@ -136,6 +135,21 @@ fn row(one: &DeadLetter) -> Vec<String> {
         time(draft.timestamp),
         one.status().to_owned(),
     ]
+}
+
+/// Why a call was not made again, and what to do.
+fn not_made(done: &Value, id: &str, call: &str) -> String {
+    let said = |at: &str| done.pointer(at).and_then(Value::as_str).map(|text| display_text(text, 400));
+    let why = said("/decision/reason").unwrap_or_else(|| "it was not let through".to_owned());
+    let next = match said("/decision/approval_id") {
+        Some(approval) => format!(
+            "it waits for approval `{approval}`: once that is given (`tollgate approvals approve {approval}`), run `tollgate \
+             deadletters replay {}` again",
+            display_text(id, 100)
+        ),
+        None => "the dead letter stays open".to_owned(),
+    };
+    format!("not made: {}  (call {call}); {next}", why.trim_end_matches('.'))
 }
 
 /// Asks the running gateway.

@@ -7,7 +7,7 @@ use super::{
     setup::Setup,
 };
 use crate::{
-    approval::{ClearError, HeldLabels, clear_labels, held_labels},
+    approval::{ClearError, HeldLabels, clear_all_labels, held_labels},
     labels::Holder,
     store::Store,
 };
@@ -47,16 +47,14 @@ async fn on_store(setup: &Setup, store: &dyn Store, command: LabelsCommand) -> R
         LabelsCommand::Clear { workflow, agent, reason, json } => {
             let person = setup.person()?;
             let policies = &setup.loaded.policies;
-            let holders = workflow.map(Holder::Workflow).into_iter().chain(agent.map(Holder::Agent));
-            let mut cleared = Vec::new();
-            for holder in holders {
-                let before = clear_labels(store, now, policies, person, (&holder, &reason)).await;
-                let set = before.map_err(|error| match error {
-                    ClearError::Store(error) => CliError::from(error),
-                    other => CliError::Told(other.to_string()),
-                })?;
-                cleared.push(HeldLabels { holder, set });
-            }
+            let holders =
+                workflow.map(Holder::Workflow).into_iter().chain(agent.map(Holder::Agent)).collect();
+            let window = setup.loaded.config.gateway.labels.window;
+            let cleared = clear_all_labels(store, now, policies, person, (holders, &reason), window).await;
+            let cleared = cleared.map_err(|error| match error {
+                ClearError::Store(error) => CliError::from(error),
+                other => CliError::Told(other.to_string()),
+            })?;
             if json.json {
                 let forms: Vec<Value> =
                     cleared.iter().flat_map(|one| one.forms(now)).map(|(_, form)| form).collect();

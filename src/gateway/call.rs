@@ -261,6 +261,7 @@ impl Gateway {
     }
 
     /// Scope, schema, redaction, estimate and decision.
+    // Long: each way in which a call stops, and what becomes of it
     async fn decide(&self, chosen: &Chosen, underway: &mut Underway) -> Result<Box<Decided>, Halt> {
         let in_force = &chosen.in_force;
         if !self.still_valid(&underway.request.principal) {
@@ -333,6 +334,10 @@ impl Gateway {
             Stop::Unknown => {
                 let Underway { request, asking, .. } = underway;
                 Halt::Reply(Box::pin(self.0.refusals.refuse_unknown(request, in_force, asking)).await)
+            }
+            Stop::Away(refusal, called) => {
+                let refusal = self.0.freezes.frozen(&called).map_or(*refusal, freezes::refusal);
+                self.refuse(in_force, underway, None, refusal).await
             }
             Stop::Refused(refusal, prepared) => {
                 request.listed = prepared.as_ref().map(|prepared| prepared.listed());

@@ -5,6 +5,7 @@ use super::{
     api::Purpose,
     extras,
     fit::{self, Fit, Look, Looks},
+    freezes::subject_of,
     measures::Measures,
     placeholders::caller_of,
     prepared::{Extras, Prepared},
@@ -15,7 +16,7 @@ use super::{
     valued::{Unvalued, Valued, valued},
 };
 use crate::{
-    admission,
+    admission::{self, FreezeSubject},
     catalog::View,
     clock::Clock,
     cost::{Tokenizer, Unpriceable},
@@ -59,6 +60,8 @@ pub(crate) enum Stop {
     Unasked(Vec<Arc<str>>, Box<Prepared>),
     /// Refused before policy saw it, with what is known of it for the record.
     Refused(Box<Refusal>, Option<Box<Prepared>>),
+    /// Its upstream is down; with what of it can be frozen, which goes before that.
+    Away(Box<Refusal>, Box<FreezeSubject>),
 }
 
 /// Prepares calls to be decided.
@@ -211,7 +214,7 @@ impl Preparation {
             .map_err(|wrong| Stop::Refused(Box::new(unclear(policies, &wrong)), None))?
             .ok_or_else(|| match view.held(request.kind, version.name, narrow) {
                 Some(why) => Stop::Refused(Box::new(Refusal::held(why)), None),
-                None => Stop::Unknown,
+                None => away(view, agent, (request.kind, version.name), narrow),
             })?;
         let given = as_matched(&target, version.arguments);
         let known = (&policies.data, &looks.opened);
@@ -358,6 +361,17 @@ impl InScope<'_> {
             Cow::Owned(masked) => Arc::new(masked),
         }
     }
+}
+
+/// Why there is no such target in scope: its upstream is down, or it is not there.
+fn away(view: &View, agent: &Agent, (kind, name): (CallKind, &str), narrow: Option<&[CapabilityId]>) -> Stop {
+    let found = (kind == CallKind::Tool).then(|| view.away(name, narrow)).flatten();
+    found.map_or(Stop::Unknown, |covered| {
+        let refusal = Refusal::away(&covered.entry.upstream);
+        let target = Target::Tool(covered.entry);
+        let called = subject_of(&agent.id, agent.operator.as_ref(), &target, &covered.capabilities);
+        Stop::Away(Box::new(refusal), Box::new(called))
+    })
 }
 
 /// The data rules for a call of this agent.

@@ -8,7 +8,8 @@ use crate::{
     decision::Trace,
     evidence::{PIN_POLICY, Ruling},
     model::{
-        ApprovalId, CallKind, EventDecision, MicroUsd, PolicyId, RpcError, RuleId, SnapshotId, TraceId, code,
+        ApprovalId, CallKind, EventDecision, MicroUsd, PolicyId, RpcError, RuleId, SnapshotId, TraceId,
+        UpstreamName, code,
     },
     policy::PolicySet,
     redaction::display_text,
@@ -72,6 +73,13 @@ impl Refusal {
             None => ("the store has not said yet what is pinned of it".to_owned(), "Try again later."),
         };
         Self { advice: Some(advice), ..Self::deny(PIN_POLICY, reason) }
+    }
+
+    /// The upstream of what is called is down.
+    pub(crate) fn away(upstream: &UpstreamName) -> Self {
+        let reason = format!("`{upstream}` is down (nothing was sent)");
+        let advice = "It is started or connected to again by itself: try again later.";
+        Self { advice: Some(advice), ..Self::deny("upstream", reason) }
     }
 
     /// A limit is full.

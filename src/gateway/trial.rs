@@ -156,7 +156,7 @@ impl Gateway {
             // It is decided again.
             Stop::Unchecked(_) | Stop::Unasked(..) | Stop::Sealed(_) => return,
             Stop::Unknown => Said::out_of_scope(),
-            Stop::Refused(refusal, _) => Said::refused(refusal),
+            Stop::Refused(refusal, _) | Stop::Away(refusal, _) => Said::refused(refusal),
         };
         if let Some((other, said)) = self.other_says(chosen, request, arguments, looks).await {
             self.count(other, &own, &said);
@@ -179,7 +179,7 @@ impl Gateway {
         };
         let said = match evaluated {
             Ok(decided) => Said::of(&decided.verdict),
-            Err(Stop::Refused(refusal, _)) => Said::refused(&refusal),
+            Err(Stop::Refused(refusal, _) | Stop::Away(refusal, _)) => Said::refused(&refusal),
             Err(Stop::Unknown) => Said::out_of_scope(),
             // Nothing can be told of it: no external check is asked for what decides nothing.
             Err(Stop::Unchecked(_) | Stop::Unasked(..) | Stop::Sealed(_)) => return None,

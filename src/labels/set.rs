@@ -38,6 +38,11 @@ impl LabelSet {
         self.cleared
     }
 
+    /// Whether no label is in it, one that is over neither.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
     /// What stands at a time, in the order of the names.
     pub fn standing(&self, now: Timestamp) -> impl Iterator<Item = (&Arc<str>, &Mark)> {
         self.labels.iter().filter(move |(_, mark)| mark.until > now)

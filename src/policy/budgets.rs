@@ -8,7 +8,7 @@ use super::{
     source::{Entry, Kind, Node, Report},
 };
 use crate::{
-    cost::{BudgetAction, BudgetRule, BudgetScope, BudgetWindow, BudgetZone},
+    cost::{BudgetAction, BudgetRule, BudgetScope, BudgetWindow, BudgetZone, LEAST_RESULT_TOKENS},
     model::{MicroUsd, Selector},
 };
 use jiff::tz::TimeZone;
@@ -101,6 +101,9 @@ fn budget(node: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_>)
         map.read("max_tokens", report, count(0, u64::MAX)),
         map.read("max_cost_usd", report, money),
     );
+    if let (true, Some(most), Some(entry)) = (strict, max_tokens, map.entry("max_tokens")) {
+        lint_strict(entry, most, report);
+    }
     if on_exceed == BudgetAction::Throttle
         && let Some(entry) = map.entry("on_exceed")
     {
@@ -119,6 +122,18 @@ fn budget(node: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_>)
         window: window?,
         zone,
     })
+}
+
+/// A strict budget that no call fits into.
+fn lint_strict(entry: &Entry, most_tokens: u64, report: &mut Report<'_>) {
+    if most_tokens <= LEAST_RESULT_TOKENS {
+        let told = format!(
+            "no call fits into this budget: a strict one needs room for the arguments of a call and {LEAST_RESULT_TOKENS} \
+             tokens of its result"
+        );
+        let expected = "a higher max_tokens, or no `strict`; to stop all calls, a policy that denies them";
+        report.doubt(entry.at, told, expected);
+    }
 }
 
 /// A budget that tells agents to come back, though it never has room again.

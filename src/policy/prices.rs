@@ -2,7 +2,7 @@
 
 use super::{
     names::{Scope, did_you_mean},
-    read::{count, entries, fields, glob_text, list_of, mismatch, money, pointer, short, word},
+    read::{count, entries, fields, glob_text, list_of, mismatch, money, short, whole_pointer, word},
     source::{Kind, Node, Report},
 };
 use crate::{
@@ -131,7 +131,7 @@ fn price_part(node: &Node, key: &str, report: &mut Report<'_>) -> Option<PricePa
                 );
                 None
             }
-            Some(text) => pointer(text, node.start, false, report),
+            Some(text) => whole_pointer(text, node.start, report),
             None => {
                 mismatch(node, "argument", "a JSON pointer like /rows", report);
                 None

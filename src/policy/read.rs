@@ -344,13 +344,27 @@ fn not_a_glob(text: &str, at: usize, report: &mut Report<'_>) {
 
 /// A JSON pointer, or the bare name of a member. No `*`, unless it only selects.
 pub fn pointer(text: &str, at: usize, selects: bool, report: &mut Report<'_>) -> Option<Pointer> {
+    pointer_like(text, (at, selects), " or a member's name", report)
+}
+
+/// A JSON pointer where a bare name is none. No `*`.
+pub fn whole_pointer(text: &str, at: usize, report: &mut Report<'_>) -> Option<Pointer> {
+    pointer_like(text, (at, false), "", report)
+}
+
+fn pointer_like(
+    text: &str,
+    (at, selects): (usize, bool),
+    or: &str,
+    report: &mut Report<'_>,
+) -> Option<Pointer> {
     // A bare name with a `/` is a pointer that lacks its first one: taken for a name it would protect nothing.
     let read = Pointer::parse_or_name(text).ok().filter(|_| text.starts_with('/') || !text.contains('/'));
     let wild = |p: &Pointer| p.tokens().iter().any(|t| t == "*");
     match read {
         Some(pointer) if !pointer.tokens().is_empty() && (selects || !wild(&pointer)) => Some(pointer),
         Some(_) | None => {
-            let expected = "a JSON pointer like /path/0 (~0 for ~, ~1 for /) or a member's name";
+            let expected = format!("a JSON pointer like /path/0 (~0 for ~, ~1 for /){or}");
             let no_star = if selects { "" } else { ", without `*`" };
             report.error(
                 at,

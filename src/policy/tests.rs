@@ -551,6 +551,32 @@ fn rulebooks_and_other_files_that_are_wrong_say_where() {
     );
 }
 
+/// A bare name is no pointer of a price: nothing that is expected says so.
+#[test]
+fn a_price_expects_what_it_takes() {
+    for argument in ["rows", "/a/*", "/a~2"] {
+        let text = format!("tools: {{ files__x: {{ per: [{{ argument: \"{argument}\", usd: 1 }}] }} }}\n");
+        let (_, problems) = compile(&bundle(&[("prices.yaml", &text)]), &input());
+        let [problem] = of(&problems, Severity::Error)[..] else { panic!("{argument}: {problems}") };
+        assert!(problem.expected.contains("a JSON pointer"), "{problem:?}");
+        assert!(!problem.expected.contains("name"), "{problem:?}");
+    }
+}
+
+/// A strict budget needs room for the arguments and the least of a result.
+#[test]
+fn a_strict_budget_that_no_call_fits_into_is_a_lint() {
+    for (most, told) in [(0, 1), (128, 1), (129, 0)] {
+        let text =
+            format!("budgets: [{{ id: a, scope: agent, window: day, max_tokens: {most}, strict: true }}]\n");
+        let (_, problems) = compile(&bundle(&[("budgets.yaml", &text)]), &input());
+        let fits = |p: &&Problem| p.message.contains("no call fits into this budget");
+        let found: Vec<&Problem> = problems.0.iter().filter(fits).collect();
+        assert_eq!(found.len(), told, "{most}: {problems}");
+        assert!(found.iter().all(|problem| problem.strict), "{problems}");
+    }
+}
+
 /// A budget's zone is data of the bundle: the snapshot covers it, and it is kept with the bundle.
 #[test]
 fn a_budgets_zone_is_data_of_the_bundle() {

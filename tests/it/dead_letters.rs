@@ -131,6 +131,60 @@ rules: [{ id: n, condition: \"call.repeats >= 1\", decision: REQUIRE_APPROVAL }]
     assert_eq!(asked.draft.detail.as_ref().unwrap()["replay_of"], json!(id));
 }
 
+/// The command fails where nothing was made, and says what to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_that_is_not_made_fails() {
+    let ask = "=== ask.yaml
+name: ask
+description: what is made again is asked about
+on: [{ tool: up__write }]
+rules: [{ id: n, condition: \"call.repeats >= 1\", decision: REQUIRE_APPROVAL }]
+";
+    let setup =
+        Setup { files: ask.to_owned(), gateway: "approval_wait = \"0s\"".to_owned(), ..Setup::default() };
+    let files = Files::of(setup).await;
+    let process = files.serve().await;
+    files.up.script(|seen| {
+        let page = || axum::response::Response::builder().status(502).body("gone".into()).unwrap();
+        (seen.method() == "tools/call").then(|| answer(page()))
+    });
+    files.client(&process, "ada").call("up__write", json!({"n": 1})).await;
+    files.up.behaves();
+    // The command finds the listener where it is.
+    let servers = files.dir.join("servers.toml");
+    let text = std::fs::read_to_string(&servers).unwrap();
+    let (before, after) = text.split_once("[admin]").unwrap();
+    let address = process.admin.trim_start_matches("http://").split('/').next().unwrap();
+    std::fs::write(&servers, format!("{before}[admin]{}", after.replacen("127.0.0.1:0", address, 1)))
+        .unwrap();
+    let run = async |arguments: &[&str]| {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .env("TOLLGATE_KEY", "key-dan")
+            .arg("--config")
+            .arg(&servers)
+            .args(arguments)
+            .output();
+        let output = soon(output).await.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (_, listed, _) = run(&["deadletters", "list", "--json"]).await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let id = listed["deadletters"][0]["call_id"].as_str().unwrap().to_owned();
+    let (code, out, told) = run(&["deadletters", "replay", &id]).await;
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{told}");
+    assert!(told.contains("not made: "), "{told}");
+    let approval = told.split("approval `").nth(1).unwrap().split('`').next().unwrap();
+    for part in
+        [format!("tollgate approvals approve {approval}"), format!("tollgate deadletters replay {id}")]
+    {
+        assert!(told.contains(&part), "{told}");
+    }
+    let (code, out, _) = run(&["deadletters", "replay", &id, "--json"]).await;
+    let out: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &out["status"]), (Some(1), &json!("open")), "{out:#}");
+}
+
 /// However many side effects came after it, an open one is found: the listing says where it stopped, and goes on there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_one_is_never_lost_from_the_list() {

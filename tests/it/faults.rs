@@ -73,6 +73,51 @@ async fn a_dead_upstream_takes_nobody_with_it() {
     assert_eq!(status, 200, "{ready}");
 }
 
+/// A tool that was listed last is not unknown while its upstream is down: whoever has it in scope is told what is the matter, a
+/// freeze before that; nobody else learns of it.
+#[tokio::test]
+async fn a_tool_of_a_dead_upstream_is_not_unknown() {
+    let crm = Scripted::with(vec![tool("find")], false).await;
+    let files = BOTH
+        .replace("agents:", "  own: { tools: [\"up__*\"] }\nagents:")
+        .replace("eve: { owner: tests, capabilities: [all]", "eve: { owner: tests, capabilities: [own]")
+        + "  dan: { keys: [\"{dan}\"], roles: [admin] }\n";
+    let setup = Setup { files, servers: CRM.to_owned(), more: vec![("crm", crm)], ..Setup::default() };
+    let mut world = World::start(setup).await;
+    let (ada, eve) = (world.modern("ada"), world.modern("eve"));
+    ada.call("crm__find", json!({})).await.ok();
+    world.more[0].1.die();
+    soon(async {
+        while ada.tools().await.contains(&"crm__find".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let down = ada.call("crm__find", json!({})).await;
+    assert_eq!(down.body["result"]["isError"], true, "{:#}", down.body);
+    assert!(down.text().contains("`crm` is down (nothing was sent)"), "{}", down.text());
+    assert_eq!(down.decision()["policy_id"], "upstream");
+    assert_eq!(world.last_decision().await.draft.policy_id.unwrap().as_str(), "upstream");
+    for unknown in [eve.call("crm__find", json!({})).await, ada.call("crm__other", json!({})).await] {
+        assert_eq!(unknown.error()["code"], -32602, "{:#}", unknown.body);
+    }
+    let (status, _) = world.api("dan", "freeze", Some(json!({"tool": "crm__find", "reason": "r"}))).await;
+    assert_eq!(status, 201);
+    soon(async {
+        while ada.call("crm__find", json!({})).await.decision()["policy_id"] != "freeze" {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    world.more[0].1.revive().await;
+    soon(async {
+        while !ada.tools().await.contains(&"crm__find".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 /// An upstream that never answers delays nobody else.
 #[tokio::test]
 async fn a_slow_upstream_delays_nobody() {

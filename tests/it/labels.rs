@@ -515,6 +515,7 @@ async fn processes_and_restarts_forget_nothing() {
     assert!(!run(None, &clear).await.0, "a key is needed");
     assert!(!run(Some("alice"), &clear).await.0, "an approver is no admin");
     assert!(run(Some("dan"), &clear).await.0);
+    assert!(!run(Some("dan"), &clear).await.0, "nothing is left");
     // In every process, once it has been told.
     for process in [&first, &second] {
         let client = files.client(process, "solo");
@@ -638,12 +639,17 @@ async fn labels_are_listed_and_cleared_over_the_api() {
         (json!({"agent": "solo", "reason": " "}), 400),
         (json!({"agent": "solo", "reason": "r", "session": "x"}), 400),
         (json!({"workflow": "wf-none", "reason": "r"}), 404),
+        (json!({"agent": "nobody", "reason": "r"}), 404),
+        (json!({"agent": "nobody", "workflow": "wf-none", "reason": "r"}), 404),
     ] {
         assert_eq!(world.api("dan", "labels/clear", Some(wrong.clone())).await.0, status, "{wrong}");
     }
-    let (status, cleared) = world.api("dan", "labels/clear", Some(body)).await;
+    // One that has none is no reason to leave the other as it is.
+    let both = json!({"agent": "solo", "workflow": "wf-none", "reason": "the export is over"});
+    let (status, cleared) = world.api("dan", "labels/clear", Some(both)).await;
     assert_eq!(status, 200, "{cleared:#}");
     assert_eq!(cleared["cleared"].as_array().unwrap().len(), of_solo.len());
+    assert_eq!(world.api("dan", "labels/clear", Some(body)).await.0, 404, "nothing is left");
     soon(async {
         while world.modern("solo").call("up__pay", json!({})).await.body["result"]["isError"] == json!(true) {
             tokio::task::yield_now().await;

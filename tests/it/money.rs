@@ -345,6 +345,79 @@ async fn strict_budgets_learn_what_they_cut() {
     assert!(details.iter().any(|detail| detail.get("expected_tokens").is_none()));
 }
 
+/// Four results, of which one is much larger than the others: what the next one may take is far more than what is expected.
+async fn one_large_among_small(world: &World, client: &Client) {
+    for (n, words) in [3, 1_500, 3, 3].into_iter().enumerate() {
+        world.up.results(text_result(&"word ".repeat(words)));
+        client.call("up__write", json!({"n": n})).await.ok();
+        world.until_settled(n + 1).await;
+    }
+}
+
+/// One slow call holds what is estimated and a share of the rest, never all that is left of a strict budget.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_call_leaves_room_in_a_strict_budget() {
+    let cap = budget("scope: agent, window: day, max_tokens: 2000, on_exceed: deny, strict: true");
+    let world = World::of(&cap).await;
+    let client = world.modern("ada");
+    one_large_among_small(&world, &client).await;
+    world.up.hangs();
+    let slow = client.clone();
+    let slow = tokio::spawn(async move { slow.call("up__write", json!({"n": 8})).await });
+    world.up.until_count(5).await;
+    let before = stands(&world.gate).await;
+    assert!(before.reserved.tokens > 200 && before.tokens < 1_500, "{before:?}");
+    world.up.results(text_result("done"));
+    let reply = client.call("up__write", json!({"n": 9})).await;
+    assert!(went(&reply), "{:#}", reply.body);
+    slow.abort();
+}
+
+/// A call whose outcome nobody knows holds what was estimated, also of a strict budget: no longer result is to come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_unknown_is_charged_as_estimated() {
+    let cap = budget("scope: agent, window: day, max_tokens: 100000, on_exceed: deny, strict: true");
+    let world = World::of(&cap).await;
+    let client = world.modern("ada");
+    one_large_among_small(&world, &client).await;
+    let before = stands(&world.gate).await.tokens;
+    world.up.script(|seen| {
+        let page = || axum::response::Response::builder().status(502).body("gone".into()).unwrap();
+        (seen.method() == "tools/call").then(|| answer(page()))
+    });
+    client.call("up__write", json!({"n": 5})).await;
+    let settled = world.until_settled(5).await.pop().unwrap().draft;
+    assert_eq!(settled.outcome, Some(tollgate::model::Outcome::Unknown));
+    let usage = stands(&world.gate).await;
+    assert_eq!(usage.reserved.tokens, 0);
+    let held = usage.tokens - before;
+    assert!(held > 0 && held < 100, "{held}");
+}
+
+/// What a cut teaches is in force for the next call, however soon that comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_teaches_at_once() {
+    let cap = budget("scope: agent, window: day, max_tokens: 100000000, on_exceed: deny, strict: true");
+    let world = World::of(&cap).await;
+    let client = world.modern("ada");
+    for words in [400, 1_500, 5_000, 15_000] {
+        world.up.results(text_result(&"word ".repeat(words)));
+        let cut = client.call("up__echo", json!({"n": words})).await;
+        assert!(cut.ok()["content"].to_string().contains("cut by policy"), "{words}");
+        let next = client.call("up__echo", json!({"n": words + 1})).await;
+        assert!(!next.ok()["content"].to_string().contains("cut by policy"), "{words}");
+    }
+}
+
+/// A cap that no call fits into says so.
+#[tokio::test]
+async fn a_strict_budget_that_no_call_fits_into_says_so() {
+    let cap = budget("scope: agent, window: day, max_tokens: 128, on_exceed: deny, strict: true");
+    let world = World::of(&cap).await;
+    let reply = world.modern("ada").call("up__echo", json!({})).await;
+    assert!(reply.text().contains("No call fits into this budget"), "{}", reply.text());
+}
+
 /// What is held back is told truly: where no waiting helps, that is said, and what would help.
 #[tokio::test]
 async fn a_throttle_says_whether_waiting_helps() {

@@ -1118,7 +1118,8 @@ async fn what_is_elastic_is_reserved_as_far_as_there_is_room() {
         budgets: budgets.iter().copied().cloned().collect(),
         ..request("a", later(start(), n))
     };
-    // As much as it may take; the money for it: the least, and one millionth a token beyond that.
+    // As much as it may take: the estimate, and a quarter of what that leaves at most; the money for it: the least, and one
+    // millionth a token beyond that.
     let first = call(0, 200, 300, &[&tokens, &money]);
     assert_eq!(store.admit(first.clone()).await.unwrap(), Admission::GrantedUpTo(300));
     let usage = store.budget_usage(start()).await.unwrap();
@@ -1137,10 +1138,16 @@ async fn what_is_elastic_is_reserved_as_far_as_there_is_room() {
     // It ended, and took less.
     store.settle(settlement(&large, Some(110), Some(60))).await.unwrap();
     store.settle(settlement(&first, Some(200), Some(150))).await.unwrap();
-    // Bound by the money: 750 are left, 50 go for the least.
+    // Bound by the money: 150 are left, 120 are estimated, and a quarter of the rest is 7; 50 go for the least.
     let bound = BudgetLimit { max_cost: Some(MicroUsd(300)), ..money.clone() };
-    assert_eq!(store.admit(call(4, 120, 5_000, &[&bound])).await.unwrap(), Admission::GrantedUpTo(200));
-    assert_eq!(store.admit(call(5, 120, 5_000, &[&tokens])).await.unwrap(), Admission::GrantedUpTo(690));
+    assert_eq!(store.admit(call(4, 120, 5_000, &[&bound])).await.unwrap(), Admission::GrantedUpTo(177));
+    // 690 are left: the estimate, and a quarter of the other 570. Others have room as long as something is left.
+    assert_eq!(store.admit(call(5, 120, 5_000, &[&tokens])).await.unwrap(), Admission::GrantedUpTo(262));
+    assert_eq!(store.admit(call(6, 120, 5_000, &[&tokens])).await.unwrap(), Admission::GrantedUpTo(197));
+    // What is estimated it gets as far as there is room. What stops the next is told as what it is: nothing of it need be spent.
+    assert_eq!(store.admit(call(7, 950, 5_000, &[&tokens])).await.unwrap(), Admission::GrantedUpTo(231));
+    let Admission::Refused(why) = store.admit(call(8, 120, 300, &[&tokens])).await.unwrap() else { panic!() };
+    assert!(why.reason.contains("used or reserved by calls in flight"), "{}", why.reason);
 }
 
 fn start_of_day(at: jiff::Timestamp) -> jiff::Timestamp {

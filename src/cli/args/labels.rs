@@ -18,12 +18,13 @@ pub(crate) enum LabelsCommand {
         json: JsonFlag,
     },
     /// Take all labels of a workflow or an agent away; needs TOLLGATE_KEY of an admin
+    #[command(group = clap::ArgGroup::new("of").args(["workflow", "agent"]).required(true).multiple(true))]
     Clear {
         /// Of this workflow
         #[arg(long, value_name = "NAME")]
         workflow: Option<WorkflowId>,
         /// Of this agent and its sessions
-        #[arg(long, value_name = "NAME", required_unless_present = "workflow")]
+        #[arg(long, value_name = "NAME")]
         agent: Option<AgentId>,
         /// Why; kept in the record
         #[arg(long, value_name = "TEXT")]

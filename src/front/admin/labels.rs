@@ -8,7 +8,7 @@ use super::{
     policies::{Bytes, Members},
 };
 use crate::{
-    approval::{ClearError, HeldLabels, clear_labels, held_labels},
+    approval::{ClearError, clear_all_labels, held_labels},
     labels::Holder,
 };
 use axum::{
@@ -69,11 +69,12 @@ pub(super) async fn clear(
     let reason = members.text("reason")?.unwrap_or_default();
     let person = caller.person(&*port)?;
     let (in_force, now) = (port.in_force(), port.now());
+    let window = in_force.config.gateway.labels.window;
+    let asked = (holders, &*reason);
     let mut cleared = Vec::new();
-    for holder in holders {
-        let set = clear_labels(&**port.store(), now, &in_force.policies, &person, (&holder, &reason)).await?;
-        tracing::warn!(of = %holder, person = %person, "labels.cleared");
-        cleared.extend(HeldLabels { holder, set }.forms(now).map(|(_, form)| form));
+    for one in clear_all_labels(&**port.store(), now, &in_force.policies, &person, asked, window).await? {
+        tracing::warn!(of = %one.holder, person = %person, "labels.cleared");
+        cleared.extend(one.forms(now).map(|(_, form)| form));
     }
     Ok(Json(json!({"cleared": cleared})))
 }

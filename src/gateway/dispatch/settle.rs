@@ -15,7 +15,7 @@ use crate::gateway::{
     target::Target,
 };
 use crate::{
-    cost::{Estimate, SizeCell},
+    cost::{Estimate, LEAST_RESULT_TOKENS, SizeCell},
     evidence::{Settled, limits, output_alert, settled_detail, token_detail},
     model::{EventDecision, EventDraft, MicroUsd, Outcome, RpcError, UpstreamName, code},
     store::Settlement,
@@ -70,11 +70,8 @@ impl Dispatcher {
         if became_task {
             self.hand_out(&settling, &outgoing, &mut answered);
             measured = match answered.ending.reply.is_ok() {
-                // What it will be is not known: it costs what was reserved for it.
-                true => Measured {
-                    tokens: settling.reserved.unwrap_or(settling.estimate.result_tokens),
-                    ..measured
-                },
+                // What it will be is not known: it costs what was estimated.
+                true => Measured { tokens: settling.charged_of_task(), ..measured },
                 false => {
                     Measured { cut: measured.cut, entry: measured.entry, ..answered.measure(&self.measures) }
                 }
@@ -88,10 +85,13 @@ impl Dispatcher {
         let own = settling.price(&in_force, target.upstream(), &ending, result_tokens);
         // What is unknown costs as reserved. Where a model worked for it, that is known and comes on top.
         let keeps_reservation = ending.outcome == Outcome::Unknown;
+        let known = (Some(own.0.saturating_add(sampled_price.0)), Some(own.1.plus(sampled_price.1)));
         let (tokens, cost) = match keeps_reservation && sampled.is_empty() {
             true => (None, None),
-            false => (Some(own.0.saturating_add(sampled_price.0)), Some(own.1.plus(sampled_price.1))),
+            false => known,
         };
+        // What a strict budget set aside beyond the estimate was for a longer result: there is none to come.
+        let charged = if settling.reserved.is_some() { known } else { (tokens, cost) };
         let learns =
             outgoing.is_use() && !became_task && ending.outcome == Outcome::Succeeded && ending.reply.is_ok();
         let learned = learns.then(|| {
@@ -101,6 +101,8 @@ impl Dispatcher {
             let bound = settling.reserved.unwrap_or(u64::MAX).saturating_mul(MOST_TAUGHT);
             let took = whole.map_or(result_tokens, |whole| whole.min(bound));
             self.measures.errors.observe(settling.estimate.result_tokens, took);
+            // At once, for the agent's next call may come before the store has taken it in; then the store's value stands there.
+            self.measures.learned.observe(&cell, took);
             (cell, took)
         });
         let took = self.clock.monotonic().saturating_sub(settling.started);
@@ -150,8 +152,9 @@ impl Dispatcher {
         }
         let Outgoing { side_effect, .. } = *outgoing;
         let call_id = side_effect.call_id.clone().unwrap_or_else(|| self.ids.call_id());
+        let outcome = ending.outcome;
         let settlement =
-            Settlement { call_id, event: side_effect, tokens, cost, outcome: ending.outcome, learned };
+            Settlement { call_id, event: side_effect, tokens: charged.0, cost: charged.1, outcome, learned };
         // The settlement is queued before the reply goes out and committed with the next group: the agent does not wait
         // for the disk twice. Where it is lost with this process, the call is settled as unknown.
         drop(self.store.settle(settlement));
@@ -187,7 +190,7 @@ impl Dispatcher {
 
     /// Puts our handle in the place of an upstream's task id, or ends the call where nobody could ask for the task.
     fn hand_out(&self, settling: &Settling, outgoing: &Outgoing, answered: &mut Answered) {
-        let Answered { ending, constraints, target, reserved, .. } = answered;
+        let Answered { ending, constraints, target, .. } = answered;
         let made = Made {
             upstream: target.upstream().clone(),
             own: String::new(),
@@ -198,7 +201,7 @@ impl Dispatcher {
             redact: constraints.redact.iter().map(|pointer| pointer.as_str().to_owned()).collect(),
             max_result_bytes: constraints.max_result_bytes,
             max_result_tokens: constraints.max_result_tokens,
-            reserved_tokens: reserved.map(|reserved| reserved.tokens),
+            reserved_tokens: settling.reserved.map(|_| settling.charged_of_task()),
             no_sampling: settling.reserved.is_some() || settling.spending.is_bound(),
             workflow: outgoing.reach.workflow().cloned(),
             session_labels: settling.session_labels.clone(),
@@ -219,6 +222,12 @@ impl Dispatcher {
 }
 
 impl Settling {
+    /// What the result of a task is charged before it is there, in tokens; under a strict budget it is cut at that.
+    fn charged_of_task(&self) -> u64 {
+        let estimate = self.estimate.result_tokens;
+        self.reserved.map_or(estimate, |reserved| reserved.min(estimate.max(LEAST_RESULT_TOKENS)))
+    }
+
     /// Tokens and price of the call itself.
     fn price(
         &self,
@@ -229,7 +238,17 @@ impl Settling {
     ) -> (u64, MicroUsd) {
         let estimate = &self.estimate;
         match (ending.outcome, ending.sent) {
-            (Outcome::Unknown, _) => (estimate.tokens(), estimate.cost),
+            (Outcome::Unknown, _) => {
+                match self.reserved.filter(|reserved| *reserved < estimate.result_tokens) {
+                    None => (estimate.tokens(), estimate.cost),
+                    Some(reserved) => {
+                        let (model, arguments) = (self.model.as_deref(), estimate.argument_tokens);
+                        let cost =
+                            in_force.policies.prices.settle(model, arguments, reserved, self.tool_price);
+                        (arguments.saturating_add(reserved), cost.min(estimate.cost))
+                    }
+                }
+            }
             (Outcome::Failed, false) => (0, MicroUsd::ZERO),
             (Outcome::Succeeded | Outcome::Failed, _) => {
                 let trusted = in_force.config.upstreams.get(upstream).is_some_and(|is| is.trust_cost);

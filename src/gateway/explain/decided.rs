@@ -108,6 +108,7 @@ pub(super) fn decide(ground: Ground<'_>, question: &Question) -> (Came, Vec<Seen
             Ok(decided) => Came::Decided(decided),
             Err(Stop::Unknown) => Came::Unknown,
             Err(Stop::Refused(refusal, prepared)) => Came::Refused(refusal, prepared),
+            Err(Stop::Away(refusal, _)) => Came::Refused(refusal, None),
             // Nobody is asked: what a check would say stands with the verdict as unasked.
             Err(Stop::Unasked(_, prepared)) => {
                 let reason = "an external check would have to be asked";

@@ -112,7 +112,8 @@ impl Tasks {
         let tool = view.tool_in_flight(&made.tool).filter(|tool| tool.upstream == made.upstream);
         let target = Target::Tool(tool.ok_or_else(not_found)?);
         let capabilities =
-            view.tool(&made.tool, None).map(|covered| covered.capabilities).unwrap_or_default();
+            view.tool(&made.tool, None).or_else(|| view.away(&made.tool, None)).map(|of| of.capabilities);
+        let capabilities = capabilities.unwrap_or_default();
         let agent = request.principal.agent().ok_or_else(not_found)?;
         let user = in_force.policies.authority.agents.get(agent).and_then(|agent| agent.operator.as_ref());
         let subject = subject_of(agent, user, &target, &capabilities);
