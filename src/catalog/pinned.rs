@@ -147,13 +147,19 @@ impl Judge<'_> {
             own: "instructions".into(),
             exposed: "instructions".into(),
         }));
+        let pins = self.pins;
+        let since = |upstream: &UpstreamName, kind, own: &str| pins?.since(upstream, kind, own);
         let name = |item: &Named| NamedItem {
             upstream: item.upstream.clone(),
             kind: item.kind,
             name: item.own.clone(),
             exposed: item.exposed.clone(),
+            since: since(&item.upstream, item.kind, &item.own),
         };
-        let others = self.others.iter().cloned();
+        let others = self.others.iter().map(|other| NamedItem {
+            since: since(&other.upstream, other.kind, &other.name),
+            ..other.clone()
+        });
         let names = Names::new(all.iter().map(name).chain(others).collect());
         let mut seen = Vec::with_capacity(all.len());
         for item in &all {

@@ -120,15 +120,29 @@ impl CatalogBuilder {
 /// The bytes of the one content of a read file.
 fn bytes_of(result: &Value) -> Result<Cow<'_, [u8]>, &'static str> {
     let contents = result.get("contents").and_then(Value::as_array);
-    let [content] = contents.map_or(&[][..], Vec::as_slice) else {
-        return Err("it did not come as one content");
-    };
+    match contents.map_or(&[][..], Vec::as_slice) {
+        [content] => bytes_of_content(content),
+        _ => Err("it did not come as one content"),
+    }
+}
+
+fn bytes_of_content(content: &Value) -> Result<Cow<'_, [u8]>, &'static str> {
     let member = |name: &str| content.get(name).and_then(Value::as_str);
     match (member("text"), member("blob")) {
         (Some(text), None) => Ok(Cow::Borrowed(text.as_bytes())),
         (None, Some(blob)) => STANDARD.decode(blob).map(Cow::Owned).map_err(|_| "its `blob` is not Base64"),
         (Some(_), Some(_)) | (None, None) => Err("it has neither one text nor one blob"),
     }
+}
+
+/// What of a file that came as bytes is text: control characters are nothing hidden where no text was promised.
+fn words(text: &str) -> Cow<'_, str> {
+    let is_data = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
+    if !text.contains(is_data) {
+        return Cow::Borrowed(text);
+    }
+    let parts: Vec<&str> = text.split(is_data).filter(|part| !part.is_empty()).collect();
+    Cow::Owned(parts.join("\n"))
 }
 
 fn digest_of(bytes: &[u8]) -> String {
@@ -233,7 +247,9 @@ impl Catalog {
         let bytes = bytes_of(result).ok()?;
         let digest = digest_of(&bytes);
         let text = std::str::from_utf8(&bytes).ok();
-        let findings = scanned(data, &json!({"text": text}));
+        let is_data = result.pointer("/contents/0/blob").is_some();
+        let read = text.map(|text| if is_data { words(text) } else { Cow::Borrowed(text) });
+        let findings = scanned(data, &json!({"text": read}));
         if listed.is_some() && kinds_of(&findings).is_empty() {
             return None;
         }
@@ -255,6 +271,42 @@ impl Catalog {
             findings,
         };
         Some((observed, form))
+    }
+
+    /// Whether what an upstream says under this URI would be taken for a file of a skill: it lies in the folder of one, served or
+    /// held, by the name that agents know or by its upstream's own. Where parsers disagree about what it names, it does as soon
+    /// as a skill has its scheme.
+    pub fn is_in_skill(&self, upstream: &UpstreamName, written: &str) -> bool {
+        let held = self.held.skills.values().map(|(skill, _)| skill);
+        let mut roots = self.skills.values().chain(held).flat_map(|skill| {
+            let own = (skill.upstream == *upstream).then_some(&skill.own_root);
+            std::iter::once(&skill.root).chain(own)
+        });
+        match Uri::parse(written) {
+            Ok(uri) if uri.doubt().is_none() => roots.any(|root| uri.as_str().starts_with(root.as_str())),
+            Ok(_) | Err(_) => {
+                let is_seen = |c: &char| !c.is_control() && !c.is_whitespace();
+                let written: String = written.chars().filter(is_seen).collect();
+                let scheme = written.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+                let of = |root: &str| root.split_once(':').map(|(scheme, _)| scheme.to_owned());
+                scheme.is_some() && roots.any(|root| of(root) == scheme)
+            }
+        }
+    }
+
+    /// Whether contents that came under the URI of a skill's file are the bytes that the skill lists for it.
+    pub fn is_as_listed(&self, upstream: &UpstreamName, content: &Value) -> bool {
+        let uri = content.get("uri").and_then(Value::as_str).and_then(|uri| Uri::parse(uri).ok());
+        let Some(uri) = uri.filter(|uri| uri.doubt().is_none()) else { return false };
+        let skill = self.skill_of(upstream, uri.as_str());
+        let file = skill.and_then(|skill| skill.files.as_ref()?.get(uri.as_str()));
+        file.is_some_and(|file| {
+            let bytes = bytes_of_content(content);
+            bytes.is_ok_and(|bytes| {
+                u64::try_from(bytes.len()).is_ok_and(|size| size == file.size)
+                    && *digest_of(&bytes) == *file.digest
+            })
+        })
     }
 
     fn skill_of(&self, upstream: &UpstreamName, uri: &str) -> Option<&Arc<SkillEntry>> {

@@ -78,6 +78,7 @@ fn others(setup: &Setup, config: &Config) -> Vec<NamedItem> {
             kind: ItemKind::Tool,
             exposed: naming::exposed_name(&naming::full_name(&prefix, &separator, &own)).into(),
             name: own.into(),
+            since: None,
         })
     });
     tools.collect()

@@ -4,7 +4,7 @@
 use super::{
     InForce,
     answer::{Limited, Reserved, attach_change, strip_modern},
-    asked_for::keep_asked,
+    asked_for::{keep_asked, leave_out_of_skills},
     dispatch::complete,
     edits,
     ending::Ending,
@@ -193,14 +193,19 @@ impl Answered {
             Ending { reply, outcome: Outcome::Failed, sent: true, reason: Some(why), ours: None, lack: None };
     }
 
-    /// Contents of resources that nobody asked for are not handed on.
+    /// Contents of resources that nobody asked for are not handed on, nor what only has the name of a skill's file.
     fn hold_to_asked(&mut self) {
-        let Self { ending, target, sent, view, kind, is_use, .. } = self;
-        let (CallKind::Resource, true, Ok(result)) = (*kind, *is_use, &mut ending.reply) else { return };
-        if !asks(result)
-            && let Err(why) = keep_asked((target, sent), view.as_deref(), result)
-        {
-            self.withhold(why);
+        let Self { ending, in_force, target, sent, view, kind, is_use, .. } = self;
+        let (true, Ok(result)) = (*is_use, &mut ending.reply) else { return };
+        let catalog = &in_force.catalog;
+        match *kind {
+            _ if asks(result) => {}
+            CallKind::Tool | CallKind::Prompt => leave_out_of_skills(catalog, target.upstream(), result),
+            CallKind::Resource => {
+                if let Err(why) = keep_asked((target, sent), (catalog, view.as_deref()), result) {
+                    self.withhold(why);
+                }
+            }
         }
     }
 
@@ -262,6 +267,10 @@ impl Answered {
             }
         };
         self.hold_to_skill(true);
+        // What rules or limits changed is not the file either.
+        if self.kind != CallKind::Resource {
+            self.hold_to_asked();
+        }
         let Limited { cut, whole, entry } = limited;
         let measured = match self.ending.reply.as_ref().is_ok_and(is_task) {
             // What it will be is not known yet.

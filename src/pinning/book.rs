@@ -119,6 +119,9 @@ pub struct Record {
     /// What was accepted; none of an item that only waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin: Option<Pin>,
+    /// When it was pinned first; none: it has the pin that it had first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) first: Option<Timestamp>,
     /// What waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
@@ -148,18 +151,33 @@ impl Record {
         let form = form.or_else(|| same.and_then(|pin| pin.form.clone()));
         let accepted = kinds_of(findings);
         let pin = Pin { by: Some(by.clone()), accepted, alerted, ..Pin::of(fingerprint, form, now) };
-        Self { pin: Some(pin), held: None, ..self.clone() }
+        Self { pin: Some(pin), first: self.since(), held: None, ..self.clone() }
+    }
+
+    /// When the item was pinned first.
+    pub fn since(&self) -> Option<Timestamp> {
+        self.first.or_else(|| self.pin.as_ref().map(|pin| pin.at))
     }
 
     /// The record after the item was pinned as it is listed, by nobody.
     #[must_use]
     pub fn as_listed(&self, (fingerprint, form): (Fingerprint, Option<Value>), at: Timestamp) -> Self {
-        Self { pin: Some(Pin::of(fingerprint, form, at)), held: None, ..self.clone() }
+        let pin = Some(Pin::of(fingerprint, form, at));
+        Self { pin, first: self.since(), held: None, ..self.clone() }
     }
 
     /// A record of an item of which nothing is kept yet. Both names are as they may be kept.
     pub fn blank(upstream: &UpstreamName, kind: ItemKind, name: String, exposed: String) -> Self {
-        Self { upstream: upstream.clone(), kind, name, exposed, pin: None, held: None, told: Vec::new() }
+        Self {
+            upstream: upstream.clone(),
+            kind,
+            name,
+            exposed,
+            pin: None,
+            first: None,
+            held: None,
+            told: Vec::new(),
+        }
     }
 }
 
@@ -267,6 +285,11 @@ impl Book {
     pub fn of<'b>(&'b self, upstream: &UpstreamName) -> impl Iterator<Item = (&'b String, u64, &'b Record)> {
         let (from, to) = (format!("{upstream}:"), format!("{upstream};"));
         self.records.range(from..to).map(|(key, (version, record))| (key, *version, record))
+    }
+
+    /// When an item was pinned first; none: it has no pin.
+    pub fn since(&self, upstream: &UpstreamName, kind: ItemKind, own_name: &str) -> Option<Timestamp> {
+        self.get(&key(upstream, kind, own_name)).and_then(|(_, record)| record.since())
     }
 
     /// Every record.

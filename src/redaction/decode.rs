@@ -8,7 +8,7 @@
 
 use super::{
     detector::{Kind, Span},
-    escape::{self, as_text},
+    escape::{self, Escape, as_text},
     runs::runs,
     scan::Scanner,
     survey::Survey,
@@ -24,6 +24,9 @@ pub(super) const MAX_GROWTH: usize = 4;
 /// What of a layer goes on into the next one: so much around what was decoded. A long text with little that is encoded is
 /// not copied for it.
 const MARGIN: usize = 8 * 1024;
+
+/// The deepest layer in which lone characters are decoded.
+const MOST_LONE: u8 = 2 * MAX_LAYERS;
 
 /// How far a word reaches around what is still encoded at the end.
 const MAX_WORD: usize = 512;
@@ -70,6 +73,8 @@ struct Layer<'t> {
     run: Option<(usize, usize)>,
     /// Most of what the run holds is no text: what is not known by its form is chance.
     binary: bool,
+    /// Assignments were read as encoded characters: what is found in it counts where one of these is part of it.
+    lone: bool,
     depth: u8,
 }
 
@@ -93,7 +98,14 @@ impl Layer<'_> {
     }
 
     fn child(&self, text: String, pieces: Option<Vec<Piece>>, run: Option<(usize, usize)>) -> Layer<'static> {
-        Layer { text: Cow::Owned(text), pieces, run, binary: self.binary, depth: self.depth + 1 }
+        Layer {
+            text: Cow::Owned(text),
+            pieces,
+            run,
+            binary: self.binary,
+            lone: self.lone,
+            depth: self.depth + 1,
+        }
     }
 }
 
@@ -192,11 +204,35 @@ fn through(pieces: Vec<Piece>, length: usize, before: &[Piece]) -> Vec<Piece> {
 /// The layers that are still to be looked at, and what they may cost.
 struct Decoding<'t> {
     left: usize,
+    /// The same of what lone characters are decoded in.
+    left_for_lone: usize,
     work: Work,
     todo: Vec<Layer<'t>>,
 }
 
 impl<'t> Decoding<'t> {
+    fn of(text: &str) -> Self {
+        let left = text.len().saturating_mul(MAX_GROWTH);
+        // Each layer may be read so, and what comes of that once more.
+        let left_for_lone = text.len().saturating_add(left).saturating_mul(2);
+        Self { left, left_for_lone, work: Work::default(), todo: Vec::new() }
+    }
+
+    /// A layer once more, with lone characters decoded.
+    fn decode_lone(&mut self, layer: &Layer<'_>, survey: &Survey) {
+        if !survey.lone || layer.depth >= MOST_LONE {
+            return;
+        }
+        let Some(next) = decoded(layer, escape::next_lone) else { return };
+        match self.left_for_lone.checked_sub(next.text.len()) {
+            Some(left) => {
+                self.left_for_lone = left;
+                self.todo.push(Layer { lone: true, ..next });
+            }
+            None => self.work.exceeded = true,
+        }
+    }
+
     fn push(&mut self, layer: Layer<'t>) -> bool {
         let bytes = layer.text.len();
         if bytes == 0 {
@@ -215,8 +251,12 @@ impl<'t> Decoding<'t> {
 
     /// What a layer decodes to.
     fn decode(&mut self, layer: &Layer<'_>, survey: &Survey) {
+        self.decode_lone(layer, survey);
+        if layer.lone || layer.depth >= MAX_LAYERS {
+            return;
+        }
         if survey.coded
-            && let Some(next) = decoded(layer)
+            && let Some(next) = decoded(layer, escape::next)
             && !self.push(next)
         {
             return;
@@ -230,11 +270,11 @@ impl<'t> Decoding<'t> {
 }
 
 /// The layer with every single character decoded.
-fn decoded<'t>(layer: &Layer<'_>) -> Option<Layer<'t>> {
+fn decoded<'t>(layer: &Layer<'_>, next: fn(&str, usize) -> Option<(usize, Escape)>) -> Option<Layer<'t>> {
     let text = &*layer.text;
     let mut writing = Writing::default();
     let mut done = 0;
-    while let Some((at, escape)) = escape::next(text, done) {
+    while let Some((at, escape)) = next(text, done) {
         writing.between(text, done, at);
         writing.decoded(escape.out(), at, escape.length);
         done = at + escape.length;
@@ -295,11 +335,17 @@ impl Scanner {
         if text.len() < MIN_ENCODED || self.finds_everything() {
             return Work::default();
         }
-        let mut decoding =
-            Decoding { left: text.len().saturating_mul(MAX_GROWTH), work: Work::default(), todo: Vec::new() };
+        let mut decoding = Decoding::of(text);
         decoding.work.exceeded = text.len() > MAX_TEXT;
         if !decoding.work.exceeded {
-            let layer = Layer { text: Cow::Borrowed(text), pieces: None, run: None, binary: false, depth: 0 };
+            let layer = Layer {
+                text: Cow::Borrowed(text),
+                pieces: None,
+                run: None,
+                binary: false,
+                lone: false,
+                depth: 0,
+            };
             decoding.decode(&layer, &survey);
         }
         let mut inner = Vec::new();
@@ -309,15 +355,17 @@ impl Scanner {
         {
             let survey = self.scan(&layer.text, &mut inner);
             for span in &inner {
-                if (layer.binary && !span.kind.is_formed()) || is_allowed(&layer.text, span) {
+                let is_chance = layer.binary && !span.kind.is_formed();
+                let is_said_anyway = layer.lone
+                    && (span.kind == Kind::HIGH_ENTROPY || layer.stood_before(span.start, span.end));
+                if is_chance || is_said_anyway || is_allowed(&layer.text, span) {
                     continue;
                 }
                 let (start, end) = layer.origin(span.start, span.end);
                 found.push(Span { start, end, kind: span.kind });
             }
-            if layer.depth < MAX_LAYERS {
-                decoding.decode(&layer, &survey);
-            } else {
+            decoding.decode(&layer, &survey);
+            if layer.depth >= MAX_LAYERS && !layer.lone {
                 still_encoded(&layer, &survey, found);
             }
         }
@@ -371,10 +419,16 @@ impl Scanner {
             return Err(TooDeep);
         }
         let mut unused = Vec::new();
-        let mut decoding =
-            Decoding { left: text.len().saturating_mul(MAX_GROWTH), work: Work::default(), todo: Vec::new() };
+        let mut decoding = Decoding::of(text);
         let survey = self.survey(text, &mut unused);
-        let layer = Layer { text: Cow::Borrowed(text), pieces: None, run: None, binary: false, depth: 0 };
+        let layer = Layer {
+            text: Cow::Borrowed(text),
+            pieces: None,
+            run: None,
+            binary: false,
+            lone: false,
+            depth: 0,
+        };
         decoding.decode(&layer, &survey);
         while !decoding.work.exceeded
             && let Some(layer) = decoding.todo.pop()
@@ -382,11 +436,9 @@ impl Scanner {
             if !see(&layer) {
                 return Ok(());
             }
-            if layer.depth < MAX_LAYERS {
-                unused.clear();
-                let survey = self.survey(&layer.text, &mut unused);
-                decoding.decode(&layer, &survey);
-            }
+            unused.clear();
+            let survey = self.survey(&layer.text, &mut unused);
+            decoding.decode(&layer, &survey);
         }
         match decoding.work.exceeded {
             true => Err(TooDeep),
@@ -526,6 +578,9 @@ mod tests {
             ("\\n㎏\u{200b}", "b&#111;b\\u0040corp.example"),
             ("%41", "Ym9iQGNvcnAuZXhhbXBsZQ"),
             ("&amp;", "%59m9iQGNvcnAuZXhhbXBsZQ"),
+            ("", "bob=40corp.example"),
+            ("a=4b", "bob=3D40corp.example"),
+            ("%41", "bob%3D40corp.example"),
         ] {
             for filler in ["", &filler] {
                 let text = format!("{filler}{before} {encoded} {filler}");

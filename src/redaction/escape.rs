@@ -357,6 +357,34 @@ fn quoted_printable(bytes: &[u8], at: usize) -> Option<Escape> {
     (follows || leads).then(|| Escape::byte(3, byte))
 }
 
+/// `bob=40corp.example`: one alone, within a word, where it may stand for a sign or a letter. It may as well be an assignment
+/// of a number, so that the text is read both ways.
+pub(super) fn lone_quoted(bytes: &[u8], at: usize) -> Option<Escape> {
+    let before = at.checked_sub(1).and_then(|at| bytes.get(at));
+    let in_word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'+' | b'/' | b'~');
+    let byte = hex_byte(bytes, at + 1)?;
+    let after = bytes.get(at + 3)?;
+    let reads = byte.is_ascii_graphic()
+        && before.is_some_and(in_word)
+        && in_word(after)
+        // A number that a name is given is no number that goes on.
+        && !(byte.is_ascii_digit() && !before.is_some_and(u8::is_ascii_digit));
+    reads.then(|| Escape::byte(3, byte))
+}
+
+/// The next one of these from a place on.
+pub(super) fn next_lone(text: &str, from: usize) -> Option<(usize, Escape)> {
+    let bytes = text.as_bytes();
+    let mut at = from;
+    loop {
+        at += bytes.get(at..)?.iter().position(|b| *b == b'=')?;
+        if let Some(escape) = lone_quoted(bytes, at) {
+            return Some((at, escape));
+        }
+        at += 1;
+    }
+}
+
 static COMPATIBILITY: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrowed::new_nfkd();
 
 /// A character that is not seen, one that only decorates another, or one that is another form of ASCII.

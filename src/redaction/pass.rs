@@ -5,6 +5,7 @@ use super::{
     address::{Users, email, oracle},
     credentials,
     detector::Span,
+    escape::lone_quoted,
     scan::Scanner,
     survey::{DASH, DIGIT, Dense, JOINT, LINE, MIN_DENSE, Numbers, SIGN, Survey, WORD, class},
 };
@@ -173,6 +174,7 @@ impl Pass<'_, '_> {
                     sign == b':' && bytes.get(..at).is_some_and(|before| before.ends_with(b"oracle:thin"));
                 if sign == b'=' {
                     self.survey.coded |= is_quoted(bytes, at);
+                    self.survey.lone |= lone_quoted(bytes, at).is_some();
                 }
                 if at >= self.assigned
                     && let Some(span) = self.scanner.assignment(text, at, sign)

@@ -98,6 +98,28 @@ pub(super) fn is_media(base64: &str) -> bool {
     starts_as_media(base64.as_bytes())
 }
 
+/// How files of these types begin, and what stands eight bytes behind that.
+const TYPES: &[(&str, &[&[u8]], &[u8])] = &[
+    ("image/png", &[b"\x89PNG\r\n\x1a\n"], b""),
+    ("image/jpeg", &[b"\xff\xd8\xff"], b""),
+    ("image/jpg", &[b"\xff\xd8\xff"], b""),
+    ("image/gif", &[b"GIF87a", b"GIF89a"], b""),
+    ("image/webp", &[b"RIFF"], b"WEBP"),
+    ("image/tiff", &[b"II*\0", b"MM\0*"], b""),
+    ("audio/wav", &[b"RIFF"], b"WAVE"),
+    ("audio/x-wav", &[b"RIFF"], b"WAVE"),
+    ("audio/ogg", &[b"OggS"], b""),
+    ("audio/flac", &[b"fLaC"], b""),
+];
+
+/// Whether bytes begin as files of their declared type do; none: it is no type of which that is known.
+pub(super) fn is_of_type(bytes: &[u8], mime: &str) -> Option<bool> {
+    let mime = mime.split(';').next().unwrap_or_default().trim();
+    let (_, starts, behind) = TYPES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(mime))?;
+    let rest = bytes.get(8..).unwrap_or_default();
+    Some(starts.iter().any(|start| bytes.starts_with(start)) && rest.starts_with(behind))
+}
+
 /// Whether what follows a secret's beginning only stands in its place: `xxxx`, `your-token-here`, `...`.
 pub(super) fn is_filler(rest: &[u8]) -> bool {
     let Some(first) = rest.first().filter(|_| rest.len() >= 6) else { return false };

@@ -76,6 +76,8 @@ pub(super) struct Survey {
     pub(super) numbers: Vec<Numbers>,
     /// A single character may be encoded.
     pub(super) coded: bool,
+    /// A single character may be encoded as in quoted-printable, or a number assigned.
+    pub(super) lone: bool,
     /// There are so many pairs of hex digits in a row that they may stand for a text.
     pub(super) pairs: bool,
     /// There are characters beyond ASCII.

@@ -800,3 +800,47 @@ fn values_in_names_and_in_nested_json_are_handled() {
     // The same way back.
     assert_eq!(reveal(&shown, &minted).unwrap(), result);
 }
+
+/// One character in quoted-printable hides nothing, and an assignment of a number is none.
+#[test]
+fn one_quoted_character_hides_nothing() {
+    let rules = rules("rules: [{ id: r, results: block }]");
+    let says = |text: &str| {
+        let result = json!({"content": [{"type": "text", "text": text}]});
+        names(&rules.inspect_result(&result, &Place::NOWHERE, &[]).findings).join(" ")
+    };
+    let key = format!("R8f3kQ9z{}", "a1B2c3D4e5F6".repeat(2) + "LmT2");
+    assert!(says(&format!("token ghp=5F{key}")).contains("github_token"));
+    assert_eq!(says("mail jane.doe=40bigcorp.com"), "email");
+    assert_eq!(says("mail jane.doe=3D40bigcorp.com"), "email");
+    assert_eq!(says(&format!("card 4111=31{}", "1".repeat(11))), "card");
+    for plain in ["x=41 y=20 width=40", "https://shop.example/a?id=4111&page=2&w=40px", "a=4b0c b=5f c=2D3D"]
+    {
+        assert_eq!(says(plain), "", "{plain}");
+    }
+}
+
+/// Bytes that are not what their type says are looked at, whatever else is in them.
+#[test]
+fn a_picture_that_is_none_is_looked_at() {
+    use base64::Engine as _;
+    let rules = rules("rules: [{ id: r, results: mask }]");
+    let inspect = |mime: &str, bytes: &[u8]| {
+        let data = base64::engine::general_purpose::STANDARD.encode(bytes);
+        let result = json!({"content": [{"type": "image", "mimeType": mime, "data": data}]});
+        names(&rules.inspect_result(&result, &Place::NOWHERE, &[]).findings).join(" ")
+    };
+    let around = |start: &[u8]| [start, &[0; 300], b"jane.doe@bigcorp.com", &[0; 30]].concat();
+    for mime in ["image/png", "IMAGE/JPEG; q=1", "image/gif", "image/webp"] {
+        assert_eq!(inspect(mime, &around(b"")), "email", "{mime}");
+        assert_eq!(inspect(mime, &around(b"RIFF\0\0\0\0WAVE")), "email", "{mime}");
+    }
+    for (mime, start) in [
+        ("image/png", &b"\x89PNG\r\n\x1a\n"[..]),
+        ("image/jpeg", b"\xff\xd8\xff\xe0"),
+        ("image/gif", b"GIF89a"),
+        ("image/webp", b"RIFF\0\0\0\0WEBP"),
+    ] {
+        assert_eq!(inspect(mime, &around(start)), "", "{mime}");
+    }
+}

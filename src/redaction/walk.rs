@@ -7,11 +7,12 @@ use super::{
     decode::MAX_LAYERS,
     detector::{Kind, Span},
     entry::Entry,
-    escape::decoded_once,
+    escape::{as_text, decoded_once},
     field::numbers_count,
     inspected::{Inspected, Outbound, Place},
+    lanes,
     mask::{binary, mask},
-    random::is_media,
+    random::{is_media, is_of_type},
     rules::{Allow, Allowed, DataRules, Rule, labels},
     spec::{Action, Direction},
     token::{MAX_MINTED, MAX_VALUE, Tokenized},
@@ -634,7 +635,8 @@ impl<'r> Walk<'r> {
             && (self.direction != Direction::Arguments || text.len() >= SHORTEST_CONTENT)
         {
             self.binary = self.binary.saturating_add(text.len() as u64);
-            let outbound = if is_media(text) { None } else { self.content(text) };
+            let mime = map.get("mimeType").and_then(Value::as_str).unwrap_or_default();
+            let outbound = self.bytes(text, mime);
             return Change { recorded: Some(Value::String(binary(text.len()))), outbound };
         }
         let scanner = &self.rules.inner.scanner;
@@ -663,6 +665,29 @@ impl<'r> Walk<'r> {
         self.node(value, &inner, depth + 1, false)
     }
 
+    /// Base64 content. What begins as files of its declared type do is one; what does not is none, and may say anything.
+    fn bytes(&mut self, text: &str, mime: &str) -> Option<To> {
+        let mut bytes = Vec::new();
+        lanes::decode(text.as_bytes(), 0, &mut bytes);
+        match is_of_type(&bytes, mime) {
+            Some(true) => None,
+            None if is_media(text) => None,
+            None => self.content(text),
+            Some(false) => {
+                let mut spans = Vec::new();
+                let plain = as_text(bytes);
+                let walk = &*self;
+                let allowed =
+                    |kind, value: &str| kind == Kind::HIGH_ENTROPY || walk.is_allowed(kind, value, &[]);
+                walk.rules.inner.scanner.look(&plain, &mut spans, &allowed);
+                let whole = spans.iter().map(|span| Span { start: 0, end: text.len(), kind: span.kind });
+                let whole: Vec<Span> = whole.collect();
+                self.kinds.extend(whole.iter().map(|span| span.kind));
+                self.replaced(text, &whole).or_else(|| self.content(text))
+            }
+        }
+    }
+
     /// Base64 content that is no image: what it decodes to may be a text with a secret.
     fn content(&mut self, text: &str) -> Option<To> {
         let rules = self.rules;
@@ -672,7 +697,11 @@ impl<'r> Walk<'r> {
         let allowed = |kind, value: &str| kind == Kind::HIGH_ENTROPY || walk.is_allowed(kind, value, &[]);
         rules.inner.scanner.look(text, &mut spans, &allowed);
         self.kinds.extend(spans.iter().map(|span| span.kind));
-        match self.replace(text, &spans, false) {
+        self.replaced(text, &spans)
+    }
+
+    fn replaced(&mut self, text: &str, spans: &[Span]) -> Option<To> {
+        match self.replace(text, spans, false) {
             Text::Same => None,
             Text::Changed(text) => Some(To::Value(Value::String(text))),
             Text::Dropped => Some(To::Dropped),

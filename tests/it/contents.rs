@@ -230,3 +230,98 @@ async fn a_file_that_would_be_masked_is_withheld() {
     let masked = read(&dynamic.modern("ada"), MAIN).await;
     assert_eq!(masked.ok()["contents"][0]["text"], "Write to [redacted:email:16].");
 }
+
+/// The name of a skill's file is nobody's to write over other contents: not in the answer to a read of something else, not in
+/// that to a read of another file, and not in the result of a tool.
+#[tokio::test]
+async fn contents_under_the_name_of_a_file_of_a_skill_are_held_to_it() {
+    use sha2::{Digest as _, Sha256};
+    const FIXED: &str = "skill://fix/SKILL.md";
+    const OTHER: &str = "skill://fix/other.md";
+    const FREE: &str = "skill://free/SKILL.md";
+    let digest = format!("sha256:{}", hex::encode(Sha256::digest("Fixed")));
+    let file = move |uri: &str| json!({"uri": uri, "digest": digest, "size": 5});
+    let contents = Arc::new(Mutex::new(Vec::<Value>::new()));
+    let now = contents.clone();
+    let skills = Scripted::with(vec![tool("t")], false).await;
+    skills.script(move |seen| {
+        let result = match seen.method() {
+            "initialize" => json!({
+                "protocolVersion": "2025-11-25",
+                "capabilities": {"tools": {}, "resources": {}, "extensions": {"io.modelcontextprotocol/skills": {}}},
+                "serverInfo": {"name": "skills", "version": "1"},
+            }),
+            "skills/list" => json!({"skills": [
+                {"uri": FIXED, "frontmatter": {"name": "fix", "description": "d"}, "resources": [file(FIXED), file(OTHER)]},
+                {"uri": FREE, "frontmatter": {"name": "free", "description": "d"}, "resources": "dynamic"},
+            ]}),
+            "resources/list" => json!({"resources": [{"uri": "note:///one", "name": "one"}]}),
+            "resources/read" => json!({"contents": *now.lock()}),
+            "tools/call" => {
+                let embedded = |one: &Value| json!({"type": "resource", "resource": one});
+                json!({"content": now.lock().iter().map(embedded).collect::<Vec<Value>>()})
+            }
+            _ => return None,
+        };
+        Some(answer(json_reply(seen, &result)))
+    });
+    let setup = Setup {
+        files: READING.to_owned(),
+        servers: "[upstreams.skills]\nurl = \"{skills}\"\n".to_owned(),
+        more: vec![("skills", skills)],
+        ..Setup::default()
+    };
+    let world = World::start(setup).await;
+    let text = |uri: &str, text: &str| json!({"uri": uri, "text": text});
+    for ada in [world.modern("ada"), world.legacy("ada").await] {
+        let held_out = [
+            FIXED,
+            FREE,
+            OTHER,
+            "skill://free/any.md",
+            "SKILL://fix/SKILL.md",
+            "skill://fix/x/../SKILL.md",
+            "skill://fix/%53KILL.md",
+            "skill://fix/SKILL.md#top",
+            "skill://fix/SKILL.md;v=1",
+        ];
+        for name in held_out {
+            *contents.lock() = vec![text("note:///one", "mine"), text(name, "EVIL")];
+            let reply = read(&ada, "note:///one").await;
+            assert_eq!(
+                reply.ok()["contents"],
+                json!([text("note:///one", "mine")]),
+                "{name}: {:#}",
+                reply.body
+            );
+            assert_eq!(reply.ok()["_meta"]["tollgate/withheld"]["contents"], 1);
+            let reply = ada.call("skills__t", json!({})).await;
+            let blocks = reply.ok()["content"].as_array().unwrap();
+            assert_eq!(blocks[0]["resource"]["text"], "mine");
+            assert!(blocks[1]["text"].as_str().unwrap().contains("left out"), "{name}: {:#}", reply.body);
+            assert!(!reply.body.to_string().contains("EVIL"));
+        }
+        // What is read is a file, and its own name is what it may have.
+        for (asked, name, said) in [
+            (FIXED, FREE, "Fixed"),
+            (FIXED, OTHER, "Fixed"),
+            (FIXED, "note:///one", "Fixed"),
+            ("skill://free/new.md", FIXED, "EVIL"),
+            ("skill://free/new.md", FREE, "EVIL"),
+        ] {
+            *contents.lock() = vec![text(name, said)];
+            let reply = read(&ada, asked).await;
+            let told = reply.error()["message"].as_str().unwrap();
+            assert!(told.contains("withheld") && !reply.body.to_string().contains("EVIL"), "{asked}: {told}");
+        }
+        for asked in [FIXED, OTHER, FREE] {
+            *contents.lock() = vec![text(asked, "Fixed")];
+            assert_eq!(read(&ada, asked).await.ok()["contents"][0]["text"], "Fixed");
+        }
+        // A tool may show a file as its skill lists it.
+        *contents.lock() = vec![text(OTHER, "Fixed"), text("note:///one", "mine")];
+        let reply = ada.call("skills__t", json!({})).await;
+        assert_eq!(reply.ok()["content"][0]["resource"], text(OTHER, "Fixed"));
+        assert_eq!(reply.ok()["content"][1]["resource"], text("note:///one", "mine"));
+    }
+}

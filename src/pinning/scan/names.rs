@@ -6,6 +6,7 @@ use crate::{
     model::UpstreamName,
     pinning::{item::ItemKind, shown::shown},
 };
+use jiff::Timestamp;
 use serde_json::Value;
 use std::{
     collections::{HashMap, hash_map::DefaultHasher},
@@ -24,6 +25,15 @@ pub struct NamedItem {
     pub name: Arc<str>,
     /// Its name in lists.
     pub exposed: Arc<str>,
+    /// When it was pinned first; none: it has no pin. Of two names that are alike the one that was there first stands for nothing.
+    pub since: Option<Timestamp>,
+}
+
+impl NamedItem {
+    /// Whether it was pinned before the other.
+    fn is_before(&self, other: &Self) -> bool {
+        self.since.is_some_and(|since| other.since.is_none_or(|other| since < other))
+    }
 }
 
 /// The names of all items that are listed at a time.
@@ -101,13 +111,16 @@ impl Names {
         found
     }
 
+    /// Items of other servers that this one may stand for: those that were not pinned after it.
     fn of_others<'n>(
         &'n self,
         item: &'n NamedItem,
         places: Option<&'n Vec<usize>>,
     ) -> impl Iterator<Item = &'n NamedItem> {
         let all = places.into_iter().flatten().filter_map(|place| self.items.get(*place));
-        all.filter(|other| other.upstream != item.upstream && other.kind == item.kind)
+        all.filter(|other| {
+            other.upstream != item.upstream && other.kind == item.kind && !item.is_before(other)
+        })
     }
 
     fn alike(&self, item: &NamedItem, found: &mut Vec<Finding>) {
@@ -169,7 +182,8 @@ impl Names {
 }
 
 fn finding(kind: FindingKind, item: &NamedItem, how: &str, other: &NamedItem) -> Finding {
-    let what = format!("its name {how} `{}` of server `{}`", shown(&other.name), other.upstream);
+    let before = if other.is_before(item) { ", which was pinned before it" } else { "" };
+    let what = format!("its name {how} `{}` of server `{}`{before}", shown(&other.name), other.upstream);
     Finding { kind, at: "/name".to_owned(), what, text: shown(&item.name) }
 }
 

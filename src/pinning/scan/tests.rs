@@ -207,6 +207,7 @@ fn names(all: &[(&str, &str)]) -> (Names, Vec<NamedItem>) {
             kind: ItemKind::Tool,
             name: (*name).into(),
             exposed: format!("{upstream}__{name}").into(),
+            since: None,
         })
         .collect();
     (Names::new(items.clone()), items)
@@ -238,6 +239,28 @@ fn names_that_stand_for_others_are_told_apart() {
     // Within one server there is nothing to stand for.
     let (names, items) = names(&[("bank", "transfer_m0ney"), ("bank", "transfer_money")]);
     assert_eq!(names.scan(&items[0], &tool("transfer_m0ney", "")), []);
+}
+
+/// Of two that are alike the newcomer is held: no server can get another's tool held by a name that it takes later.
+#[test]
+fn of_names_that_are_alike_the_newcomer_is_told() {
+    let (_, mut items) = names(&[("bad", "send_maiI"), ("bank", "send_mail")]);
+    let at = |second: i64| jiff::Timestamp::from_second(second).ok();
+    let tell = |items: &[NamedItem], which: usize| {
+        Names::new(items.to_vec()).scan(&items[which], &tool(&items[which].name, "Sends."))
+    };
+    for (bad, bank) in [(None, at(1)), (at(2), at(1))] {
+        (items[0].since, items[1].since) = (bad, bank);
+        let found = tell(&items, 0);
+        assert_eq!(kinds(&found), [FindingKind::LookAlike], "{found:?}");
+        assert!(found[0].what.ends_with("of server `bank`, which was pinned before it"), "{found:?}");
+        assert_eq!(tell(&items, 1), []);
+    }
+    // Where nobody was first both are told.
+    for since in [None, at(1)] {
+        (items[0].since, items[1].since) = (since, since);
+        assert_eq!((tell(&items, 0).len(), tell(&items, 1).len()), (1, 1));
+    }
 }
 
 #[test]
