@@ -364,11 +364,9 @@ pub(super) fn lone_quoted(bytes: &[u8], at: usize) -> Option<Escape> {
     let in_word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'+' | b'/' | b'~');
     let byte = hex_byte(bytes, at + 1)?;
     let after = bytes.get(at + 3)?;
-    let reads = byte.is_ascii_graphic()
-        && before.is_some_and(in_word)
-        && in_word(after)
-        // A number that a name is given is no number that goes on.
-        && !(byte.is_ascii_digit() && !before.is_some_and(u8::is_ascii_digit));
+    // A number that a name is given is no number that goes on.
+    let goes_on = before.is_some_and(u8::is_ascii_digit) || !byte.is_ascii_digit();
+    let reads = byte.is_ascii_graphic() && before.is_some_and(in_word) && in_word(after) && goes_on;
     reads.then(|| Escape::byte(3, byte))
 }
 

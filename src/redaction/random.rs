@@ -98,8 +98,10 @@ pub(super) fn is_media(base64: &str) -> bool {
     starts_as_media(base64.as_bytes())
 }
 
-/// How files of these types begin, and what stands eight bytes behind that.
-const TYPES: &[(&str, &[&[u8]], &[u8])] = &[
+/// A type, how its files may begin, and what stands eight bytes behind that.
+type FileType = (&'static str, &'static [&'static [u8]], &'static [u8]);
+
+const TYPES: &[FileType] = &[
     ("image/png", &[b"\x89PNG\r\n\x1a\n"], b""),
     ("image/jpeg", &[b"\xff\xd8\xff"], b""),
     ("image/jpg", &[b"\xff\xd8\xff"], b""),
