@@ -368,7 +368,7 @@ pub(super) fn lone_quoted(bytes: &[u8], at: usize) -> Option<Escape> {
         && before.is_some_and(in_word)
         && in_word(after)
         // A number that a name is given is no number that goes on.
-        && !(byte.is_ascii_digit() && !before.is_some_and(u8::is_ascii_digit));
+        && (!byte.is_ascii_digit() || before.is_some_and(u8::is_ascii_digit));
     reads.then(|| Escape::byte(3, byte))
 }
 
