@@ -98,8 +98,11 @@ pub(super) fn is_media(base64: &str) -> bool {
     starts_as_media(base64.as_bytes())
 }
 
+/// A type, how its files begin, and what stands behind that.
+type FileStart = (&'static str, &'static [&'static [u8]], &'static [u8]);
+
 /// How files of these types begin, and what stands eight bytes behind that.
-const TYPES: &[(&str, &[&[u8]], &[u8])] = &[
+const TYPES: &[FileStart] = &[
     ("image/png", &[b"\x89PNG\r\n\x1a\n"], b""),
     ("image/jpeg", &[b"\xff\xd8\xff"], b""),
     ("image/jpg", &[b"\xff\xd8\xff"], b""),
