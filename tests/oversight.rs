@@ -296,7 +296,7 @@ async fn an_incident_has_a_timeline_and_an_end() {
     let found = incidents(&*store).await.unwrap();
     assert_eq!(found.len(), 2, "of the agent and of its workflow");
     let of_agent = found.iter().find(|incident| incident.agent.is_some()).unwrap();
-    let Told { timeline: told, truncated } = timeline(&*store, of_agent, after(800), true).await.unwrap();
+    let Told { timeline: told, truncated } = timeline(&*store, of_agent, true, after(800)).await.unwrap();
     assert!(!truncated);
     let types: Vec<&str> = told.iter().map(|record| record["event_type"].as_str().unwrap()).collect();
     assert_eq!(types.iter().filter(|kind| **kind == "agent_decision").count(), 120);
