@@ -170,7 +170,7 @@ fn no_hash_is_for_those_who_see_no_values() {
     let folder = with_people();
     let serving = Serving::start(folder.path(), &[]);
     serving.admin_until("/readyz", |answer| answer.status == 200);
-    let called = serving.call("demo-agent-key", "demo__note_read", &json!({"path": "/notes/welcome.md"}));
+    let called = serving.call("demo-agent-key", "demo__notes_read", &json!({"path": "/notes/welcome.md"}));
     assert!(!called["isError"].as_bool().unwrap_or(false), "{called}");
     let whole = serving.admin(Some(&key("admin")), "GET", "/api/v1/events?limit=1000", "").json();
     let events = whole["events"].as_array().unwrap();
@@ -224,7 +224,7 @@ fn a_role_may_the_same_by_command_and_by_route() {
     std::fs::write(&bundle, text + "\naudit: { sample: 100% }\n").unwrap();
     let serving = Serving::start(folder.path(), &[]);
     serving.admin_until("/readyz", |answer| answer.status == 200);
-    serving.call("demo-agent-key", "demo__note_read", &json!({"path": "/notes/welcome.md"}));
+    serving.call("demo-agent-key", "demo__notes_read", &json!({"path": "/notes/welcome.md"}));
     serving.call("demo-agent-key", "demo__note_delete", &json!({"path": "/archive/x"}));
     let commands: [(&[&str], &str); 8] = [
         (&["budget", "status"], "/api/v1/budgets"),
@@ -269,7 +269,7 @@ fn a_role_may_the_same_by_command_and_by_route() {
         .admin(
             Some(&key("admin")),
             "GET",
-            "/api/v1/events?event_type=agent_decision&tool=demo__note_read",
+            "/api/v1/events?event_type=agent_decision&tool=demo__notes_read",
             "",
         )
         .json();

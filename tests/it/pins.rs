@@ -425,10 +425,7 @@ fn resource(uri: &str, description: &str) -> Value {
 #[tokio::test]
 async fn a_changed_resource_is_held_alone_until_it_is_accepted_by_its_kind() {
     let world = World::start(Setup { up: "new_tools = \"hidden\"\n".to_owned(), ..Setup::default() }).await;
-    // Others than those that the server lists from the start.
-    let (a, b, c) = ("file:///open/r.txt", "file:///open/s.txt", "file:///open/t.txt");
-    world.up.has_resources(vec![resource(a, "Rates"), resource(b, "Notes")]);
-    world.up.announce().await;
+    let (a, b, c) = ("file:///open/a.txt", "file:///open/b.txt", "file:///open/c.txt");
     let is_first = |event: &Event| {
         let detail = event.draft.detail.as_ref();
         event.draft.event_type == EventType::AdminAction && detail.is_some_and(|d| d["kind"] == "resource")
