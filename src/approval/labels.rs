@@ -76,7 +76,7 @@ pub async fn held_labels(store: &dyn Store, now: Timestamp) -> Result<Vec<HeldLa
     Ok(all)
 }
 
-/// Takes the labels of a workflow, an agent or both away, as [`clear_labels`] does; one of which nothing stands is left out where
+/// Takes the labels of a workflow, an agent or both away, as `clear_labels` does; one of which nothing stands is left out where
 /// there is another. `window`: how long labels stand of an agent. Gives what stood.
 pub async fn clear_all_labels(
     store: &dyn Store,
