@@ -500,6 +500,7 @@ async fn processes_and_restarts_forget_nothing() {
     let run = async |person: Option<&str>, arguments: &[&str]| {
         let (mut child, lines) = files.command_of(person, arguments);
         let status = soon(child.wait()).await.unwrap();
+        soon(lines.until_end()).await;
         (status.success(), lines)
     };
     let (good, lines) = run(None, &["labels", "list", "--json"]).await;
