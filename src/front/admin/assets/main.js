@@ -3019,7 +3019,7 @@ __export(now_exports, {
   open: () => open10
 });
 
-// ../../merge2/page/node_modules/uplot/dist/uPlot.esm.js
+// node_modules/uplot/dist/uPlot.esm.js
 var FEAT_TIME = true;
 var pre = "u-";
 var UPLOT = "uplot";
