@@ -132,6 +132,7 @@ async fn call(store: &EmbeddedStore, set: &PolicySet, tools: &[(ToolFacts, Arc<R
         capabilities: agent.capabilities.clone(),
         missing_metadata: Vec::new(),
         workflow_refused: None,
+        user_groups: Vec::new(),
         resource: Arc::default(),
         prompt: Arc::default(),
         remediated: false,

@@ -154,7 +154,7 @@ async fn call(upstream: &Arc<dyn Upstream>, tool: &str, arguments: Value) -> Res
         timeout: Duration::from_secs(60),
         retry: RetryPlan::Never,
         param_headers: Vec::new(),
-        caller: CallerKey { agent: "a".into(), session: "s".into() },
+        caller: CallerKey { agent: "a".into(), user: None, session: "s".into() },
         era: Era::Legacy,
     };
     soon(upstream.call(request, Arc::new(Mute))).await

@@ -20,7 +20,7 @@ impl Quiet {
 }
 
 pub(crate) fn agent() -> Principal {
-    Principal::Agent(AgentPrincipal { id: "a".into(), proof: Proof::Stdio })
+    Principal::Agent(AgentPrincipal::new("a".into(), Proof::Stdio))
 }
 
 impl Service for Quiet {

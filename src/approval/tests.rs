@@ -15,7 +15,7 @@ fn authority() -> Authority {
     let person = |name: &str, groups: &[&str], roles: &[Role]| {
         let id = PersonId::from(name);
         let groups = groups.iter().map(|g| (*g).into()).collect();
-        (id.clone(), Person { id, keys: vec![], groups, roles: roles.to_vec() })
+        (id.clone(), Person { id, keys: vec![], groups, roles: roles.to_vec(), capabilities: None })
     };
     Authority {
         people: BTreeMap::from([

@@ -107,6 +107,9 @@ pub struct Initiator {
     pub operator: Option<PersonId>,
     /// The person the agent acts for.
     pub user: Option<PersonId>,
+    /// Who handed the work on to the agent, the newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub actors: Vec<String>,
     /// When.
     pub at: Timestamp,
     /// What it wanted to do.
@@ -360,6 +363,7 @@ fn call(call_id: CallId, events: &[&Event], approvals: &NamedApprovals) -> Optio
         tenant: events.iter().find_map(|e| e.draft.tenant.clone()),
         operator: events.iter().find_map(|e| e.draft.operator.clone()),
         user: events.iter().find_map(|e| e.draft.user.clone()),
+        actors: detail("actors").and_then(|actors| serde_json::from_value(actors).ok()).unwrap_or_default(),
         at: events.first()?.draft.timestamp,
         action: first.draft.action.clone(),
         arguments: detail("original_arguments")

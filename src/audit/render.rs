@@ -122,6 +122,10 @@ fn write_call(out: &mut String, call: &CallReport) -> fmt::Result {
     if !parts.is_empty() {
         writeln!(out, "    {}", parts.join(", "))?;
     }
+    if !who.actors.is_empty() {
+        let names: Vec<String> = who.actors.iter().map(|actor| shown(actor)).collect();
+        writeln!(out, "    handed on by {}", names.join(", before that by "))?;
+    }
     if let Some(arguments) = &who.arguments {
         writeln!(out, "    arguments {}", shown(&arguments.to_string()))?;
     }

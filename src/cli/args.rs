@@ -33,7 +33,7 @@ pub(crate) use store::*;
 pub(crate) use zone::take_zone;
 
 use crate::{
-    model::{AgentId, ApprovalStatus, EventDecision, EventType, Moment, TraceId},
+    model::{AgentId, ApprovalStatus, EventDecision, EventType, Moment, PersonId, TraceId},
     policy::Role,
     store::Pattern,
 };
@@ -416,6 +416,9 @@ pub(crate) struct StdioArgs {
     /// The agent of authority.yaml that the client is
     #[arg(long, value_name = "NAME")]
     pub(crate) agent: AgentId,
+    /// The person of authority.yaml that the agent acts for; without it, the agent's operator
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<PersonId>,
     #[command(flatten)]
     pub(crate) run: RunArgs,
 }

@@ -13,6 +13,7 @@ use crate::{
     activation::Standing,
     clock::{IdSource as _, System},
     gateway::{CheckedFiles, Gateway},
+    identity::{AgentPrincipal, Delegation, Proof},
     store::{EventQuery, Store},
     telemetry::Telemetry,
 };
@@ -177,12 +178,26 @@ pub(super) async fn stdio(path: PathBuf, args: StdioArgs) -> Result<(), CliError
             hint: "`tollgate agents list` shows them all".to_owned(),
         });
     }
+    if let Some(user) =
+        args.user.as_ref().filter(|user| !loaded.policies.authority.people.contains_key(*user))
+    {
+        return Err(CliError::Unknown {
+            kind: "person",
+            name: user.chars().take(80).collect(),
+            hint: "`tollgate people list` shows them all".to_owned(),
+        });
+    }
     let mut signals = Signals::listen()?;
     let system = Arc::new(System::default());
     let running =
         Running::start(&path, (loaded, standing), &args.run, (Arc::clone(&system), telemetry)).await?;
     let end = CancellationToken::new();
-    let session = wiring::serve_stdio(Arc::clone(&running.gateway), system, args.agent, end.clone());
+    let agent = AgentPrincipal {
+        id: args.agent,
+        proof: Proof::Stdio,
+        delegation: args.user.map(Delegation::for_user),
+    };
+    let session = wiring::serve_stdio(Arc::clone(&running.gateway), system, agent, end.clone());
     let mut session = tokio::spawn(session);
     let ended = tokio::select! {
         () = signals.ending() => Ok(()),

@@ -9,8 +9,8 @@ use crate::{
     config::{Bundle, Config, Listings},
     evidence, front,
     gateway::{CheckedFiles, Gateway, GatewayParts, ReloadError, StartError},
-    identity::{AgentPrincipal, Principal, Proof},
-    model::{AgentId, Event, EventDraft, OwnerId, Problems, SnapshotId},
+    identity::{AgentPrincipal, Principal},
+    model::{Event, EventDraft, OwnerId, Problems, SnapshotId},
     outbound::{Outbound, Reply},
     policy::{PolicySet, SourceFile, ToolFacts},
     redaction::Said,
@@ -479,7 +479,7 @@ fn listener_failed(error: std::io::Error) -> CliError {
 pub(crate) async fn serve_stdio(
     gateway: Arc<Gateway>,
     system: Arc<System>,
-    agent: AgentId,
+    agent: AgentPrincipal,
     stop: CancellationToken,
 ) -> Result<(), CliError> {
     let max_body = gateway.in_force().config.gateway.max_body;
@@ -488,8 +488,7 @@ pub(crate) async fn serve_stdio(
         ids: system,
         shutdown: stop,
     };
-    let principal = Principal::Agent(AgentPrincipal { id: agent, proof: Proof::Stdio });
-    front::stdio::run(gateway, principal, options, tokio::io::stdin(), tokio::io::stdout())
+    front::stdio::run(gateway, Principal::Agent(agent), options, tokio::io::stdin(), tokio::io::stdout())
         .await
         .map_err(|error| CliError::Told(error.to_string()))
 }

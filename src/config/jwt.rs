@@ -14,7 +14,8 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-const KEYS: &[&str] = &["issuer", "audience", "jwks_url", "jwks_file", "agent_claim", "scope_map"];
+const KEYS: &[&str] =
+    &["issuer", "audience", "jwks_url", "jwks_file", "agent_claim", "user_claim", "scope_map"];
 
 /// Reads the table; what is wrong is in `report`.
 pub(super) fn read(node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<JwtConfig> {
@@ -43,9 +44,31 @@ pub(super) fn read(node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
     };
     let agent_claim =
         map.read("agent_claim", report, text).map_or_else(|| "sub".to_owned(), |c| c.to_string());
+    let user_claim = map.read("user_claim", report, text).map(|claim| claim.to_string());
+    for key in ["agent_claim", "user_claim"] {
+        if let Some(node) = map.get(key).filter(|node| node.as_text() == Some("")) {
+            report.error(node.start, format!("`{key}` is empty"), "the name of a claim");
+        }
+    }
+    if user_claim.as_ref() == Some(&agent_claim)
+        && let Some(node) = map.get("user_claim")
+    {
+        report.error(
+            node.start,
+            format!("`{}` would name the agent and the person alike", short(&agent_claim)),
+            "two claims: `agent_claim = \"client_id\"` and `user_claim = \"sub\"`",
+        );
+    }
     let scope_map =
         map.get("scope_map").map_or_else(|| Some(BTreeMap::new()), |node| scopes(node, input, report));
-    Some(JwtConfig { issuer: issuer?, audience: audience?, keys: keys?, agent_claim, scope_map: scope_map? })
+    Some(JwtConfig {
+        issuer: issuer?,
+        audience: audience?,
+        keys: keys?,
+        agent_claim,
+        user_claim,
+        scope_map: scope_map?,
+    })
 }
 
 /// One text, or a list of them.

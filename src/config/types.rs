@@ -319,8 +319,10 @@ pub struct JwtConfig {
     pub audience: Vec<String>,
     /// Where the issuer's public keys are.
     pub keys: JwksSource,
-    /// The claim that names the agent of authority.yaml.
+    /// The claim that names the agent of authority.yaml, or the path of one, as `act.sub`.
     pub agent_claim: String,
+    /// The same of the person that the agent acts for; none: tokens name nobody.
+    pub user_claim: Option<String>,
     /// What each scope grants. Empty: scopes are not looked at, and an agent may what authority.yaml gives it.
     pub scope_map: BTreeMap<String, Vec<CapabilityId>>,
 }

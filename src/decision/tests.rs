@@ -162,6 +162,7 @@ fn facts() -> Facts {
         capabilities: vec!["all".into()],
         missing_metadata: Vec::new(),
         workflow_refused: None,
+        user_groups: Vec::new(),
         resource: "".into(),
         prompt: "".into(),
         remediated: false,

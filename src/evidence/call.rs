@@ -1,12 +1,12 @@
 //! The three records of a call: its start, its decision, and what came of it.
 
-use super::detail::Explained;
+use super::detail::{ACTORS, Explained};
 use crate::model::{
     Actor, AgentId, ApprovalId, CallId, CapabilityId, Digest, EventDecision, EventDraft, EventType, MicroUsd,
     Outcome, PersonId, PolicyId, RuleId, Sensitivity, SnapshotId, TraceId, UpstreamName, WorkflowId,
 };
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// The program that decides, as decisions name it.
@@ -29,6 +29,8 @@ pub struct CallSubject<'c> {
     pub operator: Option<&'c PersonId>,
     /// The person the agent acts for.
     pub user: Option<&'c PersonId>,
+    /// Who handed the work on to the agent, the newest first, masked.
+    pub actors: Vec<Arc<str>>,
     /// `[gateway] environment`.
     pub environment: &'c Arc<str>,
     /// The bundle in force.
@@ -125,13 +127,19 @@ impl CallSubject<'_> {
     /// `agent_start`
     pub fn start(&self, now: Timestamp) -> EventDraft {
         let mut event = self.event(EventType::AgentStart, now);
-        event.detail = self.replay_of.map(|of| json!({"replay_of": of}));
+        let mut detail = Map::new();
+        detail.extend(self.replay_of.map(|of| ("replay_of".to_owned(), json!(of))));
+        detail.extend(self.handed_on());
+        event.detail = (!detail.is_empty()).then_some(Value::Object(detail));
         event
     }
 
     /// `agent_decision`, with what explains it as a value.
-    pub fn decision(&self, now: Timestamp, ruling: &Ruling<'_>, detail: Value) -> EventDraft {
+    pub fn decision(&self, now: Timestamp, ruling: &Ruling<'_>, mut detail: Value) -> EventDraft {
         let mut event = self.decided(now, ruling);
+        if let Value::Object(members) = &mut detail {
+            members.extend(self.handed_on());
+        }
         event.detail = Some(detail);
         event
     }
@@ -141,8 +149,13 @@ impl CallSubject<'_> {
         let mut event = self.decided(now, ruling);
         event.texts.facts = explained.facts();
         let of = self.replay_of.map(|of| of.as_str());
-        event.texts.detail = Some(Explained { replay_of: of, ..explained.clone() }.text());
+        event.texts.detail =
+            Some(Explained { replay_of: of, actors: &self.actors, ..explained.clone() }.text());
         event
+    }
+
+    fn handed_on(&self) -> Option<(String, Value)> {
+        (!self.actors.is_empty()).then(|| (ACTORS.to_owned(), json!(self.actors)))
     }
 
     pub(super) fn decided(&self, now: Timestamp, ruling: &Ruling<'_>) -> EventDraft {

@@ -13,6 +13,9 @@ use crate::{
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
+/// The member that names who handed a call's work on.
+pub(super) const ACTORS: &str = "actors";
+
 /// What explains a decision later. Everything in it is masked already.
 #[derive(Clone, Debug, Default)]
 pub struct Explained<'e> {
@@ -36,6 +39,8 @@ pub struct Explained<'e> {
     pub extras: Option<&'e Value>,
     /// The call that it makes again, because a person said so.
     pub replay_of: Option<&'e str>,
+    /// Who handed the work on to the agent.
+    pub actors: &'e [Arc<str>],
     /// Nothing is dispatched: what the call brought is recorded up to [`LONGEST_REFUSED`].
     pub refused: bool,
 }
@@ -100,6 +105,9 @@ impl<'e> Explained<'e> {
         }
         if let Some(of) = self.replay_of {
             detail.text("replay_of", Some(of));
+        }
+        if !self.actors.is_empty() {
+            detail.strings(ACTORS, self.actors);
         }
         for name in ["meta", "params"] {
             if let Some(value) = self.extras.and_then(|extras| extras.get(name)) {

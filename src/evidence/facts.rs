@@ -343,6 +343,7 @@ impl Recall<'_> {
         let facts = Facts {
             agent: self.agent()?,
             user: event.user.clone(),
+            user_groups: self.set.authority.groups_of(event.user.as_ref()),
             workflow: self.workflow()?,
             tool,
             args: self.args,

@@ -18,6 +18,7 @@ const SHOWN: &[&str] = &[
     "schema",
     "method",
     "replay_of",
+    "actors",
     "original_tool",
     "person",
     "subject",

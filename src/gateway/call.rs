@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     decision::{self, ApprovalRequirement},
-    identity::Principal,
+    identity::{Principal, user_of},
     model::{AgentId, CallKind, Decision, SharePlace},
     offload::Busy,
     store::StoreError,
@@ -117,8 +117,7 @@ impl Gateway {
             && [tool_search::FIND, tool_search::CALL].contains(&request.name.as_str())
         {
             let in_force = self.in_force();
-            let user = in_force.policies.authority.agents.get(&request.agent);
-            let user = user.and_then(|agent| agent.operator.as_ref());
+            let user = user_of(&request.principal, &in_force.policies.authority);
             let frozen = self.0.freezes.frozen_agent(&request.agent, user).is_some();
             // Of a frozen agent the round below says so.
             if tool_search::is_on(&in_force) && self.still_valid(&request.principal) && !frozen {
@@ -268,8 +267,7 @@ impl Gateway {
             let refusal = Refusal::deny("identity", "this credential is no longer valid");
             return Err(self.refuse(in_force, underway, None, refusal).await);
         }
-        let operator = in_force.policies.authority.agents.get(&underway.request.agent);
-        let user = operator.and_then(|agent| agent.operator.as_ref());
+        let user = user_of(&underway.request.principal, &in_force.policies.authority);
         if let Some(frozen) = self.0.freezes.frozen_agent(&underway.request.agent, user) {
             return Err(self.refuse(in_force, underway, None, freezes::refusal(frozen)).await);
         }

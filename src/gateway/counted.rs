@@ -5,7 +5,7 @@
 
 use crate::{
     evidence::Counted,
-    model::{AgentId, EventDecision, EventDraft, PolicyId, RuleId, Sensitivity, SnapshotId},
+    model::{AgentId, EventDecision, EventDraft, PersonId, PolicyId, RuleId, Sensitivity, SnapshotId},
     store::Unrecorded,
 };
 use dashmap::DashMap;
@@ -45,6 +45,8 @@ pub(super) struct Key {
     /// What kind of request.
     pub(super) word: &'static str,
     pub(super) tool: Arc<str>,
+    /// Whom the agent acted for.
+    pub(super) user: Option<PersonId>,
     pub(super) by: By,
     /// None where it has figures that differ from call to call.
     pub(super) reason: Option<Arc<str>>,
@@ -123,6 +125,9 @@ impl Entry {
         counted.count += 1;
         counted.until = counted.until.max(at);
         self.level = self.level.max(event.sensitivity_level);
+        if self.like.user != event.user {
+            self.like.user = None;
+        }
     }
 
     /// The record of those that were counted so far, where nothing was recorded of them for so long.
@@ -307,6 +312,7 @@ mod tests {
         Key {
             word: "tool",
             tool: tool.into(),
+            user: None,
             by: By { decision: EventDecision::Deny, policy: policy.into(), rule: None },
             reason: Some("because".into()),
             of: None,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     audit::{DeadLetterError, Handled, dead_letter, handle, was_let_through},
-    identity::{AgentPrincipal, Principal, Proof},
+    identity::{AgentPrincipal, Delegation, Principal, Proof},
     model::{AgentId, CallId, CallKind, EventType, PersonId, RpcError, code},
     store::{EventQuery, Register, RegisterChange, StoreError},
     upstream::Era,
@@ -76,7 +76,12 @@ impl Gateway {
             return Err(DeadLetterError::Handled(told));
         }
         let call = IncomingCall {
-            principal: Principal::Agent(AgentPrincipal { id: agent, proof: Proof::Stdio }),
+            // It is made for whom it was made the first time.
+            principal: Principal::Agent(AgentPrincipal {
+                id: agent,
+                proof: Proof::Stdio,
+                delegation: found.side_effect.user.clone().map(Delegation::for_user),
+            }),
             purpose: Purpose::Use,
             kind: CallKind::Tool,
             name,

@@ -9,7 +9,7 @@ use crate::{
     catalog::{Catalog, View},
     config::Config,
     evidence::Stage,
-    identity::{Keyring, Principal},
+    identity::{Keyring, Principal, granted},
     model::{AgentId, CapabilityId, SnapshotId},
     policy::PolicySet,
     upstream::{UpstreamSet, UpstreamState},
@@ -17,7 +17,7 @@ use crate::{
 use dashmap::DashMap;
 use std::sync::Arc;
 
-/// Views of agents whose tokens or workflows grant a part of what they have. There is one for each set of capabilities that
+/// Views of agents whose tokens, workflows or people grant a part of what they have. There is one for each set of capabilities that
 /// they grant, of which an issuer could make many.
 const MOST_NARROW_VIEWS: usize = 1_000;
 
@@ -136,9 +136,9 @@ impl InForce {
     /// What a principal sees; nothing where it is no agent that is known.
     pub(super) fn view(&self, principal: &Principal) -> Option<Arc<View>> {
         let agent = principal.agent()?;
-        match principal.grants() {
+        match granted(principal, &self.policies.authority) {
             None => self.whole_view(agent),
-            Some(grants) => self.narrow_view(agent, grants),
+            Some(granted) => self.narrow_view(agent, &granted),
         }
     }
 
@@ -153,9 +153,9 @@ impl InForce {
         match workflow.and_then(|workflow| workflow.capabilities.as_deref()) {
             None => self.view(principal),
             Some(narrow) => {
-                let granted =
-                    |id: &&CapabilityId| principal.grants().is_none_or(|granted| granted.contains(*id));
-                let kept: Arc<[CapabilityId]> = narrow.iter().filter(granted).cloned().collect();
+                let bound = granted(principal, authority);
+                let is_granted = |id: &&CapabilityId| bound.as_ref().is_none_or(|bound| bound.contains(*id));
+                let kept: Arc<[CapabilityId]> = narrow.iter().filter(is_granted).cloned().collect();
                 self.narrow_view(&agent.id, &kept)
             }
         }
@@ -172,7 +172,7 @@ impl InForce {
         Some(view)
     }
 
-    /// What an agent sees where its token or its workflow grants a part of its capabilities.
+    /// What an agent sees where its token, its workflow or the person it acts for grants a part of its capabilities.
     fn narrow_view(&self, agent: &AgentId, granted: &Arc<[CapabilityId]>) -> Option<Arc<View>> {
         let key = (agent.clone(), granted.clone());
         if let Some(view) = self.views.narrow.get(&key) {

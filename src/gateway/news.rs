@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     catalog::{digest, naming},
-    identity::Principal,
+    identity::{Principal, user_of},
     model::{RpcError, WorkflowId, code},
 };
 use sha2::{Digest as _, Sha256};
@@ -82,7 +82,7 @@ impl Gateway {
         let Some(view) = in_force.view_in(principal, workflow) else { return false };
         let Ok(Some((covered, uri))) = view.resource(uri, None) else { return false };
         let Some(agent) = principal.agent() else { return true };
-        let user = in_force.policies.authority.agents.get(agent).and_then(|agent| agent.operator.as_ref());
+        let user = user_of(principal, &in_force.policies.authority);
         let target = Target::Item(covered.entry, uri.into());
         let subject = subject_of(agent, user, &target, &covered.capabilities);
         self.0.freezes.frozen(&subject).is_none()

@@ -21,6 +21,7 @@ use crate::{
     clock::Clock,
     cost::{Tokenizer, Unpriceable},
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
+    identity::user_of,
     model::{AgentId, CallKind, CapabilityId, Digest, MicroUsd, PersonId, UriError, text},
     policy::{Agent, CheckAnswer, PolicySet, Workflow},
     redaction::{DataRules, Outbound, Tokenized, display_text},
@@ -214,7 +215,10 @@ impl Preparation {
             .map_err(|wrong| Stop::Refused(Box::new(unclear(policies, &wrong)), None))?
             .ok_or_else(|| match view.held(request.kind, version.name, narrow) {
                 Some(why) => Stop::Refused(Box::new(Refusal::held(why)), None),
-                None => away(view, agent, (request.kind, version.name), narrow),
+                None => {
+                    let user = user_of(&request.principal, &policies.authority);
+                    away(view, (&agent.id, user), (request.kind, version.name), narrow)
+                }
             })?;
         let given = as_matched(&target, version.arguments);
         let known = (&policies.data, &looks.opened);
@@ -264,7 +268,8 @@ impl Preparation {
         (remediated, assumed): (bool, Option<&Assumed>),
     ) -> Facts {
         let InScope { agent, workflow, workflow_refused, target, .. } = found;
-        let user = assumed.and_then(|assumed| assumed.user.as_ref()).or(agent.operator.as_ref()).cloned();
+        let user = assumed.and_then(|assumed| assumed.user.as_ref());
+        let user = user.or_else(|| user_of(&request.principal, &policies.authority)).cloned();
         let repeats = assumed.and_then(|assumed| assumed.repeats);
         let known = || self.repeats.before(&agent.id, call_digest, self.clock.monotonic());
         let item = |kind: CallKind| if request.kind == kind { target.full().clone() } else { Arc::default() };
@@ -276,6 +281,7 @@ impl Preparation {
         let missing_metadata = missing(required, request, workflow.is_some(), user.is_some());
         Facts {
             agent: AgentFacts::of(agent),
+            user_groups: policies.authority.groups_of(user.as_ref()),
             user,
             workflow: workflow.map(|w| WorkflowFacts { id: w.id.clone(), owner: w.owner.clone() }),
             tool: ToolFacts {
@@ -364,12 +370,17 @@ impl InScope<'_> {
 }
 
 /// Why there is no such target in scope: its upstream is down, or it is not there.
-fn away(view: &View, agent: &Agent, (kind, name): (CallKind, &str), narrow: Option<&[CapabilityId]>) -> Stop {
+fn away(
+    view: &View,
+    (agent, user): (&AgentId, Option<&PersonId>),
+    (kind, name): (CallKind, &str),
+    narrow: Option<&[CapabilityId]>,
+) -> Stop {
     let found = (kind == CallKind::Tool).then(|| view.away(name, narrow)).flatten();
     found.map_or(Stop::Unknown, |covered| {
         let refusal = Refusal::away(&covered.entry.upstream);
         let target = Target::Tool(covered.entry);
-        let called = subject_of(&agent.id, agent.operator.as_ref(), &target, &covered.capabilities);
+        let called = subject_of(agent, user, &target, &covered.capabilities);
         Stop::Away(Box::new(refusal), Box::new(called))
     })
 }

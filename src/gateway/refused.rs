@@ -230,6 +230,7 @@ fn key(
     Key {
         word: request.word(),
         tool: refused.tool.clone().unwrap_or_default(),
+        user: refused.user.clone(),
         by: By {
             decision: refusal.decision,
             policy: refusal.policy_id.clone(),

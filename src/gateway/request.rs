@@ -101,9 +101,7 @@ pub(crate) struct Standing {
 
 /// A session of its own: where the front has none, it names the principal.
 pub(crate) fn own_session(session: &Arc<str>, principal: &Principal, era: Era) -> Option<Arc<str>> {
-    let (kind, id) = principal.kind_and_id();
-    let is_principal = session.strip_prefix(kind).and_then(|rest| rest.strip_prefix(':')) == Some(id);
-    (era == Era::Legacy || !is_principal).then(|| session.clone())
+    (era == Era::Legacy || !principal.has_key(session)).then(|| session.clone())
 }
 
 /// The workflow that a request names: in `_meta`, else in its header. What is no text is a name that nobody has.

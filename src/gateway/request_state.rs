@@ -42,7 +42,7 @@ pub(super) struct Continuing {
 /// The principal and the call. What is sent beside the arguments is the approval's to bind: the answer to an upstream's
 /// question belongs to the call, whatever its client writes into `_meta`.
 pub(super) fn bound_to(request: &Request, decided: &Decided) -> Arc<[u8]> {
-    let (kind, id) = request.principal.kind_and_id();
-    let parts = [kind, ":", id, "\n", request.kind.as_str(), "\n", decided.prepared.call_digest.as_str()];
+    let parts =
+        [&*request.principal.key(), "\n", request.kind.as_str(), "\n", decided.prepared.call_digest.as_str()];
     parts.concat().into_bytes().into()
 }

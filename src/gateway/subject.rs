@@ -6,7 +6,11 @@ use super::{
     request::Request,
     target::{LONGEST_NAME, cut},
 };
-use crate::evidence::{CallSubject, TargetSubject};
+use crate::{
+    evidence::{CallSubject, TargetSubject},
+    identity::user_of,
+};
+use std::sync::Arc;
 
 /// A call as its records name it, with everything that is known of it.
 pub(crate) fn subject<'c>(
@@ -36,8 +40,12 @@ pub(crate) fn subject<'c>(
         operator: agent.and_then(|agent| agent.operator.as_ref()),
         user: match prepared {
             Some(prepared) => prepared.facts.user.as_ref(),
-            None => agent.and_then(|agent| agent.operator.as_ref()),
+            None => user_of(&request.principal, &in_force.policies.authority),
         },
+        actors: request.principal.delegation().map_or_else(Vec::new, |delegation| {
+            let masked = |actor: &Arc<str>| in_force.policies.data.redact_text(actor).into();
+            delegation.actors.iter().map(masked).collect()
+        }),
         environment: &in_force.policies.environment,
         snapshot: &in_force.policies.snapshot,
         tool,

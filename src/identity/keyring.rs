@@ -62,7 +62,7 @@ impl Keyring {
     pub(super) fn find(&self, digest: [u8; 32]) -> Option<Principal> {
         let proof = Proof::Key(digest);
         Some(match self.0.get(&KeyDigest(digest))?.clone() {
-            Owner::Agent(id) => Principal::Agent(AgentPrincipal { id, proof }),
+            Owner::Agent(id) => Principal::Agent(AgentPrincipal::new(id, proof)),
             Owner::Person(id) => Principal::Person(PersonPrincipal { id, proof }),
         })
     }

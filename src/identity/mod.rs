@@ -1,11 +1,13 @@
 //! Credential → [`Principal`]. Keys are found by their SHA-256 digest and compared in constant time, failed attempts
 //! are rate-limited per address, and a principal can be held against a later bundle (revocation).
 
+mod delegation;
 mod keyring;
 mod keys;
 mod sign_in;
 mod token;
 
+pub use delegation::{Delegation, granted, user_of};
 pub use keyring::Keyring;
 pub use sign_in::{
     Answer as SignInAnswer, CALLBACK, Identity, Live, SIGN_IN_TIME, SignIn, SignInError, Ticket, person_of,
@@ -16,7 +18,7 @@ use self::token::Tokens;
 use crate::{
     clock::Clock,
     config::AuthConfig,
-    model::{AgentId, CapabilityId, PersonId},
+    model::{AgentId, PersonId},
     policy::{Authority, Person, Role},
 };
 use dashmap::DashMap;
@@ -46,6 +48,15 @@ pub struct AgentPrincipal {
     pub id: AgentId,
     /// By what.
     pub proof: Proof,
+    /// For whom it acts, as something says that is not the agent; none: nobody was named.
+    pub delegation: Option<Arc<Delegation>>,
+}
+
+impl AgentPrincipal {
+    /// An agent that acts for nobody in particular.
+    pub fn new(id: AgentId, proof: Proof) -> Self {
+        Self { id, proof, delegation: None }
+    }
 }
 
 /// An authenticated person.
@@ -82,25 +93,38 @@ impl fmt::Debug for Proof {
 }
 
 impl Principal {
-    /// One text per principal, for session binding and caps: `agent:NAME` or `person:NAME`.
+    /// One text per principal, for session binding and caps: `agent:NAME`, `agent:NAME for PERSON` or `person:NAME`.
     pub fn key(&self) -> String {
-        let (kind, id) = self.kind_and_id();
-        [kind, ":", id].concat()
+        self.key_parts().concat()
     }
 
-    /// The parts of [`Principal::key`].
-    pub fn kind_and_id(&self) -> (&'static str, &str) {
+    /// Whether a text is its [`Principal::key`].
+    pub fn has_key(&self, text: &str) -> bool {
+        let rest = self.key_parts().into_iter().try_fold(text, |rest, part| rest.strip_prefix(part));
+        rest == Some("")
+    }
+
+    /// The parts of [`Principal::key`]. No name has a colon or a space.
+    fn key_parts(&self) -> [&str; 4] {
         match self {
-            Self::Agent(agent) => ("agent", &agent.id),
-            Self::Person(person) => ("person", &person.id),
+            Self::Agent(agent) => match self.user() {
+                Some(user) => ["agent:", &agent.id, " for ", user],
+                None => ["agent:", &agent.id, "", ""],
+            },
+            Self::Person(person) => ["person:", &person.id, "", ""],
         }
     }
 
-    /// What its credential grants of what the agent has; none: all of it.
-    pub fn grants(&self) -> Option<&Arc<[CapabilityId]>> {
+    /// The person that something other than the agent says it acts for.
+    pub fn user(&self) -> Option<&PersonId> {
+        self.delegation().and_then(|delegation| delegation.user.as_ref())
+    }
+
+    /// For whom the agent acts.
+    pub fn delegation(&self) -> Option<&Arc<Delegation>> {
         match self {
-            Self::Agent(AgentPrincipal { proof: Proof::Token(token), .. }) => token.grants.as_ref(),
-            Self::Agent(_) | Self::Person(_) => None,
+            Self::Agent(agent) => agent.delegation.as_ref(),
+            Self::Person(_) => None,
         }
     }
 
@@ -173,7 +197,7 @@ impl Doorkeeper {
     ) -> Result<Principal, AuthError> {
         let Some(header) = authorization else {
             return match auth.anonymous_agent.as_ref().filter(|id| authority.agents.contains_key(*id)) {
-                Some(id) => Ok(Principal::Agent(AgentPrincipal { id: id.clone(), proof: Proof::Anonymous })),
+                Some(id) => Ok(Principal::Agent(AgentPrincipal::new(id.clone(), Proof::Anonymous))),
                 None => Err(AuthError::Missing),
             };
         };
@@ -185,8 +209,8 @@ impl Doorkeeper {
             return Ok(principal);
         }
         match &auth.jwt {
-            Some(rules) if token::has_form(bearer) => {
-                self.tokens.remembered(&digest, rules, authority).ok_or(AuthError::Unverified)
+            Some(_) if token::has_form(bearer) => {
+                self.tokens.remembered(&digest, auth, authority).ok_or(AuthError::Unverified)
             }
             Some(_) | None => Err(self.failed(peer)),
         }
@@ -271,15 +295,18 @@ pub fn person_by_key<'a>(authority: &'a Authority, key: &[u8]) -> Option<&'a Per
 }
 
 /// Whether a principal is still one under this bundle and at this time: a removed key, agent or person is not, nor is
-/// a token that has expired.
+/// a token that has expired, nor an agent for a person who is gone.
 pub fn still_valid(authority: &Authority, auth: &AuthConfig, now: Timestamp, principal: &Principal) -> bool {
     match principal {
-        Principal::Agent(agent) => authority.agents.get(&agent.id).is_some_and(|known| match &agent.proof {
-            Proof::Key(digest) => known.keys.contains(digest),
-            Proof::Token(token) => token.is_valid(auth.jwt.as_ref(), now),
-            Proof::Stdio => true,
-            Proof::Anonymous => auth.anonymous_agent.as_ref() == Some(&agent.id),
-        }),
+        Principal::Agent(agent) => {
+            principal.user().is_none_or(|user| authority.people.contains_key(user))
+                && authority.agents.get(&agent.id).is_some_and(|known| match &agent.proof {
+                    Proof::Key(digest) => known.keys.contains(digest),
+                    Proof::Token(token) => token.is_valid(auth.jwt.as_ref(), now),
+                    Proof::Stdio => true,
+                    Proof::Anonymous => auth.anonymous_agent.as_ref() == Some(&agent.id),
+                })
+        }
         Principal::Person(person) => {
             authority.people.get(&person.id).is_some_and(|known| match &person.proof {
                 Proof::Key(digest) => known.keys.contains(digest),

@@ -29,6 +29,7 @@ fn authority() -> Authority {
         keys: vec![key_digest(b"alice-key")],
         groups: vec![],
         roles: vec![Role::Approver],
+        capabilities: None,
     };
     Authority {
         agents: BTreeMap::from([agent("a", &["key-a", "key-a2"]), agent("b", &["key-b"])]),
@@ -128,7 +129,7 @@ fn a_removed_key_or_agent_is_no_principal_any_more() {
     assert!(still_valid(&authority, &AuthConfig::default(), Timestamp::UNIX_EPOCH, &principal));
     authority.agents.get_mut("a").unwrap().keys.remove(0);
     assert!(!still_valid(&authority, &AuthConfig::default(), Timestamp::UNIX_EPOCH, &principal));
-    let stdio = Principal::Agent(AgentPrincipal { id: "a".into(), proof: Proof::Stdio });
+    let stdio = Principal::Agent(AgentPrincipal::new("a".into(), Proof::Stdio));
     assert!(still_valid(&authority, &AuthConfig::default(), Timestamp::UNIX_EPOCH, &stdio));
     authority.agents.remove("a");
     assert!(!still_valid(&authority, &AuthConfig::default(), Timestamp::UNIX_EPOCH, &stdio));

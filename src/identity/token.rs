@@ -3,11 +3,16 @@
 //! Only asymmetric signatures count: with a shared secret, whoever can check a token could make one. A token that was
 //! verified is remembered by its SHA-256 until it expires or the keys change, so that the next request costs a look-up.
 
-use super::{AgentPrincipal, AuthError, MAX_TOKEN_BYTES, Principal, Proof, keys::Keys};
+use super::{
+    AgentPrincipal, AuthError, Delegation, MAX_TOKEN_BYTES, Principal, Proof,
+    delegation::{actors, text_claim},
+    keys::Keys,
+    still_valid,
+};
 use crate::{
     clock::Clock,
-    config::JwtConfig,
-    model::{AgentId, CapabilityId, json},
+    config::{AuthConfig, JwtConfig},
+    model::{AgentId, CapabilityId, PersonId, json},
     policy::Authority,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -67,8 +72,8 @@ pub(super) fn is_over(expires: Timestamp, now: Timestamp) -> bool {
 
 /// A token that was verified, and with which generation of the keys.
 struct Known {
-    agent: AgentId,
-    token: Token,
+    agent: AgentPrincipal,
+    expires: Timestamp,
     generation: u64,
 }
 
@@ -101,15 +106,15 @@ impl Tokens {
     pub(super) fn remembered(
         &self,
         digest: &[u8; 32],
-        rules: &Arc<JwtConfig>,
+        auth: &AuthConfig,
         authority: &Authority,
     ) -> Option<Principal> {
         let known = self.known.get(digest)?;
-        let fresh = self.keys.is_fresh(rules, known.generation);
-        (fresh
-            && known.token.is_valid(Some(rules), self.clock.now())
-            && authority.agents.contains_key(&known.agent))
-        .then(|| principal(&known.agent, known.token.clone()))
+        let fresh = self.keys.is_fresh(auth.jwt.as_ref()?, known.generation);
+        // There may be a person of the agent's name by now: see `user_of`.
+        let same = known.agent.delegation.is_some() || !has_person(authority, &known.agent.id);
+        let principal = Principal::Agent(known.agent.clone());
+        (fresh && same && still_valid(authority, auth, self.clock.now(), &principal)).then_some(principal)
     }
 
     /// Verifies a token. The error says no more than that it is not one of ours, or that nobody can tell now.
@@ -133,21 +138,25 @@ impl Tokens {
             AuthError::Unknown
         })?;
         let now = self.clock.now();
-        let (agent, token) = judge(&claims, digest, rules, now).map_err(|why| {
+        let judged = judge(&claims, digest, rules, now);
+        let judged = judged.and_then(|(id, token)| {
+            if !authority.agents.contains_key(&id) {
+                return Err("it names no agent of authority.yaml");
+            }
+            let delegation = delegation(&claims, rules, &id, authority)?;
+            Ok((AgentPrincipal { id, proof: Proof::Token(token.clone()), delegation }, token.expires))
+        });
+        let (agent, expires) = judged.map_err(|why| {
             tracing::info!(reason = why, "a token was refused");
             AuthError::Unknown
         })?;
-        if !authority.agents.contains_key(&agent) {
-            tracing::info!("a token was refused: it names no agent of authority.yaml");
-            return Err(AuthError::Unknown);
-        }
-        self.remember(digest, Known { agent: agent.clone(), token: token.clone(), generation }, now);
-        Ok(principal(&agent, token))
+        self.remember(digest, Known { agent: agent.clone(), expires, generation }, now);
+        Ok(Principal::Agent(agent))
     }
 
     fn remember(&self, digest: [u8; 32], known: Known, now: Timestamp) {
         if self.known.len() >= MOST_REMEMBERED {
-            self.known.retain(|_, known| !is_over(known.token.expires, now));
+            self.known.retain(|_, known| !is_over(known.expires, now));
         }
         if self.known.len() < MOST_REMEMBERED {
             self.known.insert(digest, known);
@@ -155,8 +164,32 @@ impl Tokens {
     }
 }
 
-fn principal(agent: &AgentId, token: Token) -> Principal {
-    Principal::Agent(AgentPrincipal { id: agent.clone(), proof: Proof::Token(token) })
+fn has_person(authority: &Authority, agent: &AgentId) -> bool {
+    authority.people.contains_key(&PersonId::from(agent.shared()))
+}
+
+/// For whom the agent of a token acts. A token that the agent got for itself names it as its subject too (RFC 9068,
+/// section 2.2), and then means no person; somebody whom authority.yaml does not have is refused.
+fn delegation(
+    claims: &Map<String, Value>,
+    rules: &JwtConfig,
+    agent: &AgentId,
+    authority: &Authority,
+) -> Result<Option<Arc<Delegation>>, &'static str> {
+    let actors = actors(claims)?;
+    let named = match rules.user_claim.as_deref() {
+        Some(claim) => text_claim(claims, claim)?,
+        None => None,
+    };
+    let user = match named {
+        Some(name) if name == agent.as_str() && !has_person(authority, agent) => None,
+        Some(name) => Some(PersonId::from(name)),
+        None => None,
+    };
+    if user.as_ref().is_some_and(|user| !authority.people.contains_key(user)) {
+        return Err("the person it names is not in authority.yaml");
+    }
+    Ok((user.is_some() || !actors.is_empty()).then(|| Arc::new(Delegation { user, actors })))
 }
 
 /// What is looked at before a signature is.
@@ -259,7 +292,7 @@ fn judge(
     if begins.is_some_and(|begins| begins.as_second() > now.as_second().saturating_add(LEEWAY_SECONDS)) {
         return Err("it is not valid yet");
     }
-    let agent = text(&rules.agent_claim)
+    let agent = text_claim(claims, &rules.agent_claim)?
         .filter(|agent| !agent.is_empty())
         .ok_or("the claim that names the agent is missing")?;
     let grants = (!rules.scope_map.is_empty()).then(|| {

@@ -170,7 +170,7 @@ fn person(entry: &Entry, scope: Scope<'_>, keys: &mut Keys, report: &mut Report<
             "different names, so that `approvers` is clear",
         );
     }
-    let map = fields(&entry.value, &entry.key, &["keys", "groups", "roles"], report)?;
+    let map = fields(&entry.value, &entry.key, &["keys", "groups", "roles", "capabilities"], report)?;
     let digests = keys.read(&map, &format!("person `{}`", short(&entry.key)), report);
     let groups = map.read("groups", report, texts).unwrap_or_default();
     if let Some(node) = map.get("groups") {
@@ -181,7 +181,15 @@ fn person(entry: &Entry, scope: Scope<'_>, keys: &mut Keys, report: &mut Report<
     let roles = map
         .read("roles", report, |node, key, report| list_of(node, key, report, word(ROLES)))
         .unwrap_or_default();
-    Some(Person { id: PersonId::from(id?), keys: digests, groups, roles })
+    let capabilities =
+        map.read("capabilities", report, |node, key, report| capabilities(node, key, scope, report));
+    Some(Person {
+        id: PersonId::from(id?),
+        keys: digests,
+        groups,
+        roles,
+        capabilities: capabilities.map(Into::into),
+    })
 }
 
 const AGENT_KEYS: &[&str] = &[

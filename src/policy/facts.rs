@@ -14,8 +14,11 @@ use std::sync::Arc;
 pub struct Facts {
     /// `agent`
     pub agent: AgentFacts,
-    /// `user`: the agent's operator, else the person an upper layer vouched for; null where nobody is known.
+    /// `user`, `user.id`: the person the agent acts for, as its credential says, else its operator; null where nobody is known.
     pub user: Option<PersonId>,
+    /// `user.groups`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub user_groups: Vec<Arc<str>>,
     /// `workflow`
     pub workflow: Option<WorkflowFacts>,
     /// `tool`

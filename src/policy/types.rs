@@ -92,6 +92,13 @@ pub struct Agent {
     pub keys: Vec<[u8; 32]>,
 }
 
+impl Authority {
+    /// The groups of a person; none of somebody it does not have.
+    pub fn groups_of(&self, person: Option<&PersonId>) -> Vec<Arc<str>> {
+        person.and_then(|id| self.people.get(id)).map(|person| person.groups.clone()).unwrap_or_default()
+    }
+}
+
 impl AgentFacts {
     /// What a bundle says of an agent.
     pub fn of(agent: &Agent) -> Self {
@@ -119,6 +126,8 @@ pub struct Person {
     pub groups: Vec<Arc<str>>,
     /// What they may do.
     pub roles: Vec<Role>,
+    /// What agents may use for them, of what they have; none: all of that.
+    pub capabilities: Option<Arc<[CapabilityId]>>,
 }
 
 /// What a person may do.

@@ -121,6 +121,7 @@ fn cell(set: &PolicySet, agent: &AgentId, tool: &ToolFacts, now: Timestamp) -> C
         capabilities: capabilities.clone(),
         missing_metadata: Vec::new(),
         workflow_refused: None,
+        user_groups: Vec::new(),
         resource: Arc::default(),
         prompt: Arc::default(),
         remediated: false,

@@ -63,7 +63,7 @@ impl Call {
             timeout,
             retry: RetryPlan::Safe,
             param_headers: Vec::new(),
-            caller: CallerKey { agent: "".into(), session: "".into() },
+            caller: CallerKey { agent: "".into(), user: None, session: "".into() },
             era: Era::Modern,
         };
         Self::build(request, Arc::new(Nobody), None, false)

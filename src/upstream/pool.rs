@@ -62,8 +62,10 @@ impl Pool {
     ) -> Option<(Lease, Option<Arc<Slot>>)> {
         let caller = match isolation {
             Isolation::Session => caller.clone(),
-            Isolation::Agent => CallerKey { agent: caller.agent.clone(), session: Arc::default() },
-            Isolation::Shared => CallerKey { agent: Arc::<str>::default().into(), session: Arc::default() },
+            Isolation::Agent => CallerKey { session: Arc::default(), ..caller.clone() },
+            Isolation::Shared => {
+                CallerKey { agent: Arc::<str>::default().into(), user: None, session: Arc::default() }
+            }
         };
         let key = (caller, era);
         let mut slots = self.slots.lock();
@@ -128,7 +130,7 @@ mod tests {
     use jiff::Timestamp;
 
     fn caller(agent: &str, session: &str) -> CallerKey {
-        CallerKey { agent: agent.into(), session: session.into() }
+        CallerKey { agent: agent.into(), user: None, session: session.into() }
     }
 
     /// One agent that opens sessions without end closes its own, and leaves the others theirs.

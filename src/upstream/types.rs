@@ -58,6 +58,8 @@ pub struct UpstreamRequest {
 pub struct CallerKey {
     /// The agent.
     pub agent: crate::model::AgentId,
+    /// The person it acts for.
+    pub user: Option<crate::model::PersonId>,
     /// The agent's session, or the connection of a stateless caller: its own id per agent.
     pub session: Arc<str>,
 }

@@ -92,7 +92,7 @@ fn silent(era: Era) -> Arc<Person> {
 /// A call of an agent, in a session, by a client.
 fn by(world: &World, agent: &str, session: &str, tool: &str, client: &Arc<Person>) -> IncomingCall {
     let mut call = world.incoming(CallKind::Tool, tool, Some(json!({})));
-    call.principal = Principal::Agent(AgentPrincipal { id: agent.into(), proof: Proof::Stdio });
+    call.principal = Principal::Agent(AgentPrincipal::new(agent.into(), Proof::Stdio));
     call.session = session.into();
     call.client = client.clone();
     call

@@ -123,7 +123,7 @@ pub(crate) fn request(agent: &str, tool: &str) -> UpstreamRequest {
         timeout: Duration::from_secs(30),
         retry: RetryPlan::Never,
         param_headers: Vec::new(),
-        caller: CallerKey { agent: agent.into(), session: "s".into() },
+        caller: CallerKey { agent: agent.into(), user: None, session: "s".into() },
         era: Era::Legacy,
     }
 }
@@ -519,7 +519,7 @@ impl World {
     fn call(&self, agent: &str, tool: &str, arguments: Value) -> impl Future<Output = CallReply> + use<> {
         let gateway = self.gateway.clone();
         let call = IncomingCall {
-            principal: Principal::Agent(AgentPrincipal { id: agent.into(), proof: Proof::Stdio }),
+            principal: Principal::Agent(AgentPrincipal::new(agent.into(), Proof::Stdio)),
             kind: CallKind::Tool,
             purpose: Purpose::Use,
             name: tool.to_owned(),

@@ -208,7 +208,7 @@ impl World {
     }
 
     pub(crate) fn principal(&self) -> Principal {
-        Principal::Agent(AgentPrincipal { id: "robot".into(), proof: Proof::Stdio })
+        Principal::Agent(AgentPrincipal::new("robot".into(), Proof::Stdio))
     }
 
     pub(crate) fn incoming(&self, kind: CallKind, name: &str, arguments: Option<Value>) -> IncomingCall {

@@ -81,7 +81,7 @@ impl Script {
 }
 
 pub(crate) fn agent(name: &str) -> Principal {
-    Principal::Agent(AgentPrincipal { id: name.into(), proof: Proof::Key([0; 32]) })
+    Principal::Agent(AgentPrincipal::new(name.into(), Proof::Key([0; 32])))
 }
 
 struct OnDrop<'s>(&'s Counter, bool);

@@ -52,4 +52,5 @@ mod spend;
 mod tasks;
 mod tokens;
 mod tool_search;
+mod users;
 mod webhook;

@@ -25,8 +25,8 @@ const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(crate) struct Door {
     door: Doorkeeper,
     pub(crate) clock: Arc<Fake>,
-    authority: Authority,
-    auth: AuthConfig,
+    pub(crate) authority: Authority,
+    pub(crate) auth: AuthConfig,
 }
 
 impl Door {
@@ -41,13 +41,21 @@ impl Door {
             audience: vec!["other".to_owned(), AUDIENCE.to_owned()],
             keys,
             agent_claim: "client_id".to_owned(),
+            user_claim: None,
             scope_map,
         };
         let auth = AuthConfig { anonymous_agent: None, jwt: Some(Arc::new(jwt)) };
         Self { door: Doorkeeper::new(clock.clone()), clock, authority: agents(), auth }
     }
 
-    async fn enter(&self, token: &str) -> Result<Principal, AuthError> {
+    /// Changes what tokens are held against.
+    pub(crate) fn rules(&mut self, change: impl FnOnce(&mut JwtConfig)) {
+        let mut rules = JwtConfig::clone(self.auth.jwt.as_ref().unwrap());
+        change(&mut rules);
+        self.auth.jwt = Some(Arc::new(rules));
+    }
+
+    pub(crate) async fn enter(&self, token: &str) -> Result<Principal, AuthError> {
         let header = format!("Bearer {token}");
         match self.door.authenticate(
             &Keyring::of(&self.authority),
@@ -96,7 +104,7 @@ fn agents() -> Authority {
     set.unwrap_or_else(|| panic!("{problems:?}")).authority
 }
 
-fn file_of(keys: &[&SigningKey]) -> (tempfile::TempDir, JwksSource) {
+pub(crate) fn file_of(keys: &[&SigningKey]) -> (tempfile::TempDir, JwksSource) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jwks.json");
     std::fs::write(&path, set(keys).to_string()).unwrap();

@@ -529,6 +529,7 @@ pub(crate) fn facts_with(args: Value) -> Facts {
         capabilities: vec!["all".into()],
         missing_metadata: Vec::new(),
         workflow_refused: None,
+        user_groups: Vec::new(),
         resource: "".into(),
         prompt: "".into(),
         remediated: false,

@@ -118,7 +118,7 @@ pub(crate) fn request(tool: &str, arguments: Value) -> UpstreamRequest {
         timeout: Duration::from_secs(30),
         retry: RetryPlan::Never,
         param_headers: Vec::new(),
-        caller: CallerKey { agent: "a".into(), session: "s".into() },
+        caller: CallerKey { agent: "a".into(), user: None, session: "s".into() },
         era: Era::Modern,
     }
 }

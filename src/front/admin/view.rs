@@ -249,6 +249,7 @@ pub fn person(authority: &Authority, person: &Person) -> Value {
         "roles": person.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>(),
         "groups": person.groups,
         "operates": operated(authority, person),
+        "capabilities": person.capabilities,
         "keys": person.keys.len(),
     })
 }
@@ -278,6 +279,7 @@ pub fn people(policies: &PolicySet) -> Vec<Value> {
             "id": person.id,
             "roles": person.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>(),
             "groups": person.groups,
+            "capabilities": person.capabilities,
             "keys": person.keys.len(),
         })
     };

@@ -25,17 +25,17 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// A principal whichever of its keys it uses.
+/// A principal whichever of its keys it uses; of an agent those it acts for are told apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Holder {
-    Agent(AgentId),
+    Agent(AgentId, Option<PersonId>),
     Person(PersonId),
 }
 
 impl Holder {
     fn of(principal: &Principal) -> Self {
         match principal {
-            Principal::Agent(agent) => Self::Agent(agent.id.clone()),
+            Principal::Agent(agent) => Self::Agent(agent.id.clone(), principal.user().cloned()),
             Principal::Person(person) => Self::Person(person.id.clone()),
         }
     }
@@ -212,7 +212,7 @@ impl Standings {
         standing.shelf.forget(&session.conversation.id, &self.replayed);
     }
 
-    /// A principal's share. There are never more than the bundle names principals.
+    /// A principal's share. There are never more than the bundle names agents, each by itself and for each person.
     pub(super) fn of(&self, principal: &Principal) -> Arc<PrincipalQuota> {
         let holder = Holder::of(principal);
         if let Some(standing) = self.standings.get(&holder) {

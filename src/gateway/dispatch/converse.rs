@@ -13,6 +13,7 @@ use crate::gateway::{
 };
 use crate::{
     config::Asks,
+    identity::user_of,
     model::{Outcome, RetryPlan, RpcError, code},
     telemetry::Below,
     upstream::{CallerKey, Era, Upstream, UpstreamError, UpstreamRequest},
@@ -183,6 +184,7 @@ pub(crate) async fn ask_task(
         TaskVerb::Cancel => ("tasks/cancel", RetryPlan::Safe),
     };
     let agent = request.principal.agent().ok_or_else(gone)?.clone();
+    let user = user_of(&request.principal, &in_force.policies.authority).cloned();
     let asked = UpstreamRequest {
         method,
         params: Arc::new(params),
@@ -194,7 +196,7 @@ pub(crate) async fn ask_task(
         timeout: settings.timeout,
         retry,
         param_headers: Vec::new(),
-        caller: CallerKey { agent, session: session_named(&request.session, client) },
+        caller: CallerKey { agent, user, session: session_named(&request.session, client) },
         era: client.era(),
     };
     upstream.call(asked, Arc::new(Mute)).await.map_err(|error| match error {

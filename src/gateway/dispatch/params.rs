@@ -84,6 +84,7 @@ impl Outgoing {
             extra_params,
             caller: CallerKey {
                 agent: request.agent.clone(),
+                user: decided.prepared.facts.user.clone(),
                 session: session_named(&request.session, asking.client.as_ref()),
             },
             trace_id: request.trace_id,

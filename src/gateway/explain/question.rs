@@ -7,9 +7,9 @@ use crate::{
         prepare::Assumed,
         request::{Request, Standing, arguments_of},
     },
-    identity::{AgentPrincipal, Principal, Proof},
+    identity::{AgentPrincipal, Delegation, Principal, Proof},
     model::{AgentId, CallId, CallKind, PersonId, SharePlace, TraceId},
-    policy::PolicySet,
+    policy::{Authority, PolicySet},
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -68,6 +68,13 @@ impl Question {
         other
     }
 
+    /// Who would make the call. Somebody whom the bundle does not have bounds nothing: nobody could come in for them.
+    fn principal(&self, authority: &Authority) -> Principal {
+        let known = self.user.clone().filter(|user| authority.people.contains_key(user));
+        let delegation = known.map(Delegation::for_user);
+        Principal::Agent(AgentPrincipal { id: self.agent.clone(), proof: Proof::Stdio, delegation })
+    }
+
     /// As a request. Metadata that the bundle requires and that has no place in a question is taken to be there.
     pub(super) fn request(&self, policies: &PolicySet) -> Request {
         let own = |name: &&Arc<str>| !["workflow_id", "user", "trace_id"].contains(&&***name);
@@ -75,7 +82,7 @@ impl Question {
         let meta: Map<String, Value> =
             required.map(|name| (name.to_string(), json!("taken to be there"))).collect();
         Request {
-            principal: Principal::Agent(AgentPrincipal { id: self.agent.clone(), proof: Proof::Stdio }),
+            principal: self.principal(&policies.authority),
             agent: self.agent.clone(),
             kind: self.kind,
             purpose: Purpose::Use,

@@ -37,6 +37,7 @@ use crate::{
     clock::Clock,
     cost::SizeCell,
     evidence::{TaskEnd, output_alert, task_ended},
+    identity::user_of,
     model::{AgentId, CallKind, Outcome, RpcError, code, pointer::Pointer, text},
     policy::Constraints,
     redaction::Entry,
@@ -115,7 +116,7 @@ impl Tasks {
             view.tool(&made.tool, None).or_else(|| view.away(&made.tool, None)).map(|of| of.capabilities);
         let capabilities = capabilities.unwrap_or_default();
         let agent = request.principal.agent().ok_or_else(not_found)?;
-        let user = in_force.policies.authority.agents.get(agent).and_then(|agent| agent.operator.as_ref());
+        let user = user_of(&request.principal, &in_force.policies.authority);
         let subject = subject_of(agent, user, &target, &capabilities);
         // What stops the work may still go out.
         if let Some(frozen) = self.freezes.frozen(&subject).filter(|_| request.verb != TaskVerb::Cancel) {

@@ -103,6 +103,7 @@ async fn read(rules: &OidcConfig, outbound: &Outbound) -> Result<Provider, Strin
         audience: vec![rules.client_id.clone()],
         keys: JwksSource::Url(needed("jwks_uri")?),
         agent_claim: "sub".to_owned(),
+        user_claim: None,
         scope_map: BTreeMap::new(),
     };
     Ok(Provider {

@@ -87,7 +87,8 @@ fn a_token_is_for_this_client_this_sign_in_and_this_moment() {
 fn groups_give_no_more_than_the_bundle_allows() {
     let mut authority = Authority::default();
     for (name, roles) in [("alice", vec![Role::Approver]), ("dave", vec![Role::Admin, Role::Approver])] {
-        let person = Person { id: name.into(), keys: Vec::new(), groups: Vec::new(), roles };
+        let person =
+            Person { id: name.into(), keys: Vec::new(), groups: Vec::new(), roles, capabilities: None };
         authority.people.insert(person.id.clone(), person);
     }
     let of = |person: Option<&str>, groups: &[&str]| Identity {

@@ -185,6 +185,8 @@ impl Checker<'_> {
         }
         match named(name) {
             Some(Named::Record(record)) => Some((record, self.tokens.take_name(name))),
+            // By itself it is the person's name.
+            Some(Named::Fact(Fact::User, _)) => Some((Record::User, self.tokens.take_name(name))),
             Some(Named::Fact(..) | Named::Args) | None => None,
         }
     }
@@ -204,7 +206,8 @@ impl Checker<'_> {
             if !select.test {
                 return Ok((Node { at, op: Op::Fact(fact) }, type_));
             }
-            let can_lack = record == Record::Workflow || matches!(type_, Type::Nullable(_));
+            let can_lack =
+                matches!(record, Record::User | Record::Workflow) || matches!(type_, Type::Nullable(_));
             let op = if can_lack { Op::HasFact(fact) } else { Op::Const(Constant::Bool(true)) };
             let at = self.tokens.asked(at);
             return Ok((Node { at, op }, Type::Bool));

@@ -44,6 +44,7 @@ impl Fault {
             }
             What::Invalid(needed) => format!("`{text}` is not {needed}"),
             What::NoWorkflow => format!("`{text}` is missing, because the call has no workflow"),
+            What::NoUser => format!("`{text}` is missing, because nobody is known for whom the agent acts"),
             What::Range => format!("`{text}` is out of range"),
             What::Calculation => format!("`{text}` cannot be calculated"),
             What::TooLong => format!("`{text}` has more than {MAX_ITEMS} elements"),
@@ -150,7 +151,7 @@ impl<'a> Evaluation<'a> {
                 other => Err(Fault { at: of.at, what: What::Needs("an object", other.kind()) }),
             },
             Op::HasFact(fact) => match self.fact(*fact) {
-                Ok(Value::Absent) | Err(What::NoWorkflow) => Ok(Value::Bool(false)),
+                Ok(Value::Absent) | Err(What::NoWorkflow | What::NoUser) => Ok(Value::Bool(false)),
                 Ok(_) => Ok(Value::Bool(true)),
                 Err(what) => Err(fault(what)),
             },
@@ -419,6 +420,11 @@ impl<'a> Evaluation<'a> {
             Fact::AgentAutonomy => Value::text(facts.agent.autonomy.as_str()),
             Fact::AgentAttended => Value::Bool(facts.agent.attended),
             Fact::User => or_absent(facts.user.as_ref().map(|p| p.as_str())),
+            Fact::UserId => Value::text(facts.user.as_ref().ok_or(What::NoUser)?.as_str()),
+            Fact::UserGroups => {
+                facts.user.as_ref().ok_or(What::NoUser)?;
+                Value::List(List::Names(&facts.user_groups))
+            }
             Fact::Workflow => facts.workflow.as_ref().map_or(Value::Absent, |_| Value::Present),
             Fact::WorkflowId => Value::text(workflow()?.id.as_str()),
             Fact::WorkflowOwner => or_absent(workflow()?.owner.as_deref()),

@@ -156,7 +156,7 @@ impl Examination<'_> {
         };
         match evaluation.value(node, None) {
             Ok(value) => shown(&value),
-            Err(Fault { what: What::Missing | What::NoWorkflow, .. }) => "missing".to_owned(),
+            Err(Fault { what: What::Missing | What::NoWorkflow | What::NoUser, .. }) => "missing".to_owned(),
             Err(Fault { what: What::Masked, .. }) => "masked".to_owned(),
             Err(_) => "no value".to_owned(),
         }

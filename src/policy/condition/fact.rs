@@ -12,6 +12,8 @@ pub(super) enum Fact {
     AgentAutonomy,
     AgentAttended,
     User,
+    UserId,
+    UserGroups,
     Workflow,
     WorkflowId,
     WorkflowOwner,

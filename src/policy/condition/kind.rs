@@ -42,6 +42,8 @@ pub(super) enum What {
     Needs(&'static str, Kind),
     Invalid(&'static str),
     NoWorkflow,
+    /// The call is for nobody.
+    NoUser,
     Range,
     Calculation,
     TooLong,

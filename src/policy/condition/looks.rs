@@ -22,6 +22,8 @@ impl Condition {
                     | Fact::AgentAutonomy
                     | Fact::AgentAttended
                     | Fact::User
+                    | Fact::UserId
+                    | Fact::UserGroups
             )
         })
     }

@@ -42,6 +42,7 @@ fn facts(args: Value) -> Facts {
         capabilities: vec!["files".into()],
         missing_metadata: Vec::new(),
         workflow_refused: None,
+        user_groups: Vec::new(),
         resource: "".into(),
         prompt: "".into(),
         remediated: false,

@@ -31,6 +31,7 @@ pub(super) enum Type {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Record {
     Agent,
+    User,
     Workflow,
     Tool,
     Call,
@@ -92,6 +93,7 @@ impl Record {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Agent => "agent",
+            Self::User => "user",
             Self::Workflow => "workflow",
             Self::Tool => "tool",
             Self::Call => "call",
@@ -105,6 +107,7 @@ impl Record {
     pub(super) fn fields(self) -> &'static str {
         match self {
             Self::Agent => "one of id, type, role, tenant, owner, operator, autonomy, attended",
+            Self::User => "one of id, groups",
             Self::Workflow => "one of id, owner",
             Self::Tool => {
                 "one of name, upstream, action, labels, read_only, destructive, idempotent, open_world, \
@@ -133,6 +136,8 @@ impl Record {
             (Self::Agent, "operator") => (Fact::AgentOperator, nullable(Type::Text)),
             (Self::Agent, "autonomy") => (Fact::AgentAutonomy, Type::Text),
             (Self::Agent, "attended") => (Fact::AgentAttended, Type::Bool),
+            (Self::User, "id") => (Fact::UserId, Type::Text),
+            (Self::User, "groups") => (Fact::UserGroups, texts()),
             (Self::Workflow, "id") => (Fact::WorkflowId, Type::Text),
             (Self::Workflow, "owner") => (Fact::WorkflowOwner, nullable(Type::Text)),
             (Self::Tool, "name") => (Fact::ToolName, Type::Text),

@@ -45,6 +45,7 @@ pub(super) fn authority() -> Authority {
             keys: vec![key_digest(format!("key-of-{name}").as_bytes())],
             groups: groups.iter().map(|g| Arc::from(*g)).collect(),
             roles: roles.to_vec(),
+            capabilities: None,
         };
         authority.people.insert(person.id.clone(), person);
     }
