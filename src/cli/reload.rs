@@ -7,7 +7,7 @@ use super::{
     wiring::{self, Loaded, Reloaded},
 };
 use crate::{
-    config::Config,
+    config::{Config, forget_references},
     gateway::{CheckedFiles, Gateway},
 };
 use notify_debouncer_full::{
@@ -54,6 +54,7 @@ pub(super) async fn watch(path: PathBuf, gateway: Arc<Gateway>) -> Result<(), Cl
             continue;
         }
         last = now;
+        forget_references(reason == "SIGHUP");
         // An order that comes meanwhile says what is to be read.
         for _ in 0..MOST_TRIES {
             if once(&path, &gateway, reason).await != Reloaded::Outdated {

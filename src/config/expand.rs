@@ -1,15 +1,19 @@
-//! `${NAME}` and `${NAME:-default}` in servers.toml; `$${` stands for a literal `${`.
+//! `${NAME}`, `${NAME:-default}`, `${file:PATH}` and `${cmd:PROGRAM …}` in servers.toml; `$${` stands for a literal `${`.
 
+use super::references::{FORMS, Reference};
 use crate::policy::{
     read::short,
     source::{Node, Report},
 };
-use std::cell::RefCell;
+use secrecy::ExposeSecret as _;
+use std::{cell::RefCell, path::Path};
 
 /// Where variables come from, and what one that is not set means.
 #[derive(Clone, Copy)]
 pub(super) struct Env<'e> {
     variables: &'e dyn Fn(&str) -> Option<String>,
+    /// The servers.toml whose folder paths start at.
+    config: &'e Path,
     unset: Unset<'e>,
 }
 
@@ -26,8 +30,8 @@ enum Unset<'e> {
 
 impl<'e> Env<'e> {
     /// A variable that is not set is an error.
-    pub(super) fn new(variables: &'e dyn Fn(&str) -> Option<String>) -> Self {
-        Self { variables, unset: Unset::Error }
+    pub(super) fn new(variables: &'e dyn Fn(&str) -> Option<String>, config: &'e Path) -> Self {
+        Self { variables, config, unset: Unset::Error }
     }
 
     /// The same for the table of one upstream: it alone is disabled by a variable that is not set.
@@ -48,6 +52,39 @@ impl<'e> Env<'e> {
     /// Reports that something outside of the file is not there.
     pub(super) fn unavailable(self, node: &Node, what: String, expected: &str, report: &mut Report<'_>) {
         self.missing(node.start, what, expected, report);
+    }
+
+    /// What a reference to a secret stands for. Of an upstream that is not started nothing is read or run.
+    fn refer(self, reference: Reference<'_>, at: usize, report: &mut Report<'_>) -> Option<String> {
+        let shown = match reference {
+            Reference::File(path) => format!("`${{file:{}}}`", short(path)),
+            Reference::Command(line) => format!("`${{cmd:{}}}`", short(line)),
+        };
+        if let Some(fault) = reference.fault() {
+            report.error(at, format!("{shown} {fault}"), FORMS);
+            return None;
+        }
+        if matches!(self.unset, Unset::Nothing) {
+            return None;
+        }
+        match reference.value(self.config) {
+            Ok((value, doubt)) => {
+                if let Some(doubt) = doubt {
+                    report.lint(at, doubt, "a file of the gateway's own user, mode 0600");
+                }
+                Some(value.expose_secret().to_owned())
+            }
+            Err(why) => {
+                let expected = match reference {
+                    Reference::File(_) => "a file that the gateway's user can read, with the secret in it",
+                    Reference::Command(_) => {
+                        "a program that writes the secret to standard output and ends with 0"
+                    }
+                };
+                self.missing(at, format!("{shown}: {why}"), expected, report);
+                None
+            }
+        }
     }
 
     fn missing(self, at: usize, what: String, expected: &str, report: &mut Report<'_>) {
@@ -85,6 +122,13 @@ pub(super) fn expand(node: &Node, text: &str, env: Env<'_>, report: &mut Report<
             return None;
         };
         rest = next;
+        if let Some(reference) = Reference::read(reference) {
+            match env.refer(reference, report.inside(node, offset), report) {
+                Some(value) => out.push_str(&value),
+                None => good = false,
+            }
+            continue;
+        }
         let (name, default) = match reference.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (reference, None),
@@ -94,7 +138,7 @@ pub(super) fn expand(node: &Node, text: &str, env: Env<'_>, report: &mut Report<
             report.error(
                 at,
                 format!("`${{{}}}` names no variable", short(name)),
-                "${NAME} or ${NAME:-default}: letters, digits and _, no digit first",
+                &format!("${{NAME}} or ${{NAME:-default}}: letters, digits and _, no digit first; {FORMS}"),
             );
             good = false;
             continue;

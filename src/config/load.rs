@@ -88,7 +88,7 @@ pub fn load_bundle(
     })?;
     let mut report = Report::new(&shown, &text);
     let tree = tree::parse(&text, &mut report);
-    let env = Env::new(env);
+    let env = Env::new(env, path);
     let mut problems = Problems::default();
     let (folder, files) = match bundle {
         Bundle::Files { name, files } => (PathBuf::from(name), Some(files.to_vec())),
@@ -146,7 +146,7 @@ pub fn manifest_of(
         None => {
             let text = read_file(path).map_err(|unreadable| unreadable.why)?;
             let tree = tree::parse(&text, &mut Report::new("", &text));
-            servers::policies_folder(&tree.root, path, Env::new(env)).0
+            servers::policies_folder(&tree.root, path, Env::new(env, path)).0
         }
     };
     let mut problems = Problems::default();
@@ -197,7 +197,7 @@ pub fn compile_kept(config: &Config, name: &str, files: &[SourceFile]) -> Result
 pub fn store_place(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<(StoreConfig, PathBuf)> {
     let text = read_file(path).ok()?;
     let tree = tree::parse(&text, &mut Report::new("", &text));
-    if tree.whole { servers::store_place(&tree.root, path, Env::new(env)) } else { None }
+    if tree.whole { servers::store_place(&tree.root, path, Env::new(env, path)) } else { None }
 }
 
 fn read_config(

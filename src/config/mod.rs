@@ -18,6 +18,7 @@ mod oidc;
 mod otel;
 mod outgoing;
 mod record;
+mod references;
 mod render;
 mod secret;
 mod secret_url;
@@ -43,6 +44,7 @@ pub use load::{
     manifest_of, store_place, without_secrets,
 };
 pub use record::{AuditConfig, DeliveryConfig, DeliveryFormat, DeliveryTarget, SyslogTransport, Witness};
+pub use references::forget_references;
 pub use render::render;
 pub use secret::is_secret;
 pub use secret_url::SecretUrl;

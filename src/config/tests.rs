@@ -764,7 +764,7 @@ proptest! {
         let mut report = crate::policy::source::Report::new("servers.toml", &text);
         let tree = tree::parse(&text, &mut report);
         let path = std::path::Path::new("servers.toml");
-        let config = servers::read(&tree.root, &input::Input { path, env: expand::Env::new(&env), names: None }, &mut report);
+        let config = servers::read(&tree.root, &input::Input { path, env: expand::Env::new(&env, path), names: None }, &mut report);
         let problems = report.into_problems();
         let shown = render(&problems, &|_| Some(text.clone()));
         prop_assert!(!shown.contains("s3cret"));

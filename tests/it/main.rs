@@ -40,6 +40,7 @@ mod placeholders;
 mod policy_matrix;
 mod questions;
 mod records;
+mod references;
 mod refusals;
 mod replay;
 mod review;
