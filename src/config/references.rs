@@ -350,7 +350,7 @@ mod tests {
             folder.run("./say 'a b' $HOME ; c\\ d \"e'f\"").unwrap(),
             format!("5|a b|$HOME|;|c d|e'f|{here}|")
         );
-        assert_eq!(folder.run("printf s3cret\\n"), Ok("s3cret".to_owned()));
+        assert_eq!(folder.run("printf 's3cret\\n'"), Ok("s3cret".to_owned()));
         assert_eq!(folder.run("echo s3cret"), Ok("s3cret".to_owned()));
     }
 

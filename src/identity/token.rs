@@ -112,7 +112,8 @@ impl Tokens {
         let known = self.known.get(digest)?;
         let fresh = self.keys.is_fresh(auth.jwt.as_ref()?, known.generation);
         // There may be a person of the agent's name by now: see `user_of`.
-        let same = known.agent.delegation.is_some() || !has_person(authority, &known.agent.id);
+        let named = known.agent.delegation.as_ref().is_some_and(|delegation| delegation.user.is_some());
+        let same = named || !has_person(authority, &known.agent.id);
         let principal = Principal::Agent(known.agent.clone());
         (fresh && same && still_valid(authority, auth, self.clock.now(), &principal)).then_some(principal)
     }

@@ -59,7 +59,7 @@ async fn secrets_are_read_by_reference_and_again_on_sighup() {
         assert!(!log.contains(secret), "{log}");
     }
     for command in [&["check"][..], &["servers", "inspect", "up"], &["doctor"]] {
-        let (_, said) = files.command(command);
+        let (_child, said) = files.command(command);
         said.until_end().await;
         assert!(!said.text().contains("tok3n-") && !said.text().contains("t3nant-"), "{}", said.text());
     }

@@ -65,7 +65,7 @@ impl Behind {
     }
 
     fn with(&self, agent: &str, user: &str, more: &Value) -> Client {
-        let mut client = self.world.modern(agent);
+        let mut client = self.world.bare(agent);
         client.key = self.token(agent, user, more);
         client
     }
@@ -357,7 +357,7 @@ async fn stdio_takes_the_user_from_who_starts_it() {
     assert!(called["result"].is_object(), "{called:#}");
     drop(input);
     assert!(soon(child.wait()).await.unwrap().success());
-    let (_, said) = files.command(&["audit", "query", "--user", "carol", "--json"]);
+    let (_child, said) = files.command(&["audit", "query", "--user", "carol", "--json"]);
     said.until_end().await;
     assert!(said.text().contains("\"carol\""), "{}", said.text());
 
