@@ -69,7 +69,8 @@ impl std::fmt::Debug for Queue {
 }
 
 impl Queue {
-    /// Puts an operation in for which somebody waits. `quiet`: who does so leads it, and the writer's thread need not wake.
+    /// Puts an operation in, which is refused where the queue is full. `quiet`: who does so leads it, and the writer's thread
+    /// need not wake.
     pub(super) fn push(&self, job: Box<dyn Job>, quiet: bool) -> Result<(), StoreError> {
         let mut state = self.state.lock();
         if state.closing || state.closed {
@@ -78,10 +79,11 @@ impl Queue {
         if state.jobs.len() >= MOST {
             return Err(StoreError::Overloaded);
         }
+        let wanted = job.wanted();
         state.jobs.push_back(job);
-        state.wanted += 1;
+        state.wanted += usize::from(wanted);
         if !quiet {
-            self.wake(&mut state, false);
+            self.wake(&mut state, !wanted);
         }
         Ok(())
     }
@@ -245,6 +247,34 @@ impl Queue {
             state = self.state.lock();
             still = if state.jobs.len() > seen { 0 } else { still + 1 };
             seen = state.jobs.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::job::{Kind, job},
+        *,
+    };
+
+    /// What is counted as it comes in is what is taken off as it goes: else the writer's thread would never wait again.
+    #[test]
+    fn nothing_is_waited_for_once_all_is_taken() {
+        for kind in [Kind::Awaited, Kind::Read, Kind::OnlyIfAwaited, Kind::FireAndForget] {
+            let queue = Queue::default();
+            let (one, _answer) = job(kind, |_| Ok(()), |()| ());
+            queue.push(one, false).unwrap();
+            assert_eq!(queue.has_wanted(), kind != Kind::FireAndForget, "{kind:?}");
+            let mut taken = queue.take(9);
+            assert_eq!((taken.len(), queue.has_wanted()), (1, false), "{kind:?}");
+            queue.put_first(&mut taken);
+            assert_eq!(queue.has_wanted(), kind != Kind::FireAndForget, "{kind:?}");
+            assert_eq!(
+                (queue.take(9).len(), queue.has_wanted(), queue.is_idle()),
+                (1, false, true),
+                "{kind:?}"
+            );
         }
     }
 }
