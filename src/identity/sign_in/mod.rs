@@ -90,10 +90,9 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// As records name it.
+    /// As records name it: whole, for two that begin alike are two. An issuer's subject has 255 bytes at most.
     pub fn name(&self) -> String {
-        let short = |text: &str| text.chars().take(200).collect::<String>();
-        format!("oidc:{}#{}", short(&self.issuer), short(&self.subject))
+        format!("oidc:{}#{}", self.issuer, self.subject)
     }
 }
 
@@ -383,13 +382,14 @@ fn identity(rules: &OidcConfig, claims: &Map<String, Value>) -> Identity {
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
     // An address that nobody has checked is what its holder wrote.
     let trusted = rules.person_claim != "email" || claims.get("email_verified") == Some(&Value::Bool(true));
-    let groups = match claims.get(&rules.groups_claim) {
+    let mut groups: Vec<String> = match claims.get(&rules.groups_claim) {
         Some(Value::Array(list)) => {
             list.iter().filter_map(Value::as_str).map(str::to_owned).take(1_000).collect()
         }
         Some(Value::String(one)) => vec![one.clone()],
         Some(_) | None => Vec::new(),
     };
+    groups.sort_unstable();
     Identity {
         issuer: rules.issuer.clone(),
         subject: text("sub").unwrap_or_default().to_owned(),
@@ -427,10 +427,7 @@ pub fn person_of(rules: &OidcConfig, identity: &Identity, authority: &Authority)
     let id = match known {
         Some(person) => person.id.clone(),
         // No name of authority.yaml has a colon.
-        None => PersonId::from(format!(
-            "oidc:{}",
-            identity.subject.chars().take(100).collect::<String>().escape_debug()
-        )),
+        None => PersonId::from(format!("oidc:{}", identity.subject.escape_debug())),
     };
     (id, roles)
 }

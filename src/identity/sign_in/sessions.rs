@@ -57,6 +57,8 @@ impl Sessions {
             (&session.live.identity.issuer, &session.live.identity.subject)
                 == (&identity.issuer, &identity.subject)
         };
+        // What the issuer says of somebody now counts for all of their sessions: those of other groups end.
+        open.retain(|_, session| !same(session) || *session.live.identity == identity);
         let own = open.values().filter(|session| same(session)).count();
         let idlest = |only_own: bool| {
             let some = open.iter().filter(|(_, session)| !only_own || same(session));

@@ -120,6 +120,36 @@ fn groups_give_no_more_than_the_bundle_allows() {
     assert_eq!(roles(None, &["others"]).1, []);
 }
 
+/// Subjects are told apart whole, by people's names and in records.
+#[test]
+fn subjects_that_begin_alike_are_two() {
+    let named = |end: char| {
+        let subject = format!("{}{end}", "s".repeat(254));
+        let identity =
+            Identity { issuer: "https://idp.example".to_owned(), subject, person: None, groups: Vec::new() };
+        (person_of(&rules(), &identity, &Authority::default()).0, identity.name())
+    };
+    let (one, other) = (named('1'), named('2'));
+    assert!(one.0 != other.0 && one.1 != other.1, "{one:?}");
+}
+
+/// Who signs in with other groups than before has no session left with those.
+#[test]
+fn groups_that_are_gone_end_with_the_next_sign_in() {
+    let sign_in = SignIn::new(Fake::at("2026-11-20T08:00:00Z".parse().unwrap()));
+    let rules = Arc::new(rules());
+    let open = |subject: &str, groups: &[&str]| {
+        let claims = json!({"sub": subject, "groups": groups});
+        sign_in.open(&rules, identity(&rules, claims.as_object().unwrap()))
+    };
+    let lives = |token: &str| sign_in.session(token.as_bytes(), Some(&rules), false).is_some();
+    let (laptop, other) = (open("one", &["ops", "sec"]), open("other", &["sec"]));
+    let phone = open("one", &["sec", "ops"]);
+    assert!(lives(&laptop) && lives(&phone) && lives(&other), "the same groups in another order");
+    let now = open("one", &["ops"]);
+    assert!(!lives(&laptop) && !lives(&phone) && lives(&now) && lives(&other));
+}
+
 /// An address that nobody has checked names nobody.
 #[test]
 fn an_unverified_address_names_nobody() {
