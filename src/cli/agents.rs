@@ -28,7 +28,6 @@ pub(super) fn agents(setup: Setup, command: AgentsCommand) -> Result<(), CliErro
             show(&mut screen, authority, agent, cost, json.json)
         }
         AgentsCommand::Add { name, json } => {
-            setup.admin()?;
             let known: Vec<&str> = authority.capabilities.keys().map(|id| id.as_str()).collect();
             let members = format!("    capabilities: []        # choose from: {}\n", known.join(", "));
             Holder::Agent.add(
@@ -40,7 +39,6 @@ pub(super) fn agents(setup: Setup, command: AgentsCommand) -> Result<(), CliErro
             )
         }
         AgentsCommand::Rotate { name, json } => {
-            setup.admin()?;
             Holder::Agent.rotate(&setup, &name, &find(authority, &name)?.keys, json.json)
         }
     }

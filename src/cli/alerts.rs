@@ -48,7 +48,7 @@ async fn list(
     as_json: bool,
 ) -> Result<(), CliError> {
     let page = oversight::alerts(&**store, filter, setup.now()).await?;
-    let page = if setup.sight()? == Sight::Whole { page } else { page.without_values() };
+    let page = if setup.sight() == Sight::Whole { page } else { page.without_values() };
     let mut screen = Screen::new();
     if as_json {
         return screen.json(&page);
@@ -110,7 +110,7 @@ async fn say(setup: &Setup, store: &Arc<dyn Store>, verdict: Verdict, args: SayA
 /// `incidents …`
 pub(super) async fn incidents(setup: Setup, command: IncidentsCommand) -> Result<(), CliError> {
     let store = setup.store()?;
-    let values = setup.sight()? == Sight::Whole;
+    let values = setup.sight() == Sight::Whole;
     let shown = |one: Incident| if values { one } else { one.without_values() };
     let done = async {
         let mut screen = Screen::new();
@@ -263,7 +263,7 @@ pub(super) async fn samples(setup: Setup, command: SampleCommand) -> Result<(), 
             SampleCommand::List { all, since, limit, json } => {
                 let span = (since.at(setup.now()), all);
                 let (found, truncated) = oversight::samples(&*store, share, span, limit.max(1)).await?;
-                let values = setup.sight()? == Sight::Whole;
+                let values = setup.sight() == Sight::Whole;
                 let shown = |one: Sampled| if values { one } else { one.without_values() };
                 let found: Vec<Sampled> = found.into_iter().map(shown).collect();
                 if json.json {
@@ -294,7 +294,7 @@ pub(super) async fn samples(setup: Setup, command: SampleCommand) -> Result<(), 
                 screen.table(&header, &rows, "nothing to look at")
             }
             SampleCommand::Review { call, finding, note, json } => {
-                let person = setup.reviewer_person()?;
+                let person = setup.person()?.clone();
                 let said = Remark { by: &person, data: &setup.loaded.policies.data, note: note.as_deref() };
                 let finding = Finding::parse(&finding).unwrap_or(Finding::Problem);
                 let sample = (share, setup.now());

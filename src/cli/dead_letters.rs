@@ -73,7 +73,6 @@ pub(super) async fn run(setup: Setup, command: DeadLettersCommand) -> Result<(),
                 )
             }
             DeadLettersCommand::Show { id, json } => {
-                setup.needs_values()?;
                 let found = dead_letter(&*store, &CallId::from(id), setup.now()).await?;
                 let form = found.ok_or(DeadLetterError::NotFound)?.whole_form();
                 if json.json {

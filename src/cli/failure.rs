@@ -1,6 +1,8 @@
 //! Why a command failed, in words that say what to do.
 
-use crate::{activation::OrderError, approval::DecideError, model::Problems, store::StoreError};
+use crate::{
+    activation::OrderError, approval::DecideError, model::Problems, policy::Role, store::StoreError,
+};
 use std::{io, path::PathBuf};
 
 /// Why a command failed. Every one is exit code 1, but a reader that has gone away.
@@ -34,12 +36,12 @@ pub(crate) enum CliError {
     #[error("{0}")]
     Order(#[from] OrderError),
     /// The person may not do this.
-    #[error("`{person}` may not do this: it takes the role {needs}")]
+    #[error("`{person}` may not do this: it takes the role {}", Role::any_of(.needs))]
     NotEntitled {
         /// Who.
         person: String,
-        /// Which role it takes.
-        needs: &'static str,
+        /// One of these roles it takes.
+        needs: &'static [Role],
     },
     /// There is no store yet.
     #[error(

@@ -1,6 +1,7 @@
 //! The command line: the composition root. It reads arguments and files, puts the rooms together, and turns what
 //! comes of it into text, JSON and an exit code.
 
+mod access;
 mod agents;
 mod alerts;
 mod approvals;
@@ -113,45 +114,46 @@ fn say_json(message: &str) {
 fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
     let path = std::path::absolute(&cli.config)
         .map_err(|source| CliError::Io { what: "cannot resolve --config".to_owned(), source })?;
+    access::admit(&path, &cli.command)?;
     let done = match cli.command {
         Command::Serve(args) => block(serve::serve(path, args)),
         Command::Stdio(args) => block(serve::stdio(path, args)),
         Command::Init(args) => init::init(&path, &args),
         Command::Check(args) => block(check::check(&path, &args)),
         Command::Doctor(args) => block(doctor::doctor(&path, &args)),
-        Command::Approvals(command) => block(approvals::approvals(of_calls(&path)?, command)),
-        Command::Labels(command) => block(labels::labels(of_calls(&path)?, command)),
-        Command::Grants(command) => block(grants::grants(of_calls(&path)?, command)),
-        Command::DeadLetters(command) => block(dead_letters::run(of_calls(&path)?, command)),
-        Command::Freeze(args) => block(freezes::freeze(of_calls(&path)?, args)),
+        Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
+        Command::Labels(command) => block(labels::labels(Setup::load(&path)?, command)),
+        Command::Grants(command) => block(grants::grants(Setup::load(&path)?, command)),
+        Command::DeadLetters(command) => block(dead_letters::run(Setup::load(&path)?, command)),
+        Command::Freeze(args) => block(freezes::freeze(Setup::load(&path)?, args)),
         Command::Unfreeze(args) => block(freezes::unfreeze(Setup::load(&path)?, args)),
         Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),
         Command::Audit(AuditCommand::Verify(args)) if args.proof.is_some() => proof::verify_proof(&args),
         Command::Audit(AuditCommand::Verify(args)) => block(audit::verify(path, args)),
         Command::Audit(AuditCommand::Checkpoint(args)) => block(proof::checkpoint(Setup::load(&path)?, args)),
-        Command::Audit(AuditCommand::Note(args)) => block(note::note(of_calls(&path)?, args)),
-        Command::Audit(AuditCommand::Hold(command)) => block(holds::holds(of_calls(&path)?, command)),
-        Command::Audit(AuditCommand::Prove(args)) => block(proof::prove(of_calls(&path)?, args)),
-        Command::Audit(AuditCommand::Sample(command)) => block(alerts::samples(of_calls(&path)?, command)),
+        Command::Audit(AuditCommand::Note(args)) => block(note::note(Setup::load(&path)?, args)),
+        Command::Audit(AuditCommand::Hold(command)) => block(holds::holds(Setup::load(&path)?, command)),
+        Command::Audit(AuditCommand::Prove(args)) => block(proof::prove(Setup::load(&path)?, args)),
+        Command::Audit(AuditCommand::Sample(command)) => block(alerts::samples(Setup::load(&path)?, command)),
         Command::Audit(command) => block(audit::audit(record_of_calls(&path)?, command)),
-        Command::Alerts(command) => block(alerts::alerts(of_calls(&path)?, command)),
-        Command::Incidents(command) => block(alerts::incidents(of_calls(&path)?, command)),
-        Command::Duties(command) => block(alerts::duties(of_calls(&path)?, command)),
+        Command::Alerts(command) => block(alerts::alerts(Setup::load(&path)?, command)),
+        Command::Incidents(command) => block(alerts::incidents(Setup::load(&path)?, command)),
+        Command::Duties(command) => block(alerts::duties(Setup::load(&path)?, command)),
         Command::Policy(command) => block(policy::policy(path, command)),
         Command::Report(ReportCommand::Compliance(args)) => compliance::compliance(&args),
         Command::Report(command) => {
             let (store, system) = record(&path)?;
             block(report::report(&path, store, system, command))
         }
-        Command::Agents(command) => agents::agents(of_calls(&path)?, command),
-        Command::People(command) => people::people(of_calls(&path)?, command),
+        Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
+        Command::People(command) => people::people(Setup::load(&path)?, command),
         // Who may accept what is listed is for what is in force to say.
         Command::Servers(command @ (ServersCommand::Accept { .. } | ServersCommand::Pin { .. })) => {
             block(servers::servers(Setup::load_recorded(&path)?, command))
         }
         Command::Servers(command) => block(servers::servers(Setup::load(&path)?, command)),
         Command::Store(command) => block(store::store(Setup::load(&path)?, command)),
-        Command::Budget(command) => block(budget::budget(of_calls(&path)?, command)),
+        Command::Budget(command) => block(budget::budget(Setup::load(&path)?, command)),
         Command::ClientConfig(args) => client_config::client_config(&Setup::load(&path)?, &args),
         Command::Schema(args) => schema::schema(&args),
         Command::Completions(args) => manual::completions(&args),
@@ -161,12 +163,6 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::SuperviseChild { args } => return Ok(wiring::supervise_child(args)),
     };
     done.map(|()| ExitCode::SUCCESS)
-}
-
-/// The files, for whoever may read records, and what they are made by: the same roles as on the admin listener.
-fn of_calls(path: &std::path::Path) -> Result<Setup, CliError> {
-    let setup = Setup::load(path)?;
-    setup.sight().map(|_| setup)
 }
 
 fn block(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {

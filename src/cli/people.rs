@@ -41,7 +41,6 @@ pub(super) fn people(setup: Setup, command: PeopleCommand) -> Result<(), CliErro
             Ok(())
         }
         PeopleCommand::Add { name, group, role, json } => {
-            setup.admin()?;
             let roles: Vec<&str> = role.iter().map(|role| role.as_str()).collect();
             let choose = if roles.is_empty() {
                 "        # approver, admin, auditor, auditor-full, viewer"
@@ -59,7 +58,6 @@ pub(super) fn people(setup: Setup, command: PeopleCommand) -> Result<(), CliErro
             )
         }
         PeopleCommand::Rotate { name, json } => {
-            setup.admin()?;
             Holder::Person.rotate(&setup, &name, &find(authority, &name)?.keys, json.json)
         }
     }

@@ -13,7 +13,6 @@ use crate::{
     evidence::PinContext,
     model::UpstreamName,
     pinning::{Book, ItemKind, NamedItem, Record, TextChange, shown},
-    policy::Role,
     redaction::visible,
     store::{Register, Store},
     upstream::{Health, UpstreamState},
@@ -277,16 +276,6 @@ fn context(setup: &Setup) -> PinContext<'_> {
     PinContext { snapshot: Some(&policies.snapshot), environment: &policies.environment, now: setup.now() }
 }
 
-/// Whether the person of the key may accept; none: no key was given.
-fn admin(setup: &Setup) -> Result<Option<()>, CliError> {
-    let Ok(id) = setup.person() else { return Ok(None) };
-    let person = setup.loaded.policies.authority.people.get(id);
-    match person.is_some_and(|person| person.roles.contains(&Role::Admin)) {
-        true => Ok(Some(())),
-        false => Err(CliError::NotEntitled { person: id.to_string(), needs: "`admin`" }),
-    }
-}
-
 fn told(error: AcceptError) -> CliError {
     match error {
         AcceptError::Store(error) => error.into(),
@@ -296,8 +285,7 @@ fn told(error: AcceptError) -> CliError {
 
 /// `servers accept`: a person takes what is listed for what it is.
 pub(super) async fn accept(setup: &Setup, wanted: &Accept, json: bool) -> Result<(), CliError> {
-    let Some(()) = admin(setup)? else { return Err(CliError::AdminNeeded) };
-    let person = setup.person()?;
+    let person = &setup.admin_person()?;
     let config = only(setup, &wanted.upstream)?;
     let store = setup.store()?;
     let done = async {
@@ -336,7 +324,7 @@ pub(super) async fn accept(setup: &Setup, wanted: &Accept, json: bool) -> Result
 
 /// `servers pin`: everything that is listed is pinned as it is now.
 pub(super) async fn pin(setup: &Setup, name: Option<UpstreamName>, json: bool) -> Result<(), CliError> {
-    let is_admin = admin(setup)?.is_some();
+    let by = setup.person_given();
     let config = chosen(setup, name.as_ref())?;
     wiring::ensure_data_dir(&setup.loaded.config)?;
     let store = match store(setup)? {
@@ -349,7 +337,9 @@ pub(super) async fn pin(setup: &Setup, name: Option<UpstreamName>, json: bool) -
         let review = looked.review(setup);
         let waits: Vec<PinChange> =
             review.changes(name.as_ref()).into_iter().filter(|change| change.pinned.is_some()).collect();
-        if !is_admin && let Some(first) = waits.first() {
+        if by.is_none()
+            && let Some(first) = waits.first()
+        {
             return Err(CliError::Told(format!(
                 "{} items differ from their pins, {} `{}` of server `{}` first: `tollgate servers diff` shows them. To pin what is \
                  listed in their place, set TOLLGATE_KEY to the key of somebody with the role `admin`",
@@ -364,7 +354,6 @@ pub(super) async fn pin(setup: &Setup, name: Option<UpstreamName>, json: bool) -
         }
         let mut upstreams: Vec<UpstreamName> = looked.listed.iter().cloned().collect();
         upstreams.sort();
-        let by = if is_admin { Some(setup.person()?) } else { None };
         review.pin(&*store, &upstreams, by, context(setup)).await.map_err(told)
     };
     let done = done.await;

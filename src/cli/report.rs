@@ -49,10 +49,10 @@ async fn digest(path: &Path, store: &dyn Store, system: &System, args: DigestArg
     let made = wiring::digest(store, (since, until), files, &mut |seen| bar.set_position(seen)).await;
     bar.finish_and_clear();
     let digest = match setup.sight() {
-        Ok(Sight::Whole) => made?,
-        Ok(Sight::WithoutValues) => made?.without_values(),
         // Counts are for every role.
-        Err(_) => made?.without_records(),
+        _ if !setup.reads_records() => made?.without_records(),
+        Sight::Whole => made?,
+        Sight::WithoutValues => made?.without_values(),
     };
     let mut screen = Screen::new();
     match args.format {

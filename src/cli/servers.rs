@@ -46,10 +46,15 @@ async fn list(setup: &Setup, json: bool) -> Result<(), CliError> {
     let mut screen = Screen::new();
     let states = wiring::inspect_upstreams(config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
     let servers = view::upstreams(config, &states, &setup.loaded.policies.data);
-    let doubts = doubts(setup, config, &states, None);
+    let mut doubts = doubts(setup, config, &states, None);
     let catalog = pins::listed_by(setup, config, &states);
-    let refused: Vec<String> =
+    let mut refused: Vec<String> =
         catalog.tools.values().filter_map(|tool| tool.refused.as_deref().map(str::to_owned)).collect();
+    // They name tools, agents and policies.
+    if !setup.reads_records() {
+        doubts.clear();
+        refused.clear();
+    }
     if json {
         return screen.json(&json!({"servers": servers, "lints": doubts, "refused_tools": refused}));
     }

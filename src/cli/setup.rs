@@ -16,7 +16,7 @@ use crate::{
     identity::person_by_key,
     model::{Event, PersonId, Place, Problem, Problems, Severity},
     policy::{PolicySet, Role},
-    store::{ApprovalRecord, Store},
+    store::{ApprovalRecord, Pattern, Store},
 };
 use std::{
     io::Write as _,
@@ -90,10 +90,7 @@ impl Setup {
                 let person = person_by_key(&loaded.policies.authority, key.as_bytes());
                 let person = person.ok_or(CliError::WrongKey)?;
                 if person.roles.is_empty() {
-                    return Err(CliError::NotEntitled {
-                        person: person.id.to_string(),
-                        needs: "`approver`, `admin`, `auditor`, `auditor-full` or `viewer`",
-                    });
+                    return Err(CliError::NotEntitled { person: person.id.to_string(), needs: &Role::ALL });
                 }
                 Some(person.id.clone())
             }
@@ -119,33 +116,22 @@ impl Setup {
         Some(loaded.policies)
     }
 
-    /// The local admin may administer, and so may a person with that role; others may not.
-    pub(super) fn admin(&self) -> Result<(), CliError> {
-        let Some(id) = &self.person else { return Ok(()) };
-        let person = self.loaded.policies.authority.people.get(id);
-        if person.is_some_and(|person| person.roles.contains(&Role::Admin)) {
-            return Ok(());
-        }
-        Err(CliError::NotEntitled { person: id.to_string(), needs: "`admin`" })
-    }
-
     /// What the person whose key was given may do.
     pub(super) fn roles(&self) -> &[Role] {
         let person = self.person.as_ref().and_then(|id| self.loaded.policies.authority.people.get(id));
         person.map(|person| person.roles.as_slice()).unwrap_or_default()
     }
 
-    /// With which values whoever is typing may read records of calls: the local admin with all.
-    pub(super) fn sight(&self) -> Result<Sight, CliError> {
-        let Some(id) = &self.person else { return Ok(Sight::Whole) };
-        let roles = self.roles();
-        match roles.iter().any(|role| role.reads_records()) {
-            true if roles.iter().any(|role| role.sees_values()) => Ok(Sight::Whole),
-            true => Ok(Sight::WithoutValues),
-            false => Err(CliError::NotEntitled {
-                person: id.to_string(),
-                needs: "`approver`, `admin`, `auditor` or `auditor-full`",
-            }),
+    /// Whether whoever is typing reads records at all: the local admin does.
+    pub(super) fn reads_records(&self) -> bool {
+        self.person.is_none() || self.roles().iter().any(|role| role.reads_records())
+    }
+
+    /// With which values they read them: the local admin with all.
+    pub(super) fn sight(&self) -> Sight {
+        match self.person.is_none() || self.roles().iter().any(|role| role.sees_values()) {
+            true => Sight::Whole,
+            false => Sight::WithoutValues,
         }
     }
 
@@ -159,29 +145,9 @@ impl Setup {
         }
     }
 
-    /// Refuses whoever may not see the values of arguments.
-    pub(super) fn needs_values(&self) -> Result<(), CliError> {
-        let sight = self.sight()?;
-        match (sight, &self.person) {
-            (Sight::WithoutValues, Some(id)) => Err(no_values(id)),
-            (Sight::Whole | Sight::WithoutValues, _) => Ok(()),
-        }
-    }
-
-    /// The person whose key was given, where they may administer; the local admin does not do.
+    /// The person whose key was given, for what takes the key of an admin; the local admin does not do.
     pub(super) fn admin_person(&self) -> Result<PersonId, CliError> {
-        let person = self.person.clone().ok_or(CliError::AdminNeeded)?;
-        self.admin().map(|()| person)
-    }
-
-    /// The person whose key was given, where they may look at calls afterwards.
-    pub(super) fn reviewer_person(&self) -> Result<PersonId, CliError> {
-        let id = self.person()?;
-        let may = |role: &Role| matches!(role, Role::Auditor | Role::AuditorFull | Role::Admin);
-        if self.roles().iter().any(may) {
-            return Ok(id.clone());
-        }
-        Err(CliError::NotEntitled { person: id.to_string(), needs: "`auditor`, `auditor-full` or `admin`" })
+        self.person.clone().ok_or(CliError::AdminNeeded)
     }
 
     /// Opens the store that `serve` and `stdio` made. A missing one is not made here: an empty answer from a store
@@ -229,10 +195,17 @@ impl Sight {
             Self::WithoutValues => event_without_values(event),
         }
     }
-}
 
-fn no_values(person: &PersonId) -> CliError {
-    CliError::NotEntitled { person: person.to_string(), needs: "`auditor-full` or `admin`: values are shown" }
+    /// Refuses a `--tool` with which what was asked at a URI could be tried.
+    pub(super) fn allows(self, tool: Option<&Pattern>) -> Result<(), CliError> {
+        match self == Self::WithoutValues && tool.is_some_and(Pattern::names_query) {
+            true => Err(CliError::Told(
+                "`--tool` may not name the query of a URI: it is an argument, and its values are withheld from your role"
+                    .to_owned(),
+            )),
+            false => Ok(()),
+        }
+    }
 }
 
 /// The record, this machine's clock, and what whoever is typing may see of calls.
@@ -242,7 +215,7 @@ pub(super) type Reading = (Arc<dyn Store>, Arc<System>, Sight);
 pub(super) fn record_of_calls(path: &Path) -> Result<Reading, CliError> {
     match opened(path)? {
         Opened::Files(setup) => {
-            let sight = setup.sight()?;
+            let sight = setup.sight();
             Ok((setup.record()?, setup.system, sight))
         }
         Opened::Record(store, system) => Ok((store, system, Sight::Whole)),

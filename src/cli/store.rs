@@ -43,13 +43,7 @@ fn import(setup: &Setup) -> Result<(), CliError> {
 }
 
 async fn accept(setup: &Setup, args: &AcceptArgs) -> Result<(), CliError> {
-    let needs = |_| {
-        CliError::Told(
-            "this needs an admin: set TOLLGATE_KEY to the key of a person with role `admin`".to_owned(),
-        )
-    };
-    let person = setup.person().map_err(needs)?.clone();
-    setup.admin()?;
+    let person = setup.admin_person()?;
     let reason = setup.loaded.policies.data.said(&args.reason, LONGEST_REASON);
     if reason.is_empty() {
         return Err(CliError::Told("`--reason` is empty: say why the record may go on".to_owned()));
@@ -65,7 +59,6 @@ async fn accept(setup: &Setup, args: &AcceptArgs) -> Result<(), CliError> {
 }
 
 async fn rotate_key(setup: &Setup) -> Result<(), CliError> {
-    setup.admin()?;
     let store = setup.store()?;
     let rotated = async {
         let Some(vault) = store.vault() else { return Ok(None) };

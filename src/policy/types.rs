@@ -176,6 +176,17 @@ impl Role {
         Self::ALL.into_iter().find(|role| role.as_str() == word)
     }
 
+    /// Some of them as words of a sentence: any of them will do.
+    #[must_use]
+    pub fn any_of(roles: &[Self]) -> String {
+        let words: Vec<String> = roles.iter().map(|role| format!("`{}`", role.as_str())).collect();
+        match words.split_last() {
+            Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+            Some((only, _)) => only.clone(),
+            None => "that nobody has".to_owned(),
+        }
+    }
+
     /// Whether it reads records of calls at all, be it without the values of arguments.
     #[must_use]
     pub fn reads_records(self) -> bool {

@@ -129,11 +129,7 @@ impl Caller {
         if roles.iter().any(|role| allowed.contains(role)) {
             return Ok(Self { id, roles, allowed, credential, session });
         }
-        let words: Vec<String> = allowed.iter().map(|role| format!("`{}`", role.as_str())).collect();
-        Err(ApiError::Forbidden(match words.as_slice() {
-            [one] => format!("this takes the role {one}"),
-            _ => format!("this takes one of the roles {}", words.join(", ")),
-        }))
+        Err(ApiError::Forbidden(format!("this takes the role {}", Role::any_of(allowed))))
     }
 
     /// The same person as they are now: asked once more after a body has come in, or before more of an answer goes out.
