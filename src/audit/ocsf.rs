@@ -94,7 +94,7 @@ fn actor(event: &EventDraft) -> Value {
     actor.insert("app_name".to_owned(), program.into());
     put(&mut actor, "app_uid", event.agent_id.as_ref().map(|agent| agent.as_str()));
     let person = match &*event.actor.kind {
-        "person" => event.actor.role.as_deref(),
+        "person" => event.person(),
         _ => event.user.as_ref().map(|user| user.as_str()),
     };
     if let Some(person) = person {

@@ -46,11 +46,10 @@ pub struct OtherRecord {
 impl OtherRecord {
     fn of(event: &Event) -> Self {
         let draft = &event.draft;
-        let by = draft.detail.as_ref().and_then(|detail| detail.get("person")).and_then(Value::as_str);
         Self {
             evidence: Evidence::of(event),
             action: draft.action.clone(),
-            by: by.map(Arc::from),
+            by: draft.person().map(Arc::from),
             reason: draft.reason.clone(),
         }
     }
@@ -323,7 +322,8 @@ pub fn questions(events: &[Event], approvals: &NamedApprovals) -> TraceReport {
         if event.draft.event_type == EventType::Note {
             notes.push(NoteReport {
                 at: event.draft.timestamp,
-                by: event.draft.actor.role.clone(),
+                // Notes of before named the person as their role.
+                by: event.draft.person().map(Arc::from).or_else(|| event.draft.actor.role.clone()),
                 text: event.draft.reason.clone(),
                 evidence: Evidence::of(event),
             });

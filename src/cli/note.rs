@@ -1,6 +1,11 @@
 //! `tollgate audit note`: what is said of a trace afterwards.
 
-use super::{args::NoteArgs, failure::CliError, screen::Screen, setup::Setup};
+use super::{
+    args::NoteArgs,
+    failure::CliError,
+    screen::Screen,
+    setup::{Setup, Sight},
+};
 use crate::{evidence, store::EventQuery};
 use serde_json::json;
 use std::io::Read as _;
@@ -36,7 +41,9 @@ pub(super) async fn note(setup: Setup, args: NoteArgs) -> Result<(), CliError> {
             return Err(CliError::Unknown { kind: "event of trace", name: args.trace.to_string(), hint });
         }
         let redacted = setup.loaded.policies.data.said(text, LONGEST);
-        let mut event = evidence::note(setup.now(), args.trace, setup.person().ok(), &redacted);
+        let role = setup.roles().first().map(|role| role.as_str());
+        let by = setup.person_given().zip(role);
+        let mut event = evidence::note(setup.now(), args.trace, by, &redacted);
         event.redacted = *redacted != *text;
         store.record(vec![event]).await?;
         let newest =
@@ -48,7 +55,8 @@ pub(super) async fn note(setup: Setup, args: NoteArgs) -> Result<(), CliError> {
     let Some(event) = done? else { return Ok(()) };
     let mut screen = Screen::new();
     if args.json.json {
-        return screen.json(&json!({"seq": event.seq, "trace_id": args.trace, "hash": event.hash}));
+        let hash = Some(&event.hash).filter(|_| setup.sight() == Sight::Whole);
+        return screen.json(&json!({"seq": event.seq, "trace_id": args.trace, "hash": hash}));
     }
     screen.line(&format!("record {} is a note on trace {}", event.seq, args.trace))
 }

@@ -100,12 +100,13 @@ pub fn index_set_aside(now: Timestamp, problem: &str, kept: &str) -> EventDraft 
     event
 }
 
-/// What somebody has to say of a trace afterwards. `by`: a person, or nobody who is named.
-pub fn note(now: Timestamp, trace: TraceId, by: Option<&PersonId>, text: &Said) -> EventDraft {
+/// What somebody has to say of a trace afterwards. `by`: a person, with the role of theirs that lets them, or nobody who is named.
+pub fn note(now: Timestamp, trace: TraceId, by: Option<(&PersonId, &str)>, text: &Said) -> EventDraft {
     let mut event = EventDraft::system(EventType::Note, now);
     event.trace_id = Some(trace);
-    if let Some(person) = by {
-        event.actor = Actor { kind: "person".into(), role: Some(person.as_str().into()) };
+    if let Some((person, role)) = by {
+        event.actor = Actor { kind: "person".into(), role: Some(role.into()) };
+        event.detail = Some(json!({"person": person}));
     }
     event.reason = Some((&**text).into());
     event
@@ -132,13 +133,13 @@ pub fn checkpoint_contradicted(now: Timestamp, problem: &str) -> EventDraft {
 }
 
 /// Another key signs checkpoints from now on; keys as they verify.
-pub fn checkpoint_key_rotated(now: Timestamp, by: Actor, before: &str, after: &str) -> EventDraft {
+pub fn checkpoint_key_rotated(now: Timestamp, person: &PersonId, before: &str, after: &str) -> EventDraft {
     let mut event = EventDraft::system(EventType::AdminAction, now);
     event.action = Some("checkpoint_key_rotated".into());
-    event.actor = by;
+    event.actor = Actor { kind: "person".into(), role: Some("admin".into()) };
     event.reason =
         Some("another key signs checkpoints; the one before still verifies those that it signed".into());
-    event.detail = Some(json!({"before": before, "after": after}));
+    event.detail = Some(json!({"person": person, "before": before, "after": after}));
     event
 }
 

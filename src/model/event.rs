@@ -514,6 +514,17 @@ struct Metadata {
 }
 
 impl EventDraft {
+    /// The person who acted, where one did: what a search by person finds. In the records of a call an agent acts.
+    pub fn person(&self) -> Option<&str> {
+        if let EventType::AgentStart | EventType::AgentDecision | EventType::AgentSideEffect = self.event_type
+        {
+            return None;
+        }
+        let detail = self.detail.as_ref()?;
+        let named = |name: &str| detail.get(name)?.as_str().filter(|name| !name.is_empty());
+        named("person").or_else(|| named("by"))
+    }
+
     /// The JSON that the chain hashes and the store keeps: the public form without `seq`,
     /// `prev_hash` and `hash`.
     pub fn body(&self) -> String {

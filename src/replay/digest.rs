@@ -170,7 +170,6 @@ fn changed(event: &EventDraft) -> Option<DigestChange> {
         return None;
     }
     let named_as = |kind: &str, name: &str| format!("{kind} {name}");
-    let some = |text: &&str| !text.is_empty();
     let of_kind = || match (detail(event, "kind"), detail(event, "name")) {
         (Some(kind), Some(name)) => Some(named_as(kind, name)),
         (Some("all"), None) => Some("everything".to_owned()),
@@ -201,7 +200,7 @@ fn changed(event: &EventDraft) -> Option<DigestChange> {
         // A freeze says itself what was done.
         action: action.filter(|action| !["freeze", "unfreeze"].contains(action)).map(Arc::from),
         what: what.or_else(named),
-        by: detail(event, "person").filter(some).or_else(|| detail(event, "by").filter(some)).map(Arc::from),
+        by: event.person().map(Arc::from),
         reason: event.reason.clone(),
     })
 }
