@@ -325,11 +325,15 @@ mod checks {
             |grant: &StandingGrant| GrantFilter { before: Some(grant.id.clone()), ..GrantFilter::default() };
         assert_eq!(list(before(&second)).await, all[1..]);
         assert_eq!(list(before(&first)).await, []);
-        let agent = |name: &str| GrantFilter { agent: Some(AgentId::from(name)), ..GrantFilter::default() };
+        let agent = |name: &str| GrantFilter { agent: Pattern::parse(name).ok(), ..GrantFilter::default() };
         assert_eq!(list(agent("planner-01")).await, all);
         assert_eq!(list(agent("another")).await, []);
-        let tool = Some("files__write_file".to_owned());
-        assert_eq!(list(GrantFilter { tool, ..agent("planner-01") }).await, all);
+        assert_eq!(list(GrantFilter { limit: 1, ..agent("planner-*") }).await, all[..1]);
+        assert_eq!(list(agent("b*")).await, []);
+        let tool = |name: &str| GrantFilter { tool: Pattern::parse(name).ok(), ..agent("planner-01") };
+        assert_eq!(list(tool("files__write_file")).await, all);
+        assert_eq!(list(tool("files__*")).await, all);
+        assert_eq!(list(tool("git__*")).await, []);
         let at = |millis| later(start(), millis);
         assert_eq!(list(GrantFilter { due: Some(at(3_599_999)), ..GrantFilter::default() }).await, []);
         assert_eq!(list(GrantFilter { due: Some(at(3_600_000)), ..GrantFilter::default() }).await, all);

@@ -41,3 +41,13 @@ export async function api(path: string, body?: unknown, method = body ? "POST" :
   if (answer.status === 401 && state.me && state.key === key) signOut(state.key ? "Your key is no longer valid." : "Your session is over.");
   throw new ApiError(answer.status, message);
 }
+
+// A list of which one answer may not hold all: page by page, in the form of its first answer.
+export async function allPages(path: string, ...members: string[]): Promise<any> {
+  const first = await api(path);
+  for (let last = first; last.truncated; ) {
+    last = await api(`${path}${path.includes("?") ? "&" : "?"}after=${encodeURIComponent(last.next)}`);
+    for (const member of members) first[member].push(...last[member]);
+  }
+  return first;
+}

@@ -1,6 +1,6 @@
 // Budgets: what is used, what calls in flight hold, what is left and when it frees; set back by an admin.
 
-import { api } from "./api.js";
+import { api, allPages } from "./api.js";
 import { $, announce, confirm, countdown, counted, el, facts, notice, place, shown, when } from "./dom.js";
 import { hasRole, state } from "./state.js";
 
@@ -27,7 +27,7 @@ async function read() {
   const mine = ++asked;
   let found: any = null;
   try {
-    found = await api("budgets");
+    found = await allPages("budgets", "budgets");
   } catch (error) {
     if (mine === asked && state.view === "budgets") place($("budgets"), [...head, el("p", { class: "error" }, error.message)], $("budgets"));
     return;

@@ -50,6 +50,37 @@ const empty = el("button", { type: "button" }, "Clear");
 const form = el("form", { class: "search", role: "search", "aria-label": "Search the record" }, el("div", { class: "grid" }, ...FIRST.map(label)), more, el("div", { class: "buttons" }, el("button", { type: "submit", class: "primary" }, "Search"), empty)) as HTMLFormElement;
 const problem = el("p", { class: "error", role: "alert", hidden: true });
 const body = el("div", { class: "stack" });
+const verify = el("button", { type: "button", id: "verify" }, "Verify the record") as HTMLButtonElement;
+const verified = el("div", { id: "verified", role: "status" });
+
+// What was found stands until somebody asks again: it is of the record as it was then.
+verify.addEventListener("click", async () => {
+  verify.disabled = true;
+  verified.replaceChildren(el("p", { class: "soft" }, "Verifying every record…"));
+  try {
+    let found = await api("audit/verify");
+    while (found.running) {
+      verified.replaceChildren(el("p", { class: "soft" }, "Verifying every record since ", when(found.began_at), "…"));
+      found = await api("audit/verify");
+    }
+    verified.replaceChildren(told(found));
+  } catch (error) {
+    verified.replaceChildren(el("p", { class: "error" }, (error as Error).message));
+  } finally {
+    verify.disabled = false;
+  }
+});
+
+function told(found: any): HTMLElement {
+  const records = counted(Number(found.records), "record", "records");
+  if (found.bad !== null) {
+    const place = Number(found.bad.seq) === 0 ? "The store does not verify: " : `Record ${found.bad.seq} does not verify: `;
+    return el("p", { class: "error" }, place, shown(found.bad.problem), ` (${records} before it do).`);
+  }
+  if (found.contradicted !== null) return el("p", { class: "error" }, "A checkpoint says otherwise: ", shown(found.contradicted));
+  const held = Number(found.checkpoints) === 0 ? "No checkpoint is kept yet." : `${counted(Number(found.checkpoints), "checkpoint holds", "checkpoints hold")}.`;
+  return el("p", {}, `The chain is whole: ${records}. ${held} `, when(found.at));
+}
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -81,6 +112,7 @@ export function clear(): void {
   asked += 1;
   found = [];
   next = null;
+  verified.replaceChildren();
   for (const name of NAMES) fields[name].value = "";
   $("events").replaceChildren();
 }
@@ -95,7 +127,7 @@ export async function open(_given?: unknown, rest = ""): Promise<void> {
   const filters = new URLSearchParams(rest.replace(/^\?/, ""));
   for (const name of NAMES) fields[name].value = filters.get(name) ?? "";
   (more as HTMLDetailsElement).open = NAMES.some((name) => !FIRST.includes(name) && filters.has(name));
-  $("events").replaceChildren(el("h2", {}, "Events"), form, problem, body);
+  $("events").replaceChildren(el("h2", {}, "Events"), form, el("div", { class: "buttons" }, verify), verified, problem, body);
   $("events").focus({ preventScroll: true });
   await search(query());
 }
@@ -132,6 +164,13 @@ async function search(filters: URLSearchParams): Promise<void> {
   announce(found.length ? `${counted(found.length, "event", "events")}${next === null ? "" : ", and more"}.` : "Nothing is found.");
 }
 
+// Who acted, where it was a person: as `person` of a search finds it. In the records of a call an agent acts.
+function person(event: any): string | null {
+  if (["agent_start", "agent_decision", "agent_side_effect"].includes(event.event_type)) return null;
+  const named = [event.detail?.person, event.detail?.by].find((name) => typeof name === "string" && name !== "");
+  return named ?? null;
+}
+
 function draw(filters: URLSearchParams): void {
   if (!found.length) {
     const words = filters.size ? "No event is like this. Names take `*`; a time is one like 2026-11-20T08:00:00Z, a day, or how long ago, like 7d." : "Nothing is recorded yet. Every call leaves a record of what was decided before it is made, and one of what came of it.";
@@ -140,7 +179,7 @@ function draw(filters: URLSearchParams): void {
   }
   const rows = found.map((event) => {
     const open = event.trace_id === null ? null : el("a", { href: `#/events/${event.trace_id}`, "aria-label": `The trace of record ${event.seq}` }, String(event.seq));
-    const acted = event.actor.type === "person" ? event.actor.role : (event.agent_id ?? event.actor.type);
+    const acted = person(event) ?? event.agent_id ?? event.actor.type;
     return [
       td(open ?? String(event.seq)),
       td(when(event.timestamp) ?? ""),
@@ -294,6 +333,6 @@ function executed(one: any): HTMLElement {
 }
 
 function evidence(all: any[]): HTMLElement {
-  const rows = all.map((one) => [td(String(one.seq)), td(one.event_type.replaceAll("_", " ")), td(when(one.at) ?? ""), el("td", { class: "code" }, one.hash)]);
+  const rows = all.map((one) => [td(String(one.seq)), td(one.event_type.replaceAll("_", " ")), td(when(one.at) ?? ""), el("td", { class: "code" }, one.hash ?? el("span", { class: "soft" }, "withheld from your role"))]);
   return table("Records that prove it", ["Record", "Type", "When", "Hash"], rows);
 }

@@ -1,6 +1,6 @@
 // Explain: what would be decided of a call, and why. Nothing is recorded, counted or sent.
 
-import { api } from "./api.js";
+import { api, allPages } from "./api.js";
 import { $, announce, brief, chip, counted, el, facts, opened, shown, table, td, when } from "./dom.js";
 import { isTree, parse, written } from "./exact.js";
 import { asTree } from "./sent.js";
@@ -94,7 +94,7 @@ export async function open(given) {
   offerAgents(mine, given ? given.agent : mine.agent.value);
   if (given) fill(mine, given);
   $("explain").focus({ preventScroll: true });
-  const listed = await api("tools").catch(() => null);
+  const listed = await allPages("tools", "tools").catch(() => null);
   if (listed && form === mine) {
     const names = [...new Set(listed.tools.map((tool) => tool.name))];
     mine.tools.replaceChildren(...names.map((name) => el("option", { value: name })));

@@ -1,6 +1,6 @@
 // What is frozen: a banner for everybody while anything is, and the view in which admins freeze and lift.
 
-import { api } from "./api.js";
+import { api, allPages } from "./api.js";
 import { $, announce, confirm, el, facts, notice, place, shown, when } from "./dom.js";
 import { hasRole, state } from "./state.js";
 
@@ -32,7 +32,7 @@ export function clear() {
 // Read again, for the banner and, where it is open, the view.
 export async function changed() {
   const mine = ++asked;
-  const found = await api("freeze");
+  const found = await allPages("freeze", "freezes");
   if (mine !== asked) return;
   known = found.freezes;
   drawBanner();

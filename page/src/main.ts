@@ -1,7 +1,7 @@
 // The page: signing in and out, its views, what comes live, and keys.
 
 import * as alerts from "./alerts.js";
-import { api, onSignOut } from "./api.js";
+import { api, onSignOut, allPages } from "./api.js";
 import * as budgets from "./budgets.js";
 import * as deadletters from "./deadletters.js";
 import { formInFront } from "./detail.js";
@@ -155,7 +155,7 @@ window.addEventListener("hashchange", follow);
 
 // What is in force, as the views name it.
 async function loadBundle() {
-  const [agents, bundle] = await Promise.all([api("agents"), api("policies")]);
+  const [agents, bundle] = await Promise.all([allPages("agents", "agents"), allPages("policies", "policies")]);
   state.agents = new Map(agents.agents.map((agent) => [agent.id, agent]));
   state.policies = new Map(bundle.policies.map((policy) => [policy.id, policy]));
 }

@@ -1,6 +1,6 @@
 // People and agents: who may decide, who may call what, and which standing grants they have.
 
-import { api } from "./api.js";
+import { api, allPages } from "./api.js";
 import { $, announce, counted, el, shown, table, td, when } from "./dom.js";
 import { state } from "./state.js";
 
@@ -38,7 +38,7 @@ export async function open(): Promise<void> {
   $("people").focus({ preventScroll: true });
   const mine = ++asked;
   try {
-    const [people, map, grants] = await Promise.all([api("people"), api("agents"), api("grants?limit=1000")]);
+    const [people, map, grants] = await Promise.all([allPages("people", "people"), allPages("agents", "agents"), api("grants?limit=1000")]);
     if (mine !== asked || state.view !== "people") return;
     known = { people: people.people, agents: map.agents, capabilities: map.capabilities, workflows: map.workflows, grants: grants.grants, more: grants.truncated };
   } catch (error) {

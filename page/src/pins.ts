@@ -1,6 +1,6 @@
 // What servers list that is not as it was pinned, and taking it for what it is.
 
-import { api } from "./api.js";
+import { api, allPages } from "./api.js";
 import { $, announce, confirm, counted, el, facts, notice, opened, place, shown, when } from "./dom.js";
 import { written } from "./exact.js";
 import { hasRole, state } from "./state.js";
@@ -32,7 +32,7 @@ async function read() {
   const mine = ++asked;
   let found: any = null;
   try {
-    found = await api("pins");
+    found = await allPages("pins", "changes", "findings");
   } catch (error) {
     if (mine === asked && state.view === "quarantine") place($("quarantine"), [...head, el("p", { class: "error" }, error.message)], $("quarantine"));
     return;

@@ -1,6 +1,6 @@
 // The bundle in force, those that were, and going back to one.
 
-import { api } from "./api.js";
+import { api, allPages } from "./api.js";
 import { $, chip, confirm, counted, el, facts, notice, opened, shown, table, td, when } from "./dom.js";
 import { hasRole, state } from "./state.js";
 
@@ -43,7 +43,7 @@ function again(mine, soon) {
 async function read() {
   const mine = ++asked;
   const none = (error) => ({ error });
-  const [bundle, past] = await Promise.all([api("policies").catch(none), api("policies/history").catch(none)]);
+  const [bundle, past] = await Promise.all([allPages("policies", "policies").catch(none), api("policies/history").catch(none)]);
   if (mine !== asked || state.view !== "policies" || !state.me) return;
   folderTold = JSON.stringify(past.folder ?? null);
   const hadFocus = $("policies").contains(document.activeElement);

@@ -1,6 +1,6 @@
 // Upstreams: how each stands, what it offers, how much goes there and how long it takes.
 
-import { api } from "./api.js";
+import { allPages } from "./api.js";
 import { Chart, type Drawing } from "./chart.js";
 import { $, announce, counted, el, facts, shown } from "./dom.js";
 import { counts, duration, series, share, whole, type Group, type Series } from "./figures.js";
@@ -43,7 +43,7 @@ async function read(): Promise<void> {
   const mine = ++asked;
   const ask = (name: string) => series({ name, by: "upstream", since: "1d", step: "30m", groups: "8" });
   try {
-    const [all, calls, latency, errors] = await Promise.all([api("upstreams"), ask("calls"), ask("latency"), ask("errors")]);
+    const [all, calls, latency, errors] = await Promise.all([allPages("upstreams", "upstreams"), ask("calls"), ask("latency"), ask("errors")]);
     if (mine !== asked || state.view !== "upstreams" || !charts) return;
     const of = (from: Series, name: string): Group | undefined => from.groups.find((group) => group.name === name && !group.rest);
     const cards = all.upstreams.map((one: any) => card(one, of(calls, one.name), of(latency, one.name), of(errors, one.name)));

@@ -1,7 +1,8 @@
 //! Checkpoints of the record: made, kept in folders, and held against the record again.
 
-use super::LogKeys;
+use super::{KeysError, LogKeys};
 use crate::{
+    config::Config,
     proof::{Checkpoint, Note, Signer, VerifierKey},
     store::{Store, StoreError, TreeAnswer, TreePath, embedded::AtRest},
 };
@@ -145,6 +146,65 @@ pub async fn hold(trees: &(impl Trees + ?Sized), kept: &KeptCheckpoint) -> Resul
         )));
     }
     Ok(())
+}
+
+/// The checkpoints that a record is held against.
+#[derive(Debug)]
+pub struct KeptCheckpoints {
+    /// Whose signatures count.
+    pub keys: Vec<VerifierKey>,
+    /// Where checkpoints are kept.
+    pub folders: Vec<PathBuf>,
+    /// Some that were kept elsewhere.
+    pub named: Vec<PathBuf>,
+}
+
+/// Where checkpoints are kept: beside the store, and where servers.toml says.
+pub fn checkpoint_folders(config: &Config) -> Vec<PathBuf> {
+    let mut folders = vec![config.gateway.data_dir.join("checkpoints")];
+    folders.extend(config.audit.checkpoints.iter().cloned());
+    folders
+}
+
+impl KeptCheckpoints {
+    /// Those of the log's own keys, where it has any; without there are none.
+    ///
+    /// # Errors
+    /// Where the keys cannot be read.
+    pub fn of(config: &Config) -> Result<Self, KeysError> {
+        let known = LogKeys::known(&config.gateway.data_dir)?;
+        let folders = if known.is_some() { checkpoint_folders(config) } else { Vec::new() };
+        Ok(Self { keys: known.iter().flat_map(LogKeys::verifiers).collect(), folders, named: Vec::new() })
+    }
+
+    /// Holds the record against them, and says how many there were, or what contradicts one of them.
+    ///
+    /// # Errors
+    /// Where the record cannot be read.
+    pub async fn hold(&self, trees: &(impl Trees + ?Sized)) -> Result<Result<usize, String>, StoreError> {
+        let mut all: Vec<Result<KeptCheckpoint, CheckpointError>> =
+            self.named.iter().map(|path| read_checkpoint(path, &self.keys)).collect();
+        for folder in &self.folders {
+            match kept_checkpoints(folder, &self.keys) {
+                Ok(kept) => all.extend(kept),
+                Err(error) => all.push(Err(error)),
+            }
+        }
+        let mut problems = Vec::new();
+        let count = all.len();
+        for kept in all {
+            let held = match kept {
+                Ok(kept) => hold(trees, &kept).await,
+                Err(error) => Err(error),
+            };
+            match held {
+                Ok(()) => {}
+                Err(CheckpointError::Store(error)) => return Err(error),
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+        Ok(if problems.is_empty() { Ok(count) } else { Err(problems.join("\n")) })
+    }
 }
 
 /// A checkpoint of all that is recorded, signed by the log's key and by others of its keys. Nothing is signed that is not

@@ -23,7 +23,8 @@ mod verify;
 pub use advice::{advice_on_recorded, advise_on_record};
 
 pub use checkpoints::{
-    CheckpointError, KeptCheckpoint, Trees, hold, keep, kept_checkpoints, make, read_checkpoint,
+    CheckpointError, KeptCheckpoint, KeptCheckpoints, Trees, checkpoint_folders, hold, keep,
+    kept_checkpoints, make, read_checkpoint,
 };
 pub use compliance::{Compliance, ComplianceRow, ComplianceStatus, Standard};
 pub use dead_letters::{

@@ -534,6 +534,12 @@ fn pattern(text: &str) -> Result<Pattern, String> {
     Pattern::parse(text).map_err(|error| error.to_string())
 }
 
+/// What is called: of a URI without a query every query.
+fn target(text: &str) -> Result<Pattern, String> {
+    pattern(text)?;
+    Pattern::parse_target(text).map_err(|error| error.to_string())
+}
+
 pub(super) fn trace(text: &str) -> Result<TraceId, String> {
     let zeros = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0' | b'-'));
     TraceId::parse(text).ok_or_else(|| match zeros {

@@ -33,13 +33,14 @@ async fn on_store(setup: &Setup, store: &Arc<dyn Store>, command: GrantsCommand)
     let clock: Arc<dyn Clock> = setup.system.clone();
     let approvals = Approvals::new(Arc::clone(store), clock);
     let mut screen = Screen::new();
-    let sight = setup.sight()?;
+    let sight = setup.sight();
     let shown = |grant: StandingGrant| match sight {
         Sight::Whole => grant,
         Sight::WithoutValues => grant.without_values(),
     };
     match command {
         GrantsCommand::List { all, agent, tool, before, limit, json } => {
+            sight.allows(tool.as_ref())?;
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             let filter = GrantFilter {
                 live: !all,

@@ -7,11 +7,11 @@ use super::{
     setup::Setup,
 };
 use crate::{
-    audit::{self, CheckpointError, KeptCheckpoint, LogKeys, Trees},
+    audit::{self, KeptCheckpoint, KeptCheckpoints, LogKeys},
     clock::IdSource as _,
     evidence,
     journal::chain,
-    model::{Actor, EventType},
+    model::EventType,
     proof::{Checkpoint, Note, TlogProof, VerifierKey},
     store::{EventQuery, Store, TreePath},
 };
@@ -30,10 +30,7 @@ fn told(error: &dyn std::fmt::Display) -> CliError {
 }
 
 fn folders(setup: &Setup) -> Vec<PathBuf> {
-    let config = &setup.loaded.config;
-    let mut folders = vec![config.gateway.data_dir.join("checkpoints")];
-    folders.extend(config.audit.checkpoints.iter().cloned());
-    folders
+    audit::checkpoint_folders(&setup.loaded.config)
 }
 
 /// Prints a signed checkpoint, or the keys that verify it, or puts another key in place.
@@ -77,19 +74,12 @@ async fn rotate(
     fresh: [u8; 32],
     screen: &mut Screen,
 ) -> Result<(), CliError> {
-    let needs = |_| {
-        CliError::Told(
-            "this needs an admin: set TOLLGATE_KEY to the key of a person with role `admin`".to_owned(),
-        )
-    };
-    let person = setup.person().map_err(needs)?.clone();
-    setup.admin()?;
+    let person = setup.admin_person()?;
     // So that there is one to go on from.
     LogKeys::open(data_dir, setup.system.random()).map_err(|error| told(&error))?;
     let (keys, old) = LogKeys::rotate(data_dir, fresh).map_err(|error| told(&error))?;
     let (before, after) = (old.verifier().to_string(), keys.signer().verifier().to_string());
-    let by = Actor { kind: "person".into(), role: Some(person.as_str().into()) };
-    store.record(vec![evidence::checkpoint_key_rotated(setup.now(), by, &before, &after)]).await?;
+    store.record(vec![evidence::checkpoint_key_rotated(setup.now(), &person, &before, &after)]).await?;
     // Signed by both, so that whoever trusts the one finds the other.
     let (checkpoint, note) =
         audit::make(&**store, &keys, &[&old], &folders(setup)).await.map_err(|error| told(&error))?;
@@ -104,8 +94,6 @@ async fn rotate(
 
 /// Prints the proof that a call's decision stands in the record.
 pub(super) async fn prove(setup: Setup, args: ProveArgs) -> Result<(), CliError> {
-    // A proof holds the record's hash, by which values can be tried.
-    setup.needs_values()?;
     let store = setup.store()?;
     let made = proof_of(&setup, &store, &args).await;
     store.close().await;
@@ -203,51 +191,19 @@ fn keys(written: &[String]) -> Result<Vec<VerifierKey>, CliError> {
     written.iter().map(read).collect()
 }
 
-/// Which checkpoints the record is held against, and whose signatures count.
-pub(super) struct Checkpoints {
-    keys: Vec<VerifierKey>,
-    folders: Vec<PathBuf>,
-    named: Vec<PathBuf>,
-}
-
-impl Checkpoints {
-    /// Those of the folders that servers.toml names, and those that were asked for.
-    pub(super) fn wanted(config: &Path, store: &Path, args: &VerifyArgs) -> Result<Self, CliError> {
-        let setup = Setup::load(config).ok();
-        let beside = || store.parent().unwrap_or(Path::new("")).to_owned();
-        let data_dir =
-            setup.as_ref().map_or_else(beside, |setup| setup.loaded.config.gateway.data_dir.clone());
-        let known = LogKeys::known(&data_dir).map_err(|error| told(&error))?;
-        let mut verifiers = keys(&args.vkey)?;
-        verifiers.extend(known.iter().flat_map(LogKeys::verifiers));
-        let folders = match &setup {
-            _ if known.is_none() => Vec::new(),
-            Some(setup) => folders(setup),
-            None => vec![data_dir.join("checkpoints")],
-        };
-        Ok(Self { keys: verifiers, folders, named: args.checkpoint.clone() })
-    }
-
-    /// Holds the record against them, and says how many there were.
-    pub(super) async fn hold(&self, trees: &(impl Trees + ?Sized)) -> Result<usize, CliError> {
-        let mut all: Vec<Result<KeptCheckpoint, CheckpointError>> =
-            self.named.iter().map(|path| audit::read_checkpoint(path, &self.keys)).collect();
-        for folder in &self.folders {
-            all.extend(audit::kept_checkpoints(folder, &self.keys).map_err(|error| told(&error))?);
-        }
-        let mut problems = Vec::new();
-        let count = all.len();
-        for kept in all {
-            let held = match kept {
-                Ok(kept) => audit::hold(trees, &kept).await,
-                Err(error) => Err(error),
-            };
-            match held {
-                Ok(()) => {}
-                Err(CheckpointError::Store(error)) => return Err(error.into()),
-                Err(error) => problems.push(error.to_string()),
-            }
-        }
-        if problems.is_empty() { Ok(count) } else { Err(CliError::Told(problems.join("\n"))) }
-    }
+/// Which checkpoints the record is held against, and whose signatures count: those of the folders that servers.toml names, and those
+/// that were asked for.
+pub(super) fn wanted(config: &Path, store: &Path, args: &VerifyArgs) -> Result<KeptCheckpoints, CliError> {
+    let setup = Setup::load(config).ok();
+    let beside = || store.parent().unwrap_or(Path::new("")).to_owned();
+    let data_dir = setup.as_ref().map_or_else(beside, |setup| setup.loaded.config.gateway.data_dir.clone());
+    let known = LogKeys::known(&data_dir).map_err(|error| told(&error))?;
+    let mut verifiers = keys(&args.vkey)?;
+    verifiers.extend(known.iter().flat_map(LogKeys::verifiers));
+    let folders = match &setup {
+        _ if known.is_none() => Vec::new(),
+        Some(setup) => audit::checkpoint_folders(&setup.loaded.config),
+        None => vec![data_dir.join("checkpoints")],
+    };
+    Ok(KeptCheckpoints { keys: verifiers, folders, named: args.checkpoint.clone() })
 }

@@ -73,8 +73,7 @@ impl Gateway {
         }
         let data_dir = config.gateway.data_dir.clone();
         let keys = LogKeys::open(&data_dir, self.0.ids.random())?;
-        let mut folders = vec![data_dir.join("checkpoints")];
-        folders.extend(config.audit.checkpoints.iter().cloned());
+        let folders = audit::checkpoint_folders(&config);
         let (checkpoint, mut note) = audit::make(&*self.0.store, &keys, &[], &folders).await?;
         for witness in &config.audit.witnesses {
             if let Err(why) = self.witness(witness, &checkpoint, &mut note, last).await {

@@ -36,7 +36,7 @@ pub use problem::{Place, Problem, Problems, Severity};
 pub use rpc::{RpcError, code};
 pub use selector::{Mismatch, Selected, Selector};
 pub use share::{Share, SharePlace};
-pub use target::without_query;
+pub use target::{ASKS, path_of, without_query};
 pub use uri::{
     LONGEST_URI, Uri, UriError, UriPattern, UriPatternError, host, paths, plain_readings, spell_around,
     within,

@@ -239,10 +239,10 @@ pub enum GrantMade {
 pub struct GrantFilter {
     /// Only those that nothing has ended.
     pub live: bool,
-    /// Only this agent's.
-    pub agent: Option<AgentId>,
-    /// Only of this tool.
-    pub tool: Option<String>,
+    /// Only of agents of this name.
+    pub agent: Option<Pattern>,
+    /// Only of tools of this name.
+    pub tool: Option<Pattern>,
     /// Only those whose expiry is not after this.
     pub due: Option<Timestamp>,
     /// Only those whose expiry is after this.

@@ -186,6 +186,24 @@ def test_older_events_come_by_pages(gateway, open_page):
     assert numbers == sorted(set(numbers), reverse=True)
 
 
+def test_an_auditor_verifies_the_record_and_sees_who_did_what(gateway, open_page):
+    """R47, R61: the whole record is verified from the page; an event names the person who acted, and no hash that is withheld."""
+    traffic(gateway)
+    status, _ = gateway.api("freeze", "key-root", {"agent": "reader", "reason": "a look"})
+    assert status == 201
+    page = open_page("eve", **DESK)
+    section = view(page, "Events")
+    section.get_by_role("button", name="Verify the record").click()
+    expect(section.get_by_role("status")).to_contain_text(re.compile(r"The chain is whole: \d+ records\."))
+    frozen = section.locator("#events-found tbody tr", has_text="frozen").first
+    expect(frozen.locator("td").nth(3)).to_have_text("root")
+    section.get_by_role("textbox", name="Tool").fill("demo__note_write")
+    section.get_by_role("button", name="Search").click()
+    section.locator("#events-found tbody tr").first.get_by_role("link").click()
+    expect(section.locator(".question").nth(4)).to_contain_text("withheld from your role")
+    assert not re.search("[0-9a-f]{64}", section.locator(".question").nth(4).inner_text())
+
+
 def test_upstreams_people_and_maturity_are_told(gateway, open_page):
     """R44, R61, R73, R76: how servers stand, who may do what, and how far governance has come."""
     traffic(gateway)

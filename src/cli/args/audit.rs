@@ -258,8 +258,9 @@ pub(crate) struct EventFilter {
     /// Decided by this policy
     #[arg(long, value_name = "ID", value_parser = pattern)]
     pub(crate) policy: Option<Pattern>,
-    /// Of this tool, as the agent sees it; all of one server: 'files__*'
-    #[arg(long, value_name = "NAME", value_parser = pattern)]
+    /// Of this tool, as the agent sees it; all of one server: 'files__*'. What was asked at a URI is no part of what is
+    /// matched, unless the name has a `?` or `#` of its own
+    #[arg(long, value_name = "NAME", value_parser = target)]
     pub(crate) tool: Option<Pattern>,
     /// Of this approval, by its id
     #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]

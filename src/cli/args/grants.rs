@@ -13,12 +13,12 @@ pub(crate) enum GrantsCommand {
         /// Also those that have ended: used up, expired, revoked, or by other policies or another tool
         #[arg(long)]
         all: bool,
-        /// Only those of this agent
-        #[arg(long, value_name = "NAME")]
-        agent: Option<AgentId>,
+        /// Only those of this agent. This and the tool's name can be globs: `*` is anything but `/`, `**` anything
+        #[arg(long, value_name = "NAME", value_parser = pattern)]
+        agent: Option<Pattern>,
         /// Only those for this tool, as the agent sees it
-        #[arg(long, value_name = "NAME")]
-        tool: Option<String>,
+        #[arg(long, value_name = "NAME", value_parser = target)]
+        tool: Option<Pattern>,
         /// Only grants made before this one: the next page of a listing that stopped at its limit
         #[arg(long, value_name = "ID")]
         before: Option<String>,

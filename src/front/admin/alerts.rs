@@ -3,6 +3,7 @@
 use super::{
     State,
     error::ApiError,
+    paging::Page,
     params::{self, Segment},
     person::Caller,
     policies::{Bytes, Members},
@@ -107,10 +108,10 @@ pub(super) async fn close(
 
 /// The duties of the bundle in force.
 pub(super) async fn duties(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
-    params::none(query.as_deref())?;
+    let page = Page::read(query.as_deref())?;
     let in_force = port.in_force();
     let found = oversight::duties(&**port.store(), &in_force.policies.oversight, port.now()).await?;
-    Ok(Json(view::listing("duties", found.iter().map(|one| json!(one)).collect())))
+    Ok(Json(page.listing("duties", found.iter().map(|one| (one.name.clone(), json!(one))))))
 }
 
 /// A duty was done.

@@ -1,12 +1,12 @@
 //! Budgets, and policies with a limit per minute: where each of their counters stands, and how a person sets one back.
 
 use super::{
-    State,
+    State, body,
     error::ApiError,
+    paging::{self, Page},
     params::{self, Segment},
     person::Caller,
     policies::Bytes,
-    {body, view},
 };
 use crate::{
     admission::{MINUTE, window},
@@ -266,10 +266,20 @@ pub fn reset_form(id: &str, counters: &[ResetCounter]) -> Value {
 
 /// `GET budgets`
 pub(super) async fn budgets(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
-    params::none(query.as_deref())?;
+    let page = Page::read(query.as_deref())?;
     let now = port.now();
     let usage = port.store().budget_usage(now).await?;
-    Ok(Json(view::listing("budgets", rows(&port.in_force().policies, &usage, now))))
+    let all = rows(&port.in_force().policies, &usage, now);
+    let (mut place, mut of) = (0, None);
+    let cursor = |row: Value| {
+        let text = |member: &str| row.get(member).and_then(Value::as_str).map(str::to_owned);
+        let rule = Some((text("kind"), text("id")));
+        if of != rule {
+            (place, of) = (place + 1, rule);
+        }
+        (paging::at(place, &text("key").unwrap_or_default()), row)
+    };
+    Ok(Json(page.listing("budgets", all.into_iter().map(cursor))))
 }
 
 /// `POST budgets/{id}/reset`

@@ -3,10 +3,10 @@
 use super::{
     State,
     error::ApiError,
+    paging::{Page, newest_first},
     params::{self, Segment},
     person::Caller,
     policies::{Bytes, Members},
-    view,
 };
 use crate::{
     admission::{FreezeKind, FreezeTarget},
@@ -36,9 +36,10 @@ pub(super) async fn freezes(
     _: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
-    params::none(query.as_deref())?;
+    let page = Page::read(query.as_deref())?;
     let found = port.freezes().list().await?;
-    Ok(Json(view::listing("freezes", found.iter().map(Frozen::form).collect())))
+    let form = |one: &Frozen| (newest_first(one.freeze.since, &one.freeze.id), one.form());
+    Ok(Json(page.listing("freezes", found.iter().map(form))))
 }
 
 /// Freezes something: 201, or 200 where it is frozen already and stays as it is.

@@ -29,6 +29,9 @@ type Reply = Result<Json<Value>, ApiError>;
 pub(super) async fn grants(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
     let (mut wanted, all) = params::grants(query.as_deref())?;
     wanted.live = !all;
+    if !caller.sees_values() {
+        params::without_query(wanted.tool.as_ref())?;
+    }
     let limit = wanted.limit;
     wanted.limit = limit.saturating_add(1);
     let mut found = port.approvals().grants(wanted).await?;

@@ -3,10 +3,10 @@
 use super::{
     State,
     error::ApiError,
+    paging::{Page, newest_first},
     params::{self, Segment},
     person::Caller,
     policies::{Bytes, Members},
-    view,
 };
 use crate::{
     approval::{HoldError, Holds, ShownHold},
@@ -39,9 +39,10 @@ pub(super) async fn holds(
     _: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
-    params::none(query.as_deref())?;
+    let page = Page::read(query.as_deref())?;
     let found = Holds::new(port.store().clone()).list().await?;
-    Ok(Json(view::listing("holds", found.iter().map(ShownHold::form).collect())))
+    let form = |one: &ShownHold| (newest_first(one.hold.since, &one.hold.id), one.form());
+    Ok(Json(page.listing("holds", found.iter().map(form))))
 }
 
 /// Holds the records of a trace or an agent.

@@ -32,22 +32,11 @@ impl From<ClearError> for ApiError {
 
 /// What stands, in the order of holders and labels.
 pub(super) async fn labels(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
-    let params::LabelFilter { holders, after, limit } = params::labels(query.as_deref())?;
+    let (holders, page) = params::labels(query.as_deref())?;
     let now = port.now();
     let mut held = held_labels(&**port.store(), now).await?;
     held.retain(|one| holders.is_empty() || holders.contains(&one.holder));
-    let mut rows: Vec<(String, Value)> = held.iter().flat_map(|one| one.forms(now)).collect();
-    rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    let mut rows = rows.into_iter().filter(|(cursor, _)| after.as_ref().is_none_or(|after| cursor > after));
-    let (mut last, mut listed) = (None, Vec::new());
-    for (cursor, form) in rows.by_ref().take(limit) {
-        last = Some(cursor);
-        listed.push(form);
-    }
-    let truncated = rows.next().is_some();
-    // For `after`.
-    let next = last.filter(|_| truncated);
-    Ok(Json(json!({"labels": listed, "truncated": truncated, "next": next})))
+    Ok(Json(page.listing("labels", held.iter().flat_map(|one| one.forms(now)))))
 }
 
 /// Takes all labels of a workflow, an agent or both away, and gives what stood.

@@ -14,6 +14,7 @@ mod guard;
 mod holds;
 mod labels;
 mod page;
+mod paging;
 mod params;
 mod person;
 mod pins;
@@ -25,6 +26,7 @@ mod series;
 mod sign_in;
 mod simulate;
 mod stream;
+mod verify;
 pub mod view;
 
 use crate::{
@@ -49,6 +51,8 @@ use axum::routing::MethodRouter;
 pub use grants::grant_with_calls;
 pub use read::{approval_use, named_approvals, trace_report, with_frozen};
 pub use routes::router;
+pub(crate) use routes::{ADMIN, RECORDS, VALUES, roles_of};
+pub use verify::verified_form;
 
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;

@@ -1,6 +1,6 @@
 //! Query strings, read strictly: an unknown parameter, a repeated one and a bad value are told by name.
 
-use super::error::ApiError;
+use super::{error::ApiError, paging::Page};
 use crate::{
     labels::Holder,
     model::{
@@ -59,18 +59,19 @@ pub(super) const DEAD_LETTER_PARAMS: &[&str] = &["status", "before_seq"];
 pub(super) const LABEL_PARAMS: &[&str] = &["workflow", "agent", "after", "limit"];
 
 /// The parameters of `GET pins`.
-pub(super) const PIN_PARAMS: &[&str] = &["upstream", "kind"];
+pub(super) const PIN_PARAMS: &[&str] = &["upstream", "kind", "after", "limit"];
 
-/// Of which upstream, and of which kind of item, the changes are asked for.
-pub(super) fn pins(query: Option<&str>) -> Result<(Option<String>, Option<ItemKind>), ApiError> {
-    let mut wanted = (None, None);
+/// Of which upstream, and of which kind of item, the changes are asked for, and which page of them.
+pub(super) fn pins(query: Option<&str>) -> Result<((Option<String>, Option<ItemKind>), Page), ApiError> {
+    let (mut wanted, mut rest) = ((None, None), Vec::new());
     for (name, value) in pairs(query, PIN_PARAMS)? {
         match name.as_str() {
             "kind" => wanted.1 = Some(kind(&value)?),
-            _ => wanted.0 = Some(value),
+            "upstream" => wanted.0 = Some(value),
+            _ => rest.push((name, value)),
         }
     }
-    Ok(wanted)
+    Ok((wanted, Page::of(rest)?))
 }
 
 /// A kind of item by its word.
@@ -78,7 +79,7 @@ pub(super) fn kind(value: &str) -> Result<ItemKind, ApiError> {
     word("kind", ItemKind::parse(value), &ItemKind::ALL)
 }
 
-fn pairs(query: Option<&str>, known: &[&str]) -> Result<Vec<(String, String)>, ApiError> {
+pub(super) fn pairs(query: Option<&str>, known: &[&str]) -> Result<Vec<(String, String)>, ApiError> {
     let mut seen: Vec<(String, String)> = Vec::new();
     for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         if !known.contains(&&*name) {
@@ -200,7 +201,7 @@ fn word<T: std::fmt::Display>(name: &str, found: Option<T>, all: &[T]) -> Result
     found.ok_or_else(|| bad(name, "is not a word it takes", &format!("one of {}", words(all))))
 }
 
-fn limit(value: &str) -> Result<usize, ApiError> {
+pub(super) fn limit(value: &str) -> Result<usize, ApiError> {
     let number = value.parse::<usize>().ok().filter(|n| (1..=MAX_LIMIT).contains(n));
     number.ok_or_else(|| bad("limit", "is not a number it takes", &format!("1 to {MAX_LIMIT}")))
 }
@@ -222,6 +223,12 @@ fn time(name: &str, value: &str, zone: &TimeZone, now: Timestamp) -> Result<Time
 fn pattern(name: &str, value: &str) -> Result<Option<Pattern>, ApiError> {
     let expected = "a name, or at most 512 characters in which `*` and `**` are the only wildcards";
     Pattern::parse(value).map(Some).map_err(|_| bad(name, "is not a glob", expected))
+}
+
+/// What is called: of a URI without a query every query.
+fn target(name: &str, value: &str) -> Result<Option<Pattern>, ApiError> {
+    pattern(name, value)?;
+    Ok(Pattern::parse_target(value).ok())
 }
 
 fn seq(name: &str, value: &str) -> Result<i64, ApiError> {
@@ -267,7 +274,7 @@ pub(super) fn events(query: Option<&str>, now: Timestamp) -> Result<EventQuery, 
             "agent_id" => wanted.agent_id = pattern(&name, &value)?,
             "workflow_id" => wanted.workflow_id = pattern(&name, &value)?,
             "policy_id" => wanted.policy_id = pattern(&name, &value)?,
-            "tool" => wanted.tool = pattern(&name, &value)?,
+            "tool" => wanted.tool = target(&name, &value)?,
             "person" => wanted.person = pattern(&name, &value)?,
             "user" => wanted.user = pattern(&name, &value)?,
             "decision" => {
@@ -292,7 +299,7 @@ pub(super) fn events(query: Option<&str>, now: Timestamp) -> Result<EventQuery, 
 
 /// A `tool` of somebody who sees no values of arguments: with the query of a URI they could be tried.
 pub(super) fn without_query(tool: Option<&Pattern>) -> Result<(), ApiError> {
-    match tool.is_some_and(|tool| tool.text().contains('?')) {
+    match tool.is_some_and(Pattern::names_query) {
         true => {
             Err(bad("tool", "names the query of a URI, which is withheld from your role", "it without one"))
         }
@@ -300,22 +307,21 @@ pub(super) fn without_query(tool: Option<&Pattern>) -> Result<(), ApiError> {
     }
 }
 
-/// Whether what was called fits a `tool`, whatever was asked at it.
-pub(super) fn fits_without_query(tool: &Pattern, called: Option<&str>) -> bool {
-    let Some((before, _)) =
-        called.filter(|called| called.contains(':')).and_then(|called| called.split_once('?'))
-    else {
-        return true;
-    };
-    tool.matches(before)
-}
-
-/// The parameters of `GET policies/history`.
+/// The parameters of `GET policies/history` and `GET traces/{trace_id}`.
 pub(super) const HISTORY_PARAMS: &[&str] = &["limit", "before_seq"];
 
 /// `GET policies/history`: how many, and before which record.
 pub(super) fn history(query: Option<&str>) -> Result<(usize, Option<i64>), ApiError> {
-    let mut wanted = (DEFAULT_LIMIT, None);
+    records(query, DEFAULT_LIMIT)
+}
+
+/// `GET traces/{trace_id}`: the same.
+pub(super) fn trace_page(query: Option<&str>) -> Result<(usize, Option<i64>), ApiError> {
+    records(query, MAX_LIMIT)
+}
+
+fn records(query: Option<&str>, usual: usize) -> Result<(usize, Option<i64>), ApiError> {
+    let mut wanted = (usual, None);
     for (name, value) in pairs(query, HISTORY_PARAMS)? {
         match name.as_str() {
             "before_seq" => wanted.1 = Some(seq(&name, &value)?),
@@ -356,8 +362,8 @@ pub(super) fn grants(query: Option<&str>) -> Result<(GrantFilter, bool), ApiErro
                     _ => return Err(bad(&name, "is not a word it takes", "live or all")),
                 };
             }
-            "agent_id" => wanted.agent = Some(AgentId::from(value)),
-            "tool" => wanted.tool = Some(value),
+            "agent_id" => wanted.agent = pattern(&name, &value)?,
+            "tool" => wanted.tool = target(&name, &value)?,
             "before" => wanted.before = Some(value.into()),
             _ => wanted.limit = limit(&value)?,
         }
@@ -425,28 +431,17 @@ pub(super) fn dead_letters(query: Option<&str>) -> Result<(bool, Option<i64>), A
     Ok(wanted)
 }
 
-/// Which labels are wanted.
-pub(super) struct LabelFilter {
-    /// Of these; of all where there is none.
-    pub(super) holders: Vec<Holder>,
-    /// Behind `next` of a listing.
-    pub(super) after: Option<String>,
-    /// At most so many.
-    pub(super) limit: usize,
-}
-
-/// `GET labels`
-pub(super) fn labels(query: Option<&str>) -> Result<LabelFilter, ApiError> {
-    let mut wanted = LabelFilter { holders: Vec::new(), after: None, limit: DEFAULT_LIMIT };
+/// `GET labels`: of whom, of all where there is none; and which page.
+pub(super) fn labels(query: Option<&str>) -> Result<(Vec<Holder>, Page), ApiError> {
+    let (mut holders, mut rest) = (Vec::new(), Vec::new());
     for (name, value) in pairs(query, LABEL_PARAMS)? {
         match name.as_str() {
-            "workflow" => wanted.holders.push(Holder::Workflow(value.into())),
-            "agent" => wanted.holders.push(Holder::Agent(value.into())),
-            "after" => wanted.after = Some(value),
-            _ => wanted.limit = limit(&value)?,
+            "workflow" => holders.push(Holder::Workflow(value.into())),
+            "agent" => holders.push(Holder::Agent(value.into())),
+            _ => rest.push((name, value)),
         }
     }
-    Ok(wanted)
+    Ok((holders, Page::of(rest)?))
 }
 
 /// Why something is done.

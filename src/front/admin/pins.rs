@@ -1,7 +1,12 @@
 //! `GET pins`, `POST pins/accept` and `POST pins/pin`: what is not as it was pinned, and a person who takes it for what it is.
 
 use super::{State, body, error::ApiError, params, person::Caller, policies::Bytes};
-use crate::{catalog::AcceptError, model::UpstreamName, redaction::display_text};
+use crate::{
+    catalog::{AcceptError, FoundItem, PinChange},
+    model::UpstreamName,
+    pinning::ItemKind,
+    redaction::display_text,
+};
 use axum::{
     Json,
     extract::{RawQuery, State as Given},
@@ -20,12 +25,9 @@ impl From<AcceptError> for ApiError {
     }
 }
 
-/// Items with findings that are listed.
-const MOST_FOUND: usize = 1_000;
-
 /// What is not as it was pinned, and what was found in what is listed.
 pub(super) async fn changes(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
-    let (of, kind) = params::pins(query.as_deref())?;
+    let ((of, kind), page) = params::pins(query.as_deref())?;
     let of = of.map(UpstreamName::from);
     if let Some(name) = &of {
         known(&*port, name)?;
@@ -33,9 +35,16 @@ pub(super) async fn changes(Given(port): State, _: Caller, RawQuery(query): RawQ
     let (mut changes, mut findings) = (port.pin_changes(of.clone()), port.pin_findings(of));
     changes.retain(|change| kind.is_none_or(|kind| change.kind == kind));
     findings.retain(|found| kind.is_none_or(|kind| found.kind == kind));
-    let truncated = findings.len() > MOST_FOUND;
-    findings.truncate(MOST_FOUND);
-    Ok(Json(json!({"changes": changes, "findings": findings, "truncated": truncated})))
+    // Both lists are of items: a page is of the items of either.
+    let item = |upstream: &UpstreamName, kind: ItemKind, name: &str| format!("{upstream}/{kind}/{name}");
+    let change = |one: PinChange| (item(&one.upstream, one.kind, &one.name), (Some(one), None));
+    let found = |one: FoundItem| (item(&one.upstream, one.kind, &one.name), (None, Some(one)));
+    let (listed, next) = page.take(changes.into_iter().map(change).chain(findings.into_iter().map(found)));
+    let (changes, findings): (Vec<_>, Vec<_>) = listed.into_iter().unzip();
+    let changes: Vec<PinChange> = changes.into_iter().flatten().collect();
+    let findings: Vec<FoundItem> = findings.into_iter().flatten().collect();
+    let truncated = next.is_some();
+    Ok(Json(json!({"changes": changes, "findings": findings, "truncated": truncated, "next": next})))
 }
 
 /// Accepts an item, or everything of a server that waits.

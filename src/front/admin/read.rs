@@ -3,6 +3,7 @@
 use super::{
     AdminPort, OPENAPI, State,
     error::ApiError,
+    paging::{self, Page},
     params::{self, Segment},
     person::Caller,
     view,
@@ -188,13 +189,7 @@ pub(super) async fn events(Given(port): State, caller: Caller, RawQuery(query): 
     if !caller.sees_values() {
         params::without_query(wanted.tool.as_ref())?;
     }
-    let tool = wanted.tool.clone().filter(|_| !caller.sees_values());
-    let (mut found, mut truncated) = bounded(&**port.store(), wanted).await?;
-    if let Some(tool) = tool {
-        // A glob may fit a query, too, which would tell of it.
-        found.retain(|event| params::fits_without_query(&tool, event.draft.tool.as_deref()));
-        truncated &= !found.is_empty();
-    }
+    let (found, truncated) = bounded(&**port.store(), wanted).await?;
     let found = caller.events(found, &*port).await?;
     // For `before_seq`, or for `after_seq` where that was given.
     let next = found.last().map(|event| event.seq).filter(|_| truncated);
@@ -229,16 +224,19 @@ pub(super) async fn trace(
     Segment(id): Segment,
     RawQuery(query): RawQuery,
 ) -> Reply {
-    params::none(query.as_deref())?;
+    let (limit, before) = params::trace_page(query.as_deref())?;
     let id = params::trace(&id)?;
     let query = EventQuery {
         trace_id: Some(id),
         newest_first: true,
-        limit: params::MAX_LIMIT,
+        until_seq: before.map(|seq| seq.saturating_sub(1)),
+        limit,
         ..EventQuery::default()
     };
     let (mut found, truncated) = bounded(&**port.store(), query).await?;
     found.reverse();
+    // For `before_seq`.
+    let next = found.first().map(|event| event.seq).filter(|_| truncated);
     let found = caller.events(found, &*port).await?;
     if found.is_empty() {
         return Err(ApiError::NotFound("there is no event of this trace".to_owned()));
@@ -248,6 +246,7 @@ pub(super) async fn trace(
     let mut report = trace_report(id, &found, &named);
     if let Some(members) = report.as_object_mut() {
         members.insert("truncated".to_owned(), truncated.into());
+        members.insert("next".to_owned(), json!(next));
     }
     Ok(Json(report))
 }
@@ -303,35 +302,47 @@ pub fn trace_report(trace: TraceId, events: &[Event], approvals: &NamedApprovals
 
 /// The published authority map.
 pub(super) async fn agents(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
-    params::none(query.as_deref())?;
-    Ok(Json(view::authority(&port.in_force().policies)))
+    let page = Page::read(query.as_deref())?;
+    Ok(Json(page.cut(view::authority(&port.in_force().policies), "agents", "id")))
 }
 
 /// People, with what they may do; of their keys how many.
 pub(super) async fn people(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
-    params::none(query.as_deref())?;
-    Ok(Json(view::listing("people", view::people(&port.in_force().policies))))
+    let page = Page::read(query.as_deref())?;
+    let all = view::listing("people", view::people(&port.in_force().policies));
+    Ok(Json(page.cut(all, "people", "id")))
 }
 
 /// Every tool behind the gateway.
 pub(super) async fn tools(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
-    params::none(query.as_deref())?;
-    Ok(Json(view::listing("tools", view::tools(&port.catalog(), &port.in_force().policies))))
+    let page = Page::read(query.as_deref())?;
+    let all = view::listing("tools", view::tools(&port.catalog(), &port.in_force().policies));
+    Ok(Json(page.cut(all, "tools", "name")))
 }
 
 /// Every upstream and how it stands.
 pub(super) async fn upstreams(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
-    params::none(query.as_deref())?;
+    let page = Page::read(query.as_deref())?;
     let in_force = port.in_force();
     let all = view::upstreams(&in_force.config, &port.upstreams(), &in_force.policies.data);
-    Ok(Json(view::listing("upstreams", all)))
+    // Those that are not started come last.
+    let cursor = |one: &Value| {
+        let name = one.get("name").and_then(Value::as_str).unwrap_or_default();
+        paging::at(usize::from(one.get("state") == Some(&json!("disabled"))), name)
+    };
+    Ok(Json(page.listing("upstreams", all.into_iter().map(|one| (cursor(&one), one)))))
 }
 
 /// The bundle in force.
 pub(super) async fn policies(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
-    params::none(query.as_deref())?;
+    let page = Page::read(query.as_deref())?;
     let mut form = view::policies(&port.in_force().policies);
     if let Some(members) = form.as_object_mut() {
+        if let Some(Value::Array(all)) = members.remove("policies") {
+            // In the order in which they decide under ties.
+            let all = all.into_iter().enumerate().map(|(place, one)| (paging::at(place, ""), one));
+            members.extend(page.listing("policies", all).as_object().cloned().unwrap_or_default());
+        }
         let standing = port.standing();
         members.insert("held".to_owned(), standing.held.is_some().into());
         let folder = port.folder().map(|(folder, held)| folder.form(&held));

@@ -8,7 +8,7 @@ use super::{
     person::{Caller, has_credential},
     pins, policies, read,
     reports::{self, Reports},
-    series, sign_in, simulate, stream,
+    series, sign_in, simulate, stream, verify,
 };
 use crate::policy::Role;
 use axum::{
@@ -44,8 +44,10 @@ use Access::{Anybody, Details, People, Scrapers};
 /// Every role there is: counts.
 const ALL: &[Role] = &[Role::Approver, Role::Admin, Role::Auditor, Role::AuditorFull, Role::Viewer];
 /// Those who read records. With which values, each answer decides: [`Caller::sees_values`].
-const RECORDS: &[Role] = &[Role::Approver, Role::Admin, Role::Auditor, Role::AuditorFull];
-const ADMIN: &[Role] = &[Role::Admin];
+pub(crate) const RECORDS: &[Role] = &[Role::Approver, Role::Admin, Role::Auditor, Role::AuditorFull];
+pub(crate) const ADMIN: &[Role] = &[Role::Admin];
+/// Those who see the values of arguments in all records: [`Role::sees_values`].
+pub(crate) const VALUES: &[Role] = &[Role::AuditorFull, Role::Admin];
 /// Those who look at calls afterwards.
 const REVIEW: &[Role] = &[Role::Auditor, Role::AuditorFull, Role::Admin];
 const DECIDE: &[Role] = &[Role::Approver];
@@ -94,6 +96,7 @@ pub(super) fn table() -> Vec<Row> {
         ("get", "/api/v1/grants/{id}", People(RECORDS), get(grants::grant)),
         ("get", "/api/v1/freeze", People(RECORDS), get(freezes::freezes)),
         ("get", "/api/v1/events", People(RECORDS), get(read::events)),
+        ("get", "/api/v1/audit/verify", People(RECORDS), verify::route()),
         ("get", "/api/v1/traces/{trace_id}", People(RECORDS), get(read::trace)),
         ("get", "/api/v1/agents", People(RECORDS), get(read::agents)),
         ("get", "/api/v1/people", People(RECORDS), get(read::people)),
@@ -130,6 +133,16 @@ pub(super) fn table() -> Vec<Row> {
         ("post", "/api/v1/pins/pin", People(ADMIN), post(pins::pin)),
         ("post", "/api/v1/simulate", People(ADMIN), simulate::route()),
     ]
+}
+
+/// The roles that may use a route; none where it is not for people, or not there. The command line asks for its commands.
+pub(crate) fn roles_of(method: &str, path: &str) -> Option<&'static [Role]> {
+    table().into_iter().find(|row| (row.0, row.1) == (method, path)).and_then(
+        |(_, _, access, _)| match access {
+            People(roles) => Some(roles),
+            Anybody | Details(_) | Scrapers(_) => None,
+        },
+    )
 }
 
 /// The page: the same for everybody, and it knows nothing before somebody has signed in.

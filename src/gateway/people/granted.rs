@@ -8,7 +8,7 @@ use crate::{
     model::{AgentId, CallKind, CapabilityId, Fingerprint},
     policy::PolicySet,
     redaction::DataRules,
-    store::{CallShape, GrantEndReason, GrantFilter, StandingGrant, StoreError},
+    store::{CallShape, GrantEndReason, GrantFilter, Pattern, StandingGrant, StoreError},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -65,8 +65,8 @@ impl People {
         let agent = &prepared.facts.agent.id;
         let filter = GrantFilter {
             live: true,
-            agent: Some(agent.clone()),
-            tool: Some(prepared.shown.to_string()),
+            agent: Some(Pattern::from(agent.as_str())),
+            tool: Some(Pattern::from(&*prepared.shown)),
             valid_at: Some(now),
             ..GrantFilter::default()
         };

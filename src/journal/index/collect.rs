@@ -72,7 +72,7 @@ impl Collected {
         match pattern {
             Pattern::Exact(text) => found.extend(names.get(cut(text.as_bytes())).into_iter().flatten()),
             Pattern::Glob(_) => {
-                for (_, numbers) in names.iter().filter(|(name, _)| can_match(pattern, name)) {
+                for (_, numbers) in names.iter().filter(|(name, _)| can_match(field, pattern, name)) {
                     found.extend(numbers);
                 }
             }
@@ -82,10 +82,12 @@ impl Collected {
 }
 
 /// Whether a value that is kept as this name can be what is wanted.
-pub(super) fn can_match(pattern: &Pattern, name: &[u8]) -> bool {
+pub(super) fn can_match(field: Field, pattern: &Pattern, name: &[u8]) -> bool {
     match pattern {
         Pattern::Exact(text) => cut(text.as_bytes()) == name,
-        Pattern::Glob(glob) => is_cut(name) || std::str::from_utf8(name).is_ok_and(|name| glob.matches(name)),
+        Pattern::Glob(_) => {
+            is_cut(name) || std::str::from_utf8(name).is_ok_and(|name| pattern.fits(field, name))
+        }
     }
 }
 

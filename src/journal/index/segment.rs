@@ -96,7 +96,7 @@ impl SegmentIndex {
             };
         }
         match self.header.names.iter().zip(NAMES).find(|(_, own)| *own == field) {
-            Some((part, _)) => self.with_name(*part, pattern).map(Some),
+            Some((part, _)) => self.with_name(*part, field, pattern).map(Some),
             None => Ok(None),
         }
     }
@@ -174,7 +174,7 @@ impl SegmentIndex {
         self.page(table.position, table.count, ENTRIES, ENTRY, page).map(Ids)
     }
 
-    fn with_name(&self, list: Part, pattern: &Pattern) -> Result<RoaringBitmap, IndexError> {
+    fn with_name(&self, list: Part, field: Field, pattern: &Pattern) -> Result<RoaringBitmap, IndexError> {
         let mut found = RoaringBitmap::new();
         if list.count == 0 {
             return Ok(found);
@@ -204,7 +204,7 @@ impl SegmentIndex {
                 if beyond {
                     return self.all_are_records(found);
                 }
-                if !can_match(pattern, &entries.name) {
+                if !can_match(field, pattern, &entries.name) {
                     continue;
                 }
                 hits = hits.saturating_add(self.add_records(place, &mut found)?);

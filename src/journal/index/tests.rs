@@ -166,6 +166,13 @@ fn a_text_with_a_star_is_a_glob() {
     assert_eq!(Pattern::parse("files__read"), Ok(Pattern::Exact("files__read".to_owned())));
     assert_eq!(Pattern::parse("files__*"), Ok(Pattern::Glob(Glob::parse("files__*").unwrap())));
     assert!(Pattern::parse("files__***").is_err());
+    // Of a URI without a query every query is meant.
+    let target = |text: &str| Pattern::parse_target(text).unwrap();
+    assert_eq!(target("files__read"), Pattern::from("files__read"));
+    assert_eq!(target("https://h/a?q"), Pattern::from("https://h/a?q"));
+    assert!(target("https://h/a").matches_target("https://h/a?q"));
+    assert!(!target("https://h/a").matches_target("https://h/ab"));
+    assert!(Pattern::parse_target("files__***").is_err());
 }
 
 #[test]
@@ -190,6 +197,12 @@ fn names_are_found_exactly_and_by_glob() {
         .collect();
     bodies.push("no event".to_owned());
     bodies.push(draft(EventType::Alert, 9).body());
+    let asked = ["https://h/c/d?pin=4711&to=/x", "https://h/c/d#4711"];
+    bodies.extend((10i64..).zip(asked).map(|(second, uri)| {
+        let mut event = draft(EventType::AgentDecision, second);
+        event.tool = Some(uri.into());
+        event.body()
+    }));
     let index = both(bodies);
     let check = |wanted: Wanted, expect: &[u32]| assert_eq!(index.find(&wanted), expect, "{wanted:?}");
     check(exact(Field::Tool, "files__read"), &[0]);
@@ -200,15 +213,23 @@ fn names_are_found_exactly_and_by_glob() {
     check(glob(Field::Tool, "files__*"), &[0, 1, 2]);
     check(glob(Field::Tool, "*__read*"), &[0, 1]);
     check(glob(Field::Tool, "https://h/*"), &[]);
-    check(glob(Field::Tool, "https://h/**"), &[4]);
+    check(glob(Field::Tool, "https://h/**"), &[4, 9, 10]);
     check(glob(Field::Tool, "**2"), &[6]);
     check(glob(Field::Tool, "é*1"), &[5]);
-    check(glob(Field::Tool, "*"), &[0, 1, 2, 3, 4, 5, 6]);
+    check(glob(Field::Tool, "*"), &[0, 1, 2, 3, 4, 5, 6, 9, 10]);
+    // What was asked at a URI is no part of what a glob matches, unless the glob names it.
+    check(glob(Field::Tool, "**4711**"), &[]);
+    check(glob(Field::Tool, "**=**"), &[]);
+    check(glob(Field::Tool, "https://h/c/*"), &[9, 10]);
+    check(glob(Field::Tool, "https://h/c/d"), &[9, 10]);
+    check(glob(Field::Tool, "https://h/c/d?pin=4*1**"), &[9]);
+    check(glob(Field::Tool, "https://h/c/d#4**"), &[10]);
+    check(exact(Field::Tool, "https://h/c/d"), &[]);
     check(glob(Field::Tool, "files__read"), &[0]);
-    check(glob(Field::EventType, "agent_*"), &[0, 1, 2, 3, 4, 5, 6]);
+    check(glob(Field::EventType, "agent_*"), &[0, 1, 2, 3, 4, 5, 6, 9, 10]);
     check(exact(Field::EventType, "alert"), &[8]);
     check(exact(Field::Person, "alice"), &[]);
-    check(Wanted::default(), &[0, 1, 2, 3, 4, 5, 6, 8]);
+    check(Wanted::default(), &[0, 1, 2, 3, 4, 5, 6, 8, 9, 10]);
     // A name is told from another before the record is read.
     let found = index.sealed.find(&glob(Field::Tool, "files__*")).unwrap().unwrap();
     assert_eq!(found.iter().collect::<Vec<_>>(), [0, 1, 2]);
@@ -498,7 +519,7 @@ fn texts() -> impl Strategy<Value = String> {
 }
 
 fn patterns() -> impl Strategy<Value = Pattern> {
-    let pieces = ["a", "files__", "*", "**", "read", "/", "b", "https://", "é", "n"];
+    let pieces = ["a", "files__", "*", "**", "read", "/", "b", "https://", "é", "n", "?", "#"];
     let globs = prop::collection::vec(prop::sample::select(pieces.to_vec()), 1..5)
         .prop_filter_map("no glob", |pieces| Glob::parse(&pieces.concat()).ok());
     prop_oneof![texts().prop_map(Pattern::Exact), globs.prop_map(Pattern::Glob)]

@@ -1,7 +1,7 @@
 //! What a query asks for, held against one record, or narrowed down with what an index has.
 
 use super::{Field, Members};
-use crate::model::{Glob, GlobError, TraceId};
+use crate::model::{ASKS, Glob, GlobError, TraceId, path_of};
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
 
@@ -23,6 +23,15 @@ impl Pattern {
         if text.contains('*') { Glob::parse(text).map(Self::Glob) } else { Ok(Self::from(text)) }
     }
 
+    /// The same of what is called: a URI without a query is of that path, whatever was asked there.
+    pub fn parse_target(text: &str) -> Result<Self, GlobError> {
+        let is_path = text.contains(':') && !text.contains(ASKS);
+        match Glob::parse(text) {
+            Ok(glob) if is_path => Ok(Self::Glob(glob)),
+            Ok(_) | Err(_) => Self::parse(text),
+        }
+    }
+
     /// As it was written.
     pub fn text(&self) -> &str {
         match self {
@@ -37,6 +46,24 @@ impl Pattern {
             Self::Exact(wanted) => wanted == text,
             Self::Glob(glob) => glob.matches(text),
         }
+    }
+
+    /// Whether it names what was asked at a URI: its query or its fragment.
+    pub fn names_query(&self) -> bool {
+        self.text().contains(ASKS)
+    }
+
+    /// Whether what is called is so. Query and fragment of a URI are no part of what a glob matches, unless it names them.
+    pub fn matches_target(&self, called: &str) -> bool {
+        match self {
+            Self::Glob(glob) if !self.names_query() => glob.matches(path_of(called)),
+            Self::Glob(_) | Self::Exact(_) => self.matches(called),
+        }
+    }
+
+    /// Whether the value of a field is so.
+    pub(super) fn fits(&self, field: Field, text: &str) -> bool {
+        if field == Field::Tool { self.matches_target(text) } else { self.matches(text) }
     }
 }
 
@@ -110,7 +137,7 @@ fn has(members: &Members<'_>, field: Field, pattern: &Pattern) -> bool {
             members.trace().is_some_and(|trace| TraceId::parse(text) == Some(trace))
         }
         (_, Pattern::Exact(_) | Pattern::Glob(_)) => {
-            members.value(field).is_some_and(|text| pattern.matches(&text))
+            members.value(field).is_some_and(|text| pattern.fits(field, &text))
         }
     }
 }

@@ -174,7 +174,7 @@ impl Grants<'_> {
 
     /// Newest first.
     pub(super) fn list(&self, filter: &GrantFilter) -> Result<Vec<StandingGrant>, StoreError> {
-        let mut sql = "SELECT id FROM grants WHERE 1".to_owned();
+        let mut sql = "SELECT id, agent, tool FROM grants WHERE 1".to_owned();
         let mut values: Vec<Value> = Vec::new();
         let mut and = |condition: &str, value: Option<Value>| {
             sql.push_str(condition);
@@ -183,9 +183,9 @@ impl Grants<'_> {
         if filter.live {
             and(" AND live = 1", None);
         }
-        for (column, text) in [("agent", filter.agent.as_deref()), ("tool", filter.tool.as_deref())] {
-            if let Some(text) = text {
-                and(&format!(" AND {column} = ?"), Some(Value::from(text.to_owned())));
+        for (column, pattern) in [("agent", &filter.agent), ("tool", &filter.tool)] {
+            if let Some(Pattern::Exact(text)) = pattern {
+                and(&format!(" AND {column} = ?"), Some(Value::from(text.clone())));
             }
         }
         if let Some(due) = filter.due {
@@ -199,12 +199,24 @@ impl Grants<'_> {
             and(earlier, Some(Value::from(before.as_str().to_owned())));
         }
         and(" ORDER BY made_at DESC, n DESC", None);
-        if filter.limit > 0 {
-            and(" LIMIT ?", Some(Value::from(i64::try_from(filter.limit).unwrap_or(i64::MAX))));
-        }
+        let fits = |agent: &str, tool: &str| {
+            filter.agent.as_ref().is_none_or(|wanted| wanted.matches(agent))
+                && filter.tool.as_ref().is_none_or(|wanted| wanted.matches_target(tool))
+        };
+        let limit = if filter.limit == 0 { usize::MAX } else { filter.limit };
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let ids = statement.query_map(params_from_iter(values), |row| row.get::<_, String>(0))?;
-        let ids = ids.collect::<Result<Vec<String>, _>>()?;
+        let mut rows = statement.query(params_from_iter(values))?;
+        let mut ids: Vec<String> = Vec::new();
+        while ids.len() < limit
+            && let Some(row) = rows.next()?
+        {
+            let (agent, tool): (String, String) = (row.get(1)?, row.get(2)?);
+            if fits(&agent, &tool) {
+                ids.push(row.get(0)?);
+            }
+        }
+        drop(rows);
+        drop(statement);
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
             found.extend(self.get(&GrantId::from(id))?);

@@ -348,7 +348,8 @@ impl Store for EmbeddedStore {
                 Ok(())
             });
             compared.await?;
-            let verified = tokio::task::spawn_blocking(move || verify::verify(&path, &journal)).await;
+            // On one thread: agents do not wait for it.
+            let verified = tokio::task::spawn_blocking(move || verify::verify(&path, &journal, 1)).await;
             verified.unwrap_or_else(|error| {
                 Err(StoreError::Failed(format!("the verification was broken off: {error}")))
             })

@@ -58,14 +58,19 @@ pub(super) fn at_rest(path: &Path) -> Result<Option<ChainReport>, StoreError> {
         None => projection::version(path)?,
     };
     match version {
-        0 | projection::VERSION => Ok(Some(verify(path, &Reader::open_damaged(&dir)?)?)),
+        0 | projection::VERSION => Ok(Some(verify(path, &Reader::open_damaged(&dir)?, threads())?)),
         // Opening takes it over, or says what it is.
         _ => Ok(None),
     }
 }
 
-/// Verifies all that was committed before.
-pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, StoreError> {
+/// As many as there are cores for.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(THREADS)
+}
+
+/// Verifies all that was committed before, on so many threads.
+pub(super) fn verify(path: &Path, journal: &Reader, threads: usize) -> Result<ChainReport, StoreError> {
     match journal.refresh() {
         // Its segment names it below.
         Ok(()) | Err(JournalError::Damaged(_)) => {}
@@ -92,7 +97,6 @@ pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, Store
         Some(connection) => Inventory::read(connection)?,
         None => Inventory::default(),
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
     let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         loop {

@@ -120,6 +120,14 @@ async function api(path, body5, method = body5 ? "POST" : "GET", link = false) {
   if (answer.status === 401 && state.me && state.key === key2) signOut(state.key ? "Your key is no longer valid." : "Your session is over.");
   throw new ApiError(answer.status, message);
 }
+async function allPages(path, ...members2) {
+  const first = await api(path);
+  for (let last = first; last.truncated; ) {
+    last = await api(`${path}${path.includes("?") ? "&" : "?"}after=${encodeURIComponent(last.next)}`);
+    for (const member of members2) first[member].push(...last[member]);
+  }
+  return first;
+}
 
 // src/dom.ts
 var $ = (id) => document.getElementById(id);
@@ -529,7 +537,7 @@ async function read() {
   const mine2 = ++asked2;
   let found2 = null;
   try {
-    found2 = await api("budgets");
+    found2 = await allPages("budgets", "budgets");
   } catch (error) {
     if (mine2 === asked2 && state.view === "budgets") place($("budgets"), [...head, el("p", { class: "error" }, error.message)], $("budgets"));
     return;
@@ -2001,6 +2009,34 @@ var empty = el("button", { type: "button" }, "Clear");
 var form = el("form", { class: "search", role: "search", "aria-label": "Search the record" }, el("div", { class: "grid" }, ...FIRST2.map(label)), more2, el("div", { class: "buttons" }, el("button", { type: "submit", class: "primary" }, "Search"), empty));
 var problem = el("p", { class: "error", role: "alert", hidden: true });
 var body = el("div", { class: "stack" });
+var verify = el("button", { type: "button", id: "verify" }, "Verify the record");
+var verified = el("div", { id: "verified", role: "status" });
+verify.addEventListener("click", async () => {
+  verify.disabled = true;
+  verified.replaceChildren(el("p", { class: "soft" }, "Verifying every record…"));
+  try {
+    let found2 = await api("audit/verify");
+    while (found2.running) {
+      verified.replaceChildren(el("p", { class: "soft" }, "Verifying every record since ", when(found2.began_at), "…"));
+      found2 = await api("audit/verify");
+    }
+    verified.replaceChildren(told(found2));
+  } catch (error) {
+    verified.replaceChildren(el("p", { class: "error" }, error.message));
+  } finally {
+    verify.disabled = false;
+  }
+});
+function told(found2) {
+  const records = counted(Number(found2.records), "record", "records");
+  if (found2.bad !== null) {
+    const place2 = Number(found2.bad.seq) === 0 ? "The store does not verify: " : `Record ${found2.bad.seq} does not verify: `;
+    return el("p", { class: "error" }, place2, shown(found2.bad.problem), ` (${records} before it do).`);
+  }
+  if (found2.contradicted !== null) return el("p", { class: "error" }, "A checkpoint says otherwise: ", shown(found2.contradicted));
+  const held = Number(found2.checkpoints) === 0 ? "No checkpoint is kept yet." : `${counted(Number(found2.checkpoints), "checkpoint holds", "checkpoints hold")}.`;
+  return el("p", {}, `The chain is whole: ${records}. ${held} `, when(found2.at));
+}
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   go(query());
@@ -2027,6 +2063,7 @@ function clear4() {
   asked5 += 1;
   found = [];
   next2 = null;
+  verified.replaceChildren();
   for (const name2 of NAMES2) fields[name2].value = "";
   $("events").replaceChildren();
 }
@@ -2039,7 +2076,7 @@ async function open4(_given, rest = "") {
   const filters = new URLSearchParams(rest.replace(/^\?/, ""));
   for (const name2 of NAMES2) fields[name2].value = filters.get(name2) ?? "";
   more2.open = NAMES2.some((name2) => !FIRST2.includes(name2) && filters.has(name2));
-  $("events").replaceChildren(el("h2", {}, "Events"), form, problem, body);
+  $("events").replaceChildren(el("h2", {}, "Events"), form, el("div", { class: "buttons" }, verify), verified, problem, body);
   $("events").focus({ preventScroll: true });
   await search(query());
 }
@@ -2072,6 +2109,11 @@ async function search(filters) {
   draw3(filters);
   announce(found.length ? `${counted(found.length, "event", "events")}${next2 === null ? "" : ", and more"}.` : "Nothing is found.");
 }
+function person(event) {
+  if (["agent_start", "agent_decision", "agent_side_effect"].includes(event.event_type)) return null;
+  const named2 = [event.detail?.person, event.detail?.by].find((name2) => typeof name2 === "string" && name2 !== "");
+  return named2 ?? null;
+}
 function draw3(filters) {
   if (!found.length) {
     const words = filters.size ? "No event is like this. Names take `*`; a time is one like 2026-11-20T08:00:00Z, a day, or how long ago, like 7d." : "Nothing is recorded yet. Every call leaves a record of what was decided before it is made, and one of what came of it.";
@@ -2080,7 +2122,7 @@ function draw3(filters) {
   }
   const rows = found.map((event) => {
     const open17 = event.trace_id === null ? null : el("a", { href: `#/events/${event.trace_id}`, "aria-label": `The trace of record ${event.seq}` }, String(event.seq));
-    const acted = event.actor.type === "person" ? event.actor.role : event.agent_id ?? event.actor.type;
+    const acted = person(event) ?? event.agent_id ?? event.actor.type;
     return [
       td(open17 ?? String(event.seq)),
       td(when(event.timestamp) ?? ""),
@@ -2223,7 +2265,7 @@ function executed(one2) {
   );
 }
 function evidence(all3) {
-  const rows = all3.map((one2) => [td(String(one2.seq)), td(one2.event_type.replaceAll("_", " ")), td(when(one2.at) ?? ""), el("td", { class: "code" }, one2.hash)]);
+  const rows = all3.map((one2) => [td(String(one2.seq)), td(one2.event_type.replaceAll("_", " ")), td(when(one2.at) ?? ""), el("td", { class: "code" }, one2.hash ?? el("span", { class: "soft" }, "withheld from your role"))]);
   return table("Records that prove it", ["Record", "Type", "When", "Hash"], rows);
 }
 
@@ -2313,7 +2355,7 @@ async function open5(given) {
   offerAgents(mine2, given ? given.agent : mine2.agent.value);
   if (given) fill(mine2, given);
   $("explain").focus({ preventScroll: true });
-  const listed2 = await api("tools").catch(() => null);
+  const listed2 = await allPages("tools", "tools").catch(() => null);
   if (listed2 && form2 === mine2) {
     const names2 = [...new Set(listed2.tools.map((tool) => tool.name))];
     mine2.tools.replaceChildren(...names2.map((name2) => el("option", { value: name2 })));
@@ -2541,7 +2583,7 @@ function clear6() {
 }
 async function changed3() {
   const mine2 = ++asked6;
-  const found2 = await api("freeze");
+  const found2 = await allPages("freeze", "freezes");
   if (mine2 !== asked6) return;
   known4 = found2.freezes;
   drawBanner();
@@ -7674,7 +7716,7 @@ async function open11() {
   $("people").focus({ preventScroll: true });
   const mine2 = ++asked11;
   try {
-    const [people, map, grants] = await Promise.all([api("people"), api("agents"), api("grants?limit=1000")]);
+    const [people, map, grants] = await Promise.all([allPages("people", "people"), allPages("agents", "agents"), api("grants?limit=1000")]);
     if (mine2 !== asked11 || state.view !== "people") return;
     known6 = { people: people.people, agents: map.agents, capabilities: map.capabilities, workflows: map.workflows, grants: grants.grants, more: grants.truncated };
   } catch (error) {
@@ -7688,10 +7730,10 @@ var chips = (names2) => el("span", { class: "chips" }, ...(names2 ?? []).map((na
 function part2(title, label2, columns, all3, row, none) {
   const words = find.value.trim().toLowerCase();
   const fits = all3.filter((one2) => !words || JSON.stringify(one2).toLowerCase().includes(words));
-  const told2 = fits.slice(0, MOST2);
-  const rest = fits.length > told2.length ? el("p", { class: "soft" }, `${fits.length - told2.length} more: the field above finds them.`) : null;
+  const told3 = fits.slice(0, MOST2);
+  const rest = fits.length > told3.length ? el("p", { class: "soft" }, `${fits.length - told3.length} more: the field above finds them.`) : null;
   const nothing = el("p", {}, all3.length ? "None has that in its name." : none);
-  return el("section", { class: "panel" }, el("h3", {}, `${title} (${words ? `${fits.length} of ` : ""}${all3.length})`), told2.length ? table(label2, columns, told2.map(row)) : nothing, rest);
+  return el("section", { class: "panel" }, el("h3", {}, `${title} (${words ? `${fits.length} of ` : ""}${all3.length})`), told3.length ? table(label2, columns, told3.map(row)) : nothing, rest);
 }
 function draw7() {
   if (!known6) return;
@@ -7767,7 +7809,7 @@ async function read6() {
   const mine2 = ++asked12;
   let found2 = null;
   try {
-    found2 = await api("pins");
+    found2 = await allPages("pins", "changes", "findings");
   } catch (error) {
     if (mine2 === asked12 && state.view === "quarantine") place($("quarantine"), [...head6, el("p", { class: "error" }, error.message)], $("quarantine"));
     return;
@@ -7909,7 +7951,7 @@ function again2(mine2, soon) {
 async function read7() {
   const mine2 = ++asked13;
   const none = (error) => ({ error });
-  const [bundle, past] = await Promise.all([api("policies").catch(none), api("policies/history").catch(none)]);
+  const [bundle, past] = await Promise.all([allPages("policies", "policies").catch(none), api("policies/history").catch(none)]);
   if (mine2 !== asked13 || state.view !== "policies" || !state.me) return;
   folderTold = JSON.stringify(past.folder ?? null);
   const hadFocus = $("policies").contains(document.activeElement);
@@ -8000,7 +8042,7 @@ async function askActivate(one2) {
     danger: true,
     run: (reason) => order("activate", { snapshot: one2.snapshot, reason })
   });
-  await told(done2);
+  await told2(done2);
 }
 async function askFolder() {
   const done2 = await confirm({
@@ -8012,7 +8054,7 @@ async function askFolder() {
     danger: true,
     run: (reason) => order("activate", { folder: true, reason })
   });
-  await told(done2);
+  await told2(done2);
 }
 async function askRollback() {
   const done2 = await confirm({
@@ -8027,10 +8069,10 @@ async function askRollback() {
     danger: true,
     run: (reason) => order("rollback", { reason })
   });
-  await told(done2);
+  await told2(done2);
 }
 var order = (what, body5) => api(`policies/${what}`, body5);
-async function told(done2) {
+async function told2(done2) {
   if (!done2) return;
   const text2 = [`${done2.snapshot.slice(0, 12)}: ${done2.message}.`, ...done2.notes || []].join(" ");
   notice(text2);
@@ -8414,7 +8456,7 @@ async function read10() {
   const mine2 = ++asked16;
   const ask2 = (name2) => series({ name: name2, by: "upstream", since: "1d", step: "30m", groups: "8" });
   try {
-    const [all3, calls3, latency, errors] = await Promise.all([api("upstreams"), ask2("calls"), ask2("latency"), ask2("errors")]);
+    const [all3, calls3, latency, errors] = await Promise.all([allPages("upstreams", "upstreams"), ask2("calls"), ask2("latency"), ask2("errors")]);
     if (mine2 !== asked16 || state.view !== "upstreams" || !charts2) return;
     const of = (from, name2) => from.groups.find((group) => group.name === name2 && !group.rest);
     const cards2 = all3.upstreams.map((one2) => card8(one2, of(calls3, one2.name), of(latency, one2.name), of(errors, one2.name)));
@@ -8556,7 +8598,7 @@ async function follow() {
 }
 window.addEventListener("hashchange", follow);
 async function loadBundle() {
-  const [agents, bundle] = await Promise.all([api("agents"), api("policies")]);
+  const [agents, bundle] = await Promise.all([allPages("agents", "agents"), allPages("policies", "policies")]);
   state.agents = new Map(agents.agents.map((agent) => [agent.id, agent]));
   state.policies = new Map(bundle.policies.map((policy2) => [policy2.id, policy2]));
 }

@@ -154,7 +154,7 @@ async fn every_route_takes_the_roles_of_its_row() {
     assert!(missing.body["error"]["message"].is_string());
     let viewer = get_as(&port, "/api/v1/events", Some("key-of-vera")).await;
     let said = viewer.body["error"]["message"].as_str().unwrap();
-    assert!(said.contains("`approver`, `admin`, `auditor`, `auditor-full`"), "{said}");
+    assert!(said.contains("`approver`, `admin`, `auditor` or `auditor-full`"), "{said}");
 }
 
 /// Everything that tells of an argument, to those who see values and to those who do not.
@@ -239,14 +239,19 @@ async fn a_query_of_a_uri_is_no_filter_of_those_who_see_no_values() {
     };
     let (carol, frank) = ("key-of-carol", "key-of-frank");
     let one = (200, Some(1), Some(false));
-    for exact in ["https://h/find%3Fq=4711", "https://h/find%3F*", "**4711", "https://h/*7*"] {
+    for exact in ["https://h/find%3Fq=4711", "https://h/find%3F*"] {
         assert_eq!(found(frank, exact).await, one, "{exact}");
-        let (_, told, truncated) = found(carol, exact).await;
-        assert!(told.unwrap_or(0) == 0 && !truncated.unwrap_or(false), "{exact}");
+        assert_eq!(found(carol, exact).await.0, 400, "{exact}");
     }
-    assert_eq!(found(carol, "https://h/find%3Fq=4711").await.0, 400);
-    assert_eq!(found(carol, "https://h/**").await, one);
-    assert_eq!(found(carol, "*find*").await.1, found(frank, "*find*").await.1);
+    // What does not name a query matches none, whoever asks.
+    for (tool, expect) in [("**4711", 0), ("https://h/*7*", 0), ("https://h/**", 1), ("https://h/find", 1)] {
+        for key in [carol, frank] {
+            assert_eq!(found(key, tool).await, (200, Some(expect), Some(false)), "{key} {tool}");
+        }
+    }
+    let granted =
+        async |key: &str| get_as(&port, "/api/v1/grants?tool=https://h/find%3Fq=4711", Some(key)).await;
+    assert_eq!((granted(carol).await.status.as_u16(), granted(frank).await.status.as_u16()), (400, 200));
 }
 
 /// What is in force is changed by admins alone.
@@ -1022,6 +1027,65 @@ fn the_document_knows_the_roles() {
     }
 }
 
+/// Lists that another path of the same name gives a page of later: none of these is here for good.
+const UNPAGED: [&str; 4] = ["/api/v1/alerts", "/api/v1/incidents", "/api/v1/samples", "/api/v1/deadletters"];
+
+/// R61: whatever lists takes a limit and a cursor, and says whether there is more and how to go on.
+#[tokio::test]
+async fn every_list_is_given_a_page_at_a_time() {
+    let port = scripted();
+    let document = document();
+    let of = |schema: &Value| match schema["$ref"].as_str() {
+        Some(name) => document["components"]["schemas"][name.rsplit('/').next().unwrap()].clone(),
+        None => schema.clone(),
+    };
+    let mut lists = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let schema = of(&methods["get"]["responses"]["200"]["content"]["application/json"]["schema"]);
+        let members = schema["properties"].as_object().cloned().unwrap_or_default();
+        // A report sums up, and what is of one thing is no list.
+        let is_list = path.starts_with("/api/v1/")
+            && !path.contains("/report/")
+            && !path.ends_with('}')
+            && members.values().any(|member| member["type"] == "array")
+            && !["/api/v1/matrix", "/api/v1/series", "/api/v1/me"].contains(&path.as_str());
+        if !is_list || UNPAGED.contains(&path.as_str()) {
+            continue;
+        }
+        lists += 1;
+        let parameters = methods["get"]["parameters"].as_array().cloned().unwrap_or_default();
+        let takes = |name: &str| parameters.iter().any(|parameter| parameter["name"] == name);
+        assert!(takes("limit"), "{path}");
+        assert!(["after", "before", "before_seq"].into_iter().any(takes), "{path}");
+        let got = get_as(&port, &format!("{path}?limit=1"), Some("key-of-dave")).await;
+        assert_eq!(got.status.as_u16(), 200, "{path}: {}", got.text);
+        let listed = members.iter().find(|(_, member)| member["type"] == "array").unwrap().0;
+        let (truncated, next) = (got.body["truncated"].as_bool(), &got.body["next"]);
+        assert!(got.body[listed].as_array().unwrap().len() <= 1, "{path}: {}", got.text);
+        assert_eq!(truncated, Some(!next.is_null()), "{path}: {}", got.text);
+        for name in ["truncated", "next"] {
+            assert!(got.body.get(name).is_some() && members.contains_key(name), "{path}: {name}");
+        }
+        let wrong = get_as(&port, &format!("{path}?limit=0"), Some("key-of-dave")).await;
+        assert_eq!(wrong.status.as_u16(), 400, "{path}");
+    }
+    assert!(lists >= 14, "{lists}");
+    // The pages of one make the whole.
+    let (mut names, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = get_as(&port, &format!("/api/v1/people?limit=2{after}"), Some("key-of-dave")).await.body;
+        let people = page["people"].as_array().unwrap();
+        assert!(people.len() <= 2);
+        names.extend(people.iter().map(|one| one["id"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    let whole = get_as(&port, "/api/v1/people", Some("key-of-dave")).await.body;
+    let whole: Vec<&str> =
+        whole["people"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
+    assert_eq!(names, whole);
+}
+
 #[test]
 fn the_document_knows_parameters_and_words() {
     let document = document();
@@ -1036,6 +1100,11 @@ fn the_document_knows_parameters_and_words() {
     assert_eq!(names("/api/v1/series"), params::SERIES_PARAMS);
     assert_eq!(names("/api/v1/alerts"), params::ALERT_PARAMS);
     assert_eq!(names("/api/v1/samples"), params::SAMPLE_PARAMS);
+    assert_eq!(names("/api/v1/labels"), params::LABEL_PARAMS);
+    for path in ["agents", "people", "tools", "upstreams", "policies", "budgets", "freeze", "holds", "duties"]
+    {
+        assert_eq!(names(&format!("/api/v1/{path}")), super::paging::PARAMS, "{path}");
+    }
     let schemas = &document["components"]["schemas"];
     let words = |schema: &str, member: &str| -> Vec<String> {
         let all = schemas[schema]["properties"][member]["enum"].as_array().unwrap();
@@ -1081,6 +1150,9 @@ async fn the_document_knows_every_member() {
     same_members(&schemas["Decision"], &call["approvals"][0]["decisions"][0], "Decision");
     same_members(&schemas["Evidence"], &call["evidence"][0], "Evidence");
     same_members(&schemas["Me"], &get("/api/v1/me").await, "Me");
+    let verified = get("/api/v1/audit/verify").await;
+    same_members(&schemas["Verification"], &verified, "Verification");
+    assert_eq!((&verified["running"], &verified["head"]), (&json!(false), &Value::Null));
     let agents = get("/api/v1/agents").await;
     same_members(&schemas["Authority"], &agents, "Authority");
     same_members(&schemas["Agent"], &agents["agents"][0], "Agent");
