@@ -34,10 +34,12 @@ async fn on_store(setup: &Setup, store: &Arc<dyn Store>, command: GrantsCommand)
     let approvals = Approvals::new(Arc::clone(store), clock);
     let mut screen = Screen::new();
     let sight = setup.sight();
-    let shown = |grant: StandingGrant| match sight {
-        Sight::Whole => grant,
-        Sight::WithoutValues => grant.without_values(),
+    // An approver sees the grants that they made.
+    let sees = |grant: &StandingGrant| {
+        sight == Sight::Whole
+            || setup.person_given().is_some_and(|person| grant.terms.approvers.contains(person))
     };
+    let shown = |grant: StandingGrant| if sees(&grant) { grant } else { grant.without_values() };
     match command {
         GrantsCommand::List { all, agent, tool, before, limit, json } => {
             sight.allows(tool.as_ref())?;
@@ -75,8 +77,9 @@ async fn on_store(setup: &Setup, store: &Arc<dyn Store>, command: GrantsCommand)
         GrantsCommand::Show { id, json } => {
             let found = approvals.grant(&GrantId::from(id.as_str())).await?;
             let grant = found.ok_or_else(|| unknown(&id))?;
+            let values = sees(&grant);
             let grant = shown(grant);
-            let form = grant_with_calls(&**store, &grant, sight == Sight::Whole).await?;
+            let form = grant_with_calls(&**store, &grant, values).await?;
             if json.json {
                 return screen.json(&form);
             }

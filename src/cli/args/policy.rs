@@ -128,6 +128,9 @@ pub(crate) struct HistoryArgs {
     /// At most so many
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) limit: u32,
+    /// Only those of records with a lower seq: `next` of a listing that stopped at its limit
+    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) before: Option<i64>,
     #[command(flatten)]
     pub(crate) json: JsonFlag,
 }

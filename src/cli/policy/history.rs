@@ -25,11 +25,12 @@ pub(super) async fn history(path: &Path, args: &HistoryArgs) -> Result<(), CliEr
     let (history, standing) = read?;
     let held = standing.held.as_ref();
     let differs = folder::differs(path, &standing).zip(held);
+    let is_newest = |at: usize| at == 0 && args.before.is_none();
     let mut screen = Screen::new();
     if args.json.json {
         let next = history.entries.last().map(|last| last.seq).filter(|_| history.truncated);
         let entries: Vec<Value> =
-            history.entries.iter().enumerate().map(|(at, one)| entry(one, at == 0)).collect();
+            history.entries.iter().enumerate().map(|(at, one)| entry(one, is_newest(at))).collect();
         return screen.json(&json!({
             "history": entries,
             "truncated": history.truncated,
@@ -44,7 +45,7 @@ pub(super) async fn history(path: &Path, args: &HistoryArgs) -> Result<(), CliEr
         .enumerate()
         .map(|(at, one)| {
             vec![
-                if at == 0 { "*" } else { "" }.to_owned(),
+                if is_newest(at) { "*" } else { "" }.to_owned(),
                 one.snapshot.chars().take(SHORT).collect(),
                 time(one.at),
                 or_dash(one.by.as_ref()),
@@ -56,7 +57,8 @@ pub(super) async fn history(path: &Path, args: &HistoryArgs) -> Result<(), CliEr
     let header = ["", "snapshot", "activated", "by", "reason", "commit"];
     screen.table(&header, &rows, "nothing has been in force yet: `tollgate serve` begins it")?;
     if history.truncated {
-        note("there are older ones: `--limit` shows more");
+        let next = history.entries.last().map_or(0, |last| last.seq);
+        note(&format!("there are older ones: `--limit` shows more, `--before {next}` those before"));
     }
     match (differs, held) {
         (Some((folder, held)), _) => screen.line(&folder.sentence(held)),
@@ -70,7 +72,7 @@ pub(super) async fn history(path: &Path, args: &HistoryArgs) -> Result<(), CliEr
 
 async fn read(store: &dyn Store, args: &HistoryArgs) -> Result<(activation::History, Standing), CliError> {
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    Ok((activation::history(store, limit, None).await?, activation::standing(store).await?))
+    Ok((activation::history(store, limit, args.before).await?, activation::standing(store).await?))
 }
 
 /// Shows the files of a snapshot.

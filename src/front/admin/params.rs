@@ -61,8 +61,11 @@ pub(super) const LABEL_PARAMS: &[&str] = &["workflow", "agent", "after", "limit"
 /// The parameters of `GET pins`.
 pub(super) const PIN_PARAMS: &[&str] = &["upstream", "kind", "after", "limit"];
 
-/// Of which upstream, and of which kind of item, the changes are asked for, and which page of them.
-pub(super) fn pins(query: Option<&str>) -> Result<((Option<String>, Option<ItemKind>), Page), ApiError> {
+/// Of which upstream, and of which kind of item, changes are asked for.
+type PinFilter = (Option<String>, Option<ItemKind>);
+
+/// `GET pins`: which of them, and which page.
+pub(super) fn pins(query: Option<&str>) -> Result<(PinFilter, Page), ApiError> {
     let (mut wanted, mut rest) = ((None, None), Vec::new());
     for (name, value) in pairs(query, PIN_PARAMS)? {
         match name.as_str() {
