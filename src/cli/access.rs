@@ -116,16 +116,7 @@ fn of(command: &Command) -> Access {
         Command::Duties(DutiesCommand::List { .. }) => Route("get", "/api/v1/duties"),
         Command::Duties(DutiesCommand::Done { .. }) => Route("post", "/api/v1/duties/{name}"),
         Command::Policy(command) => of_policy(command),
-        Command::Report(command) => match command {
-            ReportCommand::Advice(_) => Route("get", "/api/v1/report/advice"),
-            ReportCommand::Scorecard(_) => Route("get", "/api/v1/report/scorecard"),
-            ReportCommand::Drift(_) => Route("get", "/api/v1/report/drift"),
-            ReportCommand::Maturity(_) => Route("get", "/api/v1/report/maturity"),
-            ReportCommand::Spend(_) => Route("get", "/api/v1/report/spend"),
-            ReportCommand::Digest(_) => Route("get", "/api/v1/report/digest"),
-            // It is the same in every place, and reads nothing of this one.
-            ReportCommand::Compliance(_) => Anybody,
-        },
+        Command::Report(command) => of_report(command),
         Command::Agents(command) => match command {
             AgentsCommand::List(_) | AgentsCommand::Show { .. } => Route("get", "/api/v1/agents"),
             AgentsCommand::Add { .. } | AgentsCommand::Rotate { .. } => Only(ADMIN),
@@ -146,6 +137,19 @@ fn of(command: &Command) -> Access {
         Command::Budget(BudgetCommand::Reset { .. }) => Route("post", "/api/v1/budgets/{id}/reset"),
         // It tells whether there is such an agent.
         Command::ClientConfig(_) => Route("get", "/api/v1/agents"),
+    }
+}
+
+fn of_report(command: &ReportCommand) -> Access {
+    match command {
+        ReportCommand::Advice(_) => Route("get", "/api/v1/report/advice"),
+        ReportCommand::Scorecard(_) => Route("get", "/api/v1/report/scorecard"),
+        ReportCommand::Drift(_) => Route("get", "/api/v1/report/drift"),
+        ReportCommand::Maturity(_) => Route("get", "/api/v1/report/maturity"),
+        ReportCommand::Spend(_) => Route("get", "/api/v1/report/spend"),
+        ReportCommand::Digest(_) => Route("get", "/api/v1/report/digest"),
+        // It is the same in every place, and reads nothing of this one.
+        ReportCommand::Compliance(_) => Anybody,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     State,
     error::ApiError,
+    paging::Page,
     params,
     person::Caller,
     policies::{Bytes, Members},
@@ -30,9 +31,22 @@ impl From<ClearError> for ApiError {
     }
 }
 
+/// `GET labels`: of whom, of all where there is none; and which page.
+fn filter(query: Option<&str>) -> Result<(Vec<Holder>, Page), ApiError> {
+    let (mut holders, mut rest) = (Vec::new(), Vec::new());
+    for (name, value) in params::pairs(query, params::LABEL_PARAMS)? {
+        match name.as_str() {
+            "workflow" => holders.push(Holder::Workflow(value.into())),
+            "agent" => holders.push(Holder::Agent(value.into())),
+            _ => rest.push((name, value)),
+        }
+    }
+    Ok((holders, Page::of(rest)?))
+}
+
 /// What stands, in the order of holders and labels.
 pub(super) async fn labels(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
-    let (holders, page) = params::labels(query.as_deref())?;
+    let (holders, page) = filter(query.as_deref())?;
     let now = port.now();
     let mut held = held_labels(&**port.store(), now).await?;
     held.retain(|one| holders.is_empty() || holders.contains(&one.holder));

@@ -1,8 +1,7 @@
 //! Query strings, read strictly: an unknown parameter, a repeated one and a bad value are told by name.
 
-use super::{error::ApiError, paging::Page};
+use super::error::ApiError;
 use crate::{
-    labels::Holder,
     model::{
         AgentId, AlertKind, AlertStatus, ApprovalId, ApprovalStatus, CallId, EventDecision, EventType,
         Moment, TraceId, in_order,
@@ -60,22 +59,6 @@ pub(super) const LABEL_PARAMS: &[&str] = &["workflow", "agent", "after", "limit"
 
 /// The parameters of `GET pins`.
 pub(super) const PIN_PARAMS: &[&str] = &["upstream", "kind", "after", "limit"];
-
-/// Of which upstream, and of which kind of item, changes are asked for.
-type PinFilter = (Option<String>, Option<ItemKind>);
-
-/// `GET pins`: which of them, and which page.
-pub(super) fn pins(query: Option<&str>) -> Result<(PinFilter, Page), ApiError> {
-    let (mut wanted, mut rest) = ((None, None), Vec::new());
-    for (name, value) in pairs(query, PIN_PARAMS)? {
-        match name.as_str() {
-            "kind" => wanted.1 = Some(kind(&value)?),
-            "upstream" => wanted.0 = Some(value),
-            _ => rest.push((name, value)),
-        }
-    }
-    Ok((wanted, Page::of(rest)?))
-}
 
 /// A kind of item by its word.
 pub(super) fn kind(value: &str) -> Result<ItemKind, ApiError> {
@@ -432,19 +415,6 @@ pub(super) fn dead_letters(query: Option<&str>) -> Result<(bool, Option<i64>), A
         }
     }
     Ok(wanted)
-}
-
-/// `GET labels`: of whom, of all where there is none; and which page.
-pub(super) fn labels(query: Option<&str>) -> Result<(Vec<Holder>, Page), ApiError> {
-    let (mut holders, mut rest) = (Vec::new(), Vec::new());
-    for (name, value) in pairs(query, LABEL_PARAMS)? {
-        match name.as_str() {
-            "workflow" => holders.push(Holder::Workflow(value.into())),
-            "agent" => holders.push(Holder::Agent(value.into())),
-            _ => rest.push((name, value)),
-        }
-    }
-    Ok((holders, Page::of(rest)?))
 }
 
 /// Why something is done.

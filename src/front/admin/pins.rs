@@ -1,6 +1,6 @@
 //! `GET pins`, `POST pins/accept` and `POST pins/pin`: what is not as it was pinned, and a person who takes it for what it is.
 
-use super::{State, body, error::ApiError, params, person::Caller, policies::Bytes};
+use super::{State, body, error::ApiError, paging::Page, params, person::Caller, policies::Bytes};
 use crate::{
     catalog::{AcceptError, FoundItem, PinChange},
     model::UpstreamName,
@@ -25,9 +25,25 @@ impl From<AcceptError> for ApiError {
     }
 }
 
+/// Of which upstream, and of which kind of item, changes are asked for.
+type PinFilter = (Option<String>, Option<ItemKind>);
+
+/// `GET pins`: which of them, and which page.
+fn filter(query: Option<&str>) -> Result<(PinFilter, Page), ApiError> {
+    let (mut wanted, mut rest) = ((None, None), Vec::new());
+    for (name, value) in params::pairs(query, params::PIN_PARAMS)? {
+        match name.as_str() {
+            "kind" => wanted.1 = Some(params::kind(&value)?),
+            "upstream" => wanted.0 = Some(value),
+            _ => rest.push((name, value)),
+        }
+    }
+    Ok((wanted, Page::of(rest)?))
+}
+
 /// What is not as it was pinned, and what was found in what is listed.
 pub(super) async fn changes(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
-    let ((of, kind), page) = params::pins(query.as_deref())?;
+    let ((of, kind), page) = filter(query.as_deref())?;
     let of = of.map(UpstreamName::from);
     if let Some(name) = &of {
         known(&*port, name)?;
