@@ -1,7 +1,8 @@
 //! What a long record costs: starting on it, looking something up, making an index anew, verifying it.
 //!
 //! `cargo bench --bench record -- --records 10000000` (1,000,000 by default; about 1.1 GB a million). The yardstick, in the
-//! same run, is SHA-256 over as many bytes as the journal has, on as many threads as verification uses.
+//! same run, is SHA-256 over as many bytes as the journal has, on as many threads as verification uses. `--dir` says where, and
+//! `--keep` leaves the store there, to be served, or to be looked at again (`--on DIR`).
 
 #![expect(clippy::disallowed_methods, reason = "measuring needs the machine's own clock")]
 #![allow(
@@ -22,12 +23,15 @@ use tollgate::{
     config::Durability,
     journal,
     model::{
-        AgentId, CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome, OwnerId, PersonId,
-        PolicyId, SnapshotId, TraceId, UpstreamName, WorkflowId,
+        AgentId, ApprovalId, CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome, OwnerId,
+        PersonId, PolicyId, SnapshotId, TraceId, UpstreamName, WorkflowId,
     },
-    series::{Asked, By, MatrixAsk, Measure, SeriesAsk, minute_of},
+    series::{Asked, BurnAsk, By, Catalog, MatrixAsk, Measure, SeriesAsk, minute_of},
     store::{EventQuery, Store as _, embedded::EmbeddedStore},
 };
+
+/// One call of so many was asked about.
+const ASKED: u64 = 100;
 
 /// Records in one commit.
 const GROUP: u64 = 600;
@@ -70,9 +74,20 @@ fn call(n: u64, events: &mut Vec<EventDraft>) {
     effect.event_type = EventType::AgentSideEffect;
     effect.outcome = Some(Outcome::Succeeded);
     effect.duration_ms = Some(3);
-    effect.detail = None;
+    let agent = format!("agent-{:02}", n % 40);
+    effect.detail = Some(serde_json::json!({
+        "result_bytes": 840, "result_tokens": 210, "cut": false, "argument_tokens": 120, "budgets": [["day", agent]],
+    }));
+    if n.is_multiple_of(ASKED) {
+        event.approval_id = Some(approval(n));
+        effect.approval_id = Some(approval(n));
+    }
     events.push(event);
     events.push(effect);
+}
+
+fn approval(n: u64) -> ApprovalId {
+    ApprovalId::from(format!("01900000-0000-7000-9000-{n:012x}"))
 }
 
 fn trace(n: u64) -> TraceId {
@@ -127,8 +142,15 @@ fn charts(runtime: &tokio::runtime::Runtime, store: &EmbeddedStore, records: u64
         ("spend by agent, all", series(Measure::SpendUsd, By::Agent, all)),
         ("latency, all", series(Measure::Latency, By::None, all)),
         ("tokens by workflow, all", series(Measure::Tokens, By::Workflow, all)),
-        ("agents by tools, all", Asked::Matrix(MatrixAsk { first, end: minute_of(at(end)) + 1 })),
+        (
+            "agents by tools, all",
+            Asked::Matrix(MatrixAsk { first, end: minute_of(at(end)) + 1, catalog: Catalog::default() }),
+        ),
     ];
+    let burn =
+        BurnAsk::new(("day", "agent-07"), (at(end - 86_400), at(end), at(end + 3_600)), (1, 1, MicroUsd(1)));
+    let asks =
+        asks.into_iter().chain([("the use of a budget, a day", Asked::Burn(burn))]).collect::<Vec<_>>();
     let started = Instant::now();
     for (_, ask) in &asks {
         while runtime.block_on(store.figures(ask.clone())).unwrap().missing > 0 {}
@@ -136,7 +158,7 @@ fn charts(runtime: &tokio::runtime::Runtime, store: &EmbeddedStore, records: u64
     println!("rows of charts made where they were missing: {:.2?}", started.elapsed());
     for (name, ask) in asks {
         let mut times = Vec::new();
-        for _ in 0..50 {
+        for _ in 0..200 {
             let started = Instant::now();
             runtime.block_on(store.figures(ask.clone())).unwrap();
             times.push(started.elapsed());
@@ -153,15 +175,16 @@ fn main() {
     }
     let records: u64 = argument("--records").and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    let kept = argument("--on").map(std::path::PathBuf::from);
     let folder = match argument("--dir") {
         Some(dir) => tempfile::Builder::new().tempdir_in(dir).unwrap(),
         None => tempfile::tempdir().unwrap(),
     };
-    let dir = folder.path();
+    let dir = kept.as_deref().unwrap_or(folder.path());
     let store = open(dir);
     let started = Instant::now();
     runtime.block_on(async {
-        let (mut n, mut written) = (0, 0);
+        let (mut n, mut written) = (0, if kept.is_some() { records } else { 0 });
         while written < records {
             let mut events = Vec::new();
             while (events.len() as u64) < GROUP {
@@ -195,7 +218,19 @@ fn main() {
         let from = ms(pick(round, calls));
         [from, from + 3_600_000].map(|ms| Timestamp::from_millisecond(ms).ok())
     };
-    let looks: [Look<'_>; 9] = [
+    let looks: [Look<'_>; 12] = [
+        ("nothing: the newest 100", Box::new(|_| newest())),
+        (
+            "nothing: 100 before a cursor anywhere",
+            Box::new(|round| EventQuery { until_seq: i64::try_from(pick(round, records)).ok(), ..newest() }),
+        ),
+        (
+            "approval",
+            Box::new(|round| EventQuery {
+                approval_id: Some(approval(pick(round, calls) / ASKED * ASKED)),
+                ..EventQuery::default()
+            }),
+        ),
         (
             "trace",
             Box::new(|round| EventQuery {
@@ -225,7 +260,7 @@ fn main() {
             }),
         ),
         (
-            "person",
+            "person, newest 100",
             Box::new(|round| EventQuery {
                 user: Some(format!("person-{:03}", pick(round, 500)).as_str().into()),
                 ..newest()
@@ -260,7 +295,7 @@ fn main() {
     ];
     for (name, look) in looks {
         let mut times = Vec::new();
-        for round in 0..200 {
+        for round in 0..500 {
             let started = Instant::now();
             events(look(round));
             times.push(started.elapsed());
@@ -304,4 +339,7 @@ fn main() {
     let store = open(dir);
     println!("start with the projection missing (made anew): {:.2?}", started.elapsed());
     runtime.block_on(store.close());
+    if std::env::args().any(|argument| argument == "--keep") {
+        println!("kept: {}", folder.keep().display());
+    }
 }

@@ -52,5 +52,5 @@ pub use rollout::{
 };
 pub use schema::EVENT_SCHEMA;
 pub use tool::{ResolvedTool, content_hash};
-pub use verdict::{Judged, verdict};
+pub use verdict::{Judged, budget_detail, verdict};
 pub use withheld::{WITHHELD, event_without_values, without_hashes, without_values};

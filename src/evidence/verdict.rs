@@ -2,7 +2,7 @@
 
 use super::ResolvedTool;
 use crate::{
-    decision::Verdict,
+    decision::{BudgetLimit, Verdict},
     model::text::{self, Object},
     policy::{ArgumentEdit, Constraints},
 };
@@ -48,17 +48,29 @@ pub fn verdict(verdict: &Verdict, full: &str, shown: &str) -> Box<str> {
         told.strings("rates", &ids);
     }
     if !limits.budgets.is_empty() {
-        let key = |key| if key == full { shown } else { key };
-        pairs(
-            told.member("budgets"),
-            limits.budgets.iter().map(|budget| (&*budget.id, Some(key(&*budget.key)))),
-        );
+        budget_pairs(told.member("budgets"), &limits.budgets, full, shown);
     }
     if let Some(repeats) = limits.max_repeats {
         told.natural("max_repeats", Some(repeats.into()));
     }
     told.end();
     text::finished(out)
+}
+
+/// The budgets on which a call counts with the keys of their counters, as a further member of [`super::settled_detail`]: what
+/// a call came to is told with the counters that it is on.
+pub fn budget_detail(budgets: &[BudgetLimit], full: &str, shown: &str) -> String {
+    if budgets.is_empty() {
+        return String::new();
+    }
+    let mut out = br#","budgets":"#.to_vec();
+    budget_pairs(&mut out, budgets, full, shown);
+    String::from(text::finished(out))
+}
+
+fn budget_pairs(out: &mut Vec<u8>, budgets: &[BudgetLimit], full: &str, shown: &str) {
+    let key = |key| if key == full { shown } else { key };
+    pairs(out, budgets.iter().map(|budget| (&*budget.id, Some(key(&*budget.key)))));
 }
 
 fn millis(time: std::time::Duration) -> u64 {

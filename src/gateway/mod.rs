@@ -129,6 +129,9 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tool_search::ToolSearch;
 
+/// The tools that are Tollgate's own.
+pub(crate) const OWN_TOOLS: [&str; 3] = [tool_search::FIND, tool_search::CALL, people::review::NAME];
+
 /// The extension by which servers serve skills.
 const SKILLS: &str = "io.modelcontextprotocol/skills";
 

@@ -30,7 +30,9 @@ pub use frame::{Draft, Frame, FrameHead, Head, LAST_SEQ, PROJECTED, REGISTERS, R
 pub use indexed::{build_index, make_index};
 pub use read::{Entry, Range, Reader, Take};
 pub use rolled::Rows;
-pub use rollup_file::{is_of_damaged as is_rollup_of_damaged, write as write_rollup};
+pub use rollup_file::{
+    is_of_damaged as is_rollup_of_damaged, is_of_earlier_version as is_earlier_rollup, write as write_rollup,
+};
 pub use segment::{
     BYTES, RECORDS, SEGMENT_HEAD, Scan, Segment, SegmentHead, Step, index_path, list, rollup_path,
 };

@@ -4,17 +4,21 @@ use super::{
     JournalError,
     indexed::{known_rollup, make_rollup},
     read::Reader,
-    rollup_file::RollupFile,
+    rollup_file::{Loaded, RollupFile},
     segment::Segment,
 };
 use crate::series::{Rollup, Row, Span};
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 /// Rollups that one question may have made where they are missing: each takes a part of a second.
 const MADE_AT_ONCE: usize = 4;
+
+/// Bytes of rows that one question keeps between its looks at them.
+const MOST_KEPT: usize = 16 << 20;
 
 /// What charts can be drawn of, as it stood when a question began.
 #[derive(Debug)]
@@ -23,6 +27,9 @@ pub struct Rows {
     tail: Arc<Rollup>,
     /// Sealed segments that are not among the rows: their rollups are still to be made.
     pub missing: usize,
+    /// What was read, for a question that needs its rows once more, and how much more may be kept.
+    kept: HashMap<(usize, Span), Loaded>,
+    room: usize,
 }
 
 impl Reader {
@@ -38,7 +45,7 @@ impl Reader {
                 |(first, path): (&i64, &PathBuf)| (*first, path.clone(), view.rollups.get(first).cloned());
             (view.tail.rollup.clone(), view.sealed.iter().map(of).collect::<Vec<_>>())
         };
-        let mut rows = Rows { sealed: Vec::new(), tail, missing: 0 };
+        let mut rows = Rows { sealed: Vec::new(), tail, missing: 0, kept: HashMap::new(), room: MOST_KEPT };
         let mut made = 0;
         for (first, path, known) in sealed.into_iter().rev() {
             if let Some(rollup) = known {
@@ -69,8 +76,14 @@ impl Reader {
 
 impl Rows {
     /// Hands on the rows of some minutes. A file that is damaged is made again.
-    pub fn of(&self, span: Span, take: &mut dyn FnMut(Row<'_>)) -> Result<(), JournalError> {
-        for (path, rollup) in &self.sealed {
+    pub fn of(&mut self, span: Span, take: &mut dyn FnMut(Row<'_>)) -> Result<(), JournalError> {
+        for (at, (path, rollup)) in self.sealed.iter().enumerate() {
+            let failed =
+                |problem: &str| JournalError::Failed { path: path.clone(), problem: problem.to_owned() };
+            if let Some(loaded) = self.kept.get(&(at, span)) {
+                loaded.rows(span, take).map_err(failed)?;
+                continue;
+            }
             let loaded = match rollup.load(span) {
                 Ok(loaded) => loaded,
                 Err(error) => {
@@ -79,9 +92,11 @@ impl Rows {
                     make_rollup(&segment)?.load(span)?
                 }
             };
-            let failed =
-                |problem: &str| JournalError::Failed { path: path.clone(), problem: problem.to_owned() };
             loaded.rows(span, take).map_err(failed)?;
+            if let Some(room) = self.room.checked_sub(loaded.bytes()) {
+                self.room = room;
+                self.kept.insert((at, span), loaded);
+            }
         }
         self.tail.rows(span, take);
         Ok(())

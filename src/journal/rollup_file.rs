@@ -24,7 +24,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const MAGIC: &[u8; 8] = b"TGROLUP2";
+const MAGIC: &[u8; 8] = b"TGROLUP3";
 const HEADER: usize = 8 + 32 + 8 + 2 * (8 + 4);
 /// A chunk is closed once it is this long.
 const CHUNK: usize = 32 * 1024;
@@ -37,6 +37,11 @@ pub(super) const OF_DAMAGED: Hash = [0; 32];
 /// Whether a file is the rollup of what could be read of a damaged segment.
 pub fn is_of_damaged(file: &[u8]) -> bool {
     file.get(MAGIC.len()..MAGIC.len() + OF_DAMAGED.len()) == Some(&OF_DAMAGED)
+}
+
+/// Whether a file is a rollup of an earlier version: it is read by nobody, and made again when it is needed.
+pub fn is_of_earlier_version(file: &[u8]) -> bool {
+    [b"TGROLUP1", b"TGROLUP2"].iter().any(|magic| file.starts_with(&magic[..]))
 }
 
 /// The file of a rollup. `segment` is a hash that names the segment's content. The same records give the same bytes.
@@ -292,6 +297,11 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    /// How much it is.
+    pub(super) fn bytes(&self) -> usize {
+        self.chunks.iter().fold(self.names.len() + size_of::<Self>(), |all, chunk| all + chunk.len())
+    }
+
     /// Hands on the rows of some minutes; the error says what is wrong.
     pub(super) fn rows(&self, span: Span, take: &mut dyn FnMut(Row<'_>)) -> Result<(), &'static str> {
         let names = names(&self.names).ok_or("its names cannot be read")?;

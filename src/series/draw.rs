@@ -106,6 +106,9 @@ impl Drawing {
     }
 
     fn name<'r>(&self, row: &Row<'r>) -> &'r str {
+        if self.ask.by == By::Tool {
+            return self.ask.catalog.tool(row.names, row.cell.decided).unwrap_or_default();
+        }
         let place = self.ask.by.place();
         place.and_then(|place| row.names.get(place).copied().flatten()).unwrap_or_default()
     }

@@ -1,6 +1,7 @@
 //! Reads rows as often as what is asked for needs them.
 
 use super::{
+    burn::{Burn, BurnAsk, Burning},
     draw::{Drawing, DrawnSeries},
     matrix::{Filling, Matrix},
     rollup::Row,
@@ -14,14 +15,17 @@ pub enum Asked {
     Series(SeriesAsk),
     /// Agents and tools.
     Matrix(MatrixAsk),
+    /// The use of a budget.
+    Burn(BurnAsk),
 }
 
 impl Asked {
-    /// The rows that it needs.
-    pub fn span(&self) -> Span {
+    /// The rows that it needs: no minute is in two of them.
+    pub fn spans(&self) -> Vec<Span> {
         match self {
-            Self::Series(ask) => ask.span(),
-            Self::Matrix(ask) => ask.span(),
+            Self::Series(ask) => vec![ask.span()],
+            Self::Matrix(ask) => ask.spans(),
+            Self::Burn(ask) => vec![ask.span()],
         }
     }
 }
@@ -33,6 +37,8 @@ pub enum Answer {
     Series(DrawnSeries),
     /// Agents and tools.
     Matrix(Matrix),
+    /// The use of a budget.
+    Burn(Burn),
 }
 
 /// The work on it: all rows are to be handed to [`Self::take`], and once more as long as [`Self::again`] says so.
@@ -43,6 +49,7 @@ pub struct Figuring(Work);
 enum Work {
     Series(Box<Drawing>),
     Matrix(Box<Filling>),
+    Burn(Box<Burning>),
 }
 
 impl Figuring {
@@ -51,6 +58,7 @@ impl Figuring {
         Self(match asked {
             Asked::Series(ask) => Work::Series(Box::new(Drawing::new(ask))),
             Asked::Matrix(ask) => Work::Matrix(Box::new(Filling::new(ask))),
+            Asked::Burn(ask) => Work::Burn(Box::new(Burning::new(ask))),
         })
     }
 
@@ -59,6 +67,7 @@ impl Figuring {
         match &mut self.0 {
             Work::Series(drawing) => drawing.take(row),
             Work::Matrix(filling) => filling.take(row),
+            Work::Burn(burning) => burning.take(row),
         }
     }
 
@@ -66,7 +75,7 @@ impl Figuring {
     pub fn again(&mut self) -> bool {
         match &mut self.0 {
             Work::Series(drawing) => drawing.again(),
-            Work::Matrix(_) => false,
+            Work::Matrix(_) | Work::Burn(_) => false,
         }
     }
 
@@ -75,6 +84,7 @@ impl Figuring {
         match self.0 {
             Work::Series(drawing) => Answer::Series(drawing.finish()),
             Work::Matrix(filling) => Answer::Matrix(filling.finish()),
+            Work::Burn(burning) => Answer::Burn(burning.finish()),
         }
     }
 }

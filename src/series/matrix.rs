@@ -1,12 +1,14 @@
 //! Who called what, and what was decided: agents by tools.
 
-use super::{OTHERS, rollup::Row, wanted::MatrixAsk};
+use super::{OTHERS, UNKNOWN, rollup::Row, wanted::MatrixAsk};
 use crate::model::MicroUsd;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Agents and tools that are told, the busiest.
 const MOST_AGENTS: usize = 40;
 const MOST_TOOLS: usize = 60;
+/// What is told behind all names, however heavy.
+const LAST: [&str; 2] = [OTHERS, UNKNOWN];
 /// Pairs that are told apart while they are counted.
 const MOST_PAIRS: usize = 50_000;
 
@@ -15,7 +17,7 @@ const MOST_PAIRS: usize = 50_000;
 pub struct Matrix {
     /// The busiest first, the rest last; an empty name: it has none.
     pub agents: Vec<String>,
-    /// The busiest first, the rest last.
+    /// The busiest first, then the rest, then what is in no catalog.
     pub tools: Vec<String>,
     /// By agent and tool, where there is anything.
     pub cells: BTreeMap<(String, String), MatrixCell>,
@@ -69,7 +71,8 @@ impl Filling {
     }
 
     pub(super) fn take(&mut self, row: Row<'_>) {
-        let [agent, tool, _, _, decision] = row.names;
+        let [agent, _, _, _, decision] = row.names;
+        let tool = self.ask.catalog.tool(row.names, row.cell.decided);
         let Some(agent) = agent.filter(|_| row.minute < self.ask.end) else { return };
         if row.cell.decided == 0 && row.cell.ended == 0 {
             return;
@@ -98,7 +101,7 @@ impl Filling {
                 *weights.entry(name(pair)).or_default() += cell.weight();
             }
             let mut all: Vec<(Box<str>, u128)> =
-                weights.into_iter().filter(|(name, _)| **name != *OTHERS).collect();
+                weights.into_iter().filter(|(name, _)| !LAST.contains(&&**name)).collect();
             all.sort_unstable_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
             all.truncate(most);
             all.into_iter().map(|(name, _)| name.into_string()).collect::<Vec<String>>()
@@ -108,13 +111,15 @@ impl Filling {
         let (told_agents, told_tools): (BTreeSet<String>, BTreeSet<String>) =
             (agents.iter().cloned().collect(), tools.iter().cloned().collect());
         let mut cells: BTreeMap<(String, String), MatrixCell> = BTreeMap::new();
-        let (mut rest_of_agents, mut rest_of_tools) = (false, false);
+        let (mut rest_of_agents, mut rest_of_tools, mut unknown) = (false, false, false);
         for ((agent, tool), cell) in self.pairs {
             let (mut agent, mut tool) = (agent.into_string(), tool.into_string());
             if !told_agents.contains(&agent) {
                 (agent, rest_of_agents) = (OTHERS.to_owned(), true);
             }
-            if !told_tools.contains(&tool) {
+            if tool == UNKNOWN {
+                unknown = true;
+            } else if !told_tools.contains(&tool) {
                 (tool, rest_of_tools) = (OTHERS.to_owned(), true);
             }
             cells.entry((agent, tool)).or_default().add(cell);
@@ -122,6 +127,7 @@ impl Filling {
         let rest = || OTHERS.to_owned();
         agents.extend(rest_of_agents.then(rest));
         tools.extend(rest_of_tools.then(rest));
+        tools.extend(unknown.then(|| UNKNOWN.to_owned()));
         Matrix { agents, tools, cells, truncated: self.crowded || rest_of_agents || rest_of_tools }
     }
 }

@@ -16,6 +16,24 @@ pub struct Seen<'b> {
     pub names: [Option<Cow<'b, str>>; 5],
     /// What it adds.
     pub cell: Cell,
+    /// The counters of budgets that it counts on, or that a person set back.
+    pub counters: Vec<Counted>,
+}
+
+/// What a record says of one counter of a budget.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counted {
+    /// See [`counter_name`].
+    pub counter: String,
+    /// Calls as `ended`, tokens and money.
+    pub cell: Cell,
+    /// A person set the counter back by so much.
+    pub is_reset: bool,
+}
+
+/// How rows name the counter of a budget.
+pub fn counter_name(budget: &str, key: &str) -> String {
+    format!("{budget}\u{1f}{key}")
 }
 
 #[derive(Deserialize)]
@@ -38,6 +56,8 @@ struct Body<'b> {
     cost_usd: Option<MicroUsd>,
     cost_estimate_usd: Option<MicroUsd>,
     #[serde(borrow)]
+    action: Option<BorrowedText<'b>>,
+    #[serde(borrow)]
     detail: Option<&'b RawValue>,
 }
 
@@ -47,7 +67,33 @@ struct Detail {
     count: Option<u64>,
     argument_tokens: Option<u64>,
     result_tokens: Option<u64>,
+    budgets: Vec<(String, Option<String>)>,
 }
+
+/// What a record of [`RESET`] says.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ResetDetail {
+    budget: String,
+    counters: Vec<ResetCounter>,
+}
+
+#[derive(Deserialize)]
+struct ResetCounter {
+    key: String,
+    before: Usage,
+    after: Usage,
+}
+
+#[derive(Deserialize)]
+struct Usage {
+    calls: u64,
+    tokens: u64,
+    cost_usd: MicroUsd,
+}
+
+/// The action of a record that a person set a budget back.
+const RESET: &str = "budget_reset";
 
 /// A record of refusals that were counted together says so first; the detail of others is the largest part of most records.
 const COUNTED: &str = "{\"count\":";
@@ -60,7 +106,12 @@ impl<'b> Seen<'b> {
             let text = body.detail.map(RawValue::get).filter(|_| wanted);
             text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
         };
+        let mut counters = Vec::new();
         let cell = match EventType::parse(&body.event_type.0)? {
+            EventType::AdminAction if body.action.as_ref().is_some_and(|action| &*action.0 == RESET) => {
+                counters = resets(body.detail?.get())?;
+                Cell::default()
+            }
             EventType::AgentDecision => {
                 let counted = body.detail.is_some_and(|detail| detail.get().starts_with(COUNTED));
                 Cell { decided: detail(counted).count.unwrap_or(1), ..Cell::default() }
@@ -68,13 +119,22 @@ impl<'b> Seen<'b> {
             EventType::AgentSideEffect => {
                 let detail = detail(true);
                 let tokens = [detail.argument_tokens, detail.result_tokens];
-                Cell {
+                let counts = Cell {
                     ended: 1,
-                    failed: u64::from(body.outcome != Some(Outcome::Succeeded)),
                     cost: body.cost_usd.or(body.cost_estimate_usd).unwrap_or_default(),
                     tokens: tokens.into_iter().flatten().fold(0, u64::saturating_add),
-                    durations: body.duration_ms.map(Durations::of).unwrap_or_default(),
                     ..Cell::default()
+                };
+                let on = |(budget, key): (String, Option<String>)| Counted {
+                    counter: counter_name(&budget, key.as_deref().unwrap_or_default()),
+                    cell: counts.clone(),
+                    is_reset: false,
+                };
+                counters = detail.budgets.into_iter().map(on).collect();
+                Cell {
+                    failed: u64::from(body.outcome != Some(Outcome::Succeeded)),
+                    durations: body.duration_ms.map(Durations::of).unwrap_or_default(),
+                    ..counts
                 }
             }
             EventType::ApprovalRequested => Cell { asked: 1, ..Cell::default() },
@@ -102,6 +162,23 @@ impl<'b> Seen<'b> {
             minute: body.timestamp.as_second().div_euclid(60),
             names: names.map(|name| name.map(|text| text.0)),
             cell,
+            counters,
         })
     }
+}
+
+/// The counters that a person set back. What open calls hold stays counted.
+fn resets(detail: &str) -> Option<Vec<Counted>> {
+    let ResetDetail { budget, counters } = serde_json::from_str(detail).ok()?;
+    let back = |one: ResetCounter| Counted {
+        counter: counter_name(&budget, &one.key),
+        cell: Cell {
+            ended: one.before.calls.saturating_sub(one.after.calls),
+            tokens: one.before.tokens.saturating_sub(one.after.tokens),
+            cost: one.before.cost_usd.minus(one.after.cost_usd),
+            ..Cell::default()
+        },
+        is_reset: true,
+    };
+    Some(counters.into_iter().map(back).collect())
 }

@@ -166,14 +166,189 @@ fn names_that_are_new_with_each_call_share_rows() {
     for n in 0..3_000 {
         let mut event = decided(n / 1_000, "a", &format!("file:///{n}"), EventDecision::Allow);
         event.workflow_id = Some(format!("run-{n}").as_str().into());
+        event.upstream = Some("files".into());
         of.add(&Seen::read(&event.body()).unwrap());
     }
     let (callers, flows) = (of.cells(Facet::Callers, 60), of.cells(Facet::Workflows, 60));
-    // The first ones by name, and one row for all others.
-    assert_eq!((callers.len(), flows.len()), (2_001, 1_001));
+    // The first ones by name, and one row for all others; of workflows those that weigh most.
+    assert_eq!((callers.len(), flows.len()), (2_001, 51));
+    assert_eq!(flows.values().map(|cell| cell.decided).sum::<u64>(), 3_000);
     let mut asked = ask(Measure::Calls, By::Workflow, (0, 2), "1h");
     asked.groups = 1;
-    assert_eq!(numbers(&draw(&of, asked)), [("(other)", vec![2_000]), ("(other)", vec![1_000])]);
+    assert_eq!(numbers(&draw(&of, asked)), [("(other)", vec![2_001]), ("(other)", vec![999])]);
+}
+
+fn matrix(of: &Rollup, catalog: Catalog) -> Matrix {
+    let ask = MatrixAsk { first: DAY, end: DAY + 5, catalog };
+    let spans = ask.spans();
+    let mut work = Figuring::new(Asked::Matrix(ask));
+    for span in spans {
+        of.rows(span, &mut |row| work.take(row));
+    }
+    let Answer::Matrix(matrix) = work.finish() else { panic!("a matrix was asked for") };
+    matrix
+}
+
+/// A matrix of a long time reads few rows, and each minute of it once.
+#[test]
+fn the_time_of_a_matrix_is_covered_once_by_long_rows() {
+    let covered = |first: i64, end: i64| {
+        let spans = MatrixAsk { first, end, catalog: Catalog::default() }.spans();
+        let mut rows = 0;
+        let mut parts: Vec<(i64, i64)> = Vec::new();
+        for span in &spans {
+            assert!(span.first % span.level == 0 || span.level == 1, "{span:?}");
+            assert!(span.end % span.level == 0 || span.level == 1, "{span:?}");
+            rows += (span.end - span.first) / span.level;
+            parts.push((span.first, span.end));
+        }
+        parts.sort_unstable();
+        let whole = parts.iter().fold(first, |at, (from, to)| {
+            assert_eq!(*from, at);
+            *to
+        });
+        assert_eq!(whole, end, "{spans:?}");
+        rows
+    };
+    assert_eq!(covered(DAY, DAY + 1_440), 1);
+    assert_eq!(covered(DAY + 3, DAY + 4), 1);
+    assert_eq!(covered(DAY + 5, DAY + 25), 5 + 1 + 5);
+    // A week and a year, each from minute to minute.
+    assert!(covered(DAY + 17, DAY + 17 + 7 * 1_440) <= 6 + 2 * (9 + 5 + 23));
+    assert!(covered(DAY + 777, DAY + 777 + 365 * 1_440) <= 364 + 2 * (9 + 5 + 23));
+}
+
+/// A chart by one name reads as many rows as there are such names, and not each agent with each tool.
+#[test]
+fn rows_by_one_name_are_few_and_sum_up_to_all() {
+    let mut of = Rollup::default();
+    for n in 0..2_000_i64 {
+        let mut event = decided(
+            n / 100,
+            &format!("agent-{}", n % 40),
+            &format!("tool-{}", n % 200),
+            EventDecision::Allow,
+        );
+        event.upstream = Some(format!("up-{}", n % 3).as_str().into());
+        of.add(&Seen::read(&event.body()).unwrap());
+    }
+    let read = |facet| {
+        let cells = of.cells(facet, 60);
+        (cells.len(), cells.values().map(|cell| cell.decided).sum::<u64>())
+    };
+    assert_eq!(read(Facet::Callers), (600, 2_000));
+    assert_eq!(read(Facet::Agents), (40, 2_000));
+    assert_eq!(read(Facet::Tools), (600, 2_000));
+    assert_eq!(read(Facet::Upstreams), (3, 2_000));
+    let facet = |by| ask(Measure::Calls, by, (0, 10), "1m").span().facet;
+    assert_eq!(
+        [By::None, By::Decision, By::Upstream, By::Agent, By::Tool, By::Workflow].map(facet),
+        [Facet::Upstreams, Facet::Upstreams, Facet::Upstreams, Facet::Agents, Facet::Tools, Facet::Workflows]
+    );
+}
+
+/// R50, I12: an agent may name any tool. What is nowhere is one column, and takes no place of tools that are there.
+#[test]
+fn tools_that_are_made_up_are_one() {
+    let made_up = |n| decided(0, "a", &format!("invented__tool_{n}"), EventDecision::Deny);
+    // Out of the agent's scope, but there.
+    let mut events = vec![decided(1, "a", "notes__delete", EventDecision::Deny)];
+    events.extend((0..5_000).map(made_up));
+    events.extend((0..100).map(|n| {
+        let mut real = decided(1, "a", &format!("notes__tool_{n}"), EventDecision::Allow);
+        real.upstream = Some("notes".into());
+        real
+    }));
+    // It was there when it was called.
+    let mut gone = decided(2, "a", "former__read", EventDecision::Allow);
+    gone.upstream = Some("former".into());
+    events.push(gone);
+    let of = rollup(&events);
+    let catalog = Catalog::of(["notes__delete", "notes__tool_0"]);
+    let found = matrix(&of, catalog.clone());
+    assert_eq!(found.tools.len(), 62, "the busiest, the rest, and what is unknown");
+    assert_eq!(found.tools.last().map(String::as_str), Some(UNKNOWN));
+    assert!(!found.tools.iter().any(|tool| tool.starts_with("invented")));
+    assert!(found.tools.iter().any(|tool| tool == "notes__delete"));
+    assert!(found.tools.iter().any(|tool| tool == "former__read"));
+    let cell = &found.cells[&("a".to_owned(), UNKNOWN.to_owned())];
+    assert_eq!(cell.decisions, [("deny".to_owned(), 5_000)].into());
+    let mut asked = ask(Measure::Calls, By::Tool, (0, 2), "1h");
+    asked.groups = 1;
+    asked.catalog = catalog;
+    assert_eq!(numbers(&draw(&of, asked)), [(UNKNOWN, vec![5_000]), ("(other)", vec![102])]);
+}
+
+/// R36: what calls took of a counter, as the counter came to where it stands; a reset takes it back.
+#[test]
+fn the_use_of_a_budget_is_hung_on_its_counter() {
+    let spent = |minute, key: &str, cost| {
+        let mut event = ended(minute, "a", cost, 1);
+        event.detail = Some(json!({
+            "argument_tokens": 3, "result_tokens": 4, "budgets": [["day", key], ["all", "*"]],
+        }));
+        event
+    };
+    let mut reset =
+        EventDraft::system(EventType::AdminAction, Timestamp::from_second((DAY + 20) * 60).unwrap());
+    reset.action = Some("budget_reset".into());
+    let counted = |calls, tokens, cost| json!({"calls": calls, "tokens": tokens, "cost_usd": cost});
+    reset.detail = Some(json!({"budget": "day", "counters": [
+        {"key": "a", "before": counted(3, 21, 0.00004), "after": counted(1, 7, 0.00002)},
+    ]}));
+    let of = rollup(&[
+        spent(1, "a", 10),
+        spent(2, "b", 1_000),
+        spent(11, "a", 10),
+        spent(12, "a", 20),
+        reset,
+        spent(31, "a", 5),
+    ]);
+    let at = |minute: i64| Timestamp::from_second((DAY + minute) * 60).unwrap();
+    let drawn = |budget: &str, key: &str, used| {
+        let ask = BurnAsk::new((budget, key), (at(0), at(39), at(1_440)), used);
+        assert_eq!((ask.step.word, ask.points), ("10m", 4));
+        let span = ask.span();
+        let mut work = Figuring::new(Asked::Burn(ask));
+        of.rows(span, &mut |row| work.take(row));
+        assert!(!work.again());
+        let Answer::Burn(burn) = work.finish() else { panic!("a burn was asked for") };
+        (burn.calls, burn.tokens, burn.cost)
+    };
+    let own = drawn("day", "a", (2, 14, MicroUsd(25)));
+    assert_eq!(own, (vec![1, 3, 1, 2], vec![7, 21, 7, 14], vec![10, 40, 20, 25]));
+    let all = drawn("all", "*", (5, 35, MicroUsd(1_045)));
+    assert_eq!(all.0, [2, 4, 4, 5]);
+    assert_eq!(all.2, [1_010, 1_040, 1_040, 1_045]);
+    // What was counted before there were such records stands at the beginning.
+    assert_eq!(drawn("day", "a", (12, 114, MicroUsd(25))).0, [11, 13, 11, 12]);
+    assert_eq!(drawn("day", "nobody", (0, 0, MicroUsd::ZERO)).0, [0; 4]);
+}
+
+/// Of many workflows the rows of those are kept that have the most calls or cost the most, wherever they come in the segment.
+#[test]
+fn the_workflows_that_weigh_most_keep_their_rows() {
+    let mut events = Vec::new();
+    for n in 0..400 {
+        let of = |n: i64, kind: EventDraft| {
+            let mut event = kind;
+            event.workflow_id = Some(format!("run-{n:03}").as_str().into());
+            event
+        };
+        events.push(of(n, decided(0, "a", "t", EventDecision::Allow)));
+        if n == 300 {
+            events.extend((0..9).map(|_| of(n, decided(1, "a", "t", EventDecision::Allow))));
+        }
+        events.push(of(n, ended(1, "a", if n == 350 { 5_000 } else { 1 }, 1)));
+    }
+    let of = rollup(&events);
+    let cells = of.cells(Facet::Workflows, 60);
+    let name = |key: &Key| of.names()[key.names[3] as usize - 1].to_string();
+    let named: std::collections::BTreeSet<String> = cells.keys().map(name).collect();
+    assert!(named.contains("run-300") && named.contains("run-350") && named.contains("(other)"), "{named:?}");
+    assert!(named.len() <= 101, "{}", named.len());
+    assert_eq!(cells.values().map(|cell| cell.decided).sum::<u64>(), 409);
+    assert_eq!(cells.values().map(|cell| cell.cost.0).sum::<i64>(), 5_399);
 }
 
 #[test]
@@ -188,10 +363,7 @@ fn a_matrix_tells_the_busiest_and_the_rest() {
     events.push(decided(0, "agent-49", "tool-49", EventDecision::Deny));
     events.push(decided(9, "agent-49", "tool-49", EventDecision::Deny));
     let of = rollup(&events);
-    let ask = MatrixAsk { first: DAY, end: DAY + 5 };
-    let mut work = Figuring::new(Asked::Matrix(ask));
-    of.rows(ask.span(), &mut |row| work.take(row));
-    let Answer::Matrix(matrix) = work.finish() else { panic!("a matrix was asked for") };
+    let matrix = matrix(&of, Catalog::default());
     assert_eq!((matrix.agents.len(), matrix.tools.len()), (41, 50));
     assert_eq!(matrix.agents.first().map(String::as_str), Some("agent-49"));
     assert_eq!(matrix.agents.last().map(String::as_str), Some(OTHERS));

@@ -1,6 +1,8 @@
 //! What can be asked for, and within which bounds.
 
+use super::UNKNOWN;
 use jiff::Timestamp;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Points of a series, at most.
 pub const MOST_POINTS: i64 = 1_000;
@@ -164,22 +166,42 @@ impl Step {
     }
 }
 
-/// Rows of workflows stand apart: where each run of an agent has an id of its own, hardly two calls would share a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Rows of workflows stand apart: where each run of an agent has an id of its own, hardly two calls would share a row. Those by one
+/// name are sums of those by all: a chart reads as many rows as it tells names apart, and not each agent with each tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Facet {
     /// By agent, tool, upstream and decision.
     Callers,
+    /// By agent and decision.
+    Agents,
+    /// By tool, its upstream and decision.
+    Tools,
+    /// By upstream and decision.
+    Upstreams,
     /// By workflow and decision.
     Workflows,
+    /// By counter of a budget.
+    Budgets,
 }
 
 impl Facet {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Callers, Self::Workflows];
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Callers, Self::Agents, Self::Tools, Self::Upstreams, Self::Workflows, Self::Budgets];
+
+    /// Which of the names of agent, tool, upstream, workflow and decision its rows have, of those of [`Self::Callers`].
+    pub(super) fn keeps(self) -> [bool; 5] {
+        match self {
+            Self::Agents => [true, false, false, false, true],
+            Self::Tools => [false, true, true, false, true],
+            Self::Upstreams => [false, false, true, false, true],
+            Self::Callers | Self::Workflows | Self::Budgets => [true; 5],
+        }
+    }
 }
 
 /// Minutes since 1970, from one on up to another that is not among them, in rows of so many minutes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Span {
     /// Which rows.
     pub facet: Facet,
@@ -189,6 +211,14 @@ pub struct Span {
     pub end: i64,
     /// The minutes of a row, one of [`LEVELS`].
     pub level: i64,
+}
+
+impl Span {
+    /// Of so many points: the longest rows that fit their step.
+    pub(super) fn of(facet: Facet, first: i64, points: i64, step: Step) -> Self {
+        let level = LEVELS.into_iter().rev().find(|level| step.minutes % level == 0).unwrap_or(1);
+        Self { facet, first, end: first.saturating_add(points.saturating_mul(step.minutes)), level }
+    }
 }
 
 /// A series that is asked for.
@@ -208,6 +238,28 @@ pub struct SeriesAsk {
     pub groups: usize,
     /// For [`Measure::Pending`]: what waits at the end, by name.
     pub waiting: Vec<(String, u64)>,
+    /// For [`By::Tool`].
+    pub catalog: Catalog,
+}
+
+/// The names that can be called. An agent may name anything: what is neither among them nor has an upstream on record counts
+/// as [`UNKNOWN`]. Empty: every name counts as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalog(Arc<BTreeSet<Box<str>>>);
+
+impl Catalog {
+    /// Of these names.
+    pub fn of<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
+        Self(Arc::new(names.into_iter().map(Box::from).collect()))
+    }
+
+    /// The name under which the tool of a row counts; by its names and how many decisions are counted in it.
+    pub(super) fn tool<'r>(&self, names: [Option<&'r str>; 5], decided: u64) -> Option<&'r str> {
+        let [_, tool, upstream, ..] = names;
+        let is_unknown =
+            |tool: &str| decided > 0 && upstream.is_none() && !self.0.is_empty() && !self.0.contains(tool);
+        tool.map(|tool| if is_unknown(tool) { UNKNOWN } else { tool })
+    }
 }
 
 /// Why no series is drawn.
@@ -252,41 +304,53 @@ impl SeriesAsk {
             return Err(AskError::Long(points, step.word));
         }
         let groups = groups.unwrap_or(USUAL_GROUPS).clamp(1, MOST_GROUPS);
-        Ok(Self { measure, by, first, points, step, groups, waiting: Vec::new() })
+        let (waiting, catalog) = (Vec::new(), Catalog::default());
+        Ok(Self { measure, by, first, points, step, groups, waiting, catalog })
     }
 
     /// The rows that it needs: the longest that fit its step.
     pub fn span(&self) -> Span {
-        let step = self.step.minutes;
-        let level = LEVELS.into_iter().rev().find(|level| step % level == 0).unwrap_or(1);
         let facet = match self.by {
             By::Workflow => Facet::Workflows,
-            By::None | By::Agent | By::Tool | By::Upstream | By::Decision => Facet::Callers,
+            By::Agent => Facet::Agents,
+            By::Tool => Facet::Tools,
+            By::None | By::Upstream | By::Decision => Facet::Upstreams,
         };
-        let end = self.first.saturating_add(self.points.saturating_mul(step));
-        Span { facet, first: self.first, end, level }
+        Span::of(facet, self.first, self.points, self.step)
     }
 }
 
 /// The agents and tools of some time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MatrixAsk {
     /// The first minute.
     pub first: i64,
     /// The first minute that is not among them.
     pub end: i64,
+    /// What there is to be called.
+    pub catalog: Catalog,
 }
 
 impl MatrixAsk {
-    /// The rows that it needs: coarser ones for a longer time, which it begins with whole.
-    pub fn span(&self) -> Span {
-        let level = match self.end - self.first {
-            ..=360 => 1,
-            361..=4_320 => 10,
-            4_321..=64_800 => 60,
-            _ => 1_440,
-        };
-        let first = self.first - self.first.rem_euclid(level);
-        Span { facet: Facet::Callers, first, end: self.end, level }
+    /// The rows that it needs: the longest that fit, and shorter ones up to where those begin and from where they end.
+    pub fn spans(&self) -> Vec<Span> {
+        let mut spans = Vec::new();
+        let (mut first, mut end) = (self.first, self.end);
+        let span = |first, end, level| Span { facet: Facet::Callers, first, end, level };
+        for (level, next) in LEVELS.into_iter().zip(LEVELS.into_iter().skip(1)) {
+            let begin = first + (-first).rem_euclid(next);
+            let stop = end - end.rem_euclid(next);
+            if begin >= stop {
+                spans.push(span(first, end, level));
+                return spans;
+            }
+            spans.push(span(first, begin, level));
+            spans.push(span(stop, end, level));
+            (first, end) = (begin, stop);
+        }
+        let [.., longest] = LEVELS;
+        spans.push(span(first, end, longest));
+        spans.retain(|span| span.first < span.end);
+        spans
     }
 }

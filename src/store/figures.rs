@@ -18,10 +18,11 @@ pub struct Figures {
 
 /// Folds the events of the time that is asked for.
 pub(super) async fn of_events<S: Store + ?Sized>(store: &S, asked: Asked) -> Result<Figures, StoreError> {
-    let span = asked.span();
+    let spans = asked.spans();
+    let first = spans.iter().map(|span| span.first).min().unwrap_or_default();
+    let end = spans.iter().map(|span| span.end).max().unwrap_or_default();
     let at = |minute: i64| Timestamp::from_second(minute.saturating_mul(60)).ok();
-    let mut query =
-        EventQuery { since: at(span.first), until: at(span.end), limit: PAGE, ..EventQuery::default() };
+    let mut query = EventQuery { since: at(first), until: at(end), limit: PAGE, ..EventQuery::default() };
     let mut rollup = Rollup::default();
     loop {
         let page = store.events(query.clone()).await?;
@@ -35,7 +36,9 @@ pub(super) async fn of_events<S: Store + ?Sized>(store: &S, asked: Asked) -> Res
     }
     let mut work = Figuring::new(asked);
     loop {
-        rollup.rows(span, &mut |row| work.take(row));
+        for span in &spans {
+            rollup.rows(*span, &mut |row| work.take(row));
+        }
         if !work.again() {
             return Ok(Figures { answer: work.finish(), missing: 0 });
         }

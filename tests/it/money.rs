@@ -170,6 +170,59 @@ async fn a_reset_is_recorded_and_keeps_calls_in_flight() {
     assert!(again.store.verify().await.unwrap().bad.is_none());
 }
 
+/// R36: the chart of a counter says how it came to where it stands: calls, refusals not among them, and a reset.
+#[tokio::test]
+async fn the_use_of_a_budget_is_drawn() {
+    // 13:00 of a day.
+    let clock = Fake::at("2026-11-30T13:00:00Z".parse().unwrap());
+    let cap = budget("scope: agent, window: day, max_calls: 3, on_exceed: deny");
+    let world = World::start(Setup { files: cap, clock: Some(clock.clone()), ..Setup::default() }).await;
+    let client = world.modern("ada");
+    let drawn = async || {
+        let (status, burn) = world.api("alice", "budgets/cap/burn?key=ada", None).await;
+        assert_eq!(status, 200, "{burn}");
+        burn
+    };
+    let calls = |burn: &Value| burn["used"]["calls"].as_array().unwrap().clone();
+    client.call("up__echo", json!({"n": 1})).await.ok();
+    client.call("up__echo", json!({"n": 2})).await.ok();
+    world.until_settled(2).await;
+    let burn = drawn().await;
+    assert_eq!(
+        (&burn["window_start"], &burn["window_end"]),
+        (&json!("2026-11-30T00:00:00Z"), &json!("2026-12-01T00:00:00Z"))
+    );
+    assert_eq!(
+        (&burn["step_seconds"], &burn["limit"]["calls"], &burn["partial"]),
+        (&json!(600), &json!(3), &json!(false))
+    );
+    assert_eq!(
+        (burn["at"].as_array().unwrap().len(), calls(&burn)[77].clone(), calls(&burn)[78].clone()),
+        (79, json!(0), json!(2))
+    );
+    clock.advance(Duration::from_secs(3_600));
+    client.call("up__echo", json!({"n": 3})).await.ok();
+    assert!(!went(&client.call("up__echo", json!({"n": 4})).await), "the cap is used up");
+    world.until_settled(3).await;
+    let burn = drawn().await;
+    assert_eq!(
+        calls(&burn)[77..],
+        [json!(0), json!(2), json!(2), json!(2), json!(2), json!(2), json!(2), json!(3)]
+    );
+    clock.advance(Duration::from_secs(1_200));
+    let reset = world.api("dan", "budgets/cap/reset", Some(json!({"reason": "more", "key": "ada"}))).await;
+    assert_eq!(reset.0, 200);
+    let burn = drawn().await;
+    assert_eq!(calls(&burn)[83..], [json!(2), json!(3), json!(3), json!(0)]);
+    for (path, status) in
+        [("budgets/cap/burn?key=nobody", 200), ("budgets/cab/burn", 404), ("budgets/cap/burn?kez=x", 400)]
+    {
+        assert_eq!(world.api("alice", path, None).await.0, status, "{path}");
+    }
+    assert_eq!(world.api("ada", "budgets/cap/burn?key=ada", None).await.0, 403);
+    assert!(world.gate.store.verify().await.unwrap().bad.is_none());
+}
+
 /// The command sets a budget back beside a running gateway, and needs an admin's key.
 #[tokio::test]
 async fn the_command_sets_a_budget_back() {

@@ -6,8 +6,8 @@ use tollgate::{
     journal::rollup_path,
     model::EventDecision,
     series::{
-        Answer, Asked, By, DrawnSeries, Figuring, MatrixAsk, Measure, Rollup, Seen, SeriesAsk, Step, Values,
-        minute_of,
+        Answer, Asked, By, Catalog, DrawnSeries, Figuring, MatrixAsk, Measure, Rollup, Seen, SeriesAsk, Step,
+        Values, minute_of,
     },
     store::{EventQuery, Store, embedded::EmbeddedStore},
 };
@@ -52,8 +52,8 @@ fn questions() -> Vec<Asked> {
         Asked::Series(SeriesAsk::new((Measure::Denies, By::Agent), narrow, Step::parse("1m"), None).unwrap()),
     ];
     for hours in [3, 48, 2_000] {
-        let first = minute_of(start());
-        all.push(Asked::Matrix(MatrixAsk { first, end: first + hours * 60 }));
+        let first = minute_of(start()) + 17;
+        all.push(Asked::Matrix(MatrixAsk { first, end: first + hours * 60, catalog: Catalog::default() }));
     }
     all
 }
@@ -66,10 +66,12 @@ async fn from_events(store: &EmbeddedStore, asked: &Asked) -> Answer {
             rollup.add(&seen);
         }
     }
-    let span = asked.span();
+    let spans = asked.spans();
     let mut work = Figuring::new(asked.clone());
     loop {
-        rollup.rows(span, &mut |row| work.take(row));
+        for span in &spans {
+            rollup.rows(*span, &mut |row| work.take(row));
+        }
         if !work.again() {
             return work.finish();
         }
@@ -172,6 +174,15 @@ async fn an_edited_rollup_is_named_and_goes_with_its_segment() {
     );
     std::fs::write(&file, &whole).unwrap();
     assert!(store.verify().await.unwrap().bad.is_none());
+    // One of an earlier version says nothing of anybody, and is made again.
+    for file in rollups(dir.path()) {
+        edit(&file, |bytes| bytes[7] = b'2');
+    }
+    assert!(store.verify().await.unwrap().bad.is_none());
+    let next = open(dir.path());
+    right(&next, "of an earlier version").await;
+    next.close().await;
+    assert!(rollups(dir.path()).iter().all(|file| std::fs::read(file).unwrap()[7] != b'2'));
     let now = later(start(), 500 * 24 * HOUR);
     assert!(store.retire(later(start(), 30 * HOUR), now).await.unwrap() > 0);
     for segment in std::fs::read_dir(journal(dir.path())).unwrap().flatten() {

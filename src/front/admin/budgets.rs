@@ -14,13 +14,14 @@ use crate::{
     model::{MicroUsd, PersonId, PolicyId},
     policy::{PolicyBody, PolicySet, Violation, names::did_you_mean, read::short},
     redaction::display_text,
-    store::{BudgetReset, BudgetUsage, Counted, ResetBy, ResetCounter},
+    series::{Answer, Asked, BurnAsk},
+    store::{BudgetReset, BudgetUsage, Counted, Figures, ResetBy, ResetCounter},
 };
 use axum::{
     Json,
     extract::{RawQuery, State as Given},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -120,11 +121,7 @@ fn row(rule: &Rule<'_>, at: Option<&BudgetUsage>, now: Timestamp) -> Value {
         tokens: at.tokens,
         cost_usd: at.cost_usd,
     });
-    let used = Counted {
-        calls: whole.calls.saturating_sub(held.calls),
-        tokens: whole.tokens.saturating_sub(held.tokens),
-        cost_usd: whole.cost_usd.minus(held.cost_usd),
-    };
+    let used = at.map_or_else(Counted::default, settled);
     let left = |most: Option<u64>, counted: u64| most.map(|most| most.saturating_sub(counted));
     let frees_at = at.and_then(|at| match at.oldest {
         Some(oldest) => Some(oldest.as_microsecond().saturating_add(MINUTE)),
@@ -156,6 +153,15 @@ fn row(rule: &Rule<'_>, at: Option<&BudgetUsage>, now: Timestamp) -> Value {
         "alert_at": rule.alert_at,
         "strict": rule.strict,
     })
+}
+
+/// What is used: what open calls hold is not among it.
+fn settled(at: &BudgetUsage) -> Counted {
+    Counted {
+        calls: at.calls.saturating_sub(at.reserved.calls),
+        tokens: at.tokens.saturating_sub(at.reserved.tokens),
+        cost_usd: at.cost_usd.minus(at.reserved.cost_usd),
+    }
 }
 
 /// Why a budget is not set back.
@@ -280,6 +286,57 @@ pub(super) async fn budgets(Given(port): State, _: Caller, RawQuery(query): RawQ
         (paging::at(place, &text("key").unwrap_or_default()), row)
     };
     Ok(Json(page.listing("budgets", all.into_iter().map(cursor))))
+}
+
+/// How long ago the chart of a budget without windows begins.
+const EVER: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// `GET budgets/{id}/burn`: how a counter came to where it stands in its window.
+pub(super) async fn burn(
+    Given(port): State,
+    _: Caller,
+    Segment(id): Segment,
+    RawQuery(query): RawQuery,
+) -> Reply {
+    let key = params::key(query.as_deref())?;
+    let (in_force, now) = (port.in_force(), port.now());
+    let known = rules(&in_force.policies);
+    let Some(rule) = known.iter().find(|rule| rule.id.as_str() == id && rule.kind == "budget") else {
+        return Err(ApiError::NotFound(format!("there is no budget `{}`", display_text(&short(&id), 64))));
+    };
+    if rule.window == BudgetWindow::Minute {
+        let text = "the window of this budget is the last minute: there is nothing to draw of it";
+        return Err(ApiError::BadRequest(text.to_owned()));
+    }
+    let start = rule.start(now);
+    let usage = port.store().budget_usage(now).await?;
+    let kind = rule.counted_as();
+    let counter =
+        |at: &&BudgetUsage| at.id == *rule.id && at.kind == kind && at.window_start == start && at.key == key;
+    let end = window::end_of(rule.window, rule.zone, now.as_microsecond());
+    let end = end.and_then(|end| Timestamp::from_microsecond(end).ok());
+    let since = start.or_else(|| now.checked_sub(EVER).ok()).unwrap_or(now);
+    let counted = usage.iter().find(counter).map_or_else(Counted::default, settled);
+    let used = (counted.calls, counted.tokens, counted.cost_usd);
+    let ask = BurnAsk::new((&id, &key), (since, now, end.unwrap_or(now)), used);
+    let Figures { answer, missing } = port.store().figures(Asked::Burn(ask)).await?;
+    let Answer::Burn(burn) = answer else { return Err(ApiError::Unavailable) };
+    let step = burn.ask.step;
+    let at = (0..burn.ask.points).map(|point| (burn.ask.first + point * step.minutes).saturating_mul(60));
+    let money: Vec<MicroUsd> = burn.cost.iter().map(|cost| MicroUsd(*cost)).collect();
+    Ok(Json(json!({
+        "id": rule.id,
+        "key": key,
+        "window": window::word(rule.window),
+        "window_start": start,
+        "window_end": end,
+        "now": now,
+        "step_seconds": step.minutes * 60,
+        "at": at.collect::<Vec<_>>(),
+        "used": {"calls": burn.calls, "tokens": burn.tokens, "cost_usd": money},
+        "limit": {"calls": rule.max_calls, "tokens": rule.max_tokens, "cost_usd": rule.max_cost},
+        "partial": missing > 0,
+    })))
 }
 
 /// `POST budgets/{id}/reset`

@@ -174,6 +174,12 @@ pub(super) fn series(query: Option<&str>, now: Timestamp) -> Result<SeriesAsk, A
         .map_err(|error| ApiError::BadRequest(error.to_string()))
 }
 
+/// `key`: the counter of a budget, `*` where nobody says.
+pub(super) fn key(query: Option<&str>) -> Result<String, ApiError> {
+    let pairs = pairs(query, &["key"])?;
+    Ok(pairs.into_iter().next().map_or_else(|| "*".to_owned(), |(_, value)| value))
+}
+
 fn bad(name: &str, what: &str, expected: &str) -> ApiError {
     let name: String = name.chars().take(40).collect();
     ApiError::BadRequest(format!("`{}` {what}: expected {expected}", display_text(&name, 64)))

@@ -106,6 +106,7 @@ pub(super) fn table() -> Vec<Row> {
         ("get", "/api/v1/policies/{snapshot}", People(RECORDS), get(policies::snapshot)),
         ("get", "/api/v1/policies/rollout", People(RECORDS), get(policies::rollout)),
         ("get", "/api/v1/budgets", People(RECORDS), get(budgets::budgets)),
+        ("get", "/api/v1/budgets/{id}/burn", People(RECORDS), get(budgets::burn)),
         ("get", "/api/v1/pins", People(RECORDS), get(pins::changes)),
         ("post", "/api/v1/explain", People(RECORDS), post(explain::explain)),
         // What people do.

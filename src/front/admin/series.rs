@@ -2,9 +2,11 @@
 
 use super::{AdminPort, State, error::ApiError, params, person::Caller};
 use crate::{
+    gateway::OWN_TOOLS,
     model::{ApprovalStatus, MicroUsd, without_query},
     series::{
-        Answer, Asked, By, DrawnGroup, DrawnSeries, Durations, Matrix, MatrixAsk, Measure, Values, minute_of,
+        Answer, Asked, By, Catalog, DrawnGroup, DrawnSeries, Durations, Matrix, MatrixAsk, Measure, Values,
+        minute_of,
     },
     store::{ApprovalFilter, ApprovalRecord, Figures},
 };
@@ -24,24 +26,40 @@ const MOST_WAITING: usize = 1_000;
 /// `GET series`
 pub(super) async fn series(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     let mut ask = params::series(query.as_deref(), port.now())?;
+    if ask.by == By::Tool {
+        ask.catalog = catalog(&*port);
+    }
     if ask.measure == Measure::Pending {
         ask.waiting = waiting(&*port, ask.by).await?;
     }
     let Figures { answer, missing } = port.store().figures(Asked::Series(ask)).await?;
     match answer {
         Answer::Series(series) => Ok(Json(series_form(&series, missing))),
-        Answer::Matrix(_) => Err(ApiError::Unavailable),
+        Answer::Matrix(_) | Answer::Burn(_) => Err(ApiError::Unavailable),
     }
+}
+
+/// What can be called, and what could be: agents may name anything.
+fn catalog(port: &dyn AdminPort) -> Catalog {
+    let known = port.catalog();
+    let held = known.held.tools.values().map(|(tool, _)| tool);
+    let tools = known.tools.values().chain(known.away.values()).chain(held);
+    let names = tools.flat_map(|tool| [&*tool.exposed, &*tool.full]);
+    let items = [&known.resources, &known.templates, &known.prompts];
+    let names = names.chain(items.into_iter().flat_map(|of| of.keys().map(|name| &**name)));
+    Catalog::of(names.chain(OWN_TOOLS))
 }
 
 /// `GET matrix`
 pub(super) async fn matrix(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
     let (since, until) = params::span(query.as_deref(), port.now(), "1d")?;
-    let ask = MatrixAsk { first: minute_of(since), end: minute_of(until).saturating_add(1) };
+    let end = minute_of(until).saturating_add(1);
+    let ask = MatrixAsk { first: minute_of(since), end, catalog: catalog(&*port) };
+    let minutes = (ask.first, ask.end);
     let Figures { answer, missing } = port.store().figures(Asked::Matrix(ask)).await?;
     match answer {
-        Answer::Matrix(matrix) => Ok(Json(matrix_form(&matrix, ask, missing))),
-        Answer::Series(_) => Err(ApiError::Unavailable),
+        Answer::Matrix(matrix) => Ok(Json(matrix_form(&matrix, minutes, missing))),
+        Answer::Series(_) | Answer::Burn(_) => Err(ApiError::Unavailable),
     }
 }
 
@@ -131,7 +149,7 @@ fn group_form(group: &DrawnGroup, measure: Measure) -> Value {
     form
 }
 
-fn matrix_form(matrix: &Matrix, ask: MatrixAsk, missing: usize) -> Value {
+fn matrix_form(matrix: &Matrix, (first, end): (i64, i64), missing: usize) -> Value {
     let cells: Vec<Value> = matrix
         .cells
         .iter()
@@ -148,8 +166,8 @@ fn matrix_form(matrix: &Matrix, ask: MatrixAsk, missing: usize) -> Value {
         .collect();
     let names = |all: &[String]| all.iter().map(|name| name_form(name)).collect::<Vec<_>>();
     json!({
-        "since": time(ask.span().first),
-        "until": time(ask.end),
+        "since": time(first),
+        "until": time(end),
         "agents": names(&matrix.agents),
         "tools": names(&matrix.tools),
         "cells": cells,

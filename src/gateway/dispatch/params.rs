@@ -18,6 +18,7 @@ use crate::gateway::{
 use crate::{
     catalog::View,
     config::{Asks, UpstreamTransport},
+    evidence::budget_detail,
     identity::Principal,
     model::{CallId, CallKind, Decision, EventDraft, RetryPlan, TraceId, WorkflowId},
     telemetry::{Below, Label, Operation, Tracing, Transport},
@@ -53,6 +54,8 @@ pub(crate) struct Outgoing {
     pub(super) replay_of: Option<CallId>,
     /// Whom its data reaches.
     pub(super) reach: Reach,
+    /// On which budgets it counts, as its settlement tells it.
+    pub(super) budgets: String,
 }
 
 /// An upstream's own state, and the answers to what it asked.
@@ -98,6 +101,11 @@ impl Outgoing {
             word: request.word(),
             replay_of: request.replay_of.clone(),
             reach: Reach::of(in_force, request),
+            budgets: budget_detail(
+                &decided.verdict.limits.budgets,
+                decided.prepared.target.full(),
+                &decided.prepared.shown,
+            ),
         })
     }
 

@@ -113,6 +113,7 @@ impl Dispatcher {
         // Of a result that was cut at its reservation, what stands on record is not what it took.
         let expected = (learns && whole.is_none()).then_some(settling.estimate.result_tokens);
         told.push_str(&token_detail(settling.estimate.argument_tokens, expected));
+        told.push_str(&outgoing.budgets);
         if let Some(of) = &outgoing.replay_of {
             told.push_str(&format!(r#","replay_of":{}"#, json!(of)));
         }

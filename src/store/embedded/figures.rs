@@ -8,11 +8,13 @@ use crate::{
 
 /// What is asked for, of everything that was committed before.
 pub(super) fn read(journal: &Reader, asked: Asked) -> Result<Figures, StoreError> {
-    let span = asked.span();
-    let rows = journal.rolled()?;
+    let spans = asked.spans();
+    let mut rows = journal.rolled()?;
     let mut work = Figuring::new(asked);
     loop {
-        rows.of(span, &mut |row| work.take(row))?;
+        for span in &spans {
+            rows.of(*span, &mut |row| work.take(row))?;
+        }
         if !work.again() {
             return Ok(Figures { answer: work.finish(), missing: rows.missing });
         }

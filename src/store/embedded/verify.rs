@@ -13,7 +13,7 @@ use crate::{
     journal::{
         self, Damage, Frame, Head, JournalError, Place, Range, Reader, SEGMENT_HEAD, Segment, Step, chain,
         index::{Builder, Field, Members, Pattern, Wanted},
-        index_path, is_rollup_of_damaged, rollup_path, tree, write_rollup,
+        index_path, is_earlier_rollup, is_rollup_of_damaged, rollup_path, tree, write_rollup,
     },
     model::{EventDraft, EventType},
     proof::leaf_hash,
@@ -354,6 +354,7 @@ fn verify_made(
     }
     if let Some(bytes) = read(&rollup)?
         && !is_rollup_of_damaged(&bytes)
+        && !is_earlier_rollup(&bytes)
         && bytes != write_rollup(&made.rollup, &after.frame)
     {
         return Ok(differs("rollup", &rollup));
