@@ -61,7 +61,7 @@ function draw() {
   const { alerts, incidents, duties, tunings, next } = known;
   const list = alerts.length
     ? el("ul", { class: "cards" }, ...alerts.map(card))
-    : el("p", { id: "no-alerts" }, all ? "There is none." : "Nobody has to look at anything.");
+    : el("p", { id: "no-alerts" }, all ? "There is none." : "Nobody has to look at anything. Alerts are raised by what is recorded; `alerts` in bundle.yaml says at which thresholds.");
   const more = next ? el("p", { class: "soft" }, "There are more: `tollgate alerts list` shows them.") : null;
   const open = incidents.filter((one) => all || one.status === "open");
   const shownIncidents = open.length

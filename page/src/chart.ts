@@ -12,6 +12,8 @@ export interface Line {
   total: string;
   // Which colour and dash; without one its place says.
   look?: number;
+  // Filled to its foot.
+  filled?: boolean;
 }
 
 export interface Drawing {
@@ -20,6 +22,8 @@ export interface Drawing {
   step: number;
   lines: Line[];
   format: (value: number) => string;
+  // What the figures are in.
+  unit: string;
   // Each figure is of all of its step, and not of a moment.
   counted?: boolean;
 }
@@ -51,6 +55,11 @@ const TIME = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-di
 const DATE = new Intl.DateTimeFormat(undefined, { month: "short", day: "2-digit" });
 const BOTH = new Intl.DateTimeFormat(undefined, { month: "short", day: "2-digit", hour: "2-digit", minute: "2-digit" });
 
+// The zone in which times are told, and how long a step is.
+const ZONE = new Intl.DateTimeFormat(undefined, { timeZoneName: "short" });
+export const zone = (at: number): string => ZONE.formatToParts(new Date(at * 1000)).find((part) => part.type === "timeZoneName")?.value ?? "";
+const stepped = (step: number): string => (step % DAY === 0 ? (step === DAY ? "day" : `${step / DAY} days`) : step % 3600 === 0 ? (step === 3600 ? "hour" : `${step / 3600} hours`) : step === 60 ? "minute" : `${Math.round(step / 60)} minutes`);
+
 const timed = (at: number, step: number): string => (step >= DAY ? DATE : BOTH).format(new Date(at * 1000));
 
 // As a picture of its line: the same colour and dash.
@@ -76,6 +85,7 @@ export class Chart {
   private readonly picture: HTMLElement;
   private readonly legend = el("ul", { class: "legend" });
   private readonly says = el("p", { class: "soft says", role: "status" });
+  private readonly measure = el("p", { class: "soft measure" });
   private readonly figures = el("div", { hidden: true });
   private readonly toggle: HTMLButtonElement;
   private readonly empty = el("p", { class: "soft nothing", hidden: true });
@@ -104,6 +114,7 @@ export class Chart {
       { class: "panel chart", "aria-labelledby": id },
       el("figcaption", {}, el("h3", { id }, name), el("span", { class: "soft" }, words), this.toggle),
       this.empty,
+      this.measure,
       this.picture,
       this.says,
       this.legend,
@@ -142,7 +153,7 @@ export class Chart {
     ]);
     // The newest first.
     rows.reverse();
-    this.figures.replaceChildren(table(`${this.name}, as a table`, ["From", ...lines.map((line) => line.name)], rows, { class: "figures" }));
+    this.figures.replaceChildren(table(`${this.name}, as a table`, [this.drawn.counted ? "From" : "At", ...lines.map((line) => line.name)], rows, { class: "figures" }));
   }
 
   draw(drawing: Drawing): void {
@@ -155,6 +166,8 @@ export class Chart {
     this.legend.hidden = !some;
     this.toggle.hidden = !some;
     this.says.hidden = !some;
+    this.measure.hidden = !some;
+    this.measure.textContent = some ? `${drawing.unit}${drawing.counted ? ` by the ${stepped(drawing.step)}` : ""}; times in ${zone(at[0] ?? 0)}` : "";
     if (!some && !this.figures.hidden) this.showFigures(false);
     this.plot?.destroy();
     this.plot = null;
@@ -168,10 +181,10 @@ export class Chart {
       const one: uPlot.Series = { label: line.name, stroke, width: 2, dash: DASHES[lookOf(line, index) % DASHES.length]!, spanGaps: false, points: { show: true, size: 6, fill: stroke, filter: (plot, at) => alone(plot.data[at] as (number | null)[]) } };
       if (drawing.counted) {
         one.paths = uPlot.paths.stepped!({ align: 1, extend: true });
-        // One line filled to its foot is easier to read than a bare one.
-        if (lines.length === 1) one.fill = `${stroke}2e`;
         one.points = { show: false };
       }
+      // One line filled to its foot is easier to read than a bare one.
+      if (line.filled || (drawing.counted && lines.length === 1)) one.fill = `${stroke}2e`;
       return one;
     });
     const axis = { stroke: css("--soft"), grid: { stroke: css("--line"), width: 1 }, ticks: { stroke: css("--line"), width: 1 }, font: "12px system-ui, sans-serif" };
@@ -182,7 +195,7 @@ export class Chart {
         height: 180,
         legend: { show: false },
         cursor: { drag: { x: false, y: false }, y: false, points: { size: 7 } },
-        scales: { x: { range: (_plot, low, high) => [low, high + drawing.step] }, y: { range: (_plot, _low, high) => [0, (high || 1) * 1.08] } },
+        scales: { x: { range: (_plot, low, high) => [low, drawing.counted ? high + drawing.step : Math.max(high, low + 1)] }, y: { range: (_plot, _low, high) => [0, (high || 1) * 1.08] } },
         axes: [
           { ...axis, space: 62, values: (_plot, splits) => this.ticks(splits) },
           { ...axis, size: 52, space: 34, values: (_plot, splits) => splits.map((value) => compact.format(value)) },
@@ -234,7 +247,7 @@ export class Chart {
     }
     const parts = drawn.lines.flatMap((line) => {
       const value = line.values[point];
-      return value === null || value === undefined || (value === 0 && drawn.lines.length > 2) ? [] : [`${line.name} ${drawn.format(value)}`];
+      return value === null || value === undefined || (value === 0 && drawn.counted && drawn.lines.length > 2) ? [] : [`${line.name} ${drawn.format(value)}`];
     });
     this.says.replaceChildren(el("b", {}, timed(at, drawn.step)), " ", shown(parts.join(" · ") || "nothing", true));
   }

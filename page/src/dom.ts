@@ -109,11 +109,31 @@ export function opened(words: string, make: () => Child): HTMLElement {
   return details;
 }
 
-// A table that is wider than its place is moved sideways by itself, by the keyboard too.
+// A table that is wider than its place is moved sideways by itself, by the keyboard too. On a phone each row of it is a card,
+// with the names of the columns beside their values; grids and the tables of charts stay as they are.
+const GRIDS = ["matrix", "figures"];
 export function table(label: string, columns: Child[] | null, rows: Child[][], attributes: Record<string, any> = {}): HTMLElement {
-  const head = columns && el("thead", {}, el("tr", {}, ...columns.map((name) => el("th", { scope: "col" }, name))));
-  const body = el("tbody", {}, ...rows.map((cells) => el("tr", {}, ...cells)));
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, el("table", attributes, head, body));
+  const names: HTMLElement[] = (columns ?? []).map((name) => el("th", { scope: "col", role: "columnheader" }, name));
+  const head = columns && el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...names));
+  const body = el("tbody", { role: "rowgroup" }, ...rows.map((cells) => el("tr", { role: "row" }, ...cells)));
+  const whole = el("table", { role: "table", ...attributes }, head, body);
+  if (columns && !GRIDS.includes(attributes.class)) stacks(whole, names);
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, whole);
+}
+
+function stacks(whole: HTMLTableElement, names: HTMLElement[]): void {
+  whole.classList.add("stacks");
+  for (const row of whole.tBodies[0]!.rows) {
+    for (const [at, cell] of [...row.cells].entries()) {
+      // What is no table to look at is one to hear.
+      cell.setAttribute("role", cell.scope === "row" ? "rowheader" : "cell");
+      if (!cell.hasChildNodes() || (!cell.textContent && !cell.querySelector("meter, svg, input"))) cell.classList.add("none");
+      const inner = document.createElement("div");
+      inner.append(...cell.childNodes);
+      cell.append(inner);
+      if (cell.scope !== "row") cell.dataset.label = names[at]?.textContent ?? "";
+    }
+  }
 }
 
 export const td = (...children: Child[]): HTMLElement => el("td", {}, ...children);

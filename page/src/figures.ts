@@ -20,6 +20,7 @@ export interface Group {
 }
 
 export interface Series {
+  unit: string;
   at: number[];
   step_seconds: number;
   groups: Group[];
@@ -35,6 +36,7 @@ export async function series(query: Record<string, string>): Promise<Series> {
   const read = await api(`series?${new URLSearchParams(query)}`);
   const quantile = (one: any): Quantile => ({ total: maybe(one?.total), values: (one?.values ?? []).map(maybe) });
   return {
+    unit: read.unit,
     at: read.at.map(number),
     step_seconds: number(read.step_seconds),
     groups: read.groups.map((group: any) => ({
@@ -78,7 +80,7 @@ export function counts(read: Series, format: (value: number) => string, all: str
     if (group.rest) line.look = 6;
     return line;
   });
-  return { at: read.at, step: read.step_seconds, lines, format, counted: true };
+  return { at: read.at, step: read.step_seconds, lines, format, unit: read.unit, counted: true };
 }
 
 export function latencies(read: Series): Drawing {
@@ -87,11 +89,11 @@ export function latencies(read: Series): Drawing {
     const one = group?.[name] ?? { total: null, values: [] };
     return { name, values: one.values, total: one.total === null ? "–" : duration(one.total) };
   });
-  return { at: read.at, step: read.step_seconds, lines, format: duration };
+  return { at: read.at, step: read.step_seconds, lines, format: duration, unit: read.unit };
 }
 
 // A name that is cut, where it must be, behind its parts and not in the middle of a word.
 export function parted(name: string): HTMLElement {
-  const parts = name.split(/(?<=_+)(?!_)/);
+  const parts = name.split(/(?<=[_/.:-]+)(?![_/.:-])/);
   return el("span", {}, ...parts.flatMap((part, at) => (at ? [el("wbr", {}), shown(part, true)] : [shown(part, true)])));
 }

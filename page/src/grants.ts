@@ -50,7 +50,7 @@ async function read() {
   for (const id of cards.keys()) if (!ids.has(id)) cards.delete(id);
   place(list, found.grants.map(cardOf), $("grants"));
   const more = found.truncated ? el("p", { class: "soft" }, `The newest ${ids.size} are listed, and there are more.`) : null;
-  const none = el("p", { id: "no-grants" }, "There is no grant.");
+  const none = el("p", { id: "no-grants" }, "There is no grant. Where a rule has `grants`, whoever approves a call may let calls like it through for a while: what stands is then here.");
   place($("grants"), [...head, ids.size ? list : none, more].filter(Boolean), $("grants"));
 }
 

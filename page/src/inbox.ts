@@ -179,7 +179,7 @@ export function render() {
   $("show-more").hidden = !isHistory;
   $("empty").hidden = all.length > 0;
   const none = asked === answered ? "No approval fits these filters." : "Reading the history…";
-  $("empty").textContent = state.view === "pending" ? "Nothing waits for approval." : none;
+  $("empty").textContent = state.view === "pending" ? "Nothing waits for approval. Rules with REQUIRE_APPROVAL put calls here, and you are told when one comes." : none;
   if (!all.some((one) => one.id === inbox.chosen)) {
     inbox.chosen = inbox.chosen === null ? (all.length ? all[0].id : null) : "";
   }

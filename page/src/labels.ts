@@ -59,7 +59,7 @@ function holders() {
 
 function draw() {
   const list = el("ul", { class: "cards" }, ...holders().map(card));
-  const none = el("p", { id: "no-labels" }, "No labelled data has reached a workflow or an agent.");
+  const none = el("p", { id: "no-labels" }, "No labelled data has reached a workflow or an agent. `labels` of servers in servers.toml and the classes of data.yaml say which data has which.");
   const more = el("button", { type: "button", id: "more-labels" }, "Show more");
   more.addEventListener("click", () => read(next));
   place($("labels"), [...head, known.length ? list : none, next ? more : null].filter(Boolean), $("labels"));

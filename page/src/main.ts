@@ -3,9 +3,10 @@
 import * as alerts from "./alerts.js";
 import { api, onSignOut, allPages } from "./api.js";
 import * as budgets from "./budgets.js";
+import * as catalog from "./catalog.js";
 import * as deadletters from "./deadletters.js";
 import { formInFront } from "./detail.js";
-import { $, announce, FIELDS, notice, typing } from "./dom.js";
+import { $, announce, el, FIELDS, notice, shown, typing } from "./dom.js";
 import { parse } from "./exact.js";
 import * as events from "./events.js";
 import * as explain from "./explain.js";
@@ -48,6 +49,7 @@ const VIEWS: Record<string, View> = {
   now: { title: "Now", roles: COUNTERS, section: "now", open: now.open },
   matrix: { title: "Agents and tools", roles: COUNTERS, section: "matrix", open: matrix.open },
   upstreams: { title: "Upstreams", roles: COUNTERS, section: "upstreams", open: upstreams.open },
+  catalog: { title: "Catalog", roles: READERS, section: "catalog", open: catalog.open },
   people: { title: "People and agents", roles: READERS, section: "people", open: people.open },
   events: { title: "Events", roles: READERS, section: "events", open: events.open },
   scorecard: { title: "Scorecard and maturity", roles: COUNTERS, section: "scorecard", open: scorecard.open },
@@ -58,6 +60,10 @@ const VIEWS: Record<string, View> = {
   freeze: { title: "Freeze", roles: READERS, section: "freeze", open: freeze.open },
   quarantine: { title: "Quarantine", roles: READERS, section: "quarantine", open: pins.open },
 };
+
+// What stands where somebody is led who may not see it.
+const LOST: View = { title: "Not for your role", roles: [], section: "lost", open: () => {} };
+const viewOf = (name: string): View => (Object.hasOwn(VIEWS, name) ? VIEWS[name]! : LOST);
 
 // What somebody sees first.
 const firstView = () => Object.keys(VIEWS).find(maySee);
@@ -73,8 +79,8 @@ function openHistory() {
 }
 
 function draw() {
-  const section = VIEWS[state.view].section;
-  for (const { section: other } of Object.values(VIEWS)) $(other).hidden = other !== section;
+  const { section } = viewOf(state.view);
+  for (const { section: other } of [...Object.values(VIEWS), LOST]) $(other).hidden = other !== section;
   for (const button of buttons()) {
     button.hidden = !maySee(button.dataset.view);
     if (button.dataset.view === state.view) button.setAttribute("aria-current", "page");
@@ -85,6 +91,23 @@ function draw() {
   const nav = $("nav");
   const current = nav.querySelector("[aria-current]");
   if (current && nav.scrollWidth > nav.clientWidth) nav.scrollLeft = current.offsetLeft - nav.clientWidth / 2;
+}
+
+// Says that a link leads to what is not for who follows it, and where else to go.
+function lose(link: string, what: string, roles: string[] | null) {
+  state.view = "lost";
+  state.rest = link;
+  notice("");
+  draw();
+  const mine = state.me!.roles?.join(", ") || "none";
+  const why = roles
+    ? el("p", {}, what, ` is for people with a role of ${roles.join(", ")}; yours: ${mine}. Roles stand in authority.yaml, under people: whoever administers it can give you another.`)
+    : el("p", {}, `This page has no view of the name “`, shown(what, true), "”.");
+  const links = [...buttons()].filter((button) => maySee(button.dataset.view)).map((button) => el("li", {}, el("a", { href: `#/${button.dataset.view === "pending" ? "" : button.dataset.view}` }, viewOf(button.dataset.view!).title)));
+  const title = roles ? "This is not for your role" : "There is no such view";
+  $("lost").replaceChildren(el("h2", {}, title), why, el("p", {}, "You can go to:"), el("ul", { class: "plain" }, ...links));
+  announce(title);
+  $("lost").focus({ preventScroll: true });
 }
 
 // `rest` is what an address says behind the view, for the view itself.
@@ -125,12 +148,14 @@ async function follow() {
   if (!state.me) return;
   if (link === "" || link.startsWith("/")) {
     const [, name, rest] = /^([a-z]*)(.*)$/s.exec(link.slice(1)) as RegExpExecArray;
-    const view = name || firstView();
-    if (view && (view !== state.view || rest !== state.rest)) show(view, undefined, rest);
+    const view = name || firstView()!;
+    if (!maySee(view)) lose(link, Object.hasOwn(VIEWS, view) ? VIEWS[view]!.title : view, Object.hasOwn(VIEWS, view) ? VIEWS[view]!.roles : null);
+    else if (view !== state.view || rest !== state.rest) show(view, undefined, rest);
     return;
   }
   // The link that goes past the head of the page.
-  if (link === "main" || !maySee("pending")) return;
+  if (link === "main") return;
+  if (!maySee("pending")) return lose(link, "The approval of this link", VIEWS.pending!.roles);
   try {
     const id = decodeURIComponent(link);
     const one = await api(`approvals/${encodeURIComponent(id)}`);
@@ -198,7 +223,7 @@ function leave(why) {
   Object.assign(state, { key: null, csrf: null, me: null, view: "pending", rest: "", agents: new Map(), policies: new Map() });
   for (const dialog of document.querySelectorAll<HTMLDialogElement>("dialog[open]")) dialog.close();
   forgetAll();
-  for (const view of [alerts, budgets, deadletters, events, explain, freeze, grants, labels, matrix, now, people, pins, policies, scorecard, spend, upstreams]) view.clear();
+  for (const view of [alerts, budgets, catalog, deadletters, events, explain, freeze, grants, labels, matrix, now, people, pins, policies, scorecard, spend, upstreams]) view.clear();
   for (const { section } of Object.values(VIEWS)) $(section).hidden = true;
   for (const id of ["environment", "nav", "who"]) $(id).hidden = true;
   $("login").hidden = false;
@@ -333,7 +358,7 @@ async function happened(data) {
     if (!kind[1] || kind[1] === "alert") return await alerts.changed();
     if (kind[1].endsWith("frozen")) await freeze.changed();
     else if (kind[1].startsWith("policy_")) await policies.changed();
-    else if (kind[1].startsWith("tool_")) await pins.changed();
+    else if (kind[1].startsWith("tool_")) await Promise.all([pins.changed(), catalog.changed()]);
     else await grants.changed();
   } catch {
     // The next look at the view reads it again.
@@ -374,7 +399,7 @@ document.addEventListener("keydown", (event: any) => {
   const writes = field && field.type !== "checkbox";
   if (writes || typing.cut || !state.shortcuts) return;
   const form = formInFront();
-  const isInbox = VIEWS[state.view].section === "inbox";
+  const isInbox = viewOf(state.view).section === "inbox";
   const ofInbox = {
     j: () => step(1),
     k: () => step(-1),
@@ -406,6 +431,7 @@ document.addEventListener("keydown", (event: any) => {
     l: () => show("people"),
     v: () => show("events"),
     y: () => show("scorecard"),
+    z: () => show("catalog"),
     "?": () => $("help").showModal(),
     ...(isInbox ? ofInbox : {}),
   }[event.key];

@@ -89,7 +89,9 @@ function value(cell: Cell): number {
   }
 }
 
-const named = (name: string | null): string => name ?? "(no tool)";
+// What agents named and no upstream has stands in one column.
+const UNKNOWN = "(unknown)";
+const named = (name: string | null): string => (name === UNKNOWN ? "unknown" : (name ?? "(no tool)"));
 
 // The shade says how much; a mark says whether any of it was refused.
 function shade(part: number): string {
@@ -122,7 +124,7 @@ function draw(): void {
     }),
   ]);
   const grid = table("Agents by tools", ["Agent", ...tools.map((tool) => parted(named(tool)))], rows, { class: "matrix" });
-  const notes = [el("p", { class: "soft" }, "The stronger, the more. × marks where some were refused. A cell opens what was decided."), matrix.truncated ? el("p", { class: "soft" }, "There are more agents or tools than are told apart: they are (other).") : null, matrix.partial ? el("p", { class: "banner" }, "Older parts of the record are not counted yet: read again in a moment.") : null];
+  const notes = [el("p", { class: "soft" }, "The stronger, the more. × marks where some were refused. A cell opens what was decided."), tools.includes(UNKNOWN) ? el("p", { class: "soft" }, "Under unknown are calls of names that no upstream has.") : null, matrix.truncated ? el("p", { class: "soft" }, "There are more agents or tools than are told apart: they are (other).") : null, matrix.partial ? el("p", { class: "banner" }, "Older parts of the record are not counted yet: read again in a moment.") : null];
   body.replaceChildren(grid, ...notes.filter((note) => note !== null));
 }
 
@@ -135,7 +137,8 @@ function tell(cell: Cell): void {
   const look = el("button", { type: "button" }, "Find its records");
   const filters = new URLSearchParams();
   if (cell.agent !== null) filters.set("agent_id", cell.agent);
-  if (cell.tool !== null) filters.set("tool", cell.tool);
+  if (cell.tool === UNKNOWN) filters.set("policy_id", "scope");
+  else if (cell.tool !== null) filters.set("tool", cell.tool);
   filters.set("since", span.value);
   look.addEventListener("click", () => (location.hash = `#/events?${filters}`));
   const isRest = cell.agent === "(other)" || cell.tool === "(other)";

@@ -107,7 +107,7 @@ function lines() {
     "section",
     { class: "panel" },
     el("h3", {}, `By ${title.toLowerCase()}`),
-    rows.length ? table(`Spend by ${title.toLowerCase()}`, [title, "Cost", "Share", "Calls", "Failed", "Tokens"], rows, { id: "spend-lines" }) : el("p", {}, "Nothing was spent."),
+    rows.length ? table(`Spend by ${title.toLowerCase()}`, [title, "Cost", "Share", "Calls", "Failed", "Tokens"], rows, { id: "spend-lines" }) : el("p", {}, "Nothing was spent. prices.yaml says what tools and tokens cost."),
     report.truncated ? el("p", { class: "soft" }, "There are more names than are told: the rest is (others).") : null,
   );
 }

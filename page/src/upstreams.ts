@@ -36,6 +36,7 @@ const p95 = (read: Series): Drawing => ({
   at: read.at,
   step: read.step_seconds,
   format: duration,
+  unit: read.unit,
   lines: read.groups.map((group) => ({ name: group.name ?? "no upstream", values: group.p95.values, total: group.p95.total === null ? "–" : duration(group.p95.total) })),
 });
 

@@ -8,10 +8,10 @@ import pytest
 from playwright.sync_api import expect
 
 from agent import call
-from conftest import too_wide, view
+from conftest import broken_words, out_of_reach, too_wide, view
 from harness import Gateway, digest
 
-NAMES = ["writer", "reader", "carol", "root", "eve"]
+NAMES = ["writer", "reader", "carol", "root", "eve", "vic"]
 POLICIES = {
     "bundle.yaml": 'version: "1"\nowner: tests\ndefault_decision: ALLOW\ndefault_approvers: [leads]\n',
     "authority.yaml": """\
@@ -25,6 +25,7 @@ people:
   carol: { keys: ["%s"], groups: [leads], roles: [approver] }
   root: { keys: ["%s"], groups: [], roles: [admin] }
   eve: { keys: ["%s"], groups: [audit], roles: [auditor] }
+  vic: { keys: ["%s"], groups: [], roles: [viewer] }
 workflows:
   night: { owner: notes-team, approval_sla: 30m }
 """ % tuple(digest(f"key-{name}") for name in NAMES),
@@ -49,7 +50,8 @@ budgets:
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 DESK = {"viewport": {"width": 1280, "height": 800}}
 SCREENS = {"desk-light": DESK, "desk-dark": {**DESK, "color_scheme": "dark"}, "phone-light": PHONE, "phone-dark": {**PHONE, "color_scheme": "dark"}}
-VIEWS = ["Now", "Matrix", "Upstreams", "Budgets", "People", "Events", "Scorecard"]
+VIEWS = ["Now", "Matrix", "Upstreams", "Budgets", "People", "Events", "Scorecard", "Spend", "Catalog", "Policies",
+         "Grants", "Alerts", "Freeze", "Labels", "Quarantine", "Explain"]
 
 
 @pytest.fixture()
@@ -84,6 +86,7 @@ def test_now_is_drawn_as_it_happens(gateway, open_page):
     expect(section.locator(".tile", has_text="Refused")).to_contain_text("1")
     expect(section.locator(".tile", has_text="Waiting now")).to_contain_text("1")
     expect(calls.get_by_role("listitem").filter(has_text="deny")).to_have_text(re.compile(r"deny\s*1$"))
+    expect(calls).to_contain_text(re.compile("calls by the minute; times in [A-Z]"))
     picture = calls.get_by_role("img")
     expect(picture).to_have_attribute("aria-label", re.compile("^Calls: allow 10"))
     assert calls.locator("canvas").evaluate("node => node.getContext('2d').getImageData(0, 0, node.width, node.height).data.some((value) => value)")
@@ -214,7 +217,7 @@ def test_upstreams_people_and_maturity_are_told(gateway, open_page):
     expect(card).to_contain_text("tools")
     expect(section.get_by_role("figure", name="95 of 100 calls end within").get_by_role("img")).to_have_attribute("aria-label", re.compile("demo"))
     section = view(page, "People")
-    expect(section.get_by_role("region", name="People").get_by_role("row")).to_have_count(4)
+    expect(section.get_by_role("region", name="People").get_by_role("row")).to_have_count(5)
     expect(section.get_by_role("region", name="Agents")).to_contain_text("notes-team")
     section.get_by_label("Names with").fill("search")
     expect(section.get_by_role("region", name="Agents").get_by_role("row")).to_have_count(2)
@@ -236,6 +239,123 @@ def test_a_budget_tells_its_pace(gateway, open_page):
     expect(card).to_contain_text("of the cap")
 
 
+def test_a_budget_draws_its_use_and_where_it_leads(gateway, open_page):
+    """R36, R44: a chart of use against the cap up to the window's end, with its figures by the keyboard and as a table."""
+    traffic(gateway)
+    page = open_page("root", **DESK)
+    card = view(page, "Budgets").locator('[data-budget="writes"]').filter(has_text="writer")
+    chart = card.get_by_role("figure", name="Calls of writer")
+    # Of eight that were decided the one that is refused and the one that is asked about do not count.
+    expect(chart.get_by_role("listitem").filter(has_text="used")).to_have_text(re.compile("used 6$"))
+    expect(chart.get_by_role("listitem").filter(has_text="cap")).to_have_text(re.compile("cap 40$"))
+    expect(chart).to_contain_text(re.compile("calls; times in [A-Z]"))
+    picture = chart.get_by_role("img")
+    expect(picture).to_have_attribute("aria-label", re.compile("^Calls of writer: used 6, .*cap 40"))
+    picture.focus()
+    page.keyboard.press("Home")
+    expect(chart.get_by_role("status")).to_contain_text("used 0")
+    page.keyboard.press("End")
+    expect(chart.get_by_role("status")).to_contain_text("cap 40")
+    chart.get_by_role("button", name="Calls of writer as a table").click()
+    heads = chart.get_by_role("columnheader").all_inner_texts()
+    column = chart.locator(f"tbody td:nth-child({heads.index('used') + 1})").all_inner_texts()
+    used = [int(cell) for cell in column if cell != "–"]
+    # The newest first.
+    assert used[0] == 6 and used[-1] == 0 and used == sorted(used, reverse=True), column
+    ends = page.evaluate("""async () => {
+      const headers = { Authorization: "Bearer key-root" };
+      const burn = await (await fetch("/api/v1/budgets/writes/burn?key=writer", { headers })).json();
+      return [burn.window_end, new Date(Date.UTC(new Date(burn.now).getUTCFullYear(), new Date(burn.now).getUTCMonth(), new Date(burn.now).getUTCDate() + 1)).toISOString().replace(".000", "")];
+    }""")
+    assert ends[0] == ends[1]
+
+
+def test_tools_that_are_made_up_are_one_column(gateway, open_page):
+    """R50: agents may name anything; the matrix has the tools that are there, and one column for what is nowhere."""
+    traffic(gateway)
+    for n in range(12):
+        call_unknown(gateway, f"invented__tool_{n}")
+    # It is there, and out of its scope.
+    call_unknown(gateway, "demo__note_delete", key="reader")
+    page = open_page("eve", **DESK)
+    section = view(page, "Matrix")
+    grid = section.get_by_role("region", name="Agents by tools")
+    expect(grid.get_by_role("columnheader")).to_have_text(["Agent", re.compile("note_write"), re.compile("notes_read"), re.compile("note_delete"), re.compile("send_mail"), "unknown"])
+    expect(grid.get_by_role("button", name="reader and demo__note_delete: 1 call, 1 refused")).to_be_visible()
+    grid.get_by_role("button", name="writer and unknown: 12 calls, 12 refused").click()
+    section.get_by_role("button", name="Find its records").click()
+    expect(page).to_have_url(re.compile("#/events\\?agent_id=writer&policy_id=scope&since=7d$"))
+    expect(page.locator("#events-found tbody tr")).to_have_count(12)
+
+
+def call_unknown(gateway, tool: str, key: str = "writer") -> None:
+    with pytest.raises(KeyError):
+        call(gateway, tool, {}, key=key)
+
+
+def test_a_link_that_is_not_for_a_role_says_so(gateway, open_page):
+    """R44: who may not see a view is told which roles do, and where to go; nothing else stands in its place."""
+    page = open_page("vic", **DESK)
+    expect(page.locator("#now")).to_be_visible()
+    for link, words in {"#/events?agent_id=writer": "Events is for people with a role of approver, admin, auditor, auditor-full; yours: viewer.",
+                        "#/pending": "Approvals that wait is for people", "#0198-approval": "The approval of this link is for people",
+                        "#/nowhere": "This page has no view of the name “nowhere”."}.items():
+        page.evaluate("link => { location.hash = link; }", link)
+        lost = page.locator("#lost")
+        expect(lost).to_contain_text(words)
+        expect(lost).to_be_focused()
+        expect(page.locator("#now")).to_be_hidden()
+        assert page.evaluate("location.hash") == link
+    page.reload()
+    expect(page.locator("#lost")).to_contain_text("nowhere")
+    expect(page.locator("#lost").get_by_role("link")).to_have_text(["Now", "Agents and tools", "Upstreams", "Spend", "Scorecard and maturity"])
+    page.locator("#lost").get_by_role("link", name="Agents and tools").click()
+    expect(page.locator("#matrix")).to_be_visible()
+    expect(page.locator("#lost")).to_be_hidden()
+
+
+def test_the_catalog_tells_pins_traits_and_callers(gateway, open_page):
+    """R44: each tool with how it stands by its pin, what is taken of it, its price and who may call it."""
+    page = open_page("eve", **DESK)
+    section = view(page, "Catalog")
+    row = section.locator("#catalog-tools tbody tr").filter(has_text="demo__note_write")
+    expect(row).to_contain_text("pinned")
+    expect(row).to_contain_text("0.0125 USD")
+    expect(row).to_contain_text("writer")
+    expect(row).not_to_contain_text("reader")
+    section.get_by_label("Names with").fill("notes_read")
+    expect(section.locator("#catalog-tools tbody tr")).to_have_count(1)
+    expect(section.locator("#catalog-tools")).to_contain_text("reader")
+    section.get_by_role("link", name="demo__notes_read").click()
+    expect(page).to_have_url(re.compile("#/events\\?tool=demo__notes_read$"))
+
+
+def test_the_keyboard_reaches_every_control(gateway, open_page):
+    """R44: Tab goes to each control of a view, and what has the focus is seen to have it."""
+    traffic(gateway)
+    page = open_page("root", **DESK)
+    for name in VIEWS:
+        section = view(page, name)
+        expect(section.locator("h2").first).to_be_visible()
+        expect(section.get_by_text(re.compile("^(Reading|Counting|Asking|Searching|Adding up)"))).to_have_count(0)
+        reached, controls = set(), 1
+        section.focus()
+        for _ in range(200):
+            page.keyboard.press("Tab")
+            # A view may be drawn again meanwhile: a control is known by its place among them.
+            at, seen, controls = page.evaluate("""(id) => {
+              const all = [...document.querySelectorAll(`#${id} :is(a[href], button, input, select, textarea, summary, [tabindex="0"])`)];
+              const node = document.activeElement, style = getComputedStyle(node);
+              const controls = all.filter((one) => one.checkVisibility() && !one.disabled);
+              return [controls.indexOf(node), style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2, controls.length];
+            }""", name.lower())
+            if at < 0:
+                break
+            reached.add(at)
+            assert seen, f"{name}: {at}"
+        assert len(reached) == controls, f"{name}: {controls - len(reached)} are out of reach"
+
+
 @pytest.mark.parametrize("screen", SCREENS)
 def test_every_view_fits_its_screen(gateway, open_page, accessible, shot, screen):
     """R44: by the keyboard, on a phone, in light and dark; axe-core finds nothing."""
@@ -246,6 +366,8 @@ def test_every_view_fits_its_screen(gateway, open_page, accessible, shot, screen
         expect(section.locator("h2").first).to_be_visible()
         expect(section.get_by_text(re.compile("^(Reading|Counting|Asking|Searching|Adding up)"))).to_have_count(0)
         assert not too_wide(page), name
+        assert not out_of_reach(page), name
+        assert not broken_words(page), name
         accessible(page, f"{name} on {screen}")
         shot(page, f"{name.lower()}-{screen}")
         assert page.evaluate("document.querySelector('nav [aria-current]').innerText") == name
@@ -260,7 +382,7 @@ def test_every_view_fits_its_screen(gateway, open_page, accessible, shot, screen
 def test_every_view_has_an_address_and_a_key(gateway, open_page):
     """R44: a link to each view opens it, and so does its letter."""
     page = open_page("root", **DESK)
-    for name, letter in {"now": "w", "matrix": "x", "upstreams": "u", "people": "l", "events": "v", "scorecard": "y"}.items():
+    for name, letter in {"now": "w", "matrix": "x", "upstreams": "u", "people": "l", "events": "v", "scorecard": "y", "catalog": "z"}.items():
         page.goto(gateway.admin + "/#/" + name)
         expect(page.locator(f"#{name}")).to_be_visible()
         page.keyboard.press("p")

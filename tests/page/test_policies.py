@@ -102,7 +102,7 @@ def test_policies_are_rolled_back(gateway, open_page, shot):
 
 
 OF_READERS = ["Pending 0", "History", "Grants", "Now", "Matrix", "Upstreams", "Budgets", "Spend", "Alerts", "Freeze", "Labels", "Quarantine",
-              "Policies", "Explain", "People", "Events", "Scorecard"]
+              "Policies", "Explain", "Catalog", "People", "Events", "Scorecard"]
 AT_DEAD_LETTERS = OF_READERS.index("Labels")
 
 

@@ -96,27 +96,27 @@ var ApiError = class extends Error {
 var signOut = () => {
 };
 var onSignOut = (does) => signOut = does;
-async function api(path, body5, method = body5 ? "POST" : "GET", link = false) {
+async function api(path, body6, method = body6 ? "POST" : "GET", link = false) {
   const who = credentials(method);
   const headers = who.headers;
   if (method !== "GET") headers["Tollgate-Inbox"] = link ? "link" : "page";
-  if (body5) headers["Content-Type"] = "application/json";
+  if (body6) headers["Content-Type"] = "application/json";
   const key2 = state.key;
   let answer;
   try {
     answer = await fetch(`/api/v1/${path}`, {
       method,
       headers,
-      body: body5 ? written(body5) : null,
+      body: body6 ? written(body6) : null,
       cache: "no-store",
       credentials: who.credentials
     });
   } catch {
     throw new ApiError(0, "The gateway does not answer. Nothing was changed; try again.");
   }
-  const read12 = await answer.text().then(parse).catch(() => null);
-  if (answer.ok) return read12;
-  const message = read12 && read12.error ? read12.error.message : `HTTP status ${answer.status}`;
+  const read13 = await answer.text().then(parse).catch(() => null);
+  if (answer.ok) return read13;
+  const message = read13 && read13.error ? read13.error.message : `HTTP status ${answer.status}`;
   if (answer.status === 401 && state.me && state.key === key2) signOut(state.key ? "Your key is no longer valid." : "Your session is over.");
   throw new ApiError(answer.status, message);
 }
@@ -211,10 +211,27 @@ function opened(words, make) {
   });
   return details;
 }
+var GRIDS = ["matrix", "figures"];
 function table(label2, columns, rows, attributes = {}) {
-  const head9 = columns && el("thead", {}, el("tr", {}, ...columns.map((name2) => el("th", { scope: "col" }, name2))));
-  const body5 = el("tbody", {}, ...rows.map((cells) => el("tr", {}, ...cells)));
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label2 }, el("table", attributes, head9, body5));
+  const names2 = (columns ?? []).map((name2) => el("th", { scope: "col", role: "columnheader" }, name2));
+  const head10 = columns && el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...names2));
+  const body6 = el("tbody", { role: "rowgroup" }, ...rows.map((cells) => el("tr", { role: "row" }, ...cells)));
+  const whole4 = el("table", { role: "table", ...attributes }, head10, body6);
+  if (columns && !GRIDS.includes(attributes.class)) stacks(whole4, names2);
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label2 }, whole4);
+}
+function stacks(whole4, names2) {
+  whole4.classList.add("stacks");
+  for (const row of whole4.tBodies[0].rows) {
+    for (const [at, cell] of [...row.cells].entries()) {
+      cell.setAttribute("role", cell.scope === "row" ? "rowheader" : "cell");
+      if (!cell.hasChildNodes() || !cell.textContent && !cell.querySelector("meter, svg, input")) cell.classList.add("none");
+      const inner = document.createElement("div");
+      inner.append(...cell.childNodes);
+      cell.append(inner);
+      if (cell.scope !== "row") cell.dataset.label = names2[at]?.textContent ?? "";
+    }
+  }
 }
 var td = (...children) => el("td", {}, ...children);
 var FORMAT = new Intl.DateTimeFormat(void 0, {
@@ -273,22 +290,22 @@ function announce(text2) {
   const line3 = el("p", {}, text2);
   $("announce").replaceChildren(line3);
 }
-function confirm({ title, body: body5, reason, required, action, danger, run: run2 }) {
+function confirm({ title, body: body6, reason, required, action, danger, run: run2 }) {
   return new Promise((done2) => {
     const field3 = reason && el("textarea", { name: "reason", maxlength: 4e3, required });
     const error = el("p", { class: "error", role: "alert", hidden: true });
     const go2 = el("button", { type: "submit", class: danger ? "reject" : "primary" }, action);
     const stay = el("button", { type: "button" }, "Cancel");
-    const form8 = el(
+    const form9 = el(
       "form",
       { class: "ask", novalidate: true },
       el("h2", { id: "confirm-title" }, title),
-      ...body5,
+      ...body6,
       field3 && el("label", {}, required ? `${reason} (needed)` : reason, field3),
       error,
       el("div", { class: "buttons" }, stay, go2)
     );
-    const dialog = el("dialog", { class: "confirm", "aria-labelledby": "confirm-title" }, form8);
+    const dialog = el("dialog", { class: "confirm", "aria-labelledby": "confirm-title" }, form9);
     const say5 = (text2) => {
       error.hidden = !text2;
       error.textContent = text2 || "";
@@ -302,7 +319,7 @@ function confirm({ title, body: body5, reason, required, action, danger, run: ru
       dialog.remove();
       done2(result);
     });
-    form8.addEventListener("submit", async (event) => {
+    form9.addEventListener("submit", async (event) => {
       event.preventDefault();
       if (busy) return;
       const text2 = field3 ? field3.value.trim() : "";
@@ -373,17 +390,17 @@ which.addEventListener("change", () => {
 function draw() {
   which.checked = all;
   const choice2 = el("label", {}, which, " also those that are over or were none");
-  const head9 = [el("h2", {}, "Alerts"), choice2];
+  const head10 = [el("h2", {}, "Alerts"), choice2];
   if (!known) {
-    place($("alerts"), [...head9, el("p", { class: "soft" }, "Being read…")], $("alerts"));
+    place($("alerts"), [...head10, el("p", { class: "soft" }, "Being read…")], $("alerts"));
     return;
   }
   const { alerts, incidents, duties, tunings, next: next4 } = known;
-  const list3 = alerts.length ? el("ul", { class: "cards" }, ...alerts.map(card)) : el("p", { id: "no-alerts" }, all ? "There is none." : "Nobody has to look at anything.");
+  const list3 = alerts.length ? el("ul", { class: "cards" }, ...alerts.map(card)) : el("p", { id: "no-alerts" }, all ? "There is none." : "Nobody has to look at anything. Alerts are raised by what is recorded; `alerts` in bundle.yaml says at which thresholds.");
   const more3 = next4 ? el("p", { class: "soft" }, "There are more: `tollgate alerts list` shows them.") : null;
-  const open17 = incidents.filter((one2) => all || one2.status === "open");
-  const shownIncidents = open17.length ? [el("h2", {}, "Incidents"), el("ul", { class: "cards" }, ...open17.map(incident))] : [];
-  place($("alerts"), [...head9, list3, more3, tuned(tunings), ...shownIncidents, ...due(duties)].filter(Boolean), $("alerts"));
+  const open18 = incidents.filter((one2) => all || one2.status === "open");
+  const shownIncidents = open18.length ? [el("h2", {}, "Incidents"), el("ul", { class: "cards" }, ...open18.map(incident))] : [];
+  place($("alerts"), [...head10, list3, more3, tuned(tunings), ...shownIncidents, ...due(duties)].filter(Boolean), $("alerts"));
 }
 function card(one2) {
   const buttons2 = [];
@@ -517,2549 +534,6 @@ __export(budgets_exports, {
   clear: () => clear2,
   open: () => open2
 });
-var asked2 = 0;
-var head = [
-  el("h2", {}, "Budgets"),
-  el("p", { class: "soft" }, "Caps on calls, tokens and money, each counter by itself. Calls in flight hold what they may take until they end.")
-];
-var again = el("button", { type: "button" }, "Read again");
-again.addEventListener("click", () => read());
-function clear2() {
-  asked2 += 1;
-  $("budgets").replaceChildren();
-}
-async function open2() {
-  place($("budgets"), [...head, el("p", { class: "soft" }, "Reading the budgets…")]);
-  $("budgets").focus({ preventScroll: true });
-  await read();
-}
-async function read() {
-  const mine2 = ++asked2;
-  let found2 = null;
-  try {
-    found2 = await allPages("budgets", "budgets");
-  } catch (error) {
-    if (mine2 === asked2 && state.view === "budgets") place($("budgets"), [...head, el("p", { class: "error" }, error.message)], $("budgets"));
-    return;
-  }
-  if (mine2 !== asked2 || state.view !== "budgets") return;
-  const none = el("p", { id: "no-budgets" }, "There is no budget: policies/budgets.yaml sets them.");
-  const list3 = el("ul", { class: "cards" }, ...found2.budgets.map(card2));
-  place($("budgets"), [...head, el("div", { class: "buttons" }, again), found2.budgets.length ? list3 : none], $("budgets"));
-}
-var UNITS = [
-  ["calls", "Calls", ""],
-  ["tokens", "Tokens", ""],
-  ["cost_usd", "Money", " USD"]
-];
-var WINDOWS = { minute: "in the last 60 s", hour: "this hour", day: "this day", month: "this month", ever: "in all" };
-var ABOVE = { throttle: "calls wait", deny: "calls are refused", require_approval: "a person is asked" };
-function card2(budget) {
-  const name2 = budget.key === null ? "nothing counted yet" : budget.key;
-  const reset = el("button", { type: "button", class: "reject", "aria-label": `Set back ${budget.id} of ${name2}` }, "Set back…");
-  reset.addEventListener("click", () => askReset(budget));
-  const span5 = WINDOWS[budget.window] || budget.window;
-  return el(
-    "li",
-    { class: "panel", "data-budget": budget.id },
-    el("h3", {}, shown(budget.id, true), " ", el("span", { class: "chip" }, `per ${budget.scope}`)),
-    el("p", {}, shown(name2, true), ` ${span5}${budget.zone ? ` (${budget.zone})` : ""}`),
-    ...UNITS.flatMap((unit) => [bar(budget, unit), pace(budget, unit)]),
-    facts([
-      ["Above", ABOVE[budget.on_exceed] || budget.on_exceed],
-      ["Frees", budget.frees_at && el("span", {}, when(budget.frees_at), " (", countdown(budget.frees_at), ")")],
-      ["Alerts at", budget.alert_at.length ? budget.alert_at.map((step3) => `${step3} %`).join(", ") : null]
-    ]),
-    budget.key !== null && hasRole("admin") ? el("div", { class: "buttons" }, reset) : null
-  );
-}
-function bar(budget, [unit, label2, of]) {
-  const limit2 = budget.limit[unit];
-  const held = Number(budget.reserved[unit]);
-  const used = Number(budget.used[unit]);
-  if (limit2 === null && !used && !held) return null;
-  const flight = held ? `, ${held}${of} held by calls in flight` : "";
-  if (limit2 === null) return el("p", {}, `${label2}: ${used}${of}${flight}`);
-  const most = Number(limit2);
-  const words = `${label2}: ${used} of ${most}${of}${flight}, ${Number(budget.left[unit])}${of} left`;
-  const meter = el("meter", { min: "0", max: String(Math.max(most, 1e-6)), high: String(most * 0.8), optimum: "0", value: String(Math.min(used + held, most)), "aria-label": words });
-  return el("p", { class: "meter" }, el("span", {}, words), meter);
-}
-function pace(budget, [unit, , of]) {
-  const used = Number(budget.used[unit]);
-  const most = budget.limit[unit] === null ? null : Number(budget.limit[unit]);
-  if (most === null || !used || !budget.window_start || !budget.frees_at) return null;
-  const [start, end, now2] = [new Date(budget.window_start).getTime(), new Date(budget.frees_at).getTime(), Date.now() + state.skew];
-  if (now2 - start < (end - start) / 50 || now2 >= end) return null;
-  const hour = used / (now2 - start) * 36e5;
-  const whole4 = used / (now2 - start) * (end - start);
-  const words = `At this pace ${figure(hour)}${of} an hour, and ${unit === "cost_usd" ? figure(whole4) : Math.round(whole4).toLocaleString()}${of} by the end (${Math.round(whole4 / most * 100)} % of the cap).`;
-  if (whole4 <= most) return el("p", { class: "soft pace" }, words);
-  const gone = used >= most ? null : new Date(start + (now2 - start) * most / used).toISOString();
-  return el("p", { class: "pace" }, el("span", { class: "chip bad" }, "over"), ` ${words} `, gone ? el("span", {}, "It is used up ", when(gone), ".") : "It is used up.");
-}
-var figure = (value2) => value2.toLocaleString(void 0, { maximumFractionDigits: value2 < 10 ? 2 : 0 });
-async function askReset(budget) {
-  const done2 = await confirm({
-    title: "Set this budget back?",
-    body: [
-      el("p", {}, "What ", shown(budget.key, true), " has used of ", shown(budget.id, true), " in this window counts no more, from the next call on and in every process."),
-      el("p", {}, "What calls in flight hold stays counted. The record says who set it back and why.")
-    ],
-    reason: "Why",
-    required: true,
-    action: "Set back",
-    danger: true,
-    run: (reason) => api(`budgets/${encodeURIComponent(budget.id)}/reset`, { key: budget.key, reason })
-  });
-  if (!done2) return;
-  const words = done2.reset.length ? `${budget.id} of ${budget.key} is set back: ${counted(done2.reset[0].before.calls, "call", "calls")} counted before, ${done2.reset[0].after.calls} in flight.` : `${budget.id} of ${budget.key} had counted nothing.`;
-  announce(words);
-  notice(words);
-  await read();
-  $("budgets").focus({ preventScroll: true });
-}
-
-// src/deadletters.ts
-var deadletters_exports = {};
-__export(deadletters_exports, {
-  ROLES: () => ROLES,
-  changed: () => changed2,
-  clear: () => clear3,
-  open: () => open3
-});
-var ROLES = ["admin"];
-var asked3 = 0;
-var known2 = [];
-var next = null;
-var all2 = false;
-function clear3() {
-  asked3 += 1;
-  known2 = [];
-  next = null;
-  all2 = false;
-  $("deadletters").replaceChildren();
-}
-async function open3() {
-  draw2();
-  $("deadletters").focus({ preventScroll: true });
-  await changed2();
-}
-async function changed2(before = null) {
-  if (state.view !== "deadletters") return;
-  const mine2 = ++asked3;
-  try {
-    const query3 = new URLSearchParams({ ...all2 ? { status: "all" } : {}, ...before ? { before_seq: before } : {} });
-    const found2 = await api(query3.size ? `deadletters?${query3}` : "deadletters");
-    if (mine2 !== asked3) return;
-    known2 = before ? [...known2, ...found2.deadletters] : found2.deadletters;
-    next = found2.next;
-    draw2();
-  } catch (error) {
-    if (mine2 === asked3) place($("deadletters"), [el("h2", {}, "Dead letters"), el("p", { class: "error" }, error.message)], $("deadletters"));
-  }
-}
-var which2 = el("input", { type: "checkbox", id: "deadletters-all" });
-which2.addEventListener("change", () => {
-  all2 = which2.checked;
-  changed2();
-});
-function draw2() {
-  const intro = el(
-    "p",
-    { class: "soft" },
-    "Calls that were made and failed, or of which nobody knows whether their server acted. Nothing is made again by itself."
-  );
-  which2.checked = all2;
-  const choice2 = el("label", {}, which2, " also those that were dealt with");
-  const list3 = el("ul", { class: "cards" }, ...known2.map(card3));
-  const none = el("p", { id: "no-deadletters" }, next ? "None in this part of the record." : all2 ? "There is none." : "None is open.");
-  const more3 = next ? el("button", { type: "button", id: "more-deadletters" }, "Look further back in the record") : null;
-  if (more3) more3.addEventListener("click", () => changed2(String(next)));
-  place($("deadletters"), [el("h2", {}, "Dead letters"), intro, choice2, known2.length ? list3 : none, more3].filter(Boolean), $("deadletters"));
-}
-function card3(one2) {
-  const isOpen = one2.status === "open";
-  const look = el("button", { type: "button", "aria-label": `Show the arguments of ${one2.call_id}` }, "Arguments");
-  const arguments_ = el("pre", { class: "text", hidden: true, tabindex: "0" });
-  look.addEventListener("click", () => inspect(one2, look, arguments_));
-  const replay = el("button", { type: "button", class: "approve", "aria-label": `Make ${one2.call_id} again` }, "Make it again…");
-  replay.addEventListener("click", () => askReplay(one2));
-  const dismiss = el("button", { type: "button", "aria-label": `Dismiss ${one2.call_id}` }, "Dismiss…");
-  dismiss.addEventListener("click", () => askDismiss(one2));
-  return el(
-    "li",
-    { class: "panel", "data-deadletter": one2.call_id },
-    el("h3", {}, shown(`${one2.tool} ${one2.outcome}`, true)),
-    facts(
-      [
-        ["Why", one2.reason || "nothing is known of it"],
-        ["When", el("span", {}, when(one2.at))],
-        ["Agent", one2.agent || ""],
-        ["Call", one2.call_id],
-        ["Status", one2.status]
-      ].filter(([, value2]) => value2)
-    ),
-    arguments_,
-    el("div", { class: "buttons" }, look, ...isOpen && one2.replayable ? [replay] : [], ...isOpen ? [dismiss] : [])
-  );
-}
-async function inspect(one2, button, into) {
-  if (!into.hidden) {
-    into.hidden = true;
-    return;
-  }
-  button.disabled = true;
-  try {
-    const whole4 = await api(`deadletters/${encodeURIComponent(one2.call_id)}`);
-    into.replaceChildren(shown(written(whole4.arguments ?? null)));
-    into.hidden = false;
-  } catch (error) {
-    notice(error.message);
-  } finally {
-    button.disabled = false;
-  }
-}
-async function askReplay(one2) {
-  const done2 = await confirm({
-    title: `Make ${one2.tool} again?`,
-    body: [
-      el("p", {}, "It is a new call of the same agent with the same arguments, decided by the policies in force."),
-      one2.outcome === "unknown" ? el("p", {}, "Nobody knows whether the first one happened: it may happen twice.") : null
-    ].filter(Boolean),
-    action: "Make it again",
-    run: () => api(`deadletters/${encodeURIComponent(one2.call_id)}`, { action: "replay" })
-  });
-  if (!done2) return;
-  announce(`Made again: ${one2.tool}.`);
-  notice("");
-  await changed2();
-}
-async function askDismiss(one2) {
-  const done2 = await confirm({
-    title: `Dismiss ${one2.tool}?`,
-    body: [el("p", {}, "It is not made again, and leaves this list. The record keeps it, with your reason.")],
-    reason: "Why",
-    required: true,
-    action: "Dismiss",
-    run: (reason) => api(`deadletters/${encodeURIComponent(one2.call_id)}`, { action: "dismiss", reason })
-  });
-  if (!done2) return;
-  announce(`Dismissed: ${one2.tool}.`);
-  notice("");
-  await changed2();
-}
-
-// src/detail.ts
-var detail_exports = {};
-__export(detail_exports, {
-  decide: () => decide,
-  detailCounts: () => detailCounts,
-  forgetAllDetails: () => forgetAllDetails,
-  forgetDetail: () => forgetDetail,
-  formInFront: () => formInFront,
-  renderDetail: () => renderDetail,
-  risks: () => risks
-});
-
-// src/giving.ts
-var UNITS2 = { ms: 1e-3, s: 1, sec: 1, m: 60, min: 60, h: 3600, hour: 3600, d: 86400, day: 86400, w: 604800, week: 604800, month: 2629746, year: 31556952 };
-function seconds(text2) {
-  let sum2 = 0;
-  for (const [, number5, unit] of String(text2).matchAll(/(\d+)\s*([a-z]+)/g)) {
-    sum2 += Number(number5) * (UNITS2[unit] ?? UNITS2[unit.replace(/s$/, "")] ?? 0);
-  }
-  return sum2;
-}
-var SPANS = ["15m", "1h", "4h", "8h", "1d", "7d", "30d"];
-var NAMES = { "15m": "15 minutes", "1h": "1 hour", "4h": "4 hours", "8h": "8 hours", "1d": "1 day", "7d": "7 days", "30d": "30 days" };
-function limits(one2) {
-  return one2.grants ? { duration: one2.grants.max_duration, uses: Number(one2.grants.max_uses) } : null;
-}
-var field = (label2, input) => el("label", {}, label2, input);
-function bounded(name2, value2) {
-  const text2 = typeof value2 === "string" ? value2 : written(value2);
-  const kind3 = el(
-    "select",
-    { "aria-label": `${name2} may be` },
-    el("option", { value: "same" }, "as it is now"),
-    typeof value2 === "string" ? el("option", { value: "within" }, "within a path") : null,
-    typeof value2 === "string" ? el("option", { value: "glob" }, "like a pattern") : null,
-    el("option", { value: "any" }, "anything")
-  );
-  const input = el("input", { spellcheck: "false", autocapitalize: "none", "aria-label": `${name2}: the path or pattern`, hidden: true });
-  kind3.addEventListener("change", () => {
-    input.hidden = !["within", "glob"].includes(kind3.value);
-    if (kind3.value === "within" && !input.value) input.value = text2.replace(/\/[^/]*$/, "") || "/";
-    if (kind3.value === "glob" && !input.value) input.value = text2;
-  });
-  const node = el("div", { class: "bound" }, el("span", { class: "name" }, shown(name2, true)), kind3, input);
-  const read12 = () => {
-    if (kind3.value === "same") return null;
-    return kind3.value === "any" ? { any: true } : { [kind3.value]: input.value.trim() };
-  };
-  const set = (rule2) => {
-    const found2 = ["within", "glob"].find((word) => isTree(rule2) && Object.hasOwn(rule2, word));
-    kind3.value = found2 || (isTree(rule2) && rule2.any === true ? "any" : "same");
-    input.value = found2 ? String(rule2[found2]) : "";
-    kind3.dispatchEvent(new Event("change"));
-  };
-  return { name: name2, node, kind: kind3, input, read: read12, set };
-}
-var MOST_BOUNDED = 50;
-function giving(one2, changed8) {
-  const most = limits(one2);
-  if (!most) return null;
-  const on2 = el("input", { type: "checkbox", name: "grant" });
-  const spans = SPANS.filter((span5) => seconds(span5) < seconds(most.duration));
-  const duration2 = el(
-    "select",
-    { name: "duration" },
-    ...spans.map((span5) => el("option", { value: span5 }, NAMES[span5])),
-    el("option", { value: most.duration.replace(/\s+/g, "") }, `${most.duration} (the most)`)
-  );
-  const uses = el("input", { name: "uses", type: "number", min: 1, max: most.uses, step: 1, inputmode: "numeric" });
-  uses.value = String(Math.min(10, most.uses));
-  const args = isTree(one2.arguments) && !Array.isArray(one2.arguments) ? Object.entries(one2.arguments) : [];
-  const rows = args.slice(0, MOST_BOUNDED).map(([name2, value3]) => bounded(name2, value3));
-  const beyond = args.length - rows.length;
-  const body5 = el(
-    "div",
-    { class: "giving", hidden: true },
-    el("div", { class: "grid" }, field("For at most", duration2), field(`Calls, at most ${most.uses}`, uses)),
-    el("p", { class: "soft" }, "Later calls of this agent, with this tool, whose arguments are:"),
-    ...rows.map((row) => row.node),
-    beyond > 0 ? el("p", { class: "soft" }, `${counted(beyond, "more argument", "more arguments")}: as now.`) : null,
-    el("p", { class: "soft" }, "This call goes by its own approval. What another rule denies or asks about is not covered.")
-  );
-  const toggle = () => {
-    body5.hidden = !on2.checked;
-    changed8(on2.checked);
-  };
-  on2.addEventListener("change", toggle);
-  const set = (grant2) => {
-    on2.checked = true;
-    toggle();
-    const fits = [...duration2.options].find((option) => seconds(option.value) === seconds(grant2.duration));
-    if (fits) duration2.value = fits.value;
-    if (grant2.uses) uses.value = String(Math.min(Number(grant2.uses), most.uses));
-    for (const row of rows) row.set((grant2.arguments || {})[row.name]);
-  };
-  const proposal = el("div", { class: "proposal", hidden: true });
-  const propose = (grant2) => {
-    const fill2 = el("button", { type: "button", onclick: () => set(grant2) }, "Fill in what is proposed");
-    const who = `${grant2.approver} has approved calls of this shape ${counted(grant2.times, "time", "times")}. A grant would spare the next ones.`;
-    proposal.replaceChildren(el("p", { class: "soft" }, shown(who)), fill2);
-    proposal.hidden = false;
-  };
-  const node = el(
-    "fieldset",
-    {},
-    el("legend", {}, "Calls like this"),
-    proposal,
-    el("label", { class: "check" }, on2, " Let calls like this through for a while"),
-    body5
-  );
-  const value2 = () => {
-    if (!on2.checked) return null;
-    const bounds2 = rows.map((row) => [row.name, row.read()]).filter(([, rule2]) => rule2 !== null);
-    return { duration: duration2.value, uses: parse(uses.value || "0"), arguments: Object.fromEntries(bounds2) };
-  };
-  return { node, value: value2, propose };
-}
-
-// src/inbox.ts
-var inbox_exports = {};
-__export(inbox_exports, {
-  advance: () => advance,
-  back: () => back,
-  choose: () => choose,
-  chosen: () => chosen,
-  done: () => done,
-  following: () => following,
-  forget: () => forget,
-  forgetAll: () => forgetAll,
-  inbox: () => inbox,
-  listed: () => listed,
-  loadHistory: () => loadHistory,
-  loadPending: () => loadPending,
-  quiet: () => quiet,
-  record: () => record,
-  render: () => render,
-  step: () => step,
-  take: () => take,
-  tellNews: () => tellNews
-});
-
-// src/headline.ts
-var WEIGHTY = [
-  "command",
-  "cmd",
-  "sql",
-  "query",
-  "path",
-  "file_path",
-  "filepath",
-  "file",
-  "filename",
-  "uri",
-  "url",
-  "to",
-  "recipient",
-  "recipients",
-  "destination",
-  "target",
-  "amount",
-  "account",
-  "name",
-  "id",
-  "title",
-  "subject",
-  "key",
-  "table",
-  "branch",
-  "repo",
-  "repository",
-  "channel",
-  "host",
-  "user",
-  "message",
-  "text"
-];
-var WEIGHTS = new Map(WEIGHTY.map((name2, at) => [name2, WEIGHTY.length - at]));
-var MOST_MEMBERS = 60;
-var MOST_COMPARED = 200;
-var MOST_SHOWN = 2;
-var MOST_TEXT = 70;
-var MOST_NAME = 40;
-var known3 = /* @__PURE__ */ new WeakMap();
-function members(one2) {
-  const kept = known3.get(one2);
-  if (kept) return kept;
-  const list3 = [];
-  const add = (name2, value2) => {
-    if (list3.length >= MOST_MEMBERS) return;
-    const text2 = typeof value2 === "string" ? value2.slice(0, MOST_COMPARED) : String(value2);
-    list3.push({ name: name2, value: value2, text: text2, size: typeof value2 === "string" ? value2.length : 0 });
-  };
-  const top = isTree(one2.arguments) && !Array.isArray(one2.arguments) ? Object.entries(one2.arguments) : [["value", one2.arguments]];
-  for (const [name2, value2] of top.slice(0, MOST_MEMBERS)) {
-    if (!isTree(value2)) add(name2, value2);
-    else if (Array.isArray(value2) && value2.length && value2.length <= 5 && value2.every((item3) => !isTree(item3))) {
-      add(name2, value2.map(String).join(", "));
-    } else if (!Array.isArray(value2)) {
-      for (const [inner, item3] of Object.entries(value2).slice(0, 20)) if (!isTree(item3)) add(`${name2}.${inner}`, item3);
-    }
-  }
-  const found2 = { list: list3, total: one2.arguments === null ? 0 : top.length };
-  known3.set(one2, found2);
-  return found2;
-}
-function differing(calls3) {
-  const values = /* @__PURE__ */ new Map();
-  for (const call2 of calls3) {
-    for (const { name: name2, text: text2, size } of members(call2).list) {
-      if (!values.has(name2)) values.set(name2, /* @__PURE__ */ new Map());
-      const seen2 = values.get(name2);
-      const value2 = `${size} ${text2}`;
-      seen2.set(value2, (seen2.get(value2) || 0) + 1);
-    }
-  }
-  const differs = /* @__PURE__ */ new Set();
-  for (const [name2, seen2] of values) if (seen2.size > 1 || [...seen2.values()][0] < calls3.length) differs.add(name2);
-  return differs;
-}
-function differences(all3) {
-  const byTool = /* @__PURE__ */ new Map();
-  for (const one2 of all3) {
-    if (!byTool.has(one2.tool)) byTool.set(one2.tool, []);
-    byTool.get(one2.tool).push(one2);
-  }
-  return new Map([...byTool].map(([tool, calls3]) => [tool, calls3.length > 1 ? differing(calls3) : /* @__PURE__ */ new Set()]));
-}
-function telling(one2, differs) {
-  const { list: list3, total } = members(one2);
-  const weight = ({ name: name2, text: text2 }) => {
-    const last = name2.split(".").pop().toLowerCase();
-    const same = text2 === "" ? -50 : 0;
-    return (differs && differs.has(name2) ? 100 : 0) + (WEIGHTS.get(last) || 0) + same;
-  };
-  const best = list3.map((member, at) => ({ member, at, weight: weight(member) }));
-  best.sort((a, b) => b.weight - a.weight || a.at - b.at);
-  const picked = best.slice(0, MOST_SHOWN).map(({ member }) => member);
-  const tops = new Set(picked.map(({ name: name2 }) => isTree(one2.arguments) && Object.hasOwn(one2.arguments, name2) ? name2 : name2.split(".")[0]));
-  return { picked, more: Math.max(total - tops.size, 0) };
-}
-function headline(one2, differs) {
-  const { picked, more: more3 } = telling(one2, differs);
-  if (!picked.length && !more3) return el("span", { class: "headline" }, "no arguments");
-  const parts2 = [];
-  for (const { name: name2, value: value2 } of picked) {
-    if (parts2.length) parts2.push(" ");
-    const text2 = typeof value2 === "string" ? ['"', ...brief(value2, MOST_TEXT), '"'] : [shown(String(value2))];
-    parts2.push(el("span", { class: "pair" }, el("span", { class: "name" }, ...brief(name2, MOST_NAME)), ": ", ...text2));
-  }
-  if (!picked.length) parts2.push(...brief(written(one2.arguments), MOST_TEXT));
-  else if (more3) parts2.push(" ", el("span", { class: "soft" }, `+ ${more3} more`));
-  return el("span", { class: "headline" }, ...parts2);
-}
-
-// src/inbox.ts
-var inbox = {
-  // Approvals by id: those that wait, and those that ended while they were on the screen.
-  approvals: /* @__PURE__ */ new Map(),
-  history: [],
-  // Whether more wait than are listed, and the cursor behind the history that is listed.
-  more: { pending: false, history: null },
-  // Null: none yet. Empty: what was chosen is gone, and nothing takes its place until a person chooses.
-  chosen: null,
-  // On a narrow screen one of them is shown: the list or what was chosen.
-  pane: "list",
-  // Ids of those that are marked, to be rejected together.
-  marked: /* @__PURE__ */ new Set(),
-  // Ids of those that a link of a notification led to.
-  linked: /* @__PURE__ */ new Set()
-};
-var items = /* @__PURE__ */ new Map();
-var record = (id) => inbox.approvals.get(id) || inbox.history.find((one2) => one2.id === id);
-var chosen = () => inbox.chosen && record(inbox.chosen) || null;
-var MOST = 1e3;
-async function loadPending() {
-  const found2 = await api(`approvals?status=pending&limit=${MOST}`);
-  inbox.more.pending = found2.truncated;
-  const ids = new Set(found2.approvals.map((one2) => one2.id));
-  for (const [id, one2] of inbox.approvals) {
-    if (one2.status !== "pending" || ids.has(id)) continue;
-    if (id !== inbox.chosen) {
-      forget(id);
-      continue;
-    }
-    try {
-      take(await api(`approvals/${encodeURIComponent(id)}`));
-    } catch (error) {
-      if (error.status === 404) forget(id);
-    }
-  }
-  found2.approvals.forEach(take);
-  render();
-}
-var asked4 = 0;
-var answered = 0;
-var AT_A_TIME = 200;
-async function loadHistory(before = null) {
-  const query3 = new URLSearchParams({ status: $("f-status").value, limit: String(AT_A_TIME) });
-  if (before) query3.set("before", before);
-  const agent = $("f-agent").value.trim();
-  if (agent) query3.set("agent_id", agent);
-  const mine2 = ++asked4;
-  let said = "";
-  const found2 = await api(`approvals?${query3}`).catch((error) => {
-    said = error.message;
-    return null;
-  });
-  if (mine2 !== asked4 || !state.me) return;
-  answered = mine2;
-  if (found2) {
-    inbox.history = before ? [...inbox.history, ...found2.approvals] : found2.approvals;
-    inbox.more.history = found2.next;
-  }
-  notice(said);
-  render();
-  if (found2 && state.view === "history") announce(`${counted(listed().length, "approval", "approvals")} in the history.`);
-}
-function forget(id) {
-  inbox.approvals.delete(id);
-  inbox.marked.delete(id);
-  items.delete(id);
-  forgetDetail(id);
-}
-function forgetAll() {
-  inbox.approvals.clear();
-  inbox.marked.clear();
-  inbox.linked.clear();
-  items.clear();
-  forgetAllDetails();
-  Object.assign(inbox, { history: [], chosen: null, pane: "list" });
-  $("list").replaceChildren();
-  $("detail").replaceChildren();
-  done("");
-}
-var RANK = { pending: 0, approved: 1 };
-var rank = (one2) => RANK[one2.status] ?? 2;
-var MOST_ENDED = 100;
-var news = { fresh: 0, ended: [] };
-function take(one2) {
-  const before = inbox.approvals.get(one2.id);
-  if (before && (rank(before) > rank(one2) || before.decisions.length > one2.decisions.length)) return;
-  if (!before && one2.status === "pending") news.fresh += 1;
-  if (before && before.status === "pending" && one2.status !== "pending" && one2.id === inbox.chosen) news.ended.push(one2);
-  if (one2.status !== "pending" && before) one2.here = before.here || state.view === "pending";
-  if (one2.status !== "pending") inbox.marked.delete(one2.id);
-  inbox.approvals.set(one2.id, one2);
-  const at = inbox.history.findIndex((other) => other.id === one2.id);
-  if (at >= 0) inbox.history[at] = one2;
-  if (!before || rank(before) !== rank(one2) || before.decisions.length !== one2.decisions.length) forgetDetail(one2.id, true);
-  const over = [...inbox.approvals.values()].filter((other) => other.status !== "pending" && other.id !== inbox.chosen);
-  for (const other of over.slice(0, Math.max(over.length - MOST_ENDED, 0))) forget(other.id);
-}
-function tellNews() {
-  const parts2 = [];
-  if (news.fresh) parts2.push(`${counted(news.fresh, "new ask", "new asks")}.`);
-  for (const one2 of news.ended) {
-    const last = one2.decisions.at(-1);
-    if (!last || last.person !== state.me.id) parts2.push(`${one2.tool} for ${one2.agent_id}: ${one2.status}${last ? ` by ${last.person}` : ""}.`);
-  }
-  const waiting = waits().length;
-  if (news.fresh) parts2.push(`${counted(waiting, "waits", "wait")} for an answer.`);
-  news.fresh = 0;
-  news.ended = [];
-  if (parts2.length) announce(parts2.join(" "));
-}
-var quiet = () => {
-  news.fresh = 0;
-};
-function pending() {
-  const all3 = [...inbox.approvals.values()].filter((one2) => one2.status === "pending" || one2.here);
-  return all3.sort((a, b) => b.may_decide - a.may_decide || a.expires_at.localeCompare(b.expires_at));
-}
-var waits = () => [...inbox.approvals.values()].filter((one2) => one2.status === "pending");
-var mine = () => pending().filter((one2) => one2.status === "pending" && one2.may_decide);
-function listed() {
-  if (state.view === "pending") return pending();
-  const tool = $("f-tool").value.trim().toLowerCase();
-  return inbox.history.filter((one2) => one2.tool.toLowerCase().includes(tool));
-}
-function render() {
-  const all3 = listed();
-  const waiting = waits();
-  const count = String(waiting.length);
-  if ($("count").textContent !== count) $("count").textContent = count;
-  const title = waiting.length ? `(${waiting.length}) Tollgate: approvals` : "Tollgate: approvals";
-  if (document.title !== title) document.title = title;
-  if (state.view !== "pending" && state.view !== "history") return;
-  $("filters").hidden = state.view !== "history";
-  const isHistory = state.view === "history";
-  $("more").hidden = !(isHistory ? inbox.more.history : inbox.more.pending);
-  const listedSoFar = isHistory ? inbox.history.length : waiting.length;
-  const words = `The newest ${listedSoFar} are read, and there are more.`;
-  if ($("more-words").textContent !== words) $("more-words").textContent = words;
-  $("show-more").hidden = !isHistory;
-  $("empty").hidden = all3.length > 0;
-  const none = asked4 === answered ? "No approval fits these filters." : "Reading the history…";
-  $("empty").textContent = state.view === "pending" ? "Nothing waits for approval." : none;
-  if (!all3.some((one2) => one2.id === inbox.chosen)) {
-    inbox.chosen = inbox.chosen === null ? all3.length ? all3[0].id : null : "";
-  }
-  const differs = differences(all3.filter((one2) => one2.status === "pending"));
-  const lines3 = all3.map((one2) => item(one2, differs.get(one2.tool)));
-  const ids = new Set(all3.map((one2) => one2.id));
-  for (const id of items.keys()) if (!ids.has(id)) items.delete(id);
-  place($("list"), lines3, $("detail"));
-  renderBatch();
-  $("inbox").dataset.pane = inbox.pane;
-  renderDetail();
-}
-var decidedAt = (one2) => one2.decisions.length ? one2.decisions[one2.decisions.length - 1].at : null;
-function item(one2, differs) {
-  let line3 = items.get(one2.id);
-  if (!line3) {
-    const button = el("button", { type: "button", class: "card", "data-id": one2.id, onclick: () => choose(one2.id) });
-    const mark2 = el("input", { type: "checkbox", class: "mark", "data-mark": one2.id });
-    mark2.addEventListener("change", () => {
-      if (mark2.checked) inbox.marked.add(one2.id);
-      else inbox.marked.delete(one2.id);
-      renderBatch();
-    });
-    line3 = { node: el("li", {}, mark2, button), button, mark: mark2, one: null, differs: "" };
-    items.set(one2.id, line3);
-  }
-  line3.button.setAttribute("aria-current", String(one2.id === inbox.chosen));
-  line3.mark.checked = inbox.marked.has(one2.id);
-  const names2 = differs ? [...differs].join(" ") : "";
-  if (line3.one === one2 && line3.differs === names2) return line3.node;
-  Object.assign(line3, { one: one2, differs: names2 });
-  const open17 = one2.status === "pending" && one2.may_decide;
-  line3.mark.hidden = !open17;
-  line3.mark.setAttribute("aria-label", `Mark ${one2.tool} for ${one2.agent_id}, asked ${one2.created_at}`);
-  const time = one2.status === "pending" ? countdown(one2.expires_at) : when(decidedAt(one2) || one2.created_at);
-  line3.button.replaceChildren(
-    el("span", { class: "tool" }, shown(one2.tool, true)),
-    headline(one2, differs),
-    el("span", { class: "row" }, el("span", {}, shown(one2.agent_id, true), one2.user && one2.user !== one2.operator ? [" for ", one2.user].join("") : ""), time),
-    el(
-      "span",
-      { class: "chips" },
-      chip(one2.status),
-      ...risks(one2),
-      el("span", { class: "chip" }, `${one2.cost_estimate_usd} USD`),
-      one2.may_decide ? el("strong", {}, "yours to decide") : null
-    )
-  );
-  return line3.node;
-}
-function choose(id, focus = true) {
-  inbox.chosen = id;
-  if (focus) inbox.pane = "detail";
-  render();
-  if (!focus) return;
-  $("detail").focus({ preventScroll: true });
-  const { top } = $("detail").getBoundingClientRect();
-  const head9 = $("done").hidden ? $("detail") : $("done");
-  if (top < 0 || top > window.innerHeight / 2) head9.scrollIntoView({ block: "start" });
-}
-function step(by2) {
-  const all3 = listed();
-  const at = all3.findIndex((one2) => one2.id === inbox.chosen);
-  const next4 = all3[Math.min(Math.max(at + by2, 0), all3.length - 1)];
-  if (!next4) return;
-  choose(next4.id, false);
-  const button = $("list").querySelector('[aria-current="true"]');
-  if (button && button.checkVisibility()) button.focus();
-  else $("detail").focus({ preventScroll: true });
-}
-function back() {
-  inbox.pane = "list";
-  render();
-  const button = $("list").querySelector('[aria-current="true"]') || $("list").querySelector("button");
-  if (button) button.focus();
-}
-function done(text2, id) {
-  $("done").hidden = !text2;
-  const again4 = id && state.view === "pending" && el("button", { type: "button", onclick: () => choose(id) }, "Show it");
-  $("done").replaceChildren(...text2 ? [el("span", {}, text2), again4 || ""] : []);
-}
-var ENDED = { approved: "Approved", consumed: "Approved", rejected: "Rejected", expired: "Expired", cancelled: "Cancelled" };
-function following(id) {
-  const ids = pending().map((one2) => one2.id);
-  const at = ids.indexOf(id);
-  return [...ids.slice(at + 1), ...ids.slice(0, Math.max(at, 0))];
-}
-function advance(one2, rest) {
-  const what = `${one2.tool} for ${one2.agent_id}`;
-  const said = one2.status === "pending" ? `Recorded, and others must agree: ${what}.` : `${ENDED[one2.status] || one2.status}: ${what}.`;
-  const open17 = (other) => other && other.status === "pending" && other.may_decide;
-  const next4 = rest.map((id) => inbox.approvals.get(id)).find(open17) || mine().find((other) => other.id !== one2.id);
-  const isInFront = state.view === "pending" && inbox.chosen === one2.id;
-  if (next4 && isInFront) {
-    done(said, one2.id);
-    choose(next4.id);
-    announce(`${said} Next: ${next4.tool} for ${next4.agent_id}.`);
-  } else {
-    done(isInFront ? "" : said, one2.id);
-    announce(next4 || !isInFront ? said : `${said} Nothing else waits for you.`);
-    render();
-    if (isInFront) $("detail").focus({ preventScroll: true });
-  }
-}
-var alike = (one2) => mine().filter((other) => other.tool === one2.tool && other.agent_id === one2.agent_id);
-function mark(some3) {
-  for (const one2 of some3) inbox.marked.add(one2.id);
-  render();
-  announce(`${counted(inbox.marked.size, "ask is", "asks are")} marked.`);
-}
-function renderBatch() {
-  const open17 = state.view === "pending" ? mine() : [];
-  $("batch").hidden = open17.length < 2 && !inbox.marked.size;
-  const one2 = chosen();
-  const like = one2 && open17.includes(one2) ? alike(one2) : [];
-  const count = inbox.marked.size;
-  $("mark-all").textContent = `Mark all ${open17.length}`;
-  $("mark-alike").hidden = like.length < 2 || like.length === open17.length;
-  $("mark-alike").textContent = `Mark the ${like.length} like this`;
-  $("unmark").hidden = !count;
-  $("reject-marked").disabled = !count;
-  $("reject-marked").textContent = count ? `Reject ${count}…` : "Reject marked…";
-}
-var MOST_NAMED = 20;
-async function rejectMarked() {
-  const some3 = mine().filter((one2) => inbox.marked.has(one2.id));
-  if (!some3.length) return;
-  const differs = differences(some3);
-  const names2 = some3.slice(0, MOST_NAMED).map((one2) => el("li", {}, shown(one2.tool, true), " for ", shown(one2.agent_id, true), ": ", headline(one2, differs.get(one2.tool))));
-  const rest = some3.length - names2.length;
-  const result = await confirm({
-    title: `Reject ${counted(some3.length, "ask", "asks")}?`,
-    body: [el("ul", { class: "plain" }, ...names2, rest ? el("li", {}, `… and ${rest} more`) : null)],
-    reason: "Comment",
-    action: `Reject ${some3.length}`,
-    danger: true,
-    run: async (comment, tell3) => {
-      const failed2 = [];
-      let count2 = 0;
-      for (const [at, one2] of some3.entries()) {
-        tell3(`Rejecting ${at + 1} of ${some3.length}…`);
-        try {
-          const body5 = comment ? { decision: "reject", comment } : { decision: "reject" };
-          take(await api(`approvals/${encodeURIComponent(one2.id)}/decision`, body5));
-          count2 += 1;
-        } catch (error) {
-          if (!state.me) return null;
-          failed2.push({ one: one2, error });
-        }
-      }
-      return { count: count2, failed: failed2 };
-    }
-  });
-  if (!result) return;
-  const { count, failed } = result;
-  const what = failed.map(({ one: one2, error }) => `${one2.tool} for ${one2.agent_id}: ${error.message}`);
-  const said = `Rejected: ${count}.${failed.length ? ` Not rejected: ${failed.length}. ${what.slice(0, 3).join(" ")}` : ""}`;
-  done(said);
-  if (failed.length) await loadPending().catch(() => {
-  });
-  render();
-  const next4 = mine()[0];
-  if (next4 && (!chosen() || chosen().status !== "pending")) {
-    choose(next4.id);
-    announce(`${said} Next: ${next4.tool} for ${next4.agent_id}.`);
-    return;
-  }
-  announce(next4 ? said : `${said} Nothing else waits for you.`);
-  if ($("reject-marked").disabled) ($("detail").checkVisibility() ? $("detail") : $("main")).focus({ preventScroll: true });
-}
-$("show-more").addEventListener("click", () => loadHistory(inbox.more.history));
-$("mark-all").addEventListener("click", () => mark(mine()));
-$("mark-alike").addEventListener("click", () => chosen() && mark(alike(chosen())));
-$("unmark").addEventListener("click", () => {
-  inbox.marked.clear();
-  render();
-  $("mark-all").focus();
-});
-$("reject-marked").addEventListener("click", rejectMarked);
-
-// src/sent.ts
-var sent_exports = {};
-__export(sent_exports, {
-  asTree: () => asTree,
-  forgetAllSent: () => forgetAllSent,
-  forgetSent: () => forgetSent,
-  openNext: () => openNext,
-  sentBy: () => sentBy,
-  sentCount: () => sentCount,
-  unseen: () => unseen
-});
-
-// src/diff.ts
-var diff_exports = {};
-__export(diff_exports, {
-  changes: () => changes,
-  edits: () => edits,
-  lines: () => lines
-});
-var PARTNERS = {
-  old: ["new"],
-  before: ["after"],
-  original: ["replacement", "modified", "updated", "new"],
-  previous: ["next", "new"],
-  current: ["new", "replacement"],
-  search: ["replace", "replacement"],
-  find: ["replace", "replacement"]
-};
-var FIRST = new RegExp(`^(${Object.keys(PARTNERS).join("|")})($|[_A-Z-].*$)`);
-var LAST = new RegExp(`^(.+[_-])(${Object.keys(PARTNERS).join("|")})$`);
-function partner(members2, name2) {
-  const first = FIRST.exec(name2);
-  const last = first ? null : LAST.exec(name2);
-  if (!first && !last) return null;
-  const candidates = first ? PARTNERS[first[1]].map((word) => word + first[2]) : PARTNERS[last[2]].map((word) => last[1] + word);
-  return candidates.find((other) => Object.hasOwn(members2, other) && typeof members2[other] === "string") || null;
-}
-var MOST_EDITS = 100;
-function edits(value2) {
-  const found2 = [];
-  let more3 = 0;
-  const walk = (item3, path) => {
-    if (!isTree(item3)) return;
-    const isList = Array.isArray(item3);
-    for (const [name2, member] of isList ? item3.entries() : Object.entries(item3)) {
-      const at = isList ? `${path}[${name2}]` : path ? `${path}.${name2}` : name2;
-      if (typeof member !== "string") walk(member, at);
-      else if (!isList) {
-        const other = partner(item3, name2);
-        if (other === null) continue;
-        if (found2.length >= MOST_EDITS) more3 += 1;
-        else found2.push({ at, other, before: member, after: item3[other] });
-      }
-    }
-  };
-  walk(value2, "");
-  return { found: found2, more: more3 };
-}
-var MOST_CELLS = 1e6;
-function lines(before, after) {
-  const a = before === "" ? [] : before.split("\n");
-  const b = after === "" ? [] : after.split("\n");
-  let start = 0;
-  while (start < a.length && start < b.length && a[start] === b[start]) start += 1;
-  let endA = a.length;
-  let endB = b.length;
-  while (endA > start && endB > start && a[endA - 1] === b[endB - 1]) {
-    endA -= 1;
-    endB -= 1;
-  }
-  const out = a.slice(0, start).map((line3) => [" ", line3]);
-  out.push(...between(a.slice(start, endA), b.slice(start, endB)));
-  out.push(...a.slice(endA).map((line3) => [" ", line3]));
-  return out;
-}
-function between(a, b) {
-  const gone = a.map((line3) => ["-", line3]);
-  const come = b.map((line3) => ["+", line3]);
-  if (!a.length || !b.length || a.length * b.length > MOST_CELLS) return [...gone, ...come];
-  const width = b.length + 1;
-  const longest = new Uint32Array((a.length + 1) * width);
-  for (let i2 = a.length - 1; i2 >= 0; i2 -= 1) {
-    for (let j2 = b.length - 1; j2 >= 0; j2 -= 1) {
-      const at = i2 * width + j2;
-      longest[at] = a[i2] === b[j2] ? longest[at + width + 1] + 1 : Math.max(longest[at + width], longest[at + 1]);
-    }
-  }
-  const out = [];
-  let i = 0;
-  let j = 0;
-  while (i < a.length && j < b.length) {
-    if (a[i] === b[j]) {
-      out.push([" ", a[i++]]);
-      j += 1;
-    } else if (longest[(i + 1) * width + j] >= longest[i * width + j + 1]) out.push(["-", a[i++]]);
-    else out.push(["+", b[j++]]);
-  }
-  return [...out, ...gone.slice(i), ...come.slice(j)];
-}
-var AROUND = 3;
-var MOST_LINES = 400;
-var MOST_LINE = 2e3;
-var WORDS2 = { "-": "removed", "+": "added", " ": "" };
-var KINDS = { "-": "gone", "+": "come", " ": "same" };
-function line([sign2, text2]) {
-  const words = WORDS2[sign2] && el("span", { class: "unseen" }, `${WORDS2[sign2]}: `);
-  const cut = text2.length > MOST_LINE ? ` … (${text2.length - MOST_LINE} more characters, below)` : "";
-  return el(
-    "div",
-    { class: KINDS[sign2] },
-    el("span", { class: "sign", "aria-hidden": "true" }, sign2 === "-" ? "−" : sign2),
-    words,
-    shown(text2.slice(0, MOST_LINE)),
-    cut
-  );
-}
-var fold = (words, all3) => opened(words, () => all3.map(line));
-function drawn(all3) {
-  const out = [];
-  let run2 = [];
-  const flush = (isLast) => {
-    const head9 = out.length ? AROUND : 0;
-    const tail = isLast ? 0 : AROUND;
-    if (run2.length > head9 + tail + 1) {
-      const middle = run2.slice(head9, run2.length - tail);
-      out.push(...run2.slice(0, head9).map(line));
-      out.push(fold(`… ${middle.length} unchanged lines`, middle));
-      out.push(...run2.slice(run2.length - tail).map(line));
-    } else {
-      out.push(...run2.map(line));
-    }
-    run2 = [];
-  };
-  for (const one2 of all3.slice(0, MOST_LINES)) {
-    if (one2[0] === " ") run2.push(one2);
-    else {
-      flush(false);
-      out.push(line(one2));
-    }
-  }
-  flush(all3.length <= MOST_LINES);
-  if (all3.length > MOST_LINES) out.push(fold(`… ${all3.length - MOST_LINES} more lines`, all3.slice(MOST_LINES)));
-  return out;
-}
-function changes(value2) {
-  const { found: found2, more: more3 } = edits(value2);
-  if (!found2.length) return null;
-  const groups = found2.map(({ at, other, before, after }) => {
-    const all3 = lines(before, after);
-    const count = (sign2) => all3.filter(([kind3]) => kind3 === sign2).length;
-    const sum2 = `${count("-")} removed, ${count("+")} added`;
-    return el(
-      "div",
-      { class: "change" },
-      el("p", { class: "soft" }, shown(at, true), " → ", shown(other, true), ` (lines: ${sum2})`),
-      el("div", { class: "diff" }, ...drawn(all3))
-    );
-  });
-  const rest = more3 ? el("p", { class: "soft" }, `… ${more3} more changes: the arguments below have them.`) : null;
-  return el("div", { class: "changes" }, el("h3", {}, "What it would change"), ...groups, rest);
-}
-
-// src/sent.ts
-var MOST_ENTRIES = 500;
-var MOST_TEXT2 = 4e3;
-var made = /* @__PURE__ */ new Map();
-var forgetSent = (id) => made.delete(id);
-var forgetAllSent = () => made.clear();
-var sentCount = () => made.size;
-var seen = (node) => node.dispatchEvent(new CustomEvent("tollgate-seen", { bubbles: true }));
-function folded(words, make) {
-  const details = el("details", { class: "folded", "data-unseen": true }, el("summary", {}, words));
-  details.addEventListener("toggle", () => {
-    if (!details.open || !details.hasAttribute("data-unseen")) return;
-    details.removeAttribute("data-unseen");
-    details.append(make());
-    seen(details);
-  });
-  return details;
-}
-function quoted(text2) {
-  const { start, rest } = cutAt(text2, MOST_TEXT2);
-  const more3 = rest ? [folded(`… ${rest.length} more characters`, () => shown(rest))] : [];
-  return [`"`, shown(start), ...more3, `"`];
-}
-function tree(value2, depth = 0) {
-  const list3 = el("ul", { class: depth ? "tree" : "tree top" });
-  const entries = Array.isArray(value2) ? value2.map((item3, at) => [at, item3]) : Object.entries(value2);
-  if (!entries.length) list3.append(el("li", {}, Array.isArray(value2) ? "[] (empty)" : "{} (empty)"));
-  const lines3 = (some3) => some3.map(([name2, item3]) => line2(name2, item3, depth));
-  list3.append(...lines3(entries.slice(0, MOST_ENTRIES)));
-  const rest = entries.slice(MOST_ENTRIES);
-  if (rest.length) {
-    const make = () => el("ul", { class: "tree" }, ...lines3(rest));
-    list3.append(el("li", {}, folded(`… ${rest.length} more of ${entries.length}`, make)));
-  }
-  return list3;
-}
-function line2(name2, item3, depth) {
-  const label2 = el("span", { class: "name" }, shown(name2));
-  if (!isTree(item3)) {
-    const text2 = typeof item3 === "string" ? quoted(item3) : [String(item3)];
-    return el("li", {}, label2, ": ", el("span", { class: "value" }, ...text2));
-  }
-  const size = Array.isArray(item3) ? `[${item3.length}]` : `{${Object.keys(item3).length}}`;
-  return el("li", {}, el("details", { open: true }, el("summary", {}, label2, ` ${size}`), tree(item3, depth + 1)));
-}
-var asTree = (value2) => isTree(value2) ? tree(value2) : tree({ value: value2 });
-var some = (members2) => members2 && Object.keys(members2).length > 0;
-function sections(one2, sent) {
-  const masked = (title) => one2.redacted ? `${title} (sensitive values masked)` : title;
-  const parts2 = [];
-  if (one2.description) parts2.push(el("h3", {}, "What its server says of the tool"), el("p", { class: "said" }, ...quoted(one2.description)));
-  const changed8 = changes(sent.arguments);
-  if (changed8) parts2.push(changed8);
-  parts2.push(el("h3", {}, masked("Arguments")), asTree(sent.arguments));
-  if (some(sent.meta)) parts2.push(el("h3", {}, masked("Metadata that is sent with it (_meta)")), asTree(sent.meta));
-  if (some(sent.params)) parts2.push(el("h3", {}, masked("Other parameters that are sent with it")), asTree(sent.params));
-  return parts2;
-}
-function sentBy(one2) {
-  const before = made.get(one2.id);
-  if (before) return before;
-  const node = el("div", { class: "sent" }, ...sections(one2, one2));
-  if (!one2.arguments_complete) {
-    const error = el("p", { class: "error", role: "alert", hidden: true });
-    const all3 = el("button", { type: "button" }, "Show all of it");
-    const cut = el("div", { class: "cut", "data-unseen": true }, el("p", {}, "It is too long: some is cut here."), all3, error);
-    all3.addEventListener("click", async () => {
-      all3.disabled = true;
-      try {
-        const whole4 = await readWhole(one2);
-        const hadFocus = node.contains(document.activeElement) || document.activeElement === document.body;
-        node.replaceChildren(...sections(one2, whole4));
-        if (hadFocus) $("detail").focus({ preventScroll: true });
-        seen(node);
-      } catch (problem2) {
-        all3.disabled = false;
-        error.hidden = false;
-        error.textContent = `It cannot be shown: ${problem2.message}`;
-      }
-    });
-    node.prepend(cut);
-  }
-  made.set(one2.id, node);
-  return node;
-}
-async function readWhole(one2) {
-  const trace = await api(`traces/${one2.trace_id}`);
-  const decided2 = trace.events.find((event) => event.approval_id === one2.id && event.event_type === "agent_decision" && event.detail);
-  if (!decided2) throw new Error("the record of its decision is not there");
-  return decided2.detail;
-}
-var parts = (one2) => {
-  const node = made.get(one2.id);
-  return node ? [...node.querySelectorAll("[data-unseen]")] : [];
-};
-var unseen = (one2) => parts(one2).length;
-function openNext(one2) {
-  const [next4] = parts(one2);
-  if (!next4) return;
-  for (let outer = next4.parentElement.closest("details"); outer; outer = outer.parentElement.closest("details")) outer.open = true;
-  const button = next4.querySelector("summary, button");
-  button.scrollIntoView({ block: "center" });
-  button.focus({ preventScroll: true });
-  if (next4.matches("details")) next4.open = true;
-  else button.click();
-}
-
-// src/detail.ts
-var forms = /* @__PURE__ */ new Map();
-var more = /* @__PURE__ */ new Map();
-var detailCounts = () => [forms.size, more.size];
-function forgetDetail(id, changed8 = false) {
-  more.delete(id);
-  if (changed8) return;
-  forms.delete(id);
-  forgetSent(id);
-}
-function forgetAllDetails() {
-  forms.clear();
-  more.clear();
-  forgetAllSent();
-}
-var drawn2 = { one: null, who: [], why: [], end: null };
-function renderDetail() {
-  const one2 = chosen();
-  if (!one2) {
-    const gone = "What you looked at has ended, or has left this list. Choose another.";
-    const text2 = inbox.chosen === "" ? gone : "Choose an approval to see it whole.";
-    drawn2 = { one: null };
-    place($("detail"), [el("p", { class: "soft" }, text2)], $("detail"));
-    return;
-  }
-  if (drawn2.one !== one2) drawn2 = { one: one2, who: headOf(one2), why: whyOf(one2), end: decisions(one2) };
-  const form8 = formOf(one2);
-  const parts2 = [...drawn2.who, sentBy(one2), ...drawn2.why, drawn2.end, form8 && form8.fields, ...moreOf(one2), form8 && form8.bar];
-  place($("detail"), parts2.filter(Boolean), $("detail"));
-}
-var isOutdated = (one2) => one2.policies_in_force === false || one2.status === "cancelled" && !one2.covered_by;
-function risks(one2) {
-  const words = [];
-  const add = (word, colour2 = "") => words.push(el("span", { class: `chip ${colour2}` }, word));
-  if (one2.traits) {
-    if (one2.traits.destructive) add("may destroy", "bad");
-    else if (!one2.traits.read_only) add("changes something", "warn");
-    else add("read-only", "good");
-    if (one2.traits.open_world) add("reaches outside", "warn");
-  }
-  if (one2.redacted) add("masked values", "warn");
-  if (one2.frozen && one2.frozen.length) add("frozen", "bad");
-  if (one2.status === "pending") {
-    if (one2.evidence_required) add("needs evidence");
-    const open17 = one2.requirements.filter((need) => need.quorum > 1);
-    for (const need of open17) add(`${need.approved_by} of ${need.quorum} agreed`);
-    if (isOutdated(one2)) add("the policies have changed", "warn");
-  }
-  return words;
-}
-function takenAs(traits) {
-  return [
-    traits.read_only ? "read-only" : "changes something",
-    traits.destructive ? "may destroy" : "destroys nothing",
-    traits.idempotent ? "a repeat does no more" : "a repeat acts again",
-    traits.open_world ? "reaches outside" : "stays inside"
-  ].join(", ");
-}
-function headOf(one2) {
-  const agent = state.agents.get(one2.agent_id);
-  const changes2 = one2.action.startsWith(`${one2.upstream}:`) ? one2.tool : `${one2.tool}, as ${one2.action}`;
-  const open17 = !["consumed", "rejected", "expired"].includes(one2.status);
-  let banner = "";
-  if (one2.covered_by) banner = `A standing grant (${one2.covered_by}) has let its call through while it waited: nobody has to answer it any more.`;
-  else if (open17 && isOutdated(one2)) banner = "The policies have changed since this was asked for: no answer to it lets the call through. The agent has to make the call again.";
-  const frozen = one2.frozen && one2.frozen.length ? `${one2.frozen.join(", ")} is frozen: the call is refused, approved or not, until an admin lifts that.` : "";
-  return [
-    el("button", { type: "button", class: "back", onclick: back }, "← All asks"),
-    el("h2", {}, shown(one2.tool), " ", chip(one2.status)),
-    frozen ? el("p", { class: "banner", "data-frozen": "" }, shown(frozen, true)) : null,
-    banner ? el("p", { class: "banner" }, banner) : null,
-    el("p", { class: "chips" }, ...risks(one2)),
-    el("h3", {}, "Who"),
-    facts([
-      ["Agent", one2.agent_id],
-      ["Owner", agent && agent.owner],
-      ["Operator", one2.operator],
-      ["Role", agent && agent.role],
-      ["For", one2.user === one2.operator ? null : one2.user],
-      ["Workflow", one2.workflow]
-    ]),
-    el("h3", {}, "What"),
-    facts([
-      ["Tool", changes2],
-      ["Upstream", one2.upstream],
-      ["It is taken as", one2.traits && takenAs(one2.traits)],
-      ["Labels", one2.labels.join(", ")]
-    ])
-  ].filter(Boolean);
-}
-function whyOf(one2) {
-  const policy2 = state.policies.get(one2.policy_id);
-  const needs = one2.requirements.map((need) => {
-    const who = need.approvers.length ? need.approvers.join(", ") : "any approver";
-    const evidence2 = need.evidence_required ? ", with evidence" : "";
-    const separate = need.separate ? ", and never the agent's operator" : "";
-    const later = need.escalate ? `; from ${whenText(need.escalate.at)} also ${need.escalate.to.join(", ")}` : "";
-    return el("li", {}, shown(`${need.approved_by} of ${need.quorum} by ${who}${evidence2}${separate}${later} (policy ${need.policy_id}: ${need.reason})`));
-  });
-  const snapshot = one2.policy_snapshot.slice(0, 12);
-  const explain = el("button", { type: "button" }, "Explain it under the policies of now");
-  explain.addEventListener("click", () => document.dispatchEvent(new CustomEvent("tollgate-explain", { detail: one2 })));
-  return [
-    el("h3", {}, "Why it was stopped"),
-    facts([
-      ["Policy", one2.policy_id],
-      ["Rule", one2.rule_id],
-      ["Reason", one2.reason],
-      ["Purpose of the policy", policy2 && policy2.description],
-      ["Policy owner", policy2 && policy2.owner],
-      ["Policies of then", el("span", { title: one2.policy_snapshot }, `${snapshot} (${isOutdated(one2) ? "not in force any more" : "in force"})`)]
-    ]),
-    el("div", { class: "buttons" }, explain),
-    el("h3", {}, "Cost and time"),
-    facts([
-      ["Estimated cost", `${one2.cost_estimate_usd} USD`],
-      ["Asked", when(one2.created_at)],
-      [one2.status === "pending" ? "Ends" : "Would have ended", when(one2.expires_at)],
-      ["Time left", one2.status === "pending" ? countdown(one2.expires_at) : null]
-    ]),
-    el("h3", {}, "Needs"),
-    el("ul", {}, ...needs)
-  ];
-}
-function decisions(one2) {
-  if (!one2.decisions.length) return null;
-  const rows = one2.decisions.map((answer) => [
-    td(chip(answer.decision === "approve" ? "approved" : "rejected")),
-    td(shown(answer.person)),
-    td(when(answer.at), el("div", { class: "soft" }, `by ${answer.channel}`)),
-    el("td", { class: "text" }, shown(answer.comment || ""), answer.evidence ? el("div", {}, "Evidence: ", shown(answer.evidence)) : "", answer.grant ? el("div", {}, "With a standing grant: ", ...brief(written(answer.grant))) : "")
-  ]);
-  return el("div", {}, el("h3", {}, "Decisions"), table("Decisions", ["Answer", "Who", "When", "What they said"], rows));
-}
-function formOf(one2) {
-  let form8 = forms.get(one2.id);
-  if (!form8) {
-    if (one2.status !== "pending") return null;
-    form8 = newForm(one2);
-    forms.set(one2.id, form8);
-  }
-  const open17 = one2.status === "pending" && one2.may_decide && !form8.busy;
-  const parts2 = unseen(one2);
-  form8.approve.disabled = !open17 || parts2 > 0;
-  form8.reject.disabled = !open17;
-  for (const field3 of [form8.comment, form8.evidence]) field3.readOnly = form8.busy;
-  const shut = one2.status === "pending" && !one2.may_decide && !form8.busy;
-  form8.fields.hidden = one2.status !== "pending" && !form8.comment.value && !form8.evidence.value;
-  form8.bar.hidden = one2.status !== "pending" && form8.fields.hidden;
-  form8.hint.hidden = !open17 || parts2 === 0;
-  form8.words.textContent = `To approve it, open what is not shown yet: ${counted(parts2, "part", "parts")}.`;
-  if ((shut || one2.status !== "pending") && !form8.busy && one2.why_not) say2(form8, `You cannot decide it: ${one2.why_not}.`);
-  return form8;
-}
-function newForm(one2) {
-  const id = `answer-${one2.id}`;
-  const comment = el("textarea", { name: "comment", maxlength: 4e3, rows: 2 });
-  const evidence2 = el("textarea", { name: "evidence", maxlength: 4e3, rows: 2 });
-  const grant2 = giving(one2, (on2) => approve.textContent = on2 ? "Approve with a grant" : "Approve");
-  const error = el("p", { class: "error", role: "alert", hidden: true });
-  const words = el("span", {});
-  const next4 = el("button", { type: "button", onclick: () => openNext(record(one2.id) || one2) }, "Show the next part");
-  const hint = el("p", { class: "hint", id: `hint-${one2.id}`, hidden: true }, words, " ", next4);
-  const button = (kind3, text2) => el("button", { type: "submit", form: id, class: kind3, value: kind3, "aria-describedby": `hint-${one2.id}` }, text2);
-  const approve = button("approve", "Approve");
-  const reject = button("reject", "Reject");
-  const fields2 = el(
-    "form",
-    { id, class: "decide", novalidate: true, "aria-label": "Your decision" },
-    el("label", {}, "Comment", comment),
-    el("label", {}, one2.evidence_required ? "Evidence (needed to approve)" : "Evidence", evidence2),
-    grant2 && grant2.node
-  );
-  const bar3 = el("div", { class: "bar", role: "group", "aria-label": "Decide" }, hint, error, el("div", { class: "buttons" }, reject, approve));
-  for (const one3 of [approve, reject]) {
-    one3.addEventListener("click", (event) => event.detail > 1 && event.preventDefault());
-    one3.addEventListener("keydown", (event) => event.repeat && event.preventDefault());
-  }
-  fields2.addEventListener("submit", (event) => {
-    event.preventDefault();
-    decide(one2.id, event.submitter ? event.submitter.value : "");
-  });
-  return { fields: fields2, bar: bar3, comment, evidence: evidence2, grant: grant2, error, hint, words, approve, reject, busy: false };
-}
-var formInFront = () => forms.get(inbox.chosen);
-function say2(form8, text2) {
-  form8.error.hidden = !text2;
-  form8.error.textContent = text2 || "";
-}
-async function decide(id, decision) {
-  const form8 = forms.get(id);
-  const one2 = record(id);
-  if (!form8 || !one2 || form8.busy || !["approve", "reject"].includes(decision)) return;
-  if (decision === "approve" && unseen(one2) > 0) return;
-  if (decision === "approve" && one2.evidence_required && !form8.evidence.value.trim()) {
-    say2(form8, "This approval needs evidence: say what shows that the call is right.");
-    form8.evidence.focus();
-    return;
-  }
-  form8.busy = true;
-  say2(form8, "");
-  const rest = following(id);
-  const inForm = form8.fields.contains(document.activeElement) || form8.bar.contains(document.activeElement);
-  const pressed = inForm ? document.activeElement : null;
-  if (pressed && !pressed.matches(FIELDS)) $("detail").focus({ preventScroll: true });
-  renderDetail();
-  try {
-    const body5 = { decision };
-    if (form8.comment.value.trim()) body5.comment = form8.comment.value.trim();
-    if (form8.evidence.value.trim()) body5.evidence = form8.evidence.value.trim();
-    const grant2 = form8.grant && decision === "approve" ? form8.grant.value() : null;
-    if (grant2) body5.grant = grant2;
-    const decided2 = await api(`approvals/${encodeURIComponent(id)}/decision`, body5, "POST", inbox.linked.has(id));
-    form8.busy = false;
-    forms.delete(id);
-    take(decided2);
-    advance(record(id) || decided2, rest);
-  } catch (error) {
-    form8.busy = false;
-    if (!state.me) return;
-    if (error.status === 409) {
-      const fresh = await api(`approvals/${encodeURIComponent(id)}`).catch(() => null);
-      if (fresh) take(fresh);
-      render();
-    }
-    renderDetail();
-    say2(form8, error.message);
-    if (pressed && inbox.chosen === id && document.activeElement === $("detail")) pressed.focus();
-  }
-}
-$("detail").addEventListener("tollgate-seen", () => {
-  const one2 = chosen();
-  if (one2) formOf(one2);
-});
-function moreOf(one2) {
-  const known7 = more.get(one2.id);
-  if (known7) return known7.parts;
-  const parts2 = [el("p", { class: "soft" }, "Reading the trace…")];
-  const mine2 = { parts: parts2 };
-  more.set(one2.id, mine2);
-  const isMine = () => more.get(one2.id) === mine2;
-  readMore(one2).then(
-    (read12) => {
-      if (!isMine()) return;
-      mine2.parts = read12;
-      if (inbox.chosen === one2.id) renderDetail();
-    },
-    (error) => {
-      if (isMine()) more.delete(one2.id);
-      parts2[0].textContent = `The trace cannot be read: ${error.message}`;
-    }
-  );
-  return parts2;
-}
-var MOST_SIMILAR = 5;
-function saidOf(decided2) {
-  const steps = (decided2.detail.steps || []).map((step3) => [
-    td(chip(step3.decision)),
-    td(shown(step3.rule_id ? `${step3.policy_id}, rule ${step3.rule_id}` : step3.policy_id)),
-    el("td", { class: "text" }, shown(step3.reason || ""))
-  ]);
-  const reached = decided2.facts && decided2.facts.session_labels || [];
-  return [
-    facts([
-      ["Labels of the data", (decided2.labels || []).join(", ")],
-      ["Had reached the session", reached.join(", ") || "nothing"]
-    ]),
-    steps.length ? table("What policies said", ["Outcome", "By", "Why"], steps) : "",
-    opened("The record of the decision", () => asTree(decided2.detail))
-  ];
-}
-async function readMore(one2) {
-  const query3 = new URLSearchParams({ agent_id: one2.agent_id, status: "approved,rejected,expired,consumed", limit: "200" });
-  const form8 = forms.get(one2.id);
-  const mayGrant = form8 && form8.grant;
-  const [trace, others, whole4] = await Promise.all([
-    api(`traces/${one2.trace_id}`),
-    api(`approvals?${query3}`),
-    mayGrant ? api(`approvals/${encodeURIComponent(one2.id)}`) : null
-  ]);
-  if (whole4 && whole4.proposed_grant) form8.grant.propose(whole4.proposed_grant);
-  const decided2 = trace.events.find(
-    (event) => event.approval_id === one2.id && event.event_type === "agent_decision" && event.detail
-  );
-  const events = () => trace.events.map((event) => [
-    td(when(event.timestamp)),
-    td(event.event_type),
-    td(event.decision || event.outcome || ""),
-    el("td", { class: "text" }, shown(event.reason || ""))
-  ]);
-  const similar = others.approvals.filter((other) => other.tool === one2.tool && other.id !== one2.id);
-  const rows = similar.slice(0, MOST_SIMILAR).map((other) => {
-    const last = other.decisions[other.decisions.length - 1];
-    return [
-      td(chip(other.status)),
-      td(when(other.created_at)),
-      td(shown(last ? last.person : "")),
-      el("td", { class: "text" }, ...brief(written(other.arguments)), last && last.comment ? el("div", {}, shown(last.comment)) : "")
-    ];
-  });
-  const beyond = similar.length - rows.length;
-  const sum2 = `The trace ${one2.trace_id} (${trace.truncated ? "the newest " : ""}${counted(trace.events.length, "event", "events")})`;
-  return [
-    el("h3", {}, "Similar calls before"),
-    rows.length ? el("div", { id: "similar" }, table("Similar calls before", ["Answer", "Asked", "By", "Arguments"], rows), beyond ? el("p", { class: "soft" }, `… and ${beyond} more in the history`) : "") : el("p", { class: "soft", id: "similar" }, "No such call of this agent was asked about before."),
-    el("h3", {}, "How it was decided"),
-    decided2 ? el("div", { id: "trace" }, ...saidOf(decided2)) : el("p", { class: "soft", id: "trace" }, "The decision's record has no detail."),
-    opened(sum2, () => table("Events of the trace", ["When", "What", "Decision", "Reason"], events()))
-  ];
-}
-
-// src/events.ts
-var events_exports = {};
-__export(events_exports, {
-  clear: () => clear4,
-  open: () => open4
-});
-
-// src/figures.ts
-var number = (value2) => Number(value2);
-var maybe = (value2) => value2 === null || value2 === void 0 ? null : Number(value2);
-async function series(query3) {
-  const read12 = await api(`series?${new URLSearchParams(query3)}`);
-  const quantile = (one2) => ({ total: maybe(one2?.total), values: (one2?.values ?? []).map(maybe) });
-  return {
-    at: read12.at.map(number),
-    step_seconds: number(read12.step_seconds),
-    groups: read12.groups.map((group) => ({
-      name: group.name,
-      rest: group.rest,
-      total: number(group.total ?? 0),
-      values: (group.values ?? []).map(number),
-      p50: quantile(group.p50),
-      p95: quantile(group.p95),
-      p99: quantile(group.p99)
-    })),
-    truncated: read12.truncated,
-    partial: read12.partial
-  };
-}
-var whole = (value2) => Math.round(value2).toLocaleString();
-var usd = (value2) => `${value2.toLocaleString(void 0, { minimumFractionDigits: 2, maximumFractionDigits: value2 !== 0 && Math.abs(value2) < 1 ? 6 : 2 })} USD`;
-var share = (value2) => `${(value2 * 100).toLocaleString(void 0, { maximumFractionDigits: 1 })} %`;
-var duration = (ms) => ms < 1e3 ? `${whole(ms)} ms` : ms < 6e4 ? `${(ms / 1e3).toLocaleString(void 0, { maximumFractionDigits: 1 })} s` : `${(ms / 6e4).toLocaleString(void 0, { maximumFractionDigits: 1 })} min`;
-var DECISIONS = {
-  allow: { look: 2, words: "allow" },
-  allow_with_constraints: { look: 0, words: "allow with constraints" },
-  approved: { look: 8, words: "approved" },
-  pending_approval: { look: 4, words: "a person is asked" },
-  remediate: { look: 5, words: "remediate" },
-  suggest: { look: 6, words: "suggest" },
-  throttle: { look: 3, words: "throttle" },
-  deny: { look: 1, words: "deny" },
-  rejected: { look: 7, words: "rejected" },
-  expired: { look: 6, words: "expired" }
-};
-function counts(read12, format, all3) {
-  const lines3 = read12.groups.map((group) => {
-    const decision = group.name !== null && !group.rest ? DECISIONS[group.name] : void 0;
-    const line3 = { name: decision?.words ?? group.name ?? all3, values: group.values, total: format(group.total) };
-    if (decision) line3.look = decision.look;
-    if (group.rest) line3.look = 6;
-    return line3;
-  });
-  return { at: read12.at, step: read12.step_seconds, lines: lines3, format, counted: true };
-}
-function latencies(read12) {
-  const [group] = read12.groups;
-  const lines3 = ["p50", "p95", "p99"].map((name2) => {
-    const one2 = group?.[name2] ?? { total: null, values: [] };
-    return { name: name2, values: one2.values, total: one2.total === null ? "–" : duration(one2.total) };
-  });
-  return { at: read12.at, step: read12.step_seconds, lines: lines3, format: duration };
-}
-function parted(name2) {
-  const parts2 = name2.split(/(?<=_+)(?!_)/);
-  return el("span", {}, ...parts2.flatMap((part3, at) => at ? [el("wbr", {}), shown(part3, true)] : [shown(part3, true)]));
-}
-
-// src/events.ts
-var PAGE = 50;
-var TYPES = ["agent_decision", "agent_side_effect", "agent_start", "approval_requested", "approval_decided", "approval_expired", "approval_cancelled", "grant_made", "grant_ended", "alert", "policy_activated", "policy_rejected", "admin_action", "auth_failed", "tool_quarantined", "tool_accepted", "frozen", "unfrozen", "note"];
-var DECISIONS2 = ["allow", "allow_with_constraints", "deny", "pending_approval", "approved", "rejected", "expired", "remediate", "suggest", "throttle"];
-var asked5 = 0;
-var found = [];
-var next2 = null;
-var left2 = [];
-var choice = (name2, words, all3) => el("select", { name: name2 }, el("option", { value: "" }, words), all3.map((value2) => el("option", { value: value2 }, value2.replaceAll("_", " "))));
-var text = (name2, hint = "") => el("input", { name: name2, spellcheck: "false", autocapitalize: "none", placeholder: hint || false });
-var fields = {
-  since: el("input", { name: "since", spellcheck: "false", placeholder: "7d, 2026-11-20" }),
-  until: el("input", { name: "until", spellcheck: "false", placeholder: "now" }),
-  event_type: choice("event_type", "every type", TYPES),
-  decision: choice("decision", "every decision", DECISIONS2),
-  agent_id: text("agent_id", "planner-*"),
-  tool: text("tool", "files__*"),
-  policy_id: text("policy_id"),
-  person: text("person"),
-  user: text("user"),
-  workflow_id: text("workflow_id"),
-  trace_id: text("trace_id"),
-  call_id: text("call_id"),
-  approval_id: text("approval_id")
-};
-var NAMES2 = Object.keys(fields);
-var LABELS = { since: "From", until: "To", event_type: "Type", decision: "Decision", agent_id: "Agent", tool: "Tool", policy_id: "Policy", person: "Person who acted", user: "For the user", workflow_id: "Workflow", trace_id: "Trace", call_id: "Call", approval_id: "Approval" };
-var FIRST2 = ["since", "until", "event_type", "decision", "agent_id", "tool"];
-var label = (name2) => el("label", {}, LABELS[name2], fields[name2]);
-var more2 = el("details", {}, el("summary", {}, "More: policy, person, workflow, trace, call, approval"), el("div", { class: "grid" }, ...NAMES2.filter((name2) => !FIRST2.includes(name2)).map(label)));
-var empty = el("button", { type: "button" }, "Clear");
-var form = el("form", { class: "search", role: "search", "aria-label": "Search the record" }, el("div", { class: "grid" }, ...FIRST2.map(label)), more2, el("div", { class: "buttons" }, el("button", { type: "submit", class: "primary" }, "Search"), empty));
-var problem = el("p", { class: "error", role: "alert", hidden: true });
-var body = el("div", { class: "stack" });
-var verify = el("button", { type: "button", id: "verify" }, "Verify the record");
-var verified = el("div", { id: "verified", role: "status" });
-verify.addEventListener("click", async () => {
-  verify.disabled = true;
-  verified.replaceChildren(el("p", { class: "soft" }, "Verifying every record…"));
-  try {
-    let found2 = await api("audit/verify");
-    while (found2.running) {
-      verified.replaceChildren(el("p", { class: "soft" }, "Verifying every record since ", when(found2.began_at), "…"));
-      found2 = await api("audit/verify");
-    }
-    verified.replaceChildren(told(found2));
-  } catch (error) {
-    verified.replaceChildren(el("p", { class: "error" }, error.message));
-  } finally {
-    verify.disabled = false;
-  }
-});
-function told(found2) {
-  const records = counted(Number(found2.records), "record", "records");
-  if (found2.bad !== null) {
-    const place2 = Number(found2.bad.seq) === 0 ? "The store does not verify: " : `Record ${found2.bad.seq} does not verify: `;
-    return el("p", { class: "error" }, place2, shown(found2.bad.problem), ` (${records} before it do).`);
-  }
-  if (found2.contradicted !== null) return el("p", { class: "error" }, "A checkpoint says otherwise: ", shown(found2.contradicted));
-  const held = Number(found2.checkpoints) === 0 ? "No checkpoint is kept yet." : `${counted(Number(found2.checkpoints), "checkpoint holds", "checkpoints hold")}.`;
-  return el("p", {}, `The chain is whole: ${records}. ${held} `, when(found2.at));
-}
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  go(query());
-});
-empty.addEventListener("click", () => {
-  for (const name2 of NAMES2) fields[name2].value = "";
-  go(query());
-});
-function query() {
-  const filters = new URLSearchParams();
-  for (const name2 of NAMES2) {
-    const value2 = fields[name2].value.trim();
-    if (value2) filters.set(name2, value2);
-  }
-  return filters;
-}
-function go(filters) {
-  const hash = filters.size ? `#/events?${filters}` : "#/events";
-  if (location.hash !== hash) history.pushState(null, "", hash);
-  state.rest = hash.slice("#/events".length);
-  void search(filters);
-}
-function clear4() {
-  asked5 += 1;
-  found = [];
-  next2 = null;
-  verified.replaceChildren();
-  for (const name2 of NAMES2) fields[name2].value = "";
-  $("events").replaceChildren();
-}
-async function open4(_given, rest = "") {
-  const trace = /^\/([0-9a-fA-F-]{32,36})$/.exec(rest);
-  if (trace) {
-    await tell(trace[1]);
-    return;
-  }
-  const filters = new URLSearchParams(rest.replace(/^\?/, ""));
-  for (const name2 of NAMES2) fields[name2].value = filters.get(name2) ?? "";
-  more2.open = NAMES2.some((name2) => !FIRST2.includes(name2) && filters.has(name2));
-  $("events").replaceChildren(el("h2", {}, "Events"), form, el("div", { class: "buttons" }, verify), verified, problem, body);
-  $("events").focus({ preventScroll: true });
-  await search(query());
-}
-function say3(words) {
-  problem.hidden = !words;
-  problem.textContent = words;
-}
-async function page(filters, before) {
-  const asks = new URLSearchParams(filters);
-  asks.set("limit", String(PAGE));
-  if (before !== null) asks.set("before_seq", String(before));
-  return api(`events?${asks}`);
-}
-async function search(filters) {
-  const mine2 = ++asked5;
-  say3("");
-  body.replaceChildren(el("p", { class: "soft" }, "Searching…"));
-  try {
-    const read12 = await page(filters, null);
-    if (mine2 !== asked5 || state.view !== "events") return;
-    found = read12.events;
-    next2 = read12.truncated ? read12.next : null;
-    left2 = read12.left_out ?? [];
-  } catch (error) {
-    if (mine2 !== asked5 || state.view !== "events") return;
-    body.replaceChildren();
-    say3(error.message);
-    return;
-  }
-  draw3(filters);
-  announce(found.length ? `${counted(found.length, "event", "events")}${next2 === null ? "" : ", and more"}.` : "Nothing is found.");
-}
-function person(event) {
-  if (["agent_start", "agent_decision", "agent_side_effect"].includes(event.event_type)) return null;
-  const named2 = [event.detail?.person, event.detail?.by].find((name2) => typeof name2 === "string" && name2 !== "");
-  return named2 ?? null;
-}
-function draw3(filters) {
-  if (!found.length) {
-    const words = filters.size ? "No event is like this. Names take `*`; a time is one like 2026-11-20T08:00:00Z, a day, or how long ago, like 7d." : "Nothing is recorded yet. Every call leaves a record of what was decided before it is made, and one of what came of it.";
-    body.replaceChildren(el("p", { id: "no-events" }, words));
-    return;
-  }
-  const rows = found.map((event) => {
-    const open17 = event.trace_id === null ? null : el("a", { href: `#/events/${event.trace_id}`, "aria-label": `The trace of record ${event.seq}` }, String(event.seq));
-    const acted = person(event) ?? event.agent_id ?? event.actor.type;
-    return [
-      td(open17 ?? String(event.seq)),
-      td(when(event.timestamp) ?? ""),
-      td(event.event_type.replaceAll("_", " ")),
-      td(acted === null ? "" : parted(acted)),
-      td(parted(event.tool ?? event.action ?? "")),
-      td(event.decision === null ? event.outcome === null ? "" : el("span", { class: `chip ${event.outcome === "succeeded" ? "good" : "bad"}` }, event.outcome) : chip(event.decision)),
-      el("td", { class: "text" }, event.policy_id === null ? "" : el("span", { class: "soft" }, shown(event.policy_id, true), " "), event.reason === null ? "" : shown(event.reason))
-    ];
-  });
-  const older = el("button", { type: "button" }, "Show older ones");
-  older.addEventListener("click", async () => {
-    older.disabled = true;
-    const mine2 = asked5;
-    const from = found.length;
-    try {
-      const read12 = await page(filters, next2);
-      if (mine2 !== asked5) return;
-      found = found.concat(read12.events);
-      next2 = read12.truncated ? read12.next : null;
-    } catch (error) {
-      say3(error.message);
-      older.disabled = false;
-      return;
-    }
-    draw3(filters);
-    body.querySelectorAll("tbody tr")[from]?.querySelector("a")?.focus();
-  });
-  const parts2 = [
-    left2.length ? el("p", { class: "banner" }, `${counted(left2.length, "record does", "records do")} not verify and ${left2.length === 1 ? "is" : "are"} left out: see \`tollgate audit verify\`.`) : null,
-    table("Events, newest first", ["Record", "When", "Type", "Who", "What", "Decision", "Why"], rows, { id: "events-found" }),
-    el("p", { class: "soft" }, `${counted(found.length, "event", "events")}, newest first${next2 === null ? ": all of them" : ""}. The number of a record opens its trace.`),
-    next2 === null ? null : el("div", { class: "buttons" }, older)
-  ];
-  body.replaceChildren(...parts2.filter((part3) => part3 !== null));
-}
-async function tell(trace) {
-  const mine2 = ++asked5;
-  const back2 = el("a", { href: "#/events" }, "← Search");
-  const place2 = el("div", { class: "stack" }, el("p", { class: "soft" }, "Reading the trace…"));
-  $("events").replaceChildren(el("p", {}, back2), el("h2", {}, "Trace ", el("span", { class: "code" }, trace)), place2);
-  $("events").focus({ preventScroll: true });
-  let report2;
-  try {
-    report2 = await api(`traces/${encodeURIComponent(trace)}`);
-  } catch (error) {
-    if (mine2 === asked5 && state.view === "events") place2.replaceChildren(el("p", { class: "error" }, error.message));
-    return;
-  }
-  if (mine2 !== asked5 || state.view !== "events") return;
-  const notes = (report2.notes ?? []).map((note) => el("li", {}, when(note.at), note.by === null ? "" : [" ", shown(note.by, true)], ": ", note.text === null ? "" : shown(note.text)));
-  const nodes = [
-    report2.truncated ? el("p", { class: "banner" }, "These are the newest records of this trace: `tollgate audit show` tells all.") : null,
-    notes.length ? el("section", { class: "panel" }, el("h3", {}, "Notes"), el("ul", { class: "plain" }, ...notes)) : null,
-    ...report2.calls.map(call),
-    report2.calls.length ? null : el("p", {}, "No call was decided in this trace."),
-    report2.other.length ? el("section", { class: "panel" }, el("h3", {}, "Other records"), evidence(report2.other)) : null,
-    opened(`All ${counted(report2.events.length, "record", "records")} as they are kept`, () => report2.events.map((event) => el("pre", { tabindex: "0" }, shown(written(event, 2)))))
-  ];
-  place2.replaceChildren(...nodes.filter((node) => node !== null));
-  announce(`${counted(report2.calls.length, "call", "calls")} in this trace.`);
-}
-var question = (number5, words, ...answer) => el("section", { class: "question" }, el("h4", {}, `${number5}. ${words}`), ...answer.filter((part3) => part3 !== null));
-var json = (words, value2) => value2 === null || value2 === void 0 ? null : opened(words, () => el("pre", { tabindex: "0" }, shown(written(value2, 2))));
-function call(one2) {
-  const who = one2.initiated;
-  const did = one2.executed;
-  return el(
-    "section",
-    { class: "panel call", "data-call": one2.call_id },
-    el("h3", {}, one2.tool === null ? "A call" : shown(one2.tool, true), " ", el("span", { class: "soft" }, when(who.at))),
-    question(1, "Who initiated it?", facts([
-      ["Agent", who.agent_id],
-      ["Acts as", who.actor.role === null ? who.actor.type : `${who.actor.role} (${who.actor.type})`],
-      ["For the user", who.user],
-      ["Person at the client", who.operator],
-      ["Workflow", who.workflow_id],
-      ["Tenant", who.tenant],
-      ["Action", who.action]
-    ]), json("Arguments, as they may be recorded", who.arguments)),
-    question(2, "What was decided, and why?", ...one2.decided.length ? one2.decided.map(decided) : ["Nothing is recorded."]),
-    question(3, "Was approval required, and who approved?", ...one2.approvals.length || one2.grants.length ? [...one2.approvals.map(approval), ...one2.grants.map(grant)] : [el("p", { class: "soft" }, "No person was asked.")]),
-    question(4, "What was executed, where, and within which limits?", did ? executed(did) : el("p", { class: "soft" }, "Nothing went to an upstream.")),
-    question(5, "Where is the evidence?", evidence(one2.evidence))
-  );
-}
-function decided(one2) {
-  return el(
-    "div",
-    { class: "answer" },
-    el("p", {}, one2.decision === null ? "" : chip(one2.decision), " ", one2.reason === null ? "" : shown(one2.reason)),
-    facts([
-      ["When", when(one2.at)],
-      ["Policy", one2.policy_id === null ? null : `${one2.policy_id}${one2.rule_id === null ? "" : `, rule ${one2.rule_id}`}`],
-      ["Capability", one2.capability_id],
-      ["Estimated", one2.cost_estimate_usd === null ? null : usd(Number(one2.cost_estimate_usd))],
-      ["Labels", (one2.labels ?? []).join(", ")],
-      ["Of its session", (one2.session_labels ?? []).join(", ")],
-      ["Counted", one2.counted ? `${one2.counted.count} alike` : null],
-      ["Snapshot", one2.policy_snapshot]
-    ]),
-    json("Limits and counters that were in force", one2.limits)
-  );
-}
-function approval(one2) {
-  const answers = (one2.decisions ?? []).map((answer) => el("li", {}, shown(answer.person, true), ": ", chip(answer.decision), " ", when(answer.at), ` by ${answer.channel}`, answer.comment ? [", “", shown(answer.comment), "”"] : ""));
-  return el(
-    "div",
-    { class: "answer" },
-    el("p", {}, one2.status === null ? "" : chip(one2.status), " ", one2.reason === null ? "" : shown(one2.reason)),
-    facts([
-      ["Asked", when(one2.created_at)],
-      ["Approvers", (one2.approvers ?? []).join(", ")],
-      ["Needed", one2.quorum === null ? null : counted(Number(one2.quorum), "approval", "approvals")],
-      ["Until", when(one2.expires_at)]
-    ]),
-    answers.length ? el("ul", { class: "plain" }, ...answers) : el("p", { class: "soft" }, "Nobody has answered."),
-    el("p", {}, el("a", { href: `#${encodeURIComponent(one2.id)}` }, "The approval"))
-  );
-}
-function grant(one2) {
-  return el("div", { class: "answer" }, el("p", {}, one2.used ? "It went by a standing grant." : "It made a standing grant."), facts([["Grant", one2.id], ["Given by", (one2.approvers ?? []).join(", ")], ["Made", when(one2.made_at)], ["Until", when(one2.expires_at)]]));
-}
-function executed(one2) {
-  return el(
-    "div",
-    { class: "answer" },
-    el("p", {}, one2.outcome === null ? "It is under way, or its end is not recorded." : el("span", { class: `chip ${one2.outcome === "succeeded" ? "good" : "bad"}` }, one2.outcome), " ", one2.reason === null ? "" : shown(one2.reason)),
-    facts([
-      ["Upstream", one2.upstream],
-      ["Its tool", one2.tool],
-      ["When", when(one2.at)],
-      ["Took", one2.duration_ms === null ? null : duration(Number(one2.duration_ms))],
-      ["Cost", one2.cost_usd === null ? null : usd(Number(one2.cost_usd))],
-      ["Result", one2.result ? `${whole(Number(one2.result.bytes))} bytes` : null],
-      ["Labels", (one2.labels ?? []).join(", ")]
-    ]),
-    json("What was sent, as it may be recorded", one2.arguments),
-    json("Limits", one2.limits)
-  );
-}
-function evidence(all3) {
-  const rows = all3.map((one2) => [td(String(one2.seq)), td(one2.event_type.replaceAll("_", " ")), td(when(one2.at) ?? ""), el("td", { class: "code" }, one2.hash ?? el("span", { class: "soft" }, "withheld from your role"))]);
-  return table("Records that prove it", ["Record", "Type", "When", "Hash"], rows);
-}
-
-// src/explain.ts
-var explain_exports = {};
-__export(explain_exports, {
-  ROLES: () => ROLES2,
-  clear: () => clear5,
-  open: () => open5
-});
-var ROLES2 = ["approver", "admin", "auditor", "auditor-full"];
-var form2 = null;
-function clear5() {
-  form2 = null;
-  $("explain").replaceChildren();
-}
-var field2 = (label2, input, help) => {
-  if (!help) return el("label", {}, label2, input);
-  const id = `help-${input.name}`;
-  input.setAttribute("aria-describedby", id);
-  return el("div", { class: "field" }, el("label", {}, label2, input), el("p", { class: "soft", id }, help));
-};
-function build() {
-  const agent = el("select", { name: "agent", required: true });
-  const tool = el("input", { name: "tool", required: true, list: "tools", spellcheck: "false", autocapitalize: "none", autocomplete: "off" });
-  const args = el("textarea", { name: "arguments", rows: 6, spellcheck: "false", class: "code" });
-  args.value = "{}";
-  const user = el("input", { name: "user", spellcheck: "false", autocapitalize: "none", autocomplete: "off" });
-  const workflow = el("input", { name: "workflow", spellcheck: "false", autocapitalize: "none", autocomplete: "off" });
-  const at = el("input", { name: "at", type: "datetime-local", step: "1" });
-  const snapshot = el("input", { name: "snapshot", spellcheck: "false", autocapitalize: "none", autocomplete: "off" });
-  const tools = el("datalist", { id: "tools" });
-  const error = el("p", { class: "error", role: "alert", hidden: true });
-  const note = el("p", { class: "banner", hidden: true }, "Masked or cut values stand here as they are shown: put in what was really sent, where a rule looks at it.");
-  const go2 = el("button", { type: "submit", class: "primary" }, "Explain");
-  const result = el("section", { class: "result", tabindex: "-1", "aria-label": "The decision", hidden: true });
-  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  const node = el(
-    "form",
-    { class: "explain", novalidate: true },
-    el("div", { class: "grid" }, field2("Agent", agent), field2("Tool", tool)),
-    field2("Arguments", args, "A JSON object, as the agent would send it."),
-    el(
-      "details",
-      {},
-      el("summary", {}, "More: person, workflow, time, policies"),
-      el(
-        "div",
-        { class: "grid" },
-        field2("For the person", user),
-        field2("Workflow", workflow),
-        field2("At", at, `Empty: now. In your zone, ${zone}.`),
-        field2("Policy snapshot", snapshot, "Empty: the one in force.")
-      )
-    ),
-    tools,
-    note,
-    error,
-    el("div", { class: "buttons" }, go2)
-  );
-  const made3 = { node, agent, tool, args, user, workflow, at, snapshot, tools, note, error, go: go2, result, asked: 0 };
-  node.addEventListener("submit", (event) => {
-    event.preventDefault();
-    run(made3);
-  });
-  args.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) node.requestSubmit();
-  });
-  return made3;
-}
-function offerAgents({ agent }, chosen2) {
-  const ids = /* @__PURE__ */ new Set([...state.agents.keys(), ...chosen2 ? [chosen2] : []]);
-  agent.replaceChildren(...[...ids].map((id) => el("option", { value: id }, id)));
-  if (chosen2) agent.value = chosen2;
-}
-async function open5(given) {
-  if (!form2) {
-    form2 = build();
-    $("explain").replaceChildren(
-      el("h2", {}, "Explain a decision"),
-      el("p", { class: "soft" }, "What would be decided of a call under the policies, and why. Nothing is recorded, counted or sent."),
-      form2.node,
-      form2.result
-    );
-  }
-  const mine2 = form2;
-  offerAgents(mine2, given ? given.agent : mine2.agent.value);
-  if (given) fill(mine2, given);
-  $("explain").focus({ preventScroll: true });
-  const listed2 = await allPages("tools", "tools").catch(() => null);
-  if (listed2 && form2 === mine2) {
-    const names2 = [...new Set(listed2.tools.map((tool) => tool.name))];
-    mine2.tools.replaceChildren(...names2.map((name2) => el("option", { value: name2 })));
-  }
-}
-function fill(form8, given) {
-  form8.tool.value = given.tool;
-  form8.args.value = written(given.arguments ?? {}, 2);
-  form8.user.value = given.user || "";
-  form8.workflow.value = given.workflow || "";
-  form8.at.value = form8.snapshot.value = "";
-  form8.result.hidden = true;
-  say4(form8, "");
-  form8.note.hidden = !given.masked;
-}
-function say4(form8, text2) {
-  form8.error.hidden = !text2;
-  form8.error.textContent = text2 || "";
-}
-async function run(form8) {
-  say4(form8, "");
-  const body5 = { agent: form8.agent.value, tool: form8.tool.value.trim() };
-  if (!body5.tool) {
-    say4(form8, "Name a tool.");
-    form8.tool.focus();
-    return;
-  }
-  try {
-    body5.arguments = parse(form8.args.value.trim() || "{}");
-  } catch (problem2) {
-    say4(form8, `The arguments are no JSON: ${problem2.message}`);
-    form8.args.focus();
-    return;
-  }
-  if (!isTree(body5.arguments) || Array.isArray(body5.arguments)) {
-    say4(form8, 'The arguments must be a JSON object, like {"path": "/a"}.');
-    form8.args.focus();
-    return;
-  }
-  for (const name2 of ["user", "workflow", "snapshot"]) {
-    const text2 = form8[name2].value.trim();
-    if (text2) body5[name2] = text2;
-  }
-  if (form8.at.value) body5.at = new Date(form8.at.value).toISOString();
-  const mine2 = ++form8.asked;
-  form8.go.disabled = true;
-  try {
-    const answer = await api("explain", body5);
-    if (mine2 !== form8.asked) return;
-    form8.result.replaceChildren(...drawn3(answer));
-    form8.result.hidden = false;
-    form8.result.focus();
-    announce(`Decision: ${answer.decision}.`);
-  } catch (error) {
-    if (mine2 === form8.asked) say4(form8, error.message);
-  } finally {
-    form8.go.disabled = false;
-  }
-}
-var names = (all3) => (all3 || []).join(", ");
-var some2 = (value2) => isTree(value2) && Object.keys(value2).length > 0;
-var ruled = (policy2, rule2) => rule2 ? `${policy2}, rule ${rule2}` : policy2;
-var item2 = (...children) => el("li", {}, ...children);
-var section = (title, items2) => items2.length ? [el("h3", {}, title), el("ul", { class: "plain" }, ...items2)] : [];
-var MARKS = {
-  applies: ["✓", "good", "applies"],
-  does_not_apply: ["✗", "", "does not apply"],
-  error: ["!", "bad", "error"],
-  masked: ["?", "warn", "masked"],
-  not_reached: ["–", "", "not reached"],
-  true: ["✓", "good", "true"],
-  false: ["✗", "", "false"]
-};
-function came(result) {
-  const [mark2, colour2, word] = MARKS[result] || ["", "", String(result)];
-  return el("span", { class: `chip ${colour2}` }, el("span", { "aria-hidden": "true" }, `${mark2} `), word);
-}
-function part(one2) {
-  const values = (one2.values || []).map(({ name: name2, value: value2 }) => `${name2} = ${value2}`);
-  const below = one2.parts || [];
-  return item2(
-    came(one2.result),
-    " ",
-    el("code", {}, shown(one2.text)),
-    values.length ? el("span", { class: "soft" }, " where ", shown(values.join(", "))) : null,
-    one2.error ? el("span", { class: "error" }, " ", shown(one2.error)) : null,
-    below.length ? el("ul", { class: "steps" }, ...below.map(part)) : null
-  );
-}
-var condition = (one2) => one2.condition ? el("ul", { class: "steps" }, part(one2.condition)) : null;
-function rule(one2) {
-  const says = one2.decision ? [" → ", chip(one2.decision)] : [];
-  const always = one2.condition ? "" : " always";
-  return item2(came(one2.result), " ", el("strong", {}, shown(one2.rule_id || "this policy")), always, ...says, condition(one2));
-}
-function policy(one2) {
-  const shadow = one2.mode === "enforce" ? "" : ` (${one2.mode})`;
-  const outcome = one2.decision ? chip(one2.decision) : el("span", { class: "soft" }, "no outcome");
-  return item2(
-    el("strong", {}, shown(one2.policy_id)),
-    shadow,
-    el("span", { class: "soft" }, " in ", shown(one2.file || "")),
-    ": ",
-    outcome,
-    one2.rules && one2.rules.length ? el("ul", { class: "steps" }, ...one2.rules.map(rule)) : null
-  );
-}
-function evaluation(one2, title) {
-  const all3 = one2.policies || [];
-  const concerned = all3.filter((other) => other.concerns);
-  const others = all3.filter((other) => !other.concerns);
-  const capabilities = (one2.capabilities || []).map((other) => item2(came(other.result), " ", el("strong", {}, shown(other.capability)), condition(other)));
-  return [
-    title ? el("h4", {}, title, ": ", shown(one2.name || "", true), " ", chip(one2.decision)) : null,
-    capabilities.length ? el("h4", {}, "Capabilities") : null,
-    capabilities.length ? el("ul", { class: "steps" }, ...capabilities) : null,
-    concerned.length ? el("h4", {}, "Policies that concern the call") : null,
-    concerned.length ? el("ul", { class: "steps" }, ...concerned.map(policy)) : null,
-    others.length ? opened(`${counted(others.length, "policy does", "policies do")} not concern it`, () => el("ul", { class: "plain" }, ...others.map((other) => item2(shown(other.policy_id), ": ", shown(other.why_not || ""))))) : null
-  ].filter(Boolean);
-}
-var OUTCOMES = {
-  allow: "Allowed",
-  approved: "Allowed",
-  allow_with_constraints: "Allowed with limits",
-  pending_approval: "Asked about",
-  remediate: "Made safer",
-  suggest: "Returned as a proposal",
-  throttle: "Held back",
-  deny: "Denied"
-};
-var change = (one2) => item2(
-  el("strong", {}, OUTCOMES[one2.decision] || one2.decision, " if "),
-  shown(one2.if),
-  el("span", { class: "soft" }, " (by ", shown(ruled(one2.policy_id, one2.rule_id)), "; tried ", ...brief(written(one2.arguments)), ")")
-);
-function wouldBeAsked(one2) {
-  const who = one2.approvers.length ? one2.approvers.join(" or ") : "everyone with the role approver";
-  const more3 = [
-    one2.quorum > 1 ? `${one2.quorum} people must agree` : "",
-    one2.evidence_required ? "with evidence" : "",
-    one2.separate ? "never the agent's operator" : "",
-    `within ${one2.expires_in}`
-  ].filter(Boolean);
-  return item2(shown(who), " (now: ", shown(names(one2.people) || "nobody"), "), for ", shown(ruled(one2.policy_id, one2.rule_id)), `; ${more3.join("; ")}`);
-}
-function limit(key2, value2, sources) {
-  const from = sources.filter((source) => Object.hasOwn(source.constraints, key2)).map((source) => ruled(source.policy_id, source.rule_id));
-  return item2(el("strong", {}, key2), ": ", shown(isTree(value2) ? written(value2) : String(value2)), from.length ? el("span", { class: "soft" }, " from ", shown(from.join("; "))) : "");
-}
-function counter(one2) {
-  const parts2 = [
-    [one2.max_calls === 1 ? "call" : "calls", one2.used_calls, one2.max_calls],
-    [one2.max_tokens === 1 ? "token" : "tokens", one2.used_tokens, one2.max_tokens],
-    ["USD", one2.used_cost_usd, one2.max_cost_usd]
-  ];
-  const text2 = parts2.filter(([, , most]) => most !== null && most !== void 0).map(([what, used, most]) => used === null ? `at most ${most} ${what}` : `${used} of ${most} ${what}`);
-  return item2(el("strong", {}, shown(one2.policy_id)), ` (${one2.key}, per ${one2.window}): ${text2.join(", ")}; above it `, chip(one2.above), one2.full ? " and it is full" : "");
-}
-function loop(one2) {
-  const seen2 = one2.seen === null ? `at most ${one2.max}` : `${one2.seen} of ${one2.max}`;
-  const whose = one2.kind === "fan_out" ? `, ${one2.of}` : "";
-  return item2(el("strong", {}, "loop"), ` (${one2.kind}${whose}, per ${one2.window_s} s): ${seen2}; above it `, chip("throttle"), one2.full ? " and it is full" : "");
-}
-function step2(one2) {
-  return [td(chip(one2.decision)), td(shown(ruled(one2.policy_id, one2.rule_id))), el("td", { class: "text" }, shown(one2.reason || ""))];
-}
-function drawn3(answer) {
-  const call2 = answer.call;
-  const sources = answer.constraint_sources || [];
-  const limits2 = Object.entries(answer.constraints || {}).map(([key2, value2]) => limit(key2, value2, sources));
-  const all3 = answer.evaluations || [];
-  const titles = all3.length > 1 ? ["The call as it came", "As rules changed it"] : [];
-  const said = (answer.steps || []).map(step2);
-  return [
-    el("h3", {}, "The decision"),
-    el("p", { class: "verdict" }, chip(answer.decision), " ", shown(answer.reason || "")),
-    facts([
-      ["Policy", answer.policy_id],
-      ["Rule", answer.rule_id],
-      ["Who would be asked", names(answer.approvers)],
-      ["Capability", answer.capability],
-      ["Estimated cost", call2 && `${call2.cost_estimate_usd} USD`],
-      ["Decided at", call2 && when(call2.now)],
-      ["Policies", answer.policy_snapshot && el("code", { title: answer.policy_snapshot }, answer.policy_snapshot.slice(0, 12))]
-    ]),
-    ...section("What other arguments would change", (answer.changes || []).map(change)),
-    ...section("Who would be asked", (answer.approvals || []).map(wouldBeAsked)),
-    ...section("Limits", [...limits2, ...(answer.limits || []).map(counter), ...(answer.loops || []).map(loop)]),
-    ...some2(answer.remediation) ? [el("h3", {}, "The safer call"), asTree(answer.remediation)] : [],
-    el("h3", {}, "How it comes to that"),
-    ...all3.flatMap((one2, at) => evaluation(one2, titles[at])),
-    said.length ? table("What was said, in order; the strictest counts", ["Outcome", "By", "Why"], said) : el("p", { class: "soft" }, "No rule was asked."),
-    ...section("Notes", (answer.notes || []).map((note) => item2(shown(note))))
-  ].filter(Boolean);
-}
-
-// src/freeze.ts
-var freeze_exports = {};
-__export(freeze_exports, {
-  changed: () => changed3,
-  clear: () => clear6,
-  open: () => open6
-});
-var KINDS2 = {
-  agent: "Agent",
-  user: "Person (every call for them)",
-  tool: "Tool",
-  upstream: "Server",
-  capability: "Capability"
-};
-var asked6 = 0;
-var known4 = [];
-var kindOf = (one2) => Object.keys(KINDS2).find((kind3) => typeof one2[kind3] === "string");
-var wordsOf = (one2) => {
-  const kind3 = kindOf(one2);
-  return kind3 ? `${kind3} ${one2[kind3]}` : "everything";
-};
-function clear6() {
-  asked6 += 1;
-  known4 = [];
-  $("frozen").hidden = true;
-  $("frozen").replaceChildren();
-  $("freeze").replaceChildren();
-}
-async function changed3() {
-  const mine2 = ++asked6;
-  const found2 = await allPages("freeze", "freezes");
-  if (mine2 !== asked6) return;
-  known4 = found2.freezes;
-  drawBanner();
-  if (state.view === "freeze") draw4();
-}
-function drawBanner() {
-  const names2 = known4.slice(0, 3).map(wordsOf).join(", ");
-  const rest = known4.length > 3 ? ` and ${known4.length - 3} more` : "";
-  const text2 = known4.length ? `Frozen: ${names2}${rest}. Calls of it are refused.` : "";
-  if ($("frozen").textContent !== text2) $("frozen").replaceChildren(text2 ? shown(text2, true) : "");
-  $("frozen").hidden = !text2;
-}
-async function open6() {
-  draw4();
-  $("freeze").focus({ preventScroll: true });
-  try {
-    await changed3();
-  } catch (error) {
-    if (state.view === "freeze") place($("freeze"), [el("h2", {}, "Freeze"), el("p", { class: "error" }, error.message)], $("freeze"));
-  }
-}
-function draw4() {
-  const isAdmin = hasRole("admin");
-  const intro = el(
-    "p",
-    { class: "soft" },
-    "A freeze stops calls at once, in every process and over every restart: calls in flight are answered and cancelled at their server, approvals and grants count for nothing. The agent is told that it is frozen, not why."
-  );
-  const list3 = el("ul", { class: "cards" }, ...known4.map(card4));
-  const none = el("p", { id: "no-freezes" }, "Nothing is frozen.");
-  place($("freeze"), [el("h2", {}, "Freeze"), intro, isAdmin ? everything() : null, isAdmin ? one : null, known4.length ? list3 : none].filter(Boolean), $("freeze"));
-}
-function everything() {
-  const button = el("button", { type: "button", class: "reject big", id: "freeze-all" }, "Freeze everything…");
-  button.addEventListener("click", () => ask({ all: true }, "Freeze everything?", "Every call of every agent is refused until an admin lifts this."));
-  return el("div", { class: "buttons" }, button);
-}
-var kind = el("select", { id: "freeze-kind" }, ...Object.entries(KINDS2).map(([value2, text2]) => el("option", { value: value2 }, text2)));
-var name = el("input", { id: "freeze-name", spellcheck: "false", autocapitalize: "none", maxlength: 512, required: true });
-var one = el(
-  "form",
-  { id: "freeze-one", novalidate: true },
-  el("h3", {}, "Freeze one thing"),
-  el("label", {}, "What ", kind),
-  el("label", {}, "Its name ", name),
-  el("div", { class: "buttons" }, el("button", { type: "submit", class: "reject" }, "Freeze…"))
-);
-one.addEventListener("submit", (event) => {
-  event.preventDefault();
-  const given = name.value.trim();
-  if (!given) return name.focus();
-  ask({ [kind.value]: given }, `Freeze ${kind.value} ${given}?`, "Its calls are refused until an admin lifts this.");
-});
-async function ask(target, title, text2) {
-  const done2 = await confirm({
-    title,
-    body: [el("p", {}, text2)],
-    reason: "Why",
-    required: true,
-    action: "Freeze",
-    danger: true,
-    run: (reason) => api("freeze", { ...target, reason })
-  });
-  if (!done2) return;
-  name.value = "";
-  announce(done2.warning ? `Look at the name: ${done2.warning}.` : `Frozen: ${wordsOf(done2)}.`);
-  notice(done2.warning ? `Frozen: ${wordsOf(done2)}. But ${done2.warning}.` : "");
-  await changed3();
-  $("freeze").focus({ preventScroll: true });
-}
-function card4(freeze) {
-  const lift = el("button", { type: "button", "aria-label": `Lift the freeze of ${wordsOf(freeze)}` }, "Lift…");
-  lift.addEventListener("click", () => askLift(freeze));
-  return el(
-    "li",
-    { class: "panel", "data-freeze": freeze.id },
-    el("h3", {}, shown(wordsOf(freeze), true)),
-    facts([
-      ["Why", freeze.reason],
-      ["Since", el("span", {}, when(freeze.since))],
-      ["By", freeze.by || "the local admin"]
-    ]),
-    hasRole("admin") ? el("div", { class: "buttons" }, lift) : null
-  );
-}
-async function askLift(freeze) {
-  const done2 = await confirm({
-    title: `Lift the freeze of ${wordsOf(freeze)}?`,
-    body: [el("p", {}, "Its calls are decided by the policies again, from the next one on.")],
-    reason: "Why",
-    action: "Lift",
-    run: async (reason) => {
-      const query3 = reason ? `?${new URLSearchParams({ reason })}` : "";
-      await api(`freeze/${encodeURIComponent(freeze.id)}${query3}`, null, "DELETE");
-      return true;
-    }
-  });
-  if (!done2) return;
-  announce(`Lifted: the freeze of ${wordsOf(freeze)}.`);
-  notice("");
-  await changed3();
-  $("freeze").focus({ preventScroll: true });
-}
-
-// src/grants.ts
-var grants_exports = {};
-__export(grants_exports, {
-  bound: () => bound,
-  changed: () => changed4,
-  clear: () => clear7,
-  open: () => open7
-});
-var asked7 = 0;
-var cards = /* @__PURE__ */ new Map();
-var ended = el("input", { type: "checkbox", name: "ended" });
-ended.addEventListener("change", () => read2());
-var head2 = [
-  el("h2", {}, "Standing grants"),
-  el("p", { class: "soft" }, "Calls that go through without a person being asked. One use of a grant is one call."),
-  el("label", { class: "check" }, ended, " Those that have ended too")
-];
-function clear7() {
-  asked7 += 1;
-  cards.clear();
-  ended.checked = false;
-  $("grants").replaceChildren();
-}
-async function open7() {
-  cards.clear();
-  place($("grants"), [...head2, el("p", { class: "soft" }, "Reading the grants…")]);
-  $("grants").focus({ preventScroll: true });
-  await read2();
-}
-async function changed4() {
-  if (state.view === "grants") await read2();
-}
-async function read2() {
-  const mine2 = ++asked7;
-  let found2 = null;
-  try {
-    found2 = await api(ended.checked ? "grants?status=all" : "grants");
-  } catch (error) {
-    if (mine2 === asked7 && state.view === "grants") place($("grants"), [...head2, el("p", { class: "error" }, error.message)], $("grants"));
-    return;
-  }
-  if (mine2 !== asked7 || state.view !== "grants") return;
-  const ids = new Set(found2.grants.map((grant2) => grant2.id));
-  for (const id of cards.keys()) if (!ids.has(id)) cards.delete(id);
-  place(list, found2.grants.map(cardOf), $("grants"));
-  const more3 = found2.truncated ? el("p", { class: "soft" }, `The newest ${ids.size} are listed, and there are more.`) : null;
-  const none = el("p", { id: "no-grants" }, "There is no grant.");
-  place($("grants"), [...head2, ids.size ? list : none, more3].filter(Boolean), $("grants"));
-}
-var list = el("ul", { class: "cards" });
-function cardOf(grant2) {
-  const text2 = written(grant2);
-  const before = cards.get(grant2.id);
-  if (before && before.text === text2) return before.node;
-  const node = card5(grant2);
-  cards.set(grant2.id, { text: text2, node });
-  return node;
-}
-function bound(rule2) {
-  if (!isTree(rule2)) return written(rule2);
-  if (Object.hasOwn(rule2, "equals")) return `is ${written(rule2.equals)}`;
-  if (Object.hasOwn(rule2, "glob")) return `matches ${written(rule2.glob)}`;
-  if (Object.hasOwn(rule2, "within")) return `lies within ${written(rule2.within)}`;
-  if (rule2.any === true) return "may be anything";
-  return written(rule2);
-}
-var MOST_BOUND = 300;
-function bounds(grant2) {
-  const named2 = isTree(grant2.arguments) ? Object.entries(grant2.arguments) : [];
-  const same = grant2.as_asked || [];
-  if (!named2.length) return el("span", {}, "exactly the arguments that were asked for");
-  const line3 = ([name2, rule2]) => {
-    const text2 = bound(rule2);
-    const rest2 = text2.length > MOST_BOUND ? ` … (${text2.length - MOST_BOUND} more characters)` : "";
-    return el("li", {}, el("span", { class: "name" }, shown(name2, true)), " ", shown(text2.slice(0, MOST_BOUND), true), rest2);
-  };
-  const rest = same.length ? el("li", {}, shown(same.join(", "), true), same.length === 1 ? " is" : " are", " as it was asked for") : null;
-  return el("ul", { class: "bounds" }, ...named2.map(line3), rest);
-}
-var ENDS = {
-  expired: "expired",
-  used_up: "used up",
-  revoked: "revoked",
-  snapshot: "the policies have changed",
-  fingerprint: "the tool has changed",
-  capability: "the agent may not use the tool any more",
-  lost: "records of its use are lost"
-};
-function card5(grant2) {
-  const end = grant2.ended;
-  const mayRevoke = !end && (hasRole("admin") || grant2.approvers.includes(state.me.id));
-  const revoke = el("button", { type: "button", class: "reject", "aria-label": `Revoke the grant of ${grant2.tool} for ${grant2.agent}` }, "Revoke…");
-  revoke.addEventListener("click", () => askRevoke(grant2));
-  const uses = grant2.uses_left === null || grant2.uses_left === void 0 ? null : counted(grant2.uses_left, "use", "uses");
-  return el(
-    "li",
-    { class: "panel", "data-grant": grant2.id },
-    el("h3", {}, shown(grant2.tool, true), end ? [" ", el("span", { class: "chip warn" }, ENDS[end.why] || end.why)] : null),
-    facts([
-      ["Agent", grant2.agent],
-      ["For", grant2.user],
-      ["Workflow", grant2.workflow],
-      ["Lets through", bounds(grant2)],
-      ["Left", uses],
-      ["Ends", end ? null : el("span", {}, when(grant2.expires_at), " (", countdown(grant2.expires_at), ")")],
-      ["Ended", end && el("span", {}, when(end.at), end.by ? [" by ", shown(end.by, true)] : null)],
-      ["Why", end && end.reason],
-      ["Given by", grant2.approver]
-    ]),
-    opened(`What it has let through (${grant2.used ?? 0})`, () => calls(grant2)),
-    mayRevoke ? el("div", { class: "buttons" }, revoke) : null
-  );
-}
-function calls(grant2) {
-  const box = el("div", {}, el("p", { class: "soft" }, "Reading the calls…"));
-  api(`grants/${encodeURIComponent(grant2.id)}`).then(
-    (whole4) => {
-      const rows = whole4.calls.map((call2) => [td(when(call2.at)), el("td", { class: "text" }, ...brief(written(call2.arguments ?? null))), td(`${call2.cost_estimate_usd} USD`)]);
-      const beyond = whole4.used - rows.length;
-      box.replaceChildren(
-        rows.length ? table("What it has let through", ["When", "Arguments", "Estimate"], rows) : el("p", { class: "soft" }, "Nothing yet."),
-        beyond > 0 ? el("p", { class: "soft" }, `… and ${beyond} more before`) : ""
-      );
-    },
-    (error) => box.replaceChildren(el("p", { class: "error" }, error.message))
-  );
-  return box;
-}
-async function askRevoke(grant2) {
-  const done2 = await confirm({
-    title: "Revoke this grant?",
-    body: [el("p", {}, "From the next call on ", shown(grant2.agent, true), " is asked about again when it calls ", shown(grant2.tool, true), ".")],
-    reason: "Why",
-    action: "Revoke",
-    danger: true,
-    run: async (reason) => {
-      const query3 = reason ? `?${new URLSearchParams({ reason })}` : "";
-      await api(`grants/${encodeURIComponent(grant2.id)}${query3}`, null, "DELETE");
-      return true;
-    }
-  });
-  if (!done2) return;
-  announce(`Revoked: the grant of ${grant2.tool} for ${grant2.agent}.`);
-  notice("");
-  await read2();
-  $("grants").focus({ preventScroll: true });
-}
-
-// src/labels.ts
-var labels_exports = {};
-__export(labels_exports, {
-  clear: () => clear8,
-  open: () => open8
-});
-var asked8 = 0;
-var known5 = [];
-var next3 = null;
-var head3 = [
-  el("h2", {}, "Labels"),
-  el(
-    "p",
-    { class: "soft" },
-    "What data has reached workflows and agents. Policies read it as session.labels. Labels only grow until their time is over; an admin takes them away."
-  )
-];
-function clear8() {
-  asked8 += 1;
-  known5 = [];
-  next3 = null;
-  $("labels").replaceChildren();
-}
-async function open8() {
-  place($("labels"), [...head3, el("p", { class: "soft" }, "Reading the labels…")]);
-  $("labels").focus({ preventScroll: true });
-  await read3(null);
-}
-async function read3(after) {
-  const mine2 = ++asked8;
-  let found2 = null;
-  try {
-    found2 = await api(after ? `labels?${new URLSearchParams({ after })}` : "labels");
-  } catch (error) {
-    if (mine2 === asked8 && state.view === "labels") place($("labels"), [...head3, el("p", { class: "error" }, error.message)], $("labels"));
-    return;
-  }
-  if (mine2 !== asked8 || state.view !== "labels") return;
-  known5 = after ? [...known5, ...found2.labels] : found2.labels;
-  next3 = found2.next;
-  draw5();
-}
-function holders() {
-  const all3 = /* @__PURE__ */ new Map();
-  for (const one2 of known5) {
-    const kind3 = Object.hasOwn(one2, "agent") ? "agent" : "workflow";
-    const key2 = `${kind3} ${one2[kind3]}`;
-    if (!all3.has(key2)) all3.set(key2, { kind: kind3, name: one2[kind3], labels: [] });
-    all3.get(key2).labels.push(one2);
-  }
-  return [...all3.values()];
-}
-function draw5() {
-  const list3 = el("ul", { class: "cards" }, ...holders().map(card6));
-  const none = el("p", { id: "no-labels" }, "No labelled data has reached a workflow or an agent.");
-  const more3 = el("button", { type: "button", id: "more-labels" }, "Show more");
-  more3.addEventListener("click", () => read3(next3));
-  place($("labels"), [...head3, known5.length ? list3 : none, next3 ? more3 : null].filter(Boolean), $("labels"));
-}
-function card6(holder) {
-  const words = `${holder.kind} ${holder.name}`;
-  const clear17 = el("button", { type: "button", class: "reject", "aria-label": `Clear the labels of ${words}` }, "Clear…");
-  clear17.addEventListener("click", () => askClear(holder, words));
-  const line3 = (one2) => [
-    one2.label,
-    el("span", {}, "since ", when(one2.since), ", until ", when(one2.until), ", first by trace ", shown(one2.trace_id, true))
-  ];
-  return el(
-    "li",
-    { class: "panel", "data-holder": words },
-    el("h3", {}, shown(words, true)),
-    facts(holder.labels.map(line3)),
-    hasRole("admin") ? el("div", { class: "buttons" }, clear17) : null
-  );
-}
-async function askClear(holder, words) {
-  const also = holder.kind === "workflow" ? "Agents that have seen the data keep their own labels: clear theirs, too, where that is meant." : "Its sessions start again without labels. Workflows that it acts in keep theirs.";
-  const done2 = await confirm({
-    title: `Clear the labels of ${words}?`,
-    body: [el("p", {}, "Policies treat it from then on as if the data had not reached it. "), el("p", {}, also)],
-    reason: "Why",
-    required: true,
-    action: "Clear",
-    danger: true,
-    run: (reason) => api("labels/clear", { [holder.kind]: holder.name, reason })
-  });
-  if (!done2) return;
-  announce(`Cleared: the labels of ${words}.`);
-  notice("");
-  await read3(null);
-  $("labels").focus({ preventScroll: true });
-}
-
-// src/matrix.ts
-var matrix_exports = {};
-__export(matrix_exports, {
-  clear: () => clear9,
-  open: () => open9
-});
-var SPANS2 = [["1h", "hour"], ["1d", "day"], ["7d", "7 days"], ["30d", "30 days"], ["365d", "year"]];
-var REFUSED = ["deny", "rejected", "expired"];
-var HELD = ["pending_approval", "throttle", "remediate", "suggest"];
-var asked9 = 0;
-var matrix = null;
-var span = el("select", { name: "since" }, SPANS2.map(([value2, words]) => el("option", { value: value2 }, words)));
-span.value = "7d";
-span.addEventListener("change", () => read4());
-var shows = el("select", { name: "shows" }, ["calls", "refused", "held", "failed", "cost"].map((value2) => el("option", { value: value2 }, value2 === "held" ? "asked or held" : value2)));
-shows.addEventListener("change", () => draw6());
-var form3 = el("form", { class: "filters" }, el("label", {}, "The last ", span), " ", el("label", {}, "showing ", shows));
-form3.addEventListener("submit", (event) => event.preventDefault());
-var head4 = [el("h2", {}, "Agents and tools"), form3];
-var body2 = el("div", { class: "stack" });
-var detail = el("div", { class: "panel", hidden: true, tabindex: "-1", role: "region", "aria-label": "The chosen agent and tool" });
-function clear9() {
-  asked9 += 1;
-  matrix = null;
-  span.value = "7d";
-  shows.value = "calls";
-  $("matrix").replaceChildren();
-}
-async function open9() {
-  body2.replaceChildren(el("p", { class: "soft" }, "Counting…"));
-  detail.hidden = true;
-  $("matrix").replaceChildren(...head4, body2, detail);
-  $("matrix").focus({ preventScroll: true });
-  await read4();
-}
-async function read4() {
-  const mine2 = ++asked9;
-  try {
-    const found2 = await api(`matrix?since=${span.value}`);
-    if (mine2 !== asked9 || state.view !== "matrix") return;
-    matrix = found2;
-  } catch (error) {
-    if (mine2 === asked9 && state.view === "matrix") body2.replaceChildren(el("p", { class: "error" }, error.message));
-    return;
-  }
-  draw6();
-  announce(`${counted(matrix.agents.length, "agent", "agents")} and ${counted(matrix.tools.length, "tool", "tools")}.`);
-}
-var number2 = (value2) => Number(value2 ?? 0);
-var sum = (cell, words) => words.reduce((all3, word) => all3 + number2(cell.decisions[word]), 0);
-var calls2 = (cell) => Object.entries(cell.decisions).reduce((all3, [word, count]) => all3 + (["approved", "rejected", "expired"].includes(word) ? 0 : number2(count)), 0);
-function value(cell) {
-  switch (shows.value) {
-    case "refused":
-      return sum(cell, REFUSED);
-    case "held":
-      return sum(cell, HELD);
-    case "failed":
-      return number2(cell.failed);
-    case "cost":
-      return number2(cell.cost_usd);
-    default:
-      return calls2(cell);
-  }
-}
-var named = (name2) => name2 ?? "(no tool)";
-function shade(part3) {
-  return `heat heat-${part3 <= 0 ? 0 : Math.min(5, Math.max(1, Math.ceil(Math.sqrt(part3) * 5)))}`;
-}
-function draw6() {
-  if (!matrix) return;
-  const { agents, tools, cells } = matrix;
-  detail.hidden = true;
-  if (!cells.length) {
-    body2.replaceChildren(el("p", {}, "No agent made a call in this time. Each call adds to the row of its agent and the column of its tool, with what was decided."));
-    return;
-  }
-  const key2 = (agent, tool) => JSON.stringify([agent, tool]);
-  const known7 = new Map(cells.map((cell) => [key2(cell.agent, cell.tool), cell]));
-  const most = Math.max(...cells.map(value), 1e-6);
-  const money = shows.value === "cost";
-  const rows = agents.map((agent) => [
-    el("th", { scope: "row" }, parted(named(agent))),
-    ...tools.map((tool) => {
-      const cell = known7.get(key2(agent, tool));
-      if (!cell) return el("td", { class: "heat heat-0" }, "");
-      const figure2 = value(cell);
-      const refused = sum(cell, REFUSED);
-      const words = `${named(agent)} and ${named(tool)}: ${counted(calls2(cell), "call", "calls")}${refused ? `, ${whole(refused)} refused` : ""}`;
-      const button = el("button", { type: "button", class: shade(figure2 / most), "aria-label": words, title: words }, money ? figure2.toFixed(2) : whole(figure2), refused && shows.value === "calls" ? el("span", { class: "refused", "aria-hidden": "true" }, "×") : null);
-      button.addEventListener("click", () => tell2(cell));
-      return el("td", {}, button);
-    })
-  ]);
-  const grid2 = table("Agents by tools", ["Agent", ...tools.map((tool) => parted(named(tool)))], rows, { class: "matrix" });
-  const notes = [el("p", { class: "soft" }, "The stronger, the more. × marks where some were refused. A cell opens what was decided."), matrix.truncated ? el("p", { class: "soft" }, "There are more agents or tools than are told apart: they are (other).") : null, matrix.partial ? el("p", { class: "banner" }, "Older parts of the record are not counted yet: read again in a moment.") : null];
-  body2.replaceChildren(grid2, ...notes.filter((note) => note !== null));
-}
-function tell2(cell) {
-  const all3 = calls2(cell);
-  const rows = Object.entries(cell.decisions).map(([word, count]) => [word, number2(count)]).sort((one2, other) => other[1] - one2[1]).map(([word, count]) => [td(DECISIONS[word]?.words ?? word), td(whole(count)), td(all3 ? share(count / all3) : "")]);
-  const look = el("button", { type: "button" }, "Find its records");
-  const filters = new URLSearchParams();
-  if (cell.agent !== null) filters.set("agent_id", cell.agent);
-  if (cell.tool !== null) filters.set("tool", cell.tool);
-  filters.set("since", span.value);
-  look.addEventListener("click", () => location.hash = `#/events?${filters}`);
-  const isRest = cell.agent === "(other)" || cell.tool === "(other)";
-  detail.replaceChildren(
-    el("h3", {}, shown(named(cell.agent), true), " × ", shown(named(cell.tool), true)),
-    table("Decisions", ["Decision", "How many", "Of the calls"], rows),
-    facts([
-      ["Ended upstream", whole(number2(cell.ended))],
-      ["Failed", whole(number2(cell.failed))],
-      ["Cost", usd(number2(cell.cost_usd))]
-    ]),
-    isRest || !mayFind() ? "" : el("div", { class: "buttons" }, look)
-  );
-  detail.hidden = false;
-  detail.focus();
-  detail.scrollIntoView({ block: "nearest" });
-}
-var mayFind = () => ["approver", "admin", "auditor", "auditor-full"].some((role) => state.me?.roles?.includes(role));
-
-// src/now.ts
-var now_exports = {};
-__export(now_exports, {
-  changed: () => changed5,
-  clear: () => clear10,
-  open: () => open10
-});
 
 // node_modules/uplot/dist/uPlot.esm.js
 var FEAT_TIME = true;
@@ -3100,7 +574,7 @@ var mouseleave = "mouseleave";
 var dblclick = "dblclick";
 var resize = "resize";
 var scroll = "scroll";
-var change2 = "change";
+var change = "change";
 var dppxchange = "dppxchange";
 var LEGEND_DISP = "--";
 var domEnv = typeof window != "undefined";
@@ -3108,14 +582,14 @@ var doc = domEnv ? document : null;
 var win = domEnv ? window : null;
 var nav = domEnv ? navigator : null;
 var pxRatio;
-var query2;
+var query;
 function setPxRatio() {
   let _pxRatio = devicePixelRatio;
   if (pxRatio != _pxRatio) {
     pxRatio = _pxRatio;
-    query2 && off(change2, query2, setPxRatio);
-    query2 = matchMedia(`(min-resolution: ${pxRatio - 1e-3}dppx) and (max-resolution: ${pxRatio + 1e-3}dppx)`);
-    on(change2, query2, setPxRatio);
+    query && off(change, query, setPxRatio);
+    query = matchMedia(`(min-resolution: ${pxRatio - 1e-3}dppx) and (max-resolution: ${pxRatio + 1e-3}dppx)`);
+    on(change, query, setPxRatio);
     win.dispatchEvent(new CustomEvent(dppxchange));
   }
 }
@@ -3584,12 +1058,12 @@ function join(tables, nullModes) {
 }
 var microTask = typeof queueMicrotask == "undefined" ? (fn) => Promise.resolve().then(fn) : queueMicrotask;
 function sortCols(table2) {
-  let head9 = table2[0];
-  let rlen = head9.length;
+  let head10 = table2[0];
+  let rlen = head10.length;
   let idxs = Array(rlen);
   for (let i = 0; i < idxs.length; i++)
     idxs[i] = i;
-  idxs.sort((i0, i1) => head9[i0] - head9[i1]);
+  idxs.sort((i0, i1) => head10[i0] - head10[i1]);
   let table22 = [];
   for (let i = 0; i < table2.length; i++) {
     let row = table2[i];
@@ -5300,10 +2774,10 @@ function uPlot(opts, data, then) {
     legend.mount(self, legendTable);
     if (multiValLegend) {
       legendHead = placeTag("thead", null, legendTable, legendBody);
-      let head9 = placeTag("tr", null, legendHead);
-      placeTag("th", null, head9);
+      let head10 = placeTag("tr", null, legendHead);
+      placeTag("th", null, head10);
       for (var key2 in legendCols)
-        placeTag("th", LEGEND_LABEL, head9).textContent = key2;
+        placeTag("th", LEGEND_LABEL, head10).textContent = key2;
     } else {
       addClass(legendTable, LEGEND_INLINE);
       legend.live && addClass(legendTable, LEGEND_LIVE);
@@ -5959,7 +3433,7 @@ function uPlot(opts, data, then) {
         }
       }
     }
-    let changed8 = {};
+    let changed9 = {};
     let anyChanged = false;
     for (let k in wipScales) {
       let wsc = wipScales[k];
@@ -5970,20 +3444,20 @@ function uPlot(opts, data, then) {
         let distr = sc.distr;
         sc._min = distr == 3 ? log10(sc.min) : distr == 4 ? asinh(sc.min, sc.asinh) : distr == 100 ? sc.fwd(sc.min) : sc.min;
         sc._max = distr == 3 ? log10(sc.max) : distr == 4 ? asinh(sc.max, sc.asinh) : distr == 100 ? sc.fwd(sc.max) : sc.max;
-        changed8[k] = anyChanged = true;
+        changed9[k] = anyChanged = true;
       }
     }
     if (anyChanged) {
       series2.forEach((s, i) => {
         if (mode == 2) {
-          if (i > 0 && changed8.y)
+          if (i > 0 && changed9.y)
             s._paths = null;
         } else {
-          if (changed8[s.scale])
+          if (changed9[s.scale])
             s._paths = null;
         }
       });
-      for (let k in changed8) {
+      for (let k in changed9) {
         shouldConvergeSize = true;
         fire("setScale", k);
       }
@@ -7388,6 +4862,9 @@ var DAY = 86400;
 var TIME = new Intl.DateTimeFormat(void 0, { hour: "2-digit", minute: "2-digit" });
 var DATE = new Intl.DateTimeFormat(void 0, { month: "short", day: "2-digit" });
 var BOTH = new Intl.DateTimeFormat(void 0, { month: "short", day: "2-digit", hour: "2-digit", minute: "2-digit" });
+var ZONE = new Intl.DateTimeFormat(void 0, { timeZoneName: "short" });
+var zone = (at) => ZONE.formatToParts(new Date(at * 1e3)).find((part3) => part3.type === "timeZoneName")?.value ?? "";
+var stepped2 = (step3) => step3 % DAY === 0 ? step3 === DAY ? "day" : `${step3 / DAY} days` : step3 % 3600 === 0 ? step3 === 3600 ? "hour" : `${step3 / 3600} hours` : step3 === 60 ? "minute" : `${Math.round(step3 / 60)} minutes`;
 var timed = (at, step3) => (step3 >= DAY ? DATE : BOTH).format(new Date(at * 1e3));
 function swatch(look) {
   const space = "http://www.w3.org/2000/svg";
@@ -7400,13 +4877,14 @@ function swatch(look) {
   return svg;
 }
 var alone = (values) => values.flatMap((value2, at) => value2 !== null && (values[at - 1] ?? null) === null && (values[at + 1] ?? null) === null ? [at] : []);
-var made2 = 0;
+var made = 0;
 var Chart = class {
   node;
   name;
   picture;
   legend = el("ul", { class: "legend" });
   says = el("p", { class: "soft says", role: "status" });
+  measure = el("p", { class: "soft measure" });
   figures = el("div", { hidden: true });
   toggle;
   empty = el("p", { class: "soft nothing", hidden: true });
@@ -7417,8 +4895,8 @@ var Chart = class {
   watch = new ResizeObserver(() => this.fit());
   // `nothing` teaches what would be drawn here.
   constructor(name2, words, nothing) {
-    made2 += 1;
-    const id = `chart-${made2}`;
+    made += 1;
+    const id = `chart-${made}`;
     this.name = name2;
     this.nothing = nothing;
     this.picture = el("div", { class: "plot", tabindex: "0", role: "img", "aria-label": name2, "aria-describedby": `${id}-says`, hidden: true });
@@ -7434,6 +4912,7 @@ var Chart = class {
       { class: "panel chart", "aria-labelledby": id },
       el("figcaption", {}, el("h3", { id }, name2), el("span", { class: "soft" }, words), this.toggle),
       this.empty,
+      this.measure,
       this.picture,
       this.says,
       this.legend,
@@ -7452,49 +4931,51 @@ var Chart = class {
     this.plot?.destroy();
     this.plot = null;
   }
-  showFigures(open17) {
-    this.figures.hidden = !open17;
-    this.toggle.setAttribute("aria-expanded", String(open17));
-    this.toggle.textContent = open17 ? "No table" : "Table";
+  showFigures(open18) {
+    this.figures.hidden = !open18;
+    this.toggle.setAttribute("aria-expanded", String(open18));
+    this.toggle.textContent = open18 ? "No table" : "Table";
     this.fill();
   }
   // The table is made when somebody looks at it.
   fill() {
     if (this.figures.hidden || !this.drawn) return;
-    const { at, lines: lines3, format, step: step3 } = this.drawn;
+    const { at, lines: lines4, format, step: step3 } = this.drawn;
     const rows = at.map((time, point) => [
       el("th", { scope: "row" }, timed(time, step3)),
-      ...lines3.map((line3) => td(line3.values[point] === null || line3.values[point] === void 0 ? "–" : format(line3.values[point])))
+      ...lines4.map((line3) => td(line3.values[point] === null || line3.values[point] === void 0 ? "–" : format(line3.values[point])))
     ]);
     rows.reverse();
-    this.figures.replaceChildren(table(`${this.name}, as a table`, ["From", ...lines3.map((line3) => line3.name)], rows, { class: "figures" }));
+    this.figures.replaceChildren(table(`${this.name}, as a table`, [this.drawn.counted ? "From" : "At", ...lines4.map((line3) => line3.name)], rows, { class: "figures" }));
   }
   draw(drawing) {
     this.drawn = drawing;
-    const { at, lines: lines3 } = drawing;
-    const some3 = lines3.some((line3) => line3.values.some((value2) => value2));
+    const { at, lines: lines4 } = drawing;
+    const some3 = lines4.some((line3) => line3.values.some((value2) => value2));
     this.empty.hidden = some3;
     this.empty.textContent = some3 ? "" : this.nothing;
     this.picture.hidden = !some3;
     this.legend.hidden = !some3;
     this.toggle.hidden = !some3;
     this.says.hidden = !some3;
+    this.measure.hidden = !some3;
+    this.measure.textContent = some3 ? `${drawing.unit}${drawing.counted ? ` by the ${stepped2(drawing.step)}` : ""}; times in ${zone(at[0] ?? 0)}` : "";
     if (!some3 && !this.figures.hidden) this.showFigures(false);
     this.plot?.destroy();
     this.plot = null;
-    this.legend.replaceChildren(...lines3.map((line3, index) => el("li", {}, swatch(lookOf(line3, index)), shown(line3.name, true), " ", el("b", {}, line3.total))));
+    this.legend.replaceChildren(...lines4.map((line3, index) => el("li", {}, swatch(lookOf(line3, index)), shown(line3.name, true), " ", el("b", {}, line3.total))));
     this.picture.setAttribute("aria-label", this.words());
     this.fill();
     if (!some3) return;
     const width = this.picture.clientWidth;
-    const series2 = lines3.map((line3, index) => {
+    const series2 = lines4.map((line3, index) => {
       const stroke = colour(lookOf(line3, index));
       const one2 = { label: line3.name, stroke, width: 2, dash: DASHES[lookOf(line3, index) % DASHES.length], spanGaps: false, points: { show: true, size: 6, fill: stroke, filter: (plot, at2) => alone(plot.data[at2]) } };
       if (drawing.counted) {
         one2.paths = uPlot.paths.stepped({ align: 1, extend: true });
-        if (lines3.length === 1) one2.fill = `${stroke}2e`;
         one2.points = { show: false };
       }
+      if (line3.filled || drawing.counted && lines4.length === 1) one2.fill = `${stroke}2e`;
       return one2;
     });
     const axis = { stroke: css("--soft"), grid: { stroke: css("--line"), width: 1 }, ticks: { stroke: css("--line"), width: 1 }, font: "12px system-ui, sans-serif" };
@@ -7505,7 +4986,7 @@ var Chart = class {
         height: 180,
         legend: { show: false },
         cursor: { drag: { x: false, y: false }, y: false, points: { size: 7 } },
-        scales: { x: { range: (_plot, low, high) => [low, high + drawing.step] }, y: { range: (_plot, _low, high) => [0, (high || 1) * 1.08] } },
+        scales: { x: { range: (_plot, low, high) => [low, drawing.counted ? high + drawing.step : Math.max(high, low + 1)] }, y: { range: (_plot, _low, high) => [0, (high || 1) * 1.08] } },
         axes: [
           { ...axis, space: 62, values: (_plot, splits) => this.ticks(splits) },
           { ...axis, size: 52, space: 34, values: (_plot, splits) => splits.map((value2) => compact.format(value2)) }
@@ -7513,7 +4994,7 @@ var Chart = class {
         series: [{}, ...series2],
         hooks: { setCursor: [(plot) => this.tell(plot.cursor.idx ?? null)] }
       },
-      [at, ...lines3.map((line3) => line3.values)],
+      [at, ...lines4.map((line3) => line3.values)],
       this.picture
     );
     if (this.point !== null) this.pick(Math.min(this.point, at.length - 1));
@@ -7553,7 +5034,7 @@ var Chart = class {
     }
     const parts2 = drawn4.lines.flatMap((line3) => {
       const value2 = line3.values[point];
-      return value2 === null || value2 === void 0 || value2 === 0 && drawn4.lines.length > 2 ? [] : [`${line3.name} ${drawn4.format(value2)}`];
+      return value2 === null || value2 === void 0 || value2 === 0 && drawn4.counted && drawn4.lines.length > 2 ? [] : [`${line3.name} ${drawn4.format(value2)}`];
     });
     this.says.replaceChildren(el("b", {}, timed(at, drawn4.step)), " ", shown(parts2.join(" · ") || "nothing", true));
   }
@@ -7576,7 +5057,2721 @@ var Chart = class {
   }
 };
 
+// src/figures.ts
+var number = (value2) => Number(value2);
+var maybe = (value2) => value2 === null || value2 === void 0 ? null : Number(value2);
+async function series(query3) {
+  const read13 = await api(`series?${new URLSearchParams(query3)}`);
+  const quantile = (one2) => ({ total: maybe(one2?.total), values: (one2?.values ?? []).map(maybe) });
+  return {
+    unit: read13.unit,
+    at: read13.at.map(number),
+    step_seconds: number(read13.step_seconds),
+    groups: read13.groups.map((group) => ({
+      name: group.name,
+      rest: group.rest,
+      total: number(group.total ?? 0),
+      values: (group.values ?? []).map(number),
+      p50: quantile(group.p50),
+      p95: quantile(group.p95),
+      p99: quantile(group.p99)
+    })),
+    truncated: read13.truncated,
+    partial: read13.partial
+  };
+}
+var whole = (value2) => Math.round(value2).toLocaleString();
+var usd = (value2) => `${value2.toLocaleString(void 0, { minimumFractionDigits: 2, maximumFractionDigits: value2 !== 0 && Math.abs(value2) < 1 ? 6 : 2 })} USD`;
+var share = (value2) => `${(value2 * 100).toLocaleString(void 0, { maximumFractionDigits: 1 })} %`;
+var duration = (ms) => ms < 1e3 ? `${whole(ms)} ms` : ms < 6e4 ? `${(ms / 1e3).toLocaleString(void 0, { maximumFractionDigits: 1 })} s` : `${(ms / 6e4).toLocaleString(void 0, { maximumFractionDigits: 1 })} min`;
+var DECISIONS = {
+  allow: { look: 2, words: "allow" },
+  allow_with_constraints: { look: 0, words: "allow with constraints" },
+  approved: { look: 8, words: "approved" },
+  pending_approval: { look: 4, words: "a person is asked" },
+  remediate: { look: 5, words: "remediate" },
+  suggest: { look: 6, words: "suggest" },
+  throttle: { look: 3, words: "throttle" },
+  deny: { look: 1, words: "deny" },
+  rejected: { look: 7, words: "rejected" },
+  expired: { look: 6, words: "expired" }
+};
+function counts(read13, format, all3) {
+  const lines4 = read13.groups.map((group) => {
+    const decision = group.name !== null && !group.rest ? DECISIONS[group.name] : void 0;
+    const line3 = { name: decision?.words ?? group.name ?? all3, values: group.values, total: format(group.total) };
+    if (decision) line3.look = decision.look;
+    if (group.rest) line3.look = 6;
+    return line3;
+  });
+  return { at: read13.at, step: read13.step_seconds, lines: lines4, format, unit: read13.unit, counted: true };
+}
+function latencies(read13) {
+  const [group] = read13.groups;
+  const lines4 = ["p50", "p95", "p99"].map((name2) => {
+    const one2 = group?.[name2] ?? { total: null, values: [] };
+    return { name: name2, values: one2.values, total: one2.total === null ? "–" : duration(one2.total) };
+  });
+  return { at: read13.at, step: read13.step_seconds, lines: lines4, format: duration, unit: read13.unit };
+}
+function parted(name2) {
+  const parts2 = name2.split(/(?<=[_/.:-]+)(?![_/.:-])/);
+  return el("span", {}, ...parts2.flatMap((part3, at) => at ? [el("wbr", {}), shown(part3, true)] : [shown(part3, true)]));
+}
+
+// src/budgets.ts
+var asked2 = 0;
+var charts = [];
+var DRAWN = 12;
+var head = [
+  el("h2", {}, "Budgets"),
+  el("p", { class: "soft" }, "Caps on calls, tokens and money, each counter by itself. Calls in flight hold what they may take until they end.")
+];
+var again = el("button", { type: "button" }, "Read again");
+again.addEventListener("click", () => read());
+function forget() {
+  for (const chart of charts) chart.destroy();
+  charts = [];
+}
+function clear2() {
+  asked2 += 1;
+  forget();
+  $("budgets").replaceChildren();
+}
+async function open2() {
+  place($("budgets"), [...head, el("p", { class: "soft" }, "Reading the budgets…")]);
+  $("budgets").focus({ preventScroll: true });
+  await read();
+}
+async function read() {
+  const mine2 = ++asked2;
+  let found2 = null;
+  try {
+    found2 = await allPages("budgets", "budgets");
+  } catch (error) {
+    if (mine2 === asked2 && state.view === "budgets") place($("budgets"), [...head, el("p", { class: "error" }, error.message)], $("budgets"));
+    return;
+  }
+  if (mine2 !== asked2 || state.view !== "budgets") return;
+  forget();
+  const none = el("p", { id: "no-budgets" }, "There is no budget: policies/budgets.yaml sets caps on calls, tokens and money, by agent, workflow and more. How each is used is then drawn here.");
+  const list3 = el("ul", { class: "cards" }, ...found2.budgets.map((budget, at) => card2(budget, at < DRAWN)));
+  place($("budgets"), [...head, el("div", { class: "buttons" }, again), found2.budgets.length ? list3 : none], $("budgets"));
+}
+var UNITS = [
+  ["calls", "Calls", ""],
+  ["tokens", "Tokens", ""],
+  ["cost_usd", "Money", " USD"]
+];
+var WINDOWS = { minute: "in the last 60 s", hour: "this hour", day: "this day", month: "this month", ever: "in all" };
+var ABOVE = { throttle: "calls wait", deny: "calls are refused", require_approval: "a person is asked" };
+var named = (budget) => budget.scope === "global" ? "all together" : budget.key;
+function card2(budget, draws) {
+  const name2 = budget.key === null ? "nothing counted yet" : named(budget);
+  const reset = el("button", { type: "button", class: "reject", "aria-label": `Set back ${budget.id} of ${name2}` }, "Set back…");
+  reset.addEventListener("click", () => askReset(budget));
+  const span5 = WINDOWS[budget.window] || budget.window;
+  return el(
+    "li",
+    { class: "panel", "data-budget": budget.id },
+    el("h3", {}, shown(budget.id, true), " ", el("span", { class: "chip" }, `per ${budget.scope}`)),
+    el("p", {}, shown(name2, true), ` ${span5}${budget.zone ? ` (${budget.zone})` : ""}`),
+    ...UNITS.flatMap((unit) => [bar(budget, unit), pace(budget, unit)]),
+    burnt(budget, draws),
+    facts([
+      ["Above", ABOVE[budget.on_exceed] || budget.on_exceed],
+      ["Frees", budget.frees_at && el("span", {}, when(budget.frees_at), " (", countdown(budget.frees_at), ")")],
+      ["Alerts at", budget.alert_at.length ? budget.alert_at.map((step3) => `${step3} %`).join(", ") : null]
+    ]),
+    budget.key !== null && hasRole("admin") ? el("div", { class: "buttons" }, reset) : null
+  );
+}
+function bar(budget, [unit, label2, of]) {
+  const limit2 = budget.limit[unit];
+  const held = Number(budget.reserved[unit]);
+  const used = Number(budget.used[unit]);
+  if (limit2 === null && !used && !held) return null;
+  const flight = held ? `, ${held}${of} held by calls in flight` : "";
+  if (limit2 === null) return el("p", {}, `${label2}: ${used}${of}${flight}`);
+  const most = Number(limit2);
+  const words = `${label2}: ${used} of ${most}${of}${flight}, ${Number(budget.left[unit])}${of} left`;
+  const meter = el("meter", { min: "0", max: String(Math.max(most, 1e-6)), high: String(most * 0.8), optimum: "0", value: String(Math.min(used + held, most)), "aria-label": words });
+  return el("p", { class: "meter" }, el("span", {}, words), meter);
+}
+function pace(budget, [unit, , of]) {
+  const used = Number(budget.used[unit]);
+  const most = budget.limit[unit] === null ? null : Number(budget.limit[unit]);
+  if (most === null || !used || !budget.window_start || !budget.frees_at) return null;
+  const [start, end, now2] = [new Date(budget.window_start).getTime(), new Date(budget.frees_at).getTime(), Date.now() + state.skew];
+  if (now2 - start < (end - start) / 50 || now2 >= end) return null;
+  const hour = used / (now2 - start) * 36e5;
+  const whole4 = used / (now2 - start) * (end - start);
+  const words = `At this pace ${figure(hour)}${of} an hour, and ${unit === "cost_usd" ? figure(whole4) : Math.round(whole4).toLocaleString()}${of} by the end (${Math.round(whole4 / most * 100)} % of the cap).`;
+  if (whole4 <= most) return el("p", { class: "soft pace" }, words);
+  const gone = used >= most ? null : new Date(start + (now2 - start) * most / used).toISOString();
+  return el("p", { class: "pace" }, el("span", { class: "chip bad" }, "over"), ` ${words} `, gone ? el("span", {}, "It is used up ", when(gone), ".") : "It is used up.");
+}
+function burnt(budget, draws) {
+  const units = UNITS.filter(([unit]) => budget.limit[unit] !== null);
+  if (budget.kind !== "budget" || budget.window === "minute" || !units.length) return null;
+  if (budget.key === null) return el("p", { class: "soft" }, "Its chart begins with the first call that counts.");
+  const place2 = el("div", { class: "stack" });
+  if (draws) {
+    void burn(budget, units, place2);
+    return place2;
+  }
+  const button = el("button", { type: "button", class: "small" }, "Draw its use");
+  button.addEventListener("click", () => void burn(budget, units, place2));
+  place2.append(button);
+  return place2;
+}
+async function burn(budget, units, place2) {
+  const mine2 = asked2;
+  let read13;
+  try {
+    read13 = await api(`budgets/${encodeURIComponent(budget.id)}/burn?${new URLSearchParams({ key: budget.key })}`);
+  } catch (error) {
+    if (mine2 === asked2) place2.replaceChildren(el("p", { class: "error" }, error.message));
+    return;
+  }
+  if (mine2 !== asked2 || state.view !== "budgets") return;
+  const drawn4 = units.map(([unit, label2]) => {
+    const chart = new Chart(`${label2} of ${named(budget)}`, `${budget.id}, ${WINDOWS[budget.window] ?? budget.window}`, "Nothing was used in this window. Each call that counts raises the line.");
+    charts.push(chart);
+    return [chart, unit];
+  });
+  place2.replaceChildren(...drawn4.map(([chart]) => chart.node));
+  for (const [chart, unit] of drawn4) chart.draw(lines(read13, unit));
+}
+function lines(read13, unit) {
+  const seconds2 = (time) => Math.floor(new Date(time).getTime() / 1e3);
+  const [step3, now2] = [Number(read13.step_seconds), seconds2(read13.now)];
+  const format = unit === "cost_usd" ? usd : whole;
+  const cap = Number(read13.limit[unit]);
+  const used = read13.used[unit].map(Number);
+  const start = read13.window_start === null ? null : seconds2(read13.window_start);
+  const end = read13.window_end === null ? null : seconds2(read13.window_end);
+  const at = read13.at.map((from) => Number(from) + step3);
+  at[at.length - 1] = now2;
+  const values = [...used];
+  if (start !== null && start < at[0]) {
+    at.unshift(start);
+    values.unshift(0);
+  }
+  const last = used[used.length - 1] ?? 0;
+  const pace2 = values.map(() => null);
+  let ends = null;
+  if (start !== null && end !== null && now2 < end && now2 - start >= (end - start) / 50) {
+    pace2[pace2.length - 1] = last;
+    const leads = (to) => last * (to - start) / (now2 - start);
+    const ahead = [];
+    for (let to = now2 - now2 % step3 + step3; to < end; to += step3) ahead.push(to);
+    ahead.push(end);
+    for (const to of ahead) {
+      at.push(to);
+      values.push(null);
+      pace2.push(leads(to));
+    }
+    ends = leads(end);
+  } else if (end !== null && now2 < end) {
+    at.push(end);
+    values.push(null);
+    pace2.push(null);
+  }
+  const all3 = [
+    { name: "used", values, total: format(last), look: 0, filled: true },
+    { name: "cap", values: at.map(() => cap), total: format(cap), look: 1 }
+  ];
+  if (ends !== null) all3.splice(1, 0, { name: "at this pace", values: pace2, total: `${format(ends)} by the end`, look: 6 });
+  return { at, step: step3, lines: all3, format, unit: unit === "cost_usd" ? "USD" : unit };
+}
+var figure = (value2) => value2.toLocaleString(void 0, value2 < 0.1 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: value2 < 10 ? 2 : 0 });
+async function askReset(budget) {
+  const done2 = await confirm({
+    title: "Set this budget back?",
+    body: [
+      el("p", {}, "What ", shown(named(budget), true), " has used of ", shown(budget.id, true), " in this window counts no more, from the next call on and in every process."),
+      el("p", {}, "What calls in flight hold stays counted. The record says who set it back and why.")
+    ],
+    reason: "Why",
+    required: true,
+    action: "Set back",
+    danger: true,
+    run: (reason) => api(`budgets/${encodeURIComponent(budget.id)}/reset`, { key: budget.key, reason })
+  });
+  if (!done2) return;
+  const words = done2.reset.length ? `${budget.id} of ${budget.key} is set back: ${counted(done2.reset[0].before.calls, "call", "calls")} counted before, ${done2.reset[0].after.calls} in flight.` : `${budget.id} of ${budget.key} had counted nothing.`;
+  announce(words);
+  notice(words);
+  await read();
+  $("budgets").focus({ preventScroll: true });
+}
+
+// src/catalog.ts
+var catalog_exports = {};
+__export(catalog_exports, {
+  changed: () => changed2,
+  clear: () => clear3,
+  open: () => open3
+});
+var asked3 = 0;
+var tools = null;
+var find = el("input", { type: "search", name: "find", spellcheck: "false", autocapitalize: "none" });
+find.addEventListener("input", () => draw2());
+var form = el("form", { class: "filters" }, el("label", {}, "Names with ", find));
+form.addEventListener("submit", (event) => event.preventDefault());
+var head2 = [el("h2", {}, "Catalog"), form];
+var body = el("div", { class: "stack" });
+var MOST = 200;
+var PINS = {
+  pinned: ["pinned", "good"],
+  unpinned: ["not pinned", ""],
+  asks: ["each use asks", "warn"],
+  changed: ["held: changed", "bad"],
+  new: ["held: new", "bad"],
+  flagged: ["held: flagged", "bad"]
+};
+function clear3() {
+  asked3 += 1;
+  tools = null;
+  find.value = "";
+  $("catalog").replaceChildren();
+}
+async function open3() {
+  body.replaceChildren(el("p", { class: "soft" }, "Reading…"));
+  $("catalog").replaceChildren(...head2, body);
+  $("catalog").focus({ preventScroll: true });
+  await read2();
+}
+async function changed2() {
+  if (state.view === "catalog") await read2();
+}
+async function read2() {
+  const mine2 = ++asked3;
+  try {
+    const found2 = await allPages("tools", "tools");
+    if (mine2 !== asked3 || state.view !== "catalog") return;
+    tools = found2.tools;
+  } catch (error) {
+    if (mine2 === asked3 && state.view === "catalog") body.replaceChildren(el("p", { class: "error" }, error.message));
+    return;
+  }
+  draw2();
+  announce(counted(tools.length, "tool", "tools"));
+}
+var chips = (names2, kind3 = "") => el("span", { class: "chips" }, ...names2.map((name2) => el("span", { class: `chip ${kind3}` }, shown(name2, true))));
+var traits = (one2) => [one2.read_only ? "reads" : "changes", one2.destructive ? "may destroy" : "", one2.open_world ? "reaches outside" : "", one2.usable ? "" : "its arguments cannot be checked"].filter(Boolean);
+function draw2() {
+  if (!tools) return;
+  if (!tools.length) {
+    body.replaceChildren(el("p", {}, "No upstream lists a tool. `[upstreams.NAME]` in servers.toml adds a server; the view Upstreams says how each stands."));
+    return;
+  }
+  const words = find.value.trim().toLowerCase();
+  const fits = tools.filter((one2) => !words || `${one2.name} ${one2.upstream} ${one2.action}`.toLowerCase().includes(words));
+  const rows = fits.slice(0, MOST).map((one2) => {
+    const [pin, colour2] = PINS[one2.state] ?? ["not known", ""];
+    const found2 = (one2.findings ?? []).map((finding2) => finding2.kind);
+    const link = el("a", { href: `#/events?${new URLSearchParams({ tool: one2.full_name })}` }, parted(one2.name));
+    return [
+      el("th", { scope: "row" }, link),
+      td(shown(one2.upstream, true)),
+      td(el("span", { class: `chip ${colour2}` }, pin)),
+      td(found2.length ? chips([...new Set(found2)], "warn") : ""),
+      td(traits(one2).join(", ")),
+      td(chips(one2.labels)),
+      td(one2.cost === null ? Number(one2.cost_usd) ? usd(Number(one2.cost_usd)) : "" : "by its arguments"),
+      td(one2.agents.length ? chips(one2.agents.slice(0, 8)) : "nobody", one2.agents.length > 8 ? ` and ${one2.agents.length - 8} more` : "")
+    ];
+  });
+  const held = tools.filter((one2) => ["changed", "new", "flagged"].includes(one2.state)).length;
+  const parts2 = [
+    held ? el("p", { class: "banner" }, `${counted(held, "tool is", "tools are")} held until somebody accepts ${held === 1 ? "it" : "them"}: see `, el("a", { href: "#/quarantine" }, "Quarantine"), ".") : null,
+    rows.length ? table("Tools", ["Tool", "Upstream", "Pin", "Found in it", "What it does", "Labels", "Price", "Who may call it"], rows, { id: "catalog-tools" }) : el("p", {}, "None has that in its name."),
+    el("p", { class: "soft" }, fits.length > rows.length ? `${rows.length} of ${counted(fits.length, "tool", "tools")}: the field above finds the others.` : `${counted(fits.length, "tool", "tools")}. A name leads to its records.`)
+  ];
+  body.replaceChildren(...parts2.filter((part3) => part3 !== null));
+}
+
+// src/deadletters.ts
+var deadletters_exports = {};
+__export(deadletters_exports, {
+  ROLES: () => ROLES,
+  changed: () => changed3,
+  clear: () => clear4,
+  open: () => open4
+});
+var ROLES = ["admin"];
+var asked4 = 0;
+var known2 = [];
+var next = null;
+var all2 = false;
+function clear4() {
+  asked4 += 1;
+  known2 = [];
+  next = null;
+  all2 = false;
+  $("deadletters").replaceChildren();
+}
+async function open4() {
+  draw3();
+  $("deadletters").focus({ preventScroll: true });
+  await changed3();
+}
+async function changed3(before = null) {
+  if (state.view !== "deadletters") return;
+  const mine2 = ++asked4;
+  try {
+    const query3 = new URLSearchParams({ ...all2 ? { status: "all" } : {}, ...before ? { before_seq: before } : {} });
+    const found2 = await api(query3.size ? `deadletters?${query3}` : "deadletters");
+    if (mine2 !== asked4) return;
+    known2 = before ? [...known2, ...found2.deadletters] : found2.deadletters;
+    next = found2.next;
+    draw3();
+  } catch (error) {
+    if (mine2 === asked4) place($("deadletters"), [el("h2", {}, "Dead letters"), el("p", { class: "error" }, error.message)], $("deadletters"));
+  }
+}
+var which2 = el("input", { type: "checkbox", id: "deadletters-all" });
+which2.addEventListener("change", () => {
+  all2 = which2.checked;
+  changed3();
+});
+function draw3() {
+  const intro = el(
+    "p",
+    { class: "soft" },
+    "Calls that were made and failed, or of which nobody knows whether their server acted. Nothing is made again by itself."
+  );
+  which2.checked = all2;
+  const choice2 = el("label", {}, which2, " also those that were dealt with");
+  const list3 = el("ul", { class: "cards" }, ...known2.map(card3));
+  const none = el("p", { id: "no-deadletters" }, next ? "None in this part of the record." : all2 ? "There is none." : "None is open.");
+  const more3 = next ? el("button", { type: "button", id: "more-deadletters" }, "Look further back in the record") : null;
+  if (more3) more3.addEventListener("click", () => changed3(String(next)));
+  place($("deadletters"), [el("h2", {}, "Dead letters"), intro, choice2, known2.length ? list3 : none, more3].filter(Boolean), $("deadletters"));
+}
+function card3(one2) {
+  const isOpen = one2.status === "open";
+  const look = el("button", { type: "button", "aria-label": `Show the arguments of ${one2.call_id}` }, "Arguments");
+  const arguments_ = el("pre", { class: "text", hidden: true, tabindex: "0" });
+  look.addEventListener("click", () => inspect(one2, look, arguments_));
+  const replay = el("button", { type: "button", class: "approve", "aria-label": `Make ${one2.call_id} again` }, "Make it again…");
+  replay.addEventListener("click", () => askReplay(one2));
+  const dismiss = el("button", { type: "button", "aria-label": `Dismiss ${one2.call_id}` }, "Dismiss…");
+  dismiss.addEventListener("click", () => askDismiss(one2));
+  return el(
+    "li",
+    { class: "panel", "data-deadletter": one2.call_id },
+    el("h3", {}, shown(`${one2.tool} ${one2.outcome}`, true)),
+    facts(
+      [
+        ["Why", one2.reason || "nothing is known of it"],
+        ["When", el("span", {}, when(one2.at))],
+        ["Agent", one2.agent || ""],
+        ["Call", one2.call_id],
+        ["Status", one2.status]
+      ].filter(([, value2]) => value2)
+    ),
+    arguments_,
+    el("div", { class: "buttons" }, look, ...isOpen && one2.replayable ? [replay] : [], ...isOpen ? [dismiss] : [])
+  );
+}
+async function inspect(one2, button, into) {
+  if (!into.hidden) {
+    into.hidden = true;
+    return;
+  }
+  button.disabled = true;
+  try {
+    const whole4 = await api(`deadletters/${encodeURIComponent(one2.call_id)}`);
+    into.replaceChildren(shown(written(whole4.arguments ?? null)));
+    into.hidden = false;
+  } catch (error) {
+    notice(error.message);
+  } finally {
+    button.disabled = false;
+  }
+}
+async function askReplay(one2) {
+  const done2 = await confirm({
+    title: `Make ${one2.tool} again?`,
+    body: [
+      el("p", {}, "It is a new call of the same agent with the same arguments, decided by the policies in force."),
+      one2.outcome === "unknown" ? el("p", {}, "Nobody knows whether the first one happened: it may happen twice.") : null
+    ].filter(Boolean),
+    action: "Make it again",
+    run: () => api(`deadletters/${encodeURIComponent(one2.call_id)}`, { action: "replay" })
+  });
+  if (!done2) return;
+  announce(`Made again: ${one2.tool}.`);
+  notice("");
+  await changed3();
+}
+async function askDismiss(one2) {
+  const done2 = await confirm({
+    title: `Dismiss ${one2.tool}?`,
+    body: [el("p", {}, "It is not made again, and leaves this list. The record keeps it, with your reason.")],
+    reason: "Why",
+    required: true,
+    action: "Dismiss",
+    run: (reason) => api(`deadletters/${encodeURIComponent(one2.call_id)}`, { action: "dismiss", reason })
+  });
+  if (!done2) return;
+  announce(`Dismissed: ${one2.tool}.`);
+  notice("");
+  await changed3();
+}
+
+// src/detail.ts
+var detail_exports = {};
+__export(detail_exports, {
+  decide: () => decide,
+  detailCounts: () => detailCounts,
+  forgetAllDetails: () => forgetAllDetails,
+  forgetDetail: () => forgetDetail,
+  formInFront: () => formInFront,
+  renderDetail: () => renderDetail,
+  risks: () => risks
+});
+
+// src/giving.ts
+var UNITS2 = { ms: 1e-3, s: 1, sec: 1, m: 60, min: 60, h: 3600, hour: 3600, d: 86400, day: 86400, w: 604800, week: 604800, month: 2629746, year: 31556952 };
+function seconds(text2) {
+  let sum2 = 0;
+  for (const [, number5, unit] of String(text2).matchAll(/(\d+)\s*([a-z]+)/g)) {
+    sum2 += Number(number5) * (UNITS2[unit] ?? UNITS2[unit.replace(/s$/, "")] ?? 0);
+  }
+  return sum2;
+}
+var SPANS = ["15m", "1h", "4h", "8h", "1d", "7d", "30d"];
+var NAMES = { "15m": "15 minutes", "1h": "1 hour", "4h": "4 hours", "8h": "8 hours", "1d": "1 day", "7d": "7 days", "30d": "30 days" };
+function limits(one2) {
+  return one2.grants ? { duration: one2.grants.max_duration, uses: Number(one2.grants.max_uses) } : null;
+}
+var field = (label2, input) => el("label", {}, label2, input);
+function bounded(name2, value2) {
+  const text2 = typeof value2 === "string" ? value2 : written(value2);
+  const kind3 = el(
+    "select",
+    { "aria-label": `${name2} may be` },
+    el("option", { value: "same" }, "as it is now"),
+    typeof value2 === "string" ? el("option", { value: "within" }, "within a path") : null,
+    typeof value2 === "string" ? el("option", { value: "glob" }, "like a pattern") : null,
+    el("option", { value: "any" }, "anything")
+  );
+  const input = el("input", { spellcheck: "false", autocapitalize: "none", "aria-label": `${name2}: the path or pattern`, hidden: true });
+  kind3.addEventListener("change", () => {
+    input.hidden = !["within", "glob"].includes(kind3.value);
+    if (kind3.value === "within" && !input.value) input.value = text2.replace(/\/[^/]*$/, "") || "/";
+    if (kind3.value === "glob" && !input.value) input.value = text2;
+  });
+  const node = el("div", { class: "bound" }, el("span", { class: "name" }, shown(name2, true)), kind3, input);
+  const read13 = () => {
+    if (kind3.value === "same") return null;
+    return kind3.value === "any" ? { any: true } : { [kind3.value]: input.value.trim() };
+  };
+  const set = (rule2) => {
+    const found2 = ["within", "glob"].find((word) => isTree(rule2) && Object.hasOwn(rule2, word));
+    kind3.value = found2 || (isTree(rule2) && rule2.any === true ? "any" : "same");
+    input.value = found2 ? String(rule2[found2]) : "";
+    kind3.dispatchEvent(new Event("change"));
+  };
+  return { name: name2, node, kind: kind3, input, read: read13, set };
+}
+var MOST_BOUNDED = 50;
+function giving(one2, changed9) {
+  const most = limits(one2);
+  if (!most) return null;
+  const on2 = el("input", { type: "checkbox", name: "grant" });
+  const spans = SPANS.filter((span5) => seconds(span5) < seconds(most.duration));
+  const duration2 = el(
+    "select",
+    { name: "duration" },
+    ...spans.map((span5) => el("option", { value: span5 }, NAMES[span5])),
+    el("option", { value: most.duration.replace(/\s+/g, "") }, `${most.duration} (the most)`)
+  );
+  const uses = el("input", { name: "uses", type: "number", min: 1, max: most.uses, step: 1, inputmode: "numeric" });
+  uses.value = String(Math.min(10, most.uses));
+  const args = isTree(one2.arguments) && !Array.isArray(one2.arguments) ? Object.entries(one2.arguments) : [];
+  const rows = args.slice(0, MOST_BOUNDED).map(([name2, value3]) => bounded(name2, value3));
+  const beyond = args.length - rows.length;
+  const body6 = el(
+    "div",
+    { class: "giving", hidden: true },
+    el("div", { class: "grid" }, field("For at most", duration2), field(`Calls, at most ${most.uses}`, uses)),
+    el("p", { class: "soft" }, "Later calls of this agent, with this tool, whose arguments are:"),
+    ...rows.map((row) => row.node),
+    beyond > 0 ? el("p", { class: "soft" }, `${counted(beyond, "more argument", "more arguments")}: as now.`) : null,
+    el("p", { class: "soft" }, "This call goes by its own approval. What another rule denies or asks about is not covered.")
+  );
+  const toggle = () => {
+    body6.hidden = !on2.checked;
+    changed9(on2.checked);
+  };
+  on2.addEventListener("change", toggle);
+  const set = (grant2) => {
+    on2.checked = true;
+    toggle();
+    const fits = [...duration2.options].find((option) => seconds(option.value) === seconds(grant2.duration));
+    if (fits) duration2.value = fits.value;
+    if (grant2.uses) uses.value = String(Math.min(Number(grant2.uses), most.uses));
+    for (const row of rows) row.set((grant2.arguments || {})[row.name]);
+  };
+  const proposal = el("div", { class: "proposal", hidden: true });
+  const propose = (grant2) => {
+    const fill2 = el("button", { type: "button", onclick: () => set(grant2) }, "Fill in what is proposed");
+    const who = `${grant2.approver} has approved calls of this shape ${counted(grant2.times, "time", "times")}. A grant would spare the next ones.`;
+    proposal.replaceChildren(el("p", { class: "soft" }, shown(who)), fill2);
+    proposal.hidden = false;
+  };
+  const node = el(
+    "fieldset",
+    {},
+    el("legend", {}, "Calls like this"),
+    proposal,
+    el("label", { class: "check" }, on2, " Let calls like this through for a while"),
+    body6
+  );
+  const value2 = () => {
+    if (!on2.checked) return null;
+    const bounds2 = rows.map((row) => [row.name, row.read()]).filter(([, rule2]) => rule2 !== null);
+    return { duration: duration2.value, uses: parse(uses.value || "0"), arguments: Object.fromEntries(bounds2) };
+  };
+  return { node, value: value2, propose };
+}
+
+// src/inbox.ts
+var inbox_exports = {};
+__export(inbox_exports, {
+  advance: () => advance,
+  back: () => back,
+  choose: () => choose,
+  chosen: () => chosen,
+  done: () => done,
+  following: () => following,
+  forget: () => forget2,
+  forgetAll: () => forgetAll,
+  inbox: () => inbox,
+  listed: () => listed,
+  loadHistory: () => loadHistory,
+  loadPending: () => loadPending,
+  quiet: () => quiet,
+  record: () => record,
+  render: () => render,
+  step: () => step,
+  take: () => take,
+  tellNews: () => tellNews
+});
+
+// src/headline.ts
+var WEIGHTY = [
+  "command",
+  "cmd",
+  "sql",
+  "query",
+  "path",
+  "file_path",
+  "filepath",
+  "file",
+  "filename",
+  "uri",
+  "url",
+  "to",
+  "recipient",
+  "recipients",
+  "destination",
+  "target",
+  "amount",
+  "account",
+  "name",
+  "id",
+  "title",
+  "subject",
+  "key",
+  "table",
+  "branch",
+  "repo",
+  "repository",
+  "channel",
+  "host",
+  "user",
+  "message",
+  "text"
+];
+var WEIGHTS = new Map(WEIGHTY.map((name2, at) => [name2, WEIGHTY.length - at]));
+var MOST_MEMBERS = 60;
+var MOST_COMPARED = 200;
+var MOST_SHOWN = 2;
+var MOST_TEXT = 70;
+var MOST_NAME = 40;
+var known3 = /* @__PURE__ */ new WeakMap();
+function members(one2) {
+  const kept = known3.get(one2);
+  if (kept) return kept;
+  const list3 = [];
+  const add = (name2, value2) => {
+    if (list3.length >= MOST_MEMBERS) return;
+    const text2 = typeof value2 === "string" ? value2.slice(0, MOST_COMPARED) : String(value2);
+    list3.push({ name: name2, value: value2, text: text2, size: typeof value2 === "string" ? value2.length : 0 });
+  };
+  const top = isTree(one2.arguments) && !Array.isArray(one2.arguments) ? Object.entries(one2.arguments) : [["value", one2.arguments]];
+  for (const [name2, value2] of top.slice(0, MOST_MEMBERS)) {
+    if (!isTree(value2)) add(name2, value2);
+    else if (Array.isArray(value2) && value2.length && value2.length <= 5 && value2.every((item3) => !isTree(item3))) {
+      add(name2, value2.map(String).join(", "));
+    } else if (!Array.isArray(value2)) {
+      for (const [inner, item3] of Object.entries(value2).slice(0, 20)) if (!isTree(item3)) add(`${name2}.${inner}`, item3);
+    }
+  }
+  const found2 = { list: list3, total: one2.arguments === null ? 0 : top.length };
+  known3.set(one2, found2);
+  return found2;
+}
+function differing(calls3) {
+  const values = /* @__PURE__ */ new Map();
+  for (const call2 of calls3) {
+    for (const { name: name2, text: text2, size } of members(call2).list) {
+      if (!values.has(name2)) values.set(name2, /* @__PURE__ */ new Map());
+      const seen2 = values.get(name2);
+      const value2 = `${size} ${text2}`;
+      seen2.set(value2, (seen2.get(value2) || 0) + 1);
+    }
+  }
+  const differs = /* @__PURE__ */ new Set();
+  for (const [name2, seen2] of values) if (seen2.size > 1 || [...seen2.values()][0] < calls3.length) differs.add(name2);
+  return differs;
+}
+function differences(all3) {
+  const byTool = /* @__PURE__ */ new Map();
+  for (const one2 of all3) {
+    if (!byTool.has(one2.tool)) byTool.set(one2.tool, []);
+    byTool.get(one2.tool).push(one2);
+  }
+  return new Map([...byTool].map(([tool, calls3]) => [tool, calls3.length > 1 ? differing(calls3) : /* @__PURE__ */ new Set()]));
+}
+function telling(one2, differs) {
+  const { list: list3, total } = members(one2);
+  const weight = ({ name: name2, text: text2 }) => {
+    const last = name2.split(".").pop().toLowerCase();
+    const same = text2 === "" ? -50 : 0;
+    return (differs && differs.has(name2) ? 100 : 0) + (WEIGHTS.get(last) || 0) + same;
+  };
+  const best = list3.map((member, at) => ({ member, at, weight: weight(member) }));
+  best.sort((a, b) => b.weight - a.weight || a.at - b.at);
+  const picked = best.slice(0, MOST_SHOWN).map(({ member }) => member);
+  const tops = new Set(picked.map(({ name: name2 }) => isTree(one2.arguments) && Object.hasOwn(one2.arguments, name2) ? name2 : name2.split(".")[0]));
+  return { picked, more: Math.max(total - tops.size, 0) };
+}
+function headline(one2, differs) {
+  const { picked, more: more3 } = telling(one2, differs);
+  if (!picked.length && !more3) return el("span", { class: "headline" }, "no arguments");
+  const parts2 = [];
+  for (const { name: name2, value: value2 } of picked) {
+    if (parts2.length) parts2.push(" ");
+    const text2 = typeof value2 === "string" ? ['"', ...brief(value2, MOST_TEXT), '"'] : [shown(String(value2))];
+    parts2.push(el("span", { class: "pair" }, el("span", { class: "name" }, ...brief(name2, MOST_NAME)), ": ", ...text2));
+  }
+  if (!picked.length) parts2.push(...brief(written(one2.arguments), MOST_TEXT));
+  else if (more3) parts2.push(" ", el("span", { class: "soft" }, `+ ${more3} more`));
+  return el("span", { class: "headline" }, ...parts2);
+}
+
+// src/inbox.ts
+var inbox = {
+  // Approvals by id: those that wait, and those that ended while they were on the screen.
+  approvals: /* @__PURE__ */ new Map(),
+  history: [],
+  // Whether more wait than are listed, and the cursor behind the history that is listed.
+  more: { pending: false, history: null },
+  // Null: none yet. Empty: what was chosen is gone, and nothing takes its place until a person chooses.
+  chosen: null,
+  // On a narrow screen one of them is shown: the list or what was chosen.
+  pane: "list",
+  // Ids of those that are marked, to be rejected together.
+  marked: /* @__PURE__ */ new Set(),
+  // Ids of those that a link of a notification led to.
+  linked: /* @__PURE__ */ new Set()
+};
+var items = /* @__PURE__ */ new Map();
+var record = (id) => inbox.approvals.get(id) || inbox.history.find((one2) => one2.id === id);
+var chosen = () => inbox.chosen && record(inbox.chosen) || null;
+var MOST2 = 1e3;
+async function loadPending() {
+  const found2 = await api(`approvals?status=pending&limit=${MOST2}`);
+  inbox.more.pending = found2.truncated;
+  const ids = new Set(found2.approvals.map((one2) => one2.id));
+  for (const [id, one2] of inbox.approvals) {
+    if (one2.status !== "pending" || ids.has(id)) continue;
+    if (id !== inbox.chosen) {
+      forget2(id);
+      continue;
+    }
+    try {
+      take(await api(`approvals/${encodeURIComponent(id)}`));
+    } catch (error) {
+      if (error.status === 404) forget2(id);
+    }
+  }
+  found2.approvals.forEach(take);
+  render();
+}
+var asked5 = 0;
+var answered = 0;
+var AT_A_TIME = 200;
+async function loadHistory(before = null) {
+  const query3 = new URLSearchParams({ status: $("f-status").value, limit: String(AT_A_TIME) });
+  if (before) query3.set("before", before);
+  const agent = $("f-agent").value.trim();
+  if (agent) query3.set("agent_id", agent);
+  const mine2 = ++asked5;
+  let said = "";
+  const found2 = await api(`approvals?${query3}`).catch((error) => {
+    said = error.message;
+    return null;
+  });
+  if (mine2 !== asked5 || !state.me) return;
+  answered = mine2;
+  if (found2) {
+    inbox.history = before ? [...inbox.history, ...found2.approvals] : found2.approvals;
+    inbox.more.history = found2.next;
+  }
+  notice(said);
+  render();
+  if (found2 && state.view === "history") announce(`${counted(listed().length, "approval", "approvals")} in the history.`);
+}
+function forget2(id) {
+  inbox.approvals.delete(id);
+  inbox.marked.delete(id);
+  items.delete(id);
+  forgetDetail(id);
+}
+function forgetAll() {
+  inbox.approvals.clear();
+  inbox.marked.clear();
+  inbox.linked.clear();
+  items.clear();
+  forgetAllDetails();
+  Object.assign(inbox, { history: [], chosen: null, pane: "list" });
+  $("list").replaceChildren();
+  $("detail").replaceChildren();
+  done("");
+}
+var RANK = { pending: 0, approved: 1 };
+var rank = (one2) => RANK[one2.status] ?? 2;
+var MOST_ENDED = 100;
+var news = { fresh: 0, ended: [] };
+function take(one2) {
+  const before = inbox.approvals.get(one2.id);
+  if (before && (rank(before) > rank(one2) || before.decisions.length > one2.decisions.length)) return;
+  if (!before && one2.status === "pending") news.fresh += 1;
+  if (before && before.status === "pending" && one2.status !== "pending" && one2.id === inbox.chosen) news.ended.push(one2);
+  if (one2.status !== "pending" && before) one2.here = before.here || state.view === "pending";
+  if (one2.status !== "pending") inbox.marked.delete(one2.id);
+  inbox.approvals.set(one2.id, one2);
+  const at = inbox.history.findIndex((other) => other.id === one2.id);
+  if (at >= 0) inbox.history[at] = one2;
+  if (!before || rank(before) !== rank(one2) || before.decisions.length !== one2.decisions.length) forgetDetail(one2.id, true);
+  const over = [...inbox.approvals.values()].filter((other) => other.status !== "pending" && other.id !== inbox.chosen);
+  for (const other of over.slice(0, Math.max(over.length - MOST_ENDED, 0))) forget2(other.id);
+}
+function tellNews() {
+  const parts2 = [];
+  if (news.fresh) parts2.push(`${counted(news.fresh, "new ask", "new asks")}.`);
+  for (const one2 of news.ended) {
+    const last = one2.decisions.at(-1);
+    if (!last || last.person !== state.me.id) parts2.push(`${one2.tool} for ${one2.agent_id}: ${one2.status}${last ? ` by ${last.person}` : ""}.`);
+  }
+  const waiting = waits().length;
+  if (news.fresh) parts2.push(`${counted(waiting, "waits", "wait")} for an answer.`);
+  news.fresh = 0;
+  news.ended = [];
+  if (parts2.length) announce(parts2.join(" "));
+}
+var quiet = () => {
+  news.fresh = 0;
+};
+function pending() {
+  const all3 = [...inbox.approvals.values()].filter((one2) => one2.status === "pending" || one2.here);
+  return all3.sort((a, b) => b.may_decide - a.may_decide || a.expires_at.localeCompare(b.expires_at));
+}
+var waits = () => [...inbox.approvals.values()].filter((one2) => one2.status === "pending");
+var mine = () => pending().filter((one2) => one2.status === "pending" && one2.may_decide);
+function listed() {
+  if (state.view === "pending") return pending();
+  const tool = $("f-tool").value.trim().toLowerCase();
+  return inbox.history.filter((one2) => one2.tool.toLowerCase().includes(tool));
+}
+function render() {
+  const all3 = listed();
+  const waiting = waits();
+  const count = String(waiting.length);
+  if ($("count").textContent !== count) $("count").textContent = count;
+  const title = waiting.length ? `(${waiting.length}) Tollgate: approvals` : "Tollgate: approvals";
+  if (document.title !== title) document.title = title;
+  if (state.view !== "pending" && state.view !== "history") return;
+  $("filters").hidden = state.view !== "history";
+  const isHistory = state.view === "history";
+  $("more").hidden = !(isHistory ? inbox.more.history : inbox.more.pending);
+  const listedSoFar = isHistory ? inbox.history.length : waiting.length;
+  const words = `The newest ${listedSoFar} are read, and there are more.`;
+  if ($("more-words").textContent !== words) $("more-words").textContent = words;
+  $("show-more").hidden = !isHistory;
+  $("empty").hidden = all3.length > 0;
+  const none = asked5 === answered ? "No approval fits these filters." : "Reading the history…";
+  $("empty").textContent = state.view === "pending" ? "Nothing waits for approval. Rules with REQUIRE_APPROVAL put calls here, and you are told when one comes." : none;
+  if (!all3.some((one2) => one2.id === inbox.chosen)) {
+    inbox.chosen = inbox.chosen === null ? all3.length ? all3[0].id : null : "";
+  }
+  const differs = differences(all3.filter((one2) => one2.status === "pending"));
+  const lines4 = all3.map((one2) => item(one2, differs.get(one2.tool)));
+  const ids = new Set(all3.map((one2) => one2.id));
+  for (const id of items.keys()) if (!ids.has(id)) items.delete(id);
+  place($("list"), lines4, $("detail"));
+  renderBatch();
+  $("inbox").dataset.pane = inbox.pane;
+  renderDetail();
+}
+var decidedAt = (one2) => one2.decisions.length ? one2.decisions[one2.decisions.length - 1].at : null;
+function item(one2, differs) {
+  let line3 = items.get(one2.id);
+  if (!line3) {
+    const button = el("button", { type: "button", class: "card", "data-id": one2.id, onclick: () => choose(one2.id) });
+    const mark2 = el("input", { type: "checkbox", class: "mark", "data-mark": one2.id });
+    mark2.addEventListener("change", () => {
+      if (mark2.checked) inbox.marked.add(one2.id);
+      else inbox.marked.delete(one2.id);
+      renderBatch();
+    });
+    line3 = { node: el("li", {}, mark2, button), button, mark: mark2, one: null, differs: "" };
+    items.set(one2.id, line3);
+  }
+  line3.button.setAttribute("aria-current", String(one2.id === inbox.chosen));
+  line3.mark.checked = inbox.marked.has(one2.id);
+  const names2 = differs ? [...differs].join(" ") : "";
+  if (line3.one === one2 && line3.differs === names2) return line3.node;
+  Object.assign(line3, { one: one2, differs: names2 });
+  const open18 = one2.status === "pending" && one2.may_decide;
+  line3.mark.hidden = !open18;
+  line3.mark.setAttribute("aria-label", `Mark ${one2.tool} for ${one2.agent_id}, asked ${one2.created_at}`);
+  const time = one2.status === "pending" ? countdown(one2.expires_at) : when(decidedAt(one2) || one2.created_at);
+  line3.button.replaceChildren(
+    el("span", { class: "tool" }, shown(one2.tool, true)),
+    headline(one2, differs),
+    el("span", { class: "row" }, el("span", {}, shown(one2.agent_id, true), one2.user && one2.user !== one2.operator ? [" for ", one2.user].join("") : ""), time),
+    el(
+      "span",
+      { class: "chips" },
+      chip(one2.status),
+      ...risks(one2),
+      el("span", { class: "chip" }, `${one2.cost_estimate_usd} USD`),
+      one2.may_decide ? el("strong", {}, "yours to decide") : null
+    )
+  );
+  return line3.node;
+}
+function choose(id, focus = true) {
+  inbox.chosen = id;
+  if (focus) inbox.pane = "detail";
+  render();
+  if (!focus) return;
+  $("detail").focus({ preventScroll: true });
+  const { top } = $("detail").getBoundingClientRect();
+  const head10 = $("done").hidden ? $("detail") : $("done");
+  if (top < 0 || top > window.innerHeight / 2) head10.scrollIntoView({ block: "start" });
+}
+function step(by2) {
+  const all3 = listed();
+  const at = all3.findIndex((one2) => one2.id === inbox.chosen);
+  const next4 = all3[Math.min(Math.max(at + by2, 0), all3.length - 1)];
+  if (!next4) return;
+  choose(next4.id, false);
+  const button = $("list").querySelector('[aria-current="true"]');
+  if (button && button.checkVisibility()) button.focus();
+  else $("detail").focus({ preventScroll: true });
+}
+function back() {
+  inbox.pane = "list";
+  render();
+  const button = $("list").querySelector('[aria-current="true"]') || $("list").querySelector("button");
+  if (button) button.focus();
+}
+function done(text2, id) {
+  $("done").hidden = !text2;
+  const again4 = id && state.view === "pending" && el("button", { type: "button", onclick: () => choose(id) }, "Show it");
+  $("done").replaceChildren(...text2 ? [el("span", {}, text2), again4 || ""] : []);
+}
+var ENDED = { approved: "Approved", consumed: "Approved", rejected: "Rejected", expired: "Expired", cancelled: "Cancelled" };
+function following(id) {
+  const ids = pending().map((one2) => one2.id);
+  const at = ids.indexOf(id);
+  return [...ids.slice(at + 1), ...ids.slice(0, Math.max(at, 0))];
+}
+function advance(one2, rest) {
+  const what = `${one2.tool} for ${one2.agent_id}`;
+  const said = one2.status === "pending" ? `Recorded, and others must agree: ${what}.` : `${ENDED[one2.status] || one2.status}: ${what}.`;
+  const open18 = (other) => other && other.status === "pending" && other.may_decide;
+  const next4 = rest.map((id) => inbox.approvals.get(id)).find(open18) || mine().find((other) => other.id !== one2.id);
+  const isInFront = state.view === "pending" && inbox.chosen === one2.id;
+  if (next4 && isInFront) {
+    done(said, one2.id);
+    choose(next4.id);
+    announce(`${said} Next: ${next4.tool} for ${next4.agent_id}.`);
+  } else {
+    done(isInFront ? "" : said, one2.id);
+    announce(next4 || !isInFront ? said : `${said} Nothing else waits for you.`);
+    render();
+    if (isInFront) $("detail").focus({ preventScroll: true });
+  }
+}
+var alike = (one2) => mine().filter((other) => other.tool === one2.tool && other.agent_id === one2.agent_id);
+function mark(some3) {
+  for (const one2 of some3) inbox.marked.add(one2.id);
+  render();
+  announce(`${counted(inbox.marked.size, "ask is", "asks are")} marked.`);
+}
+function renderBatch() {
+  const open18 = state.view === "pending" ? mine() : [];
+  $("batch").hidden = open18.length < 2 && !inbox.marked.size;
+  const one2 = chosen();
+  const like = one2 && open18.includes(one2) ? alike(one2) : [];
+  const count = inbox.marked.size;
+  $("mark-all").textContent = `Mark all ${open18.length}`;
+  $("mark-alike").hidden = like.length < 2 || like.length === open18.length;
+  $("mark-alike").textContent = `Mark the ${like.length} like this`;
+  $("unmark").hidden = !count;
+  $("reject-marked").disabled = !count;
+  $("reject-marked").textContent = count ? `Reject ${count}…` : "Reject marked…";
+}
+var MOST_NAMED = 20;
+async function rejectMarked() {
+  const some3 = mine().filter((one2) => inbox.marked.has(one2.id));
+  if (!some3.length) return;
+  const differs = differences(some3);
+  const names2 = some3.slice(0, MOST_NAMED).map((one2) => el("li", {}, shown(one2.tool, true), " for ", shown(one2.agent_id, true), ": ", headline(one2, differs.get(one2.tool))));
+  const rest = some3.length - names2.length;
+  const result = await confirm({
+    title: `Reject ${counted(some3.length, "ask", "asks")}?`,
+    body: [el("ul", { class: "plain" }, ...names2, rest ? el("li", {}, `… and ${rest} more`) : null)],
+    reason: "Comment",
+    action: `Reject ${some3.length}`,
+    danger: true,
+    run: async (comment, tell3) => {
+      const failed2 = [];
+      let count2 = 0;
+      for (const [at, one2] of some3.entries()) {
+        tell3(`Rejecting ${at + 1} of ${some3.length}…`);
+        try {
+          const body6 = comment ? { decision: "reject", comment } : { decision: "reject" };
+          take(await api(`approvals/${encodeURIComponent(one2.id)}/decision`, body6));
+          count2 += 1;
+        } catch (error) {
+          if (!state.me) return null;
+          failed2.push({ one: one2, error });
+        }
+      }
+      return { count: count2, failed: failed2 };
+    }
+  });
+  if (!result) return;
+  const { count, failed } = result;
+  const what = failed.map(({ one: one2, error }) => `${one2.tool} for ${one2.agent_id}: ${error.message}`);
+  const said = `Rejected: ${count}.${failed.length ? ` Not rejected: ${failed.length}. ${what.slice(0, 3).join(" ")}` : ""}`;
+  done(said);
+  if (failed.length) await loadPending().catch(() => {
+  });
+  render();
+  const next4 = mine()[0];
+  if (next4 && (!chosen() || chosen().status !== "pending")) {
+    choose(next4.id);
+    announce(`${said} Next: ${next4.tool} for ${next4.agent_id}.`);
+    return;
+  }
+  announce(next4 ? said : `${said} Nothing else waits for you.`);
+  if ($("reject-marked").disabled) ($("detail").checkVisibility() ? $("detail") : $("main")).focus({ preventScroll: true });
+}
+$("show-more").addEventListener("click", () => loadHistory(inbox.more.history));
+$("mark-all").addEventListener("click", () => mark(mine()));
+$("mark-alike").addEventListener("click", () => chosen() && mark(alike(chosen())));
+$("unmark").addEventListener("click", () => {
+  inbox.marked.clear();
+  render();
+  $("mark-all").focus();
+});
+$("reject-marked").addEventListener("click", rejectMarked);
+
+// src/sent.ts
+var sent_exports = {};
+__export(sent_exports, {
+  asTree: () => asTree,
+  forgetAllSent: () => forgetAllSent,
+  forgetSent: () => forgetSent,
+  openNext: () => openNext,
+  sentBy: () => sentBy,
+  sentCount: () => sentCount,
+  unseen: () => unseen
+});
+
+// src/diff.ts
+var diff_exports = {};
+__export(diff_exports, {
+  changes: () => changes,
+  edits: () => edits,
+  lines: () => lines2
+});
+var PARTNERS = {
+  old: ["new"],
+  before: ["after"],
+  original: ["replacement", "modified", "updated", "new"],
+  previous: ["next", "new"],
+  current: ["new", "replacement"],
+  search: ["replace", "replacement"],
+  find: ["replace", "replacement"]
+};
+var FIRST = new RegExp(`^(${Object.keys(PARTNERS).join("|")})($|[_A-Z-].*$)`);
+var LAST = new RegExp(`^(.+[_-])(${Object.keys(PARTNERS).join("|")})$`);
+function partner(members2, name2) {
+  const first = FIRST.exec(name2);
+  const last = first ? null : LAST.exec(name2);
+  if (!first && !last) return null;
+  const candidates = first ? PARTNERS[first[1]].map((word) => word + first[2]) : PARTNERS[last[2]].map((word) => last[1] + word);
+  return candidates.find((other) => Object.hasOwn(members2, other) && typeof members2[other] === "string") || null;
+}
+var MOST_EDITS = 100;
+function edits(value2) {
+  const found2 = [];
+  let more3 = 0;
+  const walk = (item3, path) => {
+    if (!isTree(item3)) return;
+    const isList = Array.isArray(item3);
+    for (const [name2, member] of isList ? item3.entries() : Object.entries(item3)) {
+      const at = isList ? `${path}[${name2}]` : path ? `${path}.${name2}` : name2;
+      if (typeof member !== "string") walk(member, at);
+      else if (!isList) {
+        const other = partner(item3, name2);
+        if (other === null) continue;
+        if (found2.length >= MOST_EDITS) more3 += 1;
+        else found2.push({ at, other, before: member, after: item3[other] });
+      }
+    }
+  };
+  walk(value2, "");
+  return { found: found2, more: more3 };
+}
+var MOST_CELLS = 1e6;
+function lines2(before, after) {
+  const a = before === "" ? [] : before.split("\n");
+  const b = after === "" ? [] : after.split("\n");
+  let start = 0;
+  while (start < a.length && start < b.length && a[start] === b[start]) start += 1;
+  let endA = a.length;
+  let endB = b.length;
+  while (endA > start && endB > start && a[endA - 1] === b[endB - 1]) {
+    endA -= 1;
+    endB -= 1;
+  }
+  const out = a.slice(0, start).map((line3) => [" ", line3]);
+  out.push(...between(a.slice(start, endA), b.slice(start, endB)));
+  out.push(...a.slice(endA).map((line3) => [" ", line3]));
+  return out;
+}
+function between(a, b) {
+  const gone = a.map((line3) => ["-", line3]);
+  const come = b.map((line3) => ["+", line3]);
+  if (!a.length || !b.length || a.length * b.length > MOST_CELLS) return [...gone, ...come];
+  const width = b.length + 1;
+  const longest = new Uint32Array((a.length + 1) * width);
+  for (let i2 = a.length - 1; i2 >= 0; i2 -= 1) {
+    for (let j2 = b.length - 1; j2 >= 0; j2 -= 1) {
+      const at = i2 * width + j2;
+      longest[at] = a[i2] === b[j2] ? longest[at + width + 1] + 1 : Math.max(longest[at + width], longest[at + 1]);
+    }
+  }
+  const out = [];
+  let i = 0;
+  let j = 0;
+  while (i < a.length && j < b.length) {
+    if (a[i] === b[j]) {
+      out.push([" ", a[i++]]);
+      j += 1;
+    } else if (longest[(i + 1) * width + j] >= longest[i * width + j + 1]) out.push(["-", a[i++]]);
+    else out.push(["+", b[j++]]);
+  }
+  return [...out, ...gone.slice(i), ...come.slice(j)];
+}
+var AROUND = 3;
+var MOST_LINES = 400;
+var MOST_LINE = 2e3;
+var WORDS2 = { "-": "removed", "+": "added", " ": "" };
+var KINDS = { "-": "gone", "+": "come", " ": "same" };
+function line([sign2, text2]) {
+  const words = WORDS2[sign2] && el("span", { class: "unseen" }, `${WORDS2[sign2]}: `);
+  const cut = text2.length > MOST_LINE ? ` … (${text2.length - MOST_LINE} more characters, below)` : "";
+  return el(
+    "div",
+    { class: KINDS[sign2] },
+    el("span", { class: "sign", "aria-hidden": "true" }, sign2 === "-" ? "−" : sign2),
+    words,
+    shown(text2.slice(0, MOST_LINE)),
+    cut
+  );
+}
+var fold = (words, all3) => opened(words, () => all3.map(line));
+function drawn(all3) {
+  const out = [];
+  let run2 = [];
+  const flush = (isLast) => {
+    const head10 = out.length ? AROUND : 0;
+    const tail = isLast ? 0 : AROUND;
+    if (run2.length > head10 + tail + 1) {
+      const middle = run2.slice(head10, run2.length - tail);
+      out.push(...run2.slice(0, head10).map(line));
+      out.push(fold(`… ${middle.length} unchanged lines`, middle));
+      out.push(...run2.slice(run2.length - tail).map(line));
+    } else {
+      out.push(...run2.map(line));
+    }
+    run2 = [];
+  };
+  for (const one2 of all3.slice(0, MOST_LINES)) {
+    if (one2[0] === " ") run2.push(one2);
+    else {
+      flush(false);
+      out.push(line(one2));
+    }
+  }
+  flush(all3.length <= MOST_LINES);
+  if (all3.length > MOST_LINES) out.push(fold(`… ${all3.length - MOST_LINES} more lines`, all3.slice(MOST_LINES)));
+  return out;
+}
+function changes(value2) {
+  const { found: found2, more: more3 } = edits(value2);
+  if (!found2.length) return null;
+  const groups = found2.map(({ at, other, before, after }) => {
+    const all3 = lines2(before, after);
+    const count = (sign2) => all3.filter(([kind3]) => kind3 === sign2).length;
+    const sum2 = `${count("-")} removed, ${count("+")} added`;
+    return el(
+      "div",
+      { class: "change" },
+      el("p", { class: "soft" }, shown(at, true), " → ", shown(other, true), ` (lines: ${sum2})`),
+      el("div", { class: "diff" }, ...drawn(all3))
+    );
+  });
+  const rest = more3 ? el("p", { class: "soft" }, `… ${more3} more changes: the arguments below have them.`) : null;
+  return el("div", { class: "changes" }, el("h3", {}, "What it would change"), ...groups, rest);
+}
+
+// src/sent.ts
+var MOST_ENTRIES = 500;
+var MOST_TEXT2 = 4e3;
+var made2 = /* @__PURE__ */ new Map();
+var forgetSent = (id) => made2.delete(id);
+var forgetAllSent = () => made2.clear();
+var sentCount = () => made2.size;
+var seen = (node) => node.dispatchEvent(new CustomEvent("tollgate-seen", { bubbles: true }));
+function folded(words, make) {
+  const details = el("details", { class: "folded", "data-unseen": true }, el("summary", {}, words));
+  details.addEventListener("toggle", () => {
+    if (!details.open || !details.hasAttribute("data-unseen")) return;
+    details.removeAttribute("data-unseen");
+    details.append(make());
+    seen(details);
+  });
+  return details;
+}
+function quoted(text2) {
+  const { start, rest } = cutAt(text2, MOST_TEXT2);
+  const more3 = rest ? [folded(`… ${rest.length} more characters`, () => shown(rest))] : [];
+  return [`"`, shown(start), ...more3, `"`];
+}
+function tree(value2, depth = 0) {
+  const list3 = el("ul", { class: depth ? "tree" : "tree top" });
+  const entries = Array.isArray(value2) ? value2.map((item3, at) => [at, item3]) : Object.entries(value2);
+  if (!entries.length) list3.append(el("li", {}, Array.isArray(value2) ? "[] (empty)" : "{} (empty)"));
+  const lines4 = (some3) => some3.map(([name2, item3]) => line2(name2, item3, depth));
+  list3.append(...lines4(entries.slice(0, MOST_ENTRIES)));
+  const rest = entries.slice(MOST_ENTRIES);
+  if (rest.length) {
+    const make = () => el("ul", { class: "tree" }, ...lines4(rest));
+    list3.append(el("li", {}, folded(`… ${rest.length} more of ${entries.length}`, make)));
+  }
+  return list3;
+}
+function line2(name2, item3, depth) {
+  const label2 = el("span", { class: "name" }, shown(name2));
+  if (!isTree(item3)) {
+    const text2 = typeof item3 === "string" ? quoted(item3) : [String(item3)];
+    return el("li", {}, label2, ": ", el("span", { class: "value" }, ...text2));
+  }
+  const size = Array.isArray(item3) ? `[${item3.length}]` : `{${Object.keys(item3).length}}`;
+  return el("li", {}, el("details", { open: true }, el("summary", {}, label2, ` ${size}`), tree(item3, depth + 1)));
+}
+var asTree = (value2) => isTree(value2) ? tree(value2) : tree({ value: value2 });
+var some = (members2) => members2 && Object.keys(members2).length > 0;
+function sections(one2, sent) {
+  const masked = (title) => one2.redacted ? `${title} (sensitive values masked)` : title;
+  const parts2 = [];
+  if (one2.description) parts2.push(el("h3", {}, "What its server says of the tool"), el("p", { class: "said" }, ...quoted(one2.description)));
+  const changed9 = changes(sent.arguments);
+  if (changed9) parts2.push(changed9);
+  parts2.push(el("h3", {}, masked("Arguments")), asTree(sent.arguments));
+  if (some(sent.meta)) parts2.push(el("h3", {}, masked("Metadata that is sent with it (_meta)")), asTree(sent.meta));
+  if (some(sent.params)) parts2.push(el("h3", {}, masked("Other parameters that are sent with it")), asTree(sent.params));
+  return parts2;
+}
+function sentBy(one2) {
+  const before = made2.get(one2.id);
+  if (before) return before;
+  const node = el("div", { class: "sent" }, ...sections(one2, one2));
+  if (!one2.arguments_complete) {
+    const error = el("p", { class: "error", role: "alert", hidden: true });
+    const all3 = el("button", { type: "button" }, "Show all of it");
+    const cut = el("div", { class: "cut", "data-unseen": true }, el("p", {}, "It is too long: some is cut here."), all3, error);
+    all3.addEventListener("click", async () => {
+      all3.disabled = true;
+      try {
+        const whole4 = await readWhole(one2);
+        const hadFocus = node.contains(document.activeElement) || document.activeElement === document.body;
+        node.replaceChildren(...sections(one2, whole4));
+        if (hadFocus) $("detail").focus({ preventScroll: true });
+        seen(node);
+      } catch (problem2) {
+        all3.disabled = false;
+        error.hidden = false;
+        error.textContent = `It cannot be shown: ${problem2.message}`;
+      }
+    });
+    node.prepend(cut);
+  }
+  made2.set(one2.id, node);
+  return node;
+}
+async function readWhole(one2) {
+  const trace = await api(`traces/${one2.trace_id}`);
+  const decided2 = trace.events.find((event) => event.approval_id === one2.id && event.event_type === "agent_decision" && event.detail);
+  if (!decided2) throw new Error("the record of its decision is not there");
+  return decided2.detail;
+}
+var parts = (one2) => {
+  const node = made2.get(one2.id);
+  return node ? [...node.querySelectorAll("[data-unseen]")] : [];
+};
+var unseen = (one2) => parts(one2).length;
+function openNext(one2) {
+  const [next4] = parts(one2);
+  if (!next4) return;
+  for (let outer = next4.parentElement.closest("details"); outer; outer = outer.parentElement.closest("details")) outer.open = true;
+  const button = next4.querySelector("summary, button");
+  button.scrollIntoView({ block: "center" });
+  button.focus({ preventScroll: true });
+  if (next4.matches("details")) next4.open = true;
+  else button.click();
+}
+
+// src/detail.ts
+var forms = /* @__PURE__ */ new Map();
+var more = /* @__PURE__ */ new Map();
+var detailCounts = () => [forms.size, more.size];
+function forgetDetail(id, changed9 = false) {
+  more.delete(id);
+  if (changed9) return;
+  forms.delete(id);
+  forgetSent(id);
+}
+function forgetAllDetails() {
+  forms.clear();
+  more.clear();
+  forgetAllSent();
+}
+var drawn2 = { one: null, who: [], why: [], end: null };
+function renderDetail() {
+  const one2 = chosen();
+  if (!one2) {
+    const gone = "What you looked at has ended, or has left this list. Choose another.";
+    const text2 = inbox.chosen === "" ? gone : "Choose an approval to see it whole.";
+    drawn2 = { one: null };
+    place($("detail"), [el("p", { class: "soft" }, text2)], $("detail"));
+    return;
+  }
+  if (drawn2.one !== one2) drawn2 = { one: one2, who: headOf(one2), why: whyOf(one2), end: decisions(one2) };
+  const form9 = formOf(one2);
+  const parts2 = [...drawn2.who, sentBy(one2), ...drawn2.why, drawn2.end, form9 && form9.fields, ...moreOf(one2), form9 && form9.bar];
+  place($("detail"), parts2.filter(Boolean), $("detail"));
+}
+var isOutdated = (one2) => one2.policies_in_force === false || one2.status === "cancelled" && !one2.covered_by;
+function risks(one2) {
+  const words = [];
+  const add = (word, colour2 = "") => words.push(el("span", { class: `chip ${colour2}` }, word));
+  if (one2.traits) {
+    if (one2.traits.destructive) add("may destroy", "bad");
+    else if (!one2.traits.read_only) add("changes something", "warn");
+    else add("read-only", "good");
+    if (one2.traits.open_world) add("reaches outside", "warn");
+  }
+  if (one2.redacted) add("masked values", "warn");
+  if (one2.frozen && one2.frozen.length) add("frozen", "bad");
+  if (one2.status === "pending") {
+    if (one2.evidence_required) add("needs evidence");
+    const open18 = one2.requirements.filter((need) => need.quorum > 1);
+    for (const need of open18) add(`${need.approved_by} of ${need.quorum} agreed`);
+    if (isOutdated(one2)) add("the policies have changed", "warn");
+  }
+  return words;
+}
+function takenAs(traits2) {
+  return [
+    traits2.read_only ? "read-only" : "changes something",
+    traits2.destructive ? "may destroy" : "destroys nothing",
+    traits2.idempotent ? "a repeat does no more" : "a repeat acts again",
+    traits2.open_world ? "reaches outside" : "stays inside"
+  ].join(", ");
+}
+function headOf(one2) {
+  const agent = state.agents.get(one2.agent_id);
+  const changes2 = one2.action.startsWith(`${one2.upstream}:`) ? one2.tool : `${one2.tool}, as ${one2.action}`;
+  const open18 = !["consumed", "rejected", "expired"].includes(one2.status);
+  let banner = "";
+  if (one2.covered_by) banner = `A standing grant (${one2.covered_by}) has let its call through while it waited: nobody has to answer it any more.`;
+  else if (open18 && isOutdated(one2)) banner = "The policies have changed since this was asked for: no answer to it lets the call through. The agent has to make the call again.";
+  const frozen = one2.frozen && one2.frozen.length ? `${one2.frozen.join(", ")} is frozen: the call is refused, approved or not, until an admin lifts that.` : "";
+  return [
+    el("button", { type: "button", class: "back", onclick: back }, "← All asks"),
+    el("h2", {}, shown(one2.tool), " ", chip(one2.status)),
+    frozen ? el("p", { class: "banner", "data-frozen": "" }, shown(frozen, true)) : null,
+    banner ? el("p", { class: "banner" }, banner) : null,
+    el("p", { class: "chips" }, ...risks(one2)),
+    el("h3", {}, "Who"),
+    facts([
+      ["Agent", one2.agent_id],
+      ["Owner", agent && agent.owner],
+      ["Operator", one2.operator],
+      ["Role", agent && agent.role],
+      ["For", one2.user === one2.operator ? null : one2.user],
+      ["Workflow", one2.workflow]
+    ]),
+    el("h3", {}, "What"),
+    facts([
+      ["Tool", changes2],
+      ["Upstream", one2.upstream],
+      ["It is taken as", one2.traits && takenAs(one2.traits)],
+      ["Labels", one2.labels.join(", ")]
+    ])
+  ].filter(Boolean);
+}
+function whyOf(one2) {
+  const policy2 = state.policies.get(one2.policy_id);
+  const needs = one2.requirements.map((need) => {
+    const who = need.approvers.length ? need.approvers.join(", ") : "any approver";
+    const evidence2 = need.evidence_required ? ", with evidence" : "";
+    const separate = need.separate ? ", and never the agent's operator" : "";
+    const later = need.escalate ? `; from ${whenText(need.escalate.at)} also ${need.escalate.to.join(", ")}` : "";
+    return el("li", {}, shown(`${need.approved_by} of ${need.quorum} by ${who}${evidence2}${separate}${later} (policy ${need.policy_id}: ${need.reason})`));
+  });
+  const snapshot = one2.policy_snapshot.slice(0, 12);
+  const explain = el("button", { type: "button" }, "Explain it under the policies of now");
+  explain.addEventListener("click", () => document.dispatchEvent(new CustomEvent("tollgate-explain", { detail: one2 })));
+  return [
+    el("h3", {}, "Why it was stopped"),
+    facts([
+      ["Policy", one2.policy_id],
+      ["Rule", one2.rule_id],
+      ["Reason", one2.reason],
+      ["Purpose of the policy", policy2 && policy2.description],
+      ["Policy owner", policy2 && policy2.owner],
+      ["Policies of then", el("span", { title: one2.policy_snapshot }, `${snapshot} (${isOutdated(one2) ? "not in force any more" : "in force"})`)]
+    ]),
+    el("div", { class: "buttons" }, explain),
+    el("h3", {}, "Cost and time"),
+    facts([
+      ["Estimated cost", `${one2.cost_estimate_usd} USD`],
+      ["Asked", when(one2.created_at)],
+      [one2.status === "pending" ? "Ends" : "Would have ended", when(one2.expires_at)],
+      ["Time left", one2.status === "pending" ? countdown(one2.expires_at) : null]
+    ]),
+    el("h3", {}, "Needs"),
+    el("ul", {}, ...needs)
+  ];
+}
+function decisions(one2) {
+  if (!one2.decisions.length) return null;
+  const rows = one2.decisions.map((answer) => [
+    td(chip(answer.decision === "approve" ? "approved" : "rejected")),
+    td(shown(answer.person)),
+    td(when(answer.at), el("div", { class: "soft" }, `by ${answer.channel}`)),
+    el("td", { class: "text" }, shown(answer.comment || ""), answer.evidence ? el("div", {}, "Evidence: ", shown(answer.evidence)) : "", answer.grant ? el("div", {}, "With a standing grant: ", ...brief(written(answer.grant))) : "")
+  ]);
+  return el("div", {}, el("h3", {}, "Decisions"), table("Decisions", ["Answer", "Who", "When", "What they said"], rows));
+}
+function formOf(one2) {
+  let form9 = forms.get(one2.id);
+  if (!form9) {
+    if (one2.status !== "pending") return null;
+    form9 = newForm(one2);
+    forms.set(one2.id, form9);
+  }
+  const open18 = one2.status === "pending" && one2.may_decide && !form9.busy;
+  const parts2 = unseen(one2);
+  form9.approve.disabled = !open18 || parts2 > 0;
+  form9.reject.disabled = !open18;
+  for (const field3 of [form9.comment, form9.evidence]) field3.readOnly = form9.busy;
+  const shut = one2.status === "pending" && !one2.may_decide && !form9.busy;
+  form9.fields.hidden = one2.status !== "pending" && !form9.comment.value && !form9.evidence.value;
+  form9.bar.hidden = one2.status !== "pending" && form9.fields.hidden;
+  form9.hint.hidden = !open18 || parts2 === 0;
+  form9.words.textContent = `To approve it, open what is not shown yet: ${counted(parts2, "part", "parts")}.`;
+  if ((shut || one2.status !== "pending") && !form9.busy && one2.why_not) say2(form9, `You cannot decide it: ${one2.why_not}.`);
+  return form9;
+}
+function newForm(one2) {
+  const id = `answer-${one2.id}`;
+  const comment = el("textarea", { name: "comment", maxlength: 4e3, rows: 2 });
+  const evidence2 = el("textarea", { name: "evidence", maxlength: 4e3, rows: 2 });
+  const grant2 = giving(one2, (on2) => approve.textContent = on2 ? "Approve with a grant" : "Approve");
+  const error = el("p", { class: "error", role: "alert", hidden: true });
+  const words = el("span", {});
+  const next4 = el("button", { type: "button", onclick: () => openNext(record(one2.id) || one2) }, "Show the next part");
+  const hint = el("p", { class: "hint", id: `hint-${one2.id}`, hidden: true }, words, " ", next4);
+  const button = (kind3, text2) => el("button", { type: "submit", form: id, class: kind3, value: kind3, "aria-describedby": `hint-${one2.id}` }, text2);
+  const approve = button("approve", "Approve");
+  const reject = button("reject", "Reject");
+  const fields2 = el(
+    "form",
+    { id, class: "decide", novalidate: true, "aria-label": "Your decision" },
+    el("label", {}, "Comment", comment),
+    el("label", {}, one2.evidence_required ? "Evidence (needed to approve)" : "Evidence", evidence2),
+    grant2 && grant2.node
+  );
+  const bar3 = el("div", { class: "bar", role: "group", "aria-label": "Decide" }, hint, error, el("div", { class: "buttons" }, reject, approve));
+  for (const one3 of [approve, reject]) {
+    one3.addEventListener("click", (event) => event.detail > 1 && event.preventDefault());
+    one3.addEventListener("keydown", (event) => event.repeat && event.preventDefault());
+  }
+  fields2.addEventListener("submit", (event) => {
+    event.preventDefault();
+    decide(one2.id, event.submitter ? event.submitter.value : "");
+  });
+  return { fields: fields2, bar: bar3, comment, evidence: evidence2, grant: grant2, error, hint, words, approve, reject, busy: false };
+}
+var formInFront = () => forms.get(inbox.chosen);
+function say2(form9, text2) {
+  form9.error.hidden = !text2;
+  form9.error.textContent = text2 || "";
+}
+async function decide(id, decision) {
+  const form9 = forms.get(id);
+  const one2 = record(id);
+  if (!form9 || !one2 || form9.busy || !["approve", "reject"].includes(decision)) return;
+  if (decision === "approve" && unseen(one2) > 0) return;
+  if (decision === "approve" && one2.evidence_required && !form9.evidence.value.trim()) {
+    say2(form9, "This approval needs evidence: say what shows that the call is right.");
+    form9.evidence.focus();
+    return;
+  }
+  form9.busy = true;
+  say2(form9, "");
+  const rest = following(id);
+  const inForm = form9.fields.contains(document.activeElement) || form9.bar.contains(document.activeElement);
+  const pressed = inForm ? document.activeElement : null;
+  if (pressed && !pressed.matches(FIELDS)) $("detail").focus({ preventScroll: true });
+  renderDetail();
+  try {
+    const body6 = { decision };
+    if (form9.comment.value.trim()) body6.comment = form9.comment.value.trim();
+    if (form9.evidence.value.trim()) body6.evidence = form9.evidence.value.trim();
+    const grant2 = form9.grant && decision === "approve" ? form9.grant.value() : null;
+    if (grant2) body6.grant = grant2;
+    const decided2 = await api(`approvals/${encodeURIComponent(id)}/decision`, body6, "POST", inbox.linked.has(id));
+    form9.busy = false;
+    forms.delete(id);
+    take(decided2);
+    advance(record(id) || decided2, rest);
+  } catch (error) {
+    form9.busy = false;
+    if (!state.me) return;
+    if (error.status === 409) {
+      const fresh = await api(`approvals/${encodeURIComponent(id)}`).catch(() => null);
+      if (fresh) take(fresh);
+      render();
+    }
+    renderDetail();
+    say2(form9, error.message);
+    if (pressed && inbox.chosen === id && document.activeElement === $("detail")) pressed.focus();
+  }
+}
+$("detail").addEventListener("tollgate-seen", () => {
+  const one2 = chosen();
+  if (one2) formOf(one2);
+});
+function moreOf(one2) {
+  const known7 = more.get(one2.id);
+  if (known7) return known7.parts;
+  const parts2 = [el("p", { class: "soft" }, "Reading the trace…")];
+  const mine2 = { parts: parts2 };
+  more.set(one2.id, mine2);
+  const isMine = () => more.get(one2.id) === mine2;
+  readMore(one2).then(
+    (read13) => {
+      if (!isMine()) return;
+      mine2.parts = read13;
+      if (inbox.chosen === one2.id) renderDetail();
+    },
+    (error) => {
+      if (isMine()) more.delete(one2.id);
+      parts2[0].textContent = `The trace cannot be read: ${error.message}`;
+    }
+  );
+  return parts2;
+}
+var MOST_SIMILAR = 5;
+function saidOf(decided2) {
+  const steps = (decided2.detail.steps || []).map((step3) => [
+    td(chip(step3.decision)),
+    td(shown(step3.rule_id ? `${step3.policy_id}, rule ${step3.rule_id}` : step3.policy_id)),
+    el("td", { class: "text" }, shown(step3.reason || ""))
+  ]);
+  const reached = decided2.facts && decided2.facts.session_labels || [];
+  return [
+    facts([
+      ["Labels of the data", (decided2.labels || []).join(", ")],
+      ["Had reached the session", reached.join(", ") || "nothing"]
+    ]),
+    steps.length ? table("What policies said", ["Outcome", "By", "Why"], steps) : "",
+    opened("The record of the decision", () => asTree(decided2.detail))
+  ];
+}
+async function readMore(one2) {
+  const query3 = new URLSearchParams({ agent_id: one2.agent_id, status: "approved,rejected,expired,consumed", limit: "200" });
+  const form9 = forms.get(one2.id);
+  const mayGrant = form9 && form9.grant;
+  const [trace, others, whole4] = await Promise.all([
+    api(`traces/${one2.trace_id}`),
+    api(`approvals?${query3}`),
+    mayGrant ? api(`approvals/${encodeURIComponent(one2.id)}`) : null
+  ]);
+  if (whole4 && whole4.proposed_grant) form9.grant.propose(whole4.proposed_grant);
+  const decided2 = trace.events.find(
+    (event) => event.approval_id === one2.id && event.event_type === "agent_decision" && event.detail
+  );
+  const events = () => trace.events.map((event) => [
+    td(when(event.timestamp)),
+    td(event.event_type),
+    td(event.decision || event.outcome || ""),
+    el("td", { class: "text" }, shown(event.reason || ""))
+  ]);
+  const similar = others.approvals.filter((other) => other.tool === one2.tool && other.id !== one2.id);
+  const rows = similar.slice(0, MOST_SIMILAR).map((other) => {
+    const last = other.decisions[other.decisions.length - 1];
+    return [
+      td(chip(other.status)),
+      td(when(other.created_at)),
+      td(shown(last ? last.person : "")),
+      el("td", { class: "text" }, ...brief(written(other.arguments)), last && last.comment ? el("div", {}, shown(last.comment)) : "")
+    ];
+  });
+  const beyond = similar.length - rows.length;
+  const sum2 = `The trace ${one2.trace_id} (${trace.truncated ? "the newest " : ""}${counted(trace.events.length, "event", "events")})`;
+  return [
+    el("h3", {}, "Similar calls before"),
+    rows.length ? el("div", { id: "similar" }, table("Similar calls before", ["Answer", "Asked", "By", "Arguments"], rows), beyond ? el("p", { class: "soft" }, `… and ${beyond} more in the history`) : "") : el("p", { class: "soft", id: "similar" }, "No such call of this agent was asked about before."),
+    el("h3", {}, "How it was decided"),
+    decided2 ? el("div", { id: "trace" }, ...saidOf(decided2)) : el("p", { class: "soft", id: "trace" }, "The decision's record has no detail."),
+    opened(sum2, () => table("Events of the trace", ["When", "What", "Decision", "Reason"], events()))
+  ];
+}
+
+// src/events.ts
+var events_exports = {};
+__export(events_exports, {
+  clear: () => clear5,
+  open: () => open5
+});
+var PAGE = 50;
+var TYPES = ["agent_decision", "agent_side_effect", "agent_start", "approval_requested", "approval_decided", "approval_expired", "approval_cancelled", "grant_made", "grant_ended", "alert", "policy_activated", "policy_rejected", "admin_action", "auth_failed", "tool_quarantined", "tool_accepted", "frozen", "unfrozen", "note"];
+var DECISIONS2 = ["allow", "allow_with_constraints", "deny", "pending_approval", "approved", "rejected", "expired", "remediate", "suggest", "throttle"];
+var asked6 = 0;
+var found = [];
+var next2 = null;
+var left2 = [];
+var choice = (name2, words, all3) => el("select", { name: name2 }, el("option", { value: "" }, words), all3.map((value2) => el("option", { value: value2 }, value2.replaceAll("_", " "))));
+var text = (name2, hint = "") => el("input", { name: name2, spellcheck: "false", autocapitalize: "none", placeholder: hint || false });
+var fields = {
+  since: el("input", { name: "since", spellcheck: "false", placeholder: "7d, 2026-11-20" }),
+  until: el("input", { name: "until", spellcheck: "false", placeholder: "now" }),
+  event_type: choice("event_type", "every type", TYPES),
+  decision: choice("decision", "every decision", DECISIONS2),
+  agent_id: text("agent_id", "planner-*"),
+  tool: text("tool", "files__*"),
+  policy_id: text("policy_id"),
+  person: text("person"),
+  user: text("user"),
+  workflow_id: text("workflow_id"),
+  trace_id: text("trace_id"),
+  call_id: text("call_id"),
+  approval_id: text("approval_id")
+};
+var NAMES2 = Object.keys(fields);
+var LABELS = { since: "From", until: "To", event_type: "Type", decision: "Decision", agent_id: "Agent", tool: "Tool", policy_id: "Policy", person: "Person who acted", user: "For the user", workflow_id: "Workflow", trace_id: "Trace", call_id: "Call", approval_id: "Approval" };
+var FIRST2 = ["since", "until", "event_type", "decision", "agent_id", "tool"];
+var label = (name2) => el("label", {}, LABELS[name2], fields[name2]);
+var more2 = el("details", {}, el("summary", {}, "More: policy, person, workflow, trace, call, approval"), el("div", { class: "grid" }, ...NAMES2.filter((name2) => !FIRST2.includes(name2)).map(label)));
+var empty = el("button", { type: "button" }, "Clear");
+var form2 = el("form", { class: "search", role: "search", "aria-label": "Search the record" }, el("div", { class: "grid" }, ...FIRST2.map(label)), more2, el("div", { class: "buttons" }, el("button", { type: "submit", class: "primary" }, "Search"), empty));
+var problem = el("p", { class: "error", role: "alert", hidden: true });
+var body2 = el("div", { class: "stack" });
+var verify = el("button", { type: "button", id: "verify" }, "Verify the record");
+var verified = el("div", { id: "verified", role: "status" });
+verify.addEventListener("click", async () => {
+  verify.disabled = true;
+  verified.replaceChildren(el("p", { class: "soft" }, "Verifying every record…"));
+  try {
+    let found2 = await api("audit/verify");
+    while (found2.running) {
+      verified.replaceChildren(el("p", { class: "soft" }, "Verifying every record since ", when(found2.began_at), "…"));
+      found2 = await api("audit/verify");
+    }
+    verified.replaceChildren(told(found2));
+  } catch (error) {
+    verified.replaceChildren(el("p", { class: "error" }, error.message));
+  } finally {
+    verify.disabled = false;
+  }
+});
+function told(found2) {
+  const records = counted(Number(found2.records), "record", "records");
+  if (found2.bad !== null) {
+    const place2 = Number(found2.bad.seq) === 0 ? "The store does not verify: " : `Record ${found2.bad.seq} does not verify: `;
+    return el("p", { class: "error" }, place2, shown(found2.bad.problem), ` (${records} before it do).`);
+  }
+  if (found2.contradicted !== null) return el("p", { class: "error" }, "A checkpoint says otherwise: ", shown(found2.contradicted));
+  const held = Number(found2.checkpoints) === 0 ? "No checkpoint is kept yet." : `${counted(Number(found2.checkpoints), "checkpoint holds", "checkpoints hold")}.`;
+  return el("p", {}, `The chain is whole: ${records}. ${held} `, when(found2.at));
+}
+form2.addEventListener("submit", (event) => {
+  event.preventDefault();
+  go(query2());
+});
+empty.addEventListener("click", () => {
+  for (const name2 of NAMES2) fields[name2].value = "";
+  go(query2());
+});
+function query2() {
+  const filters = new URLSearchParams();
+  for (const name2 of NAMES2) {
+    const value2 = fields[name2].value.trim();
+    if (value2) filters.set(name2, value2);
+  }
+  return filters;
+}
+function go(filters) {
+  const hash = filters.size ? `#/events?${filters}` : "#/events";
+  if (location.hash !== hash) history.pushState(null, "", hash);
+  state.rest = hash.slice("#/events".length);
+  void search(filters);
+}
+function clear5() {
+  asked6 += 1;
+  found = [];
+  next2 = null;
+  verified.replaceChildren();
+  for (const name2 of NAMES2) fields[name2].value = "";
+  $("events").replaceChildren();
+}
+async function open5(_given, rest = "") {
+  const trace = /^\/([0-9a-fA-F-]{32,36})$/.exec(rest);
+  if (trace) {
+    await tell(trace[1]);
+    return;
+  }
+  const filters = new URLSearchParams(rest.replace(/^\?/, ""));
+  for (const name2 of NAMES2) fields[name2].value = filters.get(name2) ?? "";
+  more2.open = NAMES2.some((name2) => !FIRST2.includes(name2) && filters.has(name2));
+  $("events").replaceChildren(el("h2", {}, "Events"), form2, el("div", { class: "buttons" }, verify), verified, problem, body2);
+  $("events").focus({ preventScroll: true });
+  await search(query2());
+}
+function say3(words) {
+  problem.hidden = !words;
+  problem.textContent = words;
+}
+async function page(filters, before) {
+  const asks = new URLSearchParams(filters);
+  asks.set("limit", String(PAGE));
+  if (before !== null) asks.set("before_seq", String(before));
+  return api(`events?${asks}`);
+}
+async function search(filters) {
+  const mine2 = ++asked6;
+  say3("");
+  body2.replaceChildren(el("p", { class: "soft" }, "Searching…"));
+  try {
+    const read13 = await page(filters, null);
+    if (mine2 !== asked6 || state.view !== "events") return;
+    found = read13.events;
+    next2 = read13.truncated ? read13.next : null;
+    left2 = read13.left_out ?? [];
+  } catch (error) {
+    if (mine2 !== asked6 || state.view !== "events") return;
+    body2.replaceChildren();
+    say3(error.message);
+    return;
+  }
+  draw4(filters);
+  announce(found.length ? `${counted(found.length, "event", "events")}${next2 === null ? "" : ", and more"}.` : "Nothing is found.");
+}
+function person(event) {
+  if (["agent_start", "agent_decision", "agent_side_effect"].includes(event.event_type)) return null;
+  const named3 = [event.detail?.person, event.detail?.by].find((name2) => typeof name2 === "string" && name2 !== "");
+  return named3 ?? null;
+}
+function draw4(filters) {
+  if (!found.length) {
+    const words = filters.size ? "No event is like this. Names take `*`; a time is one like 2026-11-20T08:00:00Z, a day, or how long ago, like 7d." : "Nothing is recorded yet. Every call leaves a record of what was decided before it is made, and one of what came of it.";
+    body2.replaceChildren(el("p", { id: "no-events" }, words));
+    return;
+  }
+  const rows = found.map((event) => {
+    const open18 = event.trace_id === null ? null : el("a", { href: `#/events/${event.trace_id}`, "aria-label": `The trace of record ${event.seq}` }, String(event.seq));
+    const acted = person(event) ?? event.agent_id ?? event.actor.type;
+    return [
+      td(open18 ?? String(event.seq)),
+      td(when(event.timestamp) ?? ""),
+      td(event.event_type.replaceAll("_", " ")),
+      td(acted === null ? "" : parted(acted)),
+      td(parted(event.tool ?? event.action ?? "")),
+      td(event.decision === null ? event.outcome === null ? "" : el("span", { class: `chip ${event.outcome === "succeeded" ? "good" : "bad"}` }, event.outcome) : chip(event.decision)),
+      el("td", { class: "text" }, event.policy_id === null ? "" : el("span", { class: "soft" }, shown(event.policy_id, true), " "), event.reason === null ? "" : shown(event.reason))
+    ];
+  });
+  const older = el("button", { type: "button" }, "Show older ones");
+  older.addEventListener("click", async () => {
+    older.disabled = true;
+    const mine2 = asked6;
+    const from = found.length;
+    try {
+      const read13 = await page(filters, next2);
+      if (mine2 !== asked6) return;
+      found = found.concat(read13.events);
+      next2 = read13.truncated ? read13.next : null;
+    } catch (error) {
+      say3(error.message);
+      older.disabled = false;
+      return;
+    }
+    draw4(filters);
+    body2.querySelectorAll("tbody tr")[from]?.querySelector("a")?.focus();
+  });
+  const parts2 = [
+    left2.length ? el("p", { class: "banner" }, `${counted(left2.length, "record does", "records do")} not verify and ${left2.length === 1 ? "is" : "are"} left out: see \`tollgate audit verify\`.`) : null,
+    table("Events, newest first", ["Record", "When", "Type", "Who", "What", "Decision", "Why"], rows, { id: "events-found" }),
+    el("p", { class: "soft" }, `${counted(found.length, "event", "events")}, newest first${next2 === null ? ": all of them" : ""}. The number of a record opens its trace.`),
+    next2 === null ? null : el("div", { class: "buttons" }, older)
+  ];
+  body2.replaceChildren(...parts2.filter((part3) => part3 !== null));
+}
+async function tell(trace) {
+  const mine2 = ++asked6;
+  const back2 = el("a", { href: "#/events" }, "← Search");
+  const place2 = el("div", { class: "stack" }, el("p", { class: "soft" }, "Reading the trace…"));
+  $("events").replaceChildren(el("p", {}, back2), el("h2", {}, "Trace ", el("span", { class: "code" }, trace)), place2);
+  $("events").focus({ preventScroll: true });
+  let report2;
+  try {
+    report2 = await api(`traces/${encodeURIComponent(trace)}`);
+  } catch (error) {
+    if (mine2 === asked6 && state.view === "events") place2.replaceChildren(el("p", { class: "error" }, error.message));
+    return;
+  }
+  if (mine2 !== asked6 || state.view !== "events") return;
+  const notes = (report2.notes ?? []).map((note) => el("li", {}, when(note.at), note.by === null ? "" : [" ", shown(note.by, true)], ": ", note.text === null ? "" : shown(note.text)));
+  const nodes = [
+    report2.truncated ? el("p", { class: "banner" }, "These are the newest records of this trace: `tollgate audit show` tells all.") : null,
+    notes.length ? el("section", { class: "panel" }, el("h3", {}, "Notes"), el("ul", { class: "plain" }, ...notes)) : null,
+    ...report2.calls.map(call),
+    report2.calls.length ? null : el("p", {}, "No call was decided in this trace."),
+    report2.other.length ? el("section", { class: "panel" }, el("h3", {}, "Other records"), evidence(report2.other)) : null,
+    opened(`All ${counted(report2.events.length, "record", "records")} as they are kept`, () => report2.events.map((event) => el("pre", { tabindex: "0" }, shown(written(event, 2)))))
+  ];
+  place2.replaceChildren(...nodes.filter((node) => node !== null));
+  announce(`${counted(report2.calls.length, "call", "calls")} in this trace.`);
+}
+var question = (number5, words, ...answer) => el("section", { class: "question" }, el("h4", {}, `${number5}. ${words}`), ...answer.filter((part3) => part3 !== null));
+var json = (words, value2) => value2 === null || value2 === void 0 ? null : opened(words, () => el("pre", { tabindex: "0" }, shown(written(value2, 2))));
+function call(one2) {
+  const who = one2.initiated;
+  const did = one2.executed;
+  return el(
+    "section",
+    { class: "panel call", "data-call": one2.call_id },
+    el("h3", {}, one2.tool === null ? "A call" : shown(one2.tool, true), " ", el("span", { class: "soft" }, when(who.at))),
+    question(1, "Who initiated it?", facts([
+      ["Agent", who.agent_id],
+      ["Acts as", who.actor.role === null ? who.actor.type : `${who.actor.role} (${who.actor.type})`],
+      ["For the user", who.user],
+      ["Person at the client", who.operator],
+      ["Workflow", who.workflow_id],
+      ["Tenant", who.tenant],
+      ["Action", who.action]
+    ]), json("Arguments, as they may be recorded", who.arguments)),
+    question(2, "What was decided, and why?", ...one2.decided.length ? one2.decided.map(decided) : ["Nothing is recorded."]),
+    question(3, "Was approval required, and who approved?", ...one2.approvals.length || one2.grants.length ? [...one2.approvals.map(approval), ...one2.grants.map(grant)] : [el("p", { class: "soft" }, "No person was asked.")]),
+    question(4, "What was executed, where, and within which limits?", did ? executed(did) : el("p", { class: "soft" }, "Nothing went to an upstream.")),
+    question(5, "Where is the evidence?", evidence(one2.evidence))
+  );
+}
+function decided(one2) {
+  return el(
+    "div",
+    { class: "answer" },
+    el("p", {}, one2.decision === null ? "" : chip(one2.decision), " ", one2.reason === null ? "" : shown(one2.reason)),
+    facts([
+      ["When", when(one2.at)],
+      ["Policy", one2.policy_id === null ? null : `${one2.policy_id}${one2.rule_id === null ? "" : `, rule ${one2.rule_id}`}`],
+      ["Capability", one2.capability_id],
+      ["Estimated", one2.cost_estimate_usd === null ? null : usd(Number(one2.cost_estimate_usd))],
+      ["Labels", (one2.labels ?? []).join(", ")],
+      ["Of its session", (one2.session_labels ?? []).join(", ")],
+      ["Counted", one2.counted ? `${one2.counted.count} alike` : null],
+      ["Snapshot", one2.policy_snapshot]
+    ]),
+    json("Limits and counters that were in force", one2.limits)
+  );
+}
+function approval(one2) {
+  const answers = (one2.decisions ?? []).map((answer) => el("li", {}, shown(answer.person, true), ": ", chip(answer.decision), " ", when(answer.at), ` by ${answer.channel}`, answer.comment ? [", “", shown(answer.comment), "”"] : ""));
+  return el(
+    "div",
+    { class: "answer" },
+    el("p", {}, one2.status === null ? "" : chip(one2.status), " ", one2.reason === null ? "" : shown(one2.reason)),
+    facts([
+      ["Asked", when(one2.created_at)],
+      ["Approvers", (one2.approvers ?? []).join(", ")],
+      ["Needed", one2.quorum === null ? null : counted(Number(one2.quorum), "approval", "approvals")],
+      ["Until", when(one2.expires_at)]
+    ]),
+    answers.length ? el("ul", { class: "plain" }, ...answers) : el("p", { class: "soft" }, "Nobody has answered."),
+    el("p", {}, el("a", { href: `#${encodeURIComponent(one2.id)}` }, "The approval"))
+  );
+}
+function grant(one2) {
+  return el("div", { class: "answer" }, el("p", {}, one2.used ? "It went by a standing grant." : "It made a standing grant."), facts([["Grant", one2.id], ["Given by", (one2.approvers ?? []).join(", ")], ["Made", when(one2.made_at)], ["Until", when(one2.expires_at)]]));
+}
+function executed(one2) {
+  return el(
+    "div",
+    { class: "answer" },
+    el("p", {}, one2.outcome === null ? "It is under way, or its end is not recorded." : el("span", { class: `chip ${one2.outcome === "succeeded" ? "good" : "bad"}` }, one2.outcome), " ", one2.reason === null ? "" : shown(one2.reason)),
+    facts([
+      ["Upstream", one2.upstream],
+      ["Its tool", one2.tool],
+      ["When", when(one2.at)],
+      ["Took", one2.duration_ms === null ? null : duration(Number(one2.duration_ms))],
+      ["Cost", one2.cost_usd === null ? null : usd(Number(one2.cost_usd))],
+      ["Result", one2.result ? `${whole(Number(one2.result.bytes))} bytes` : null],
+      ["Labels", (one2.labels ?? []).join(", ")]
+    ]),
+    json("What was sent, as it may be recorded", one2.arguments),
+    json("Limits", one2.limits)
+  );
+}
+function evidence(all3) {
+  const rows = all3.map((one2) => [td(String(one2.seq)), td(one2.event_type.replaceAll("_", " ")), td(when(one2.at) ?? ""), el("td", { class: "code" }, one2.hash ?? el("span", { class: "soft" }, "withheld from your role"))]);
+  return table("Records that prove it", ["Record", "Type", "When", "Hash"], rows);
+}
+
+// src/explain.ts
+var explain_exports = {};
+__export(explain_exports, {
+  ROLES: () => ROLES2,
+  clear: () => clear6,
+  open: () => open6
+});
+var ROLES2 = ["approver", "admin", "auditor", "auditor-full"];
+var form3 = null;
+function clear6() {
+  form3 = null;
+  $("explain").replaceChildren();
+}
+var field2 = (label2, input, help) => {
+  if (!help) return el("label", {}, label2, input);
+  const id = `help-${input.name}`;
+  input.setAttribute("aria-describedby", id);
+  return el("div", { class: "field" }, el("label", {}, label2, input), el("p", { class: "soft", id }, help));
+};
+function build() {
+  const agent = el("select", { name: "agent", required: true });
+  const tool = el("input", { name: "tool", required: true, list: "tools", spellcheck: "false", autocapitalize: "none", autocomplete: "off" });
+  const args = el("textarea", { name: "arguments", rows: 6, spellcheck: "false", class: "code" });
+  args.value = "{}";
+  const user = el("input", { name: "user", spellcheck: "false", autocapitalize: "none", autocomplete: "off" });
+  const workflow = el("input", { name: "workflow", spellcheck: "false", autocapitalize: "none", autocomplete: "off" });
+  const at = el("input", { name: "at", type: "datetime-local", step: "1" });
+  const snapshot = el("input", { name: "snapshot", spellcheck: "false", autocapitalize: "none", autocomplete: "off" });
+  const tools2 = el("datalist", { id: "tools" });
+  const error = el("p", { class: "error", role: "alert", hidden: true });
+  const note = el("p", { class: "banner", hidden: true }, "Masked or cut values stand here as they are shown: put in what was really sent, where a rule looks at it.");
+  const go2 = el("button", { type: "submit", class: "primary" }, "Explain");
+  const result = el("section", { class: "result", tabindex: "-1", "aria-label": "The decision", hidden: true });
+  const zone2 = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const node = el(
+    "form",
+    { class: "explain", novalidate: true },
+    el("div", { class: "grid" }, field2("Agent", agent), field2("Tool", tool)),
+    field2("Arguments", args, "A JSON object, as the agent would send it."),
+    el(
+      "details",
+      {},
+      el("summary", {}, "More: person, workflow, time, policies"),
+      el(
+        "div",
+        { class: "grid" },
+        field2("For the person", user),
+        field2("Workflow", workflow),
+        field2("At", at, `Empty: now. In your zone, ${zone2}.`),
+        field2("Policy snapshot", snapshot, "Empty: the one in force.")
+      )
+    ),
+    tools2,
+    note,
+    error,
+    el("div", { class: "buttons" }, go2)
+  );
+  const made3 = { node, agent, tool, args, user, workflow, at, snapshot, tools: tools2, note, error, go: go2, result, asked: 0 };
+  node.addEventListener("submit", (event) => {
+    event.preventDefault();
+    run(made3);
+  });
+  args.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) node.requestSubmit();
+  });
+  return made3;
+}
+function offerAgents({ agent }, chosen2) {
+  const ids = /* @__PURE__ */ new Set([...state.agents.keys(), ...chosen2 ? [chosen2] : []]);
+  agent.replaceChildren(...[...ids].map((id) => el("option", { value: id }, id)));
+  if (chosen2) agent.value = chosen2;
+}
+async function open6(given) {
+  if (!form3) {
+    form3 = build();
+    $("explain").replaceChildren(
+      el("h2", {}, "Explain a decision"),
+      el("p", { class: "soft" }, "What would be decided of a call under the policies, and why. Nothing is recorded, counted or sent."),
+      form3.node,
+      form3.result
+    );
+  }
+  const mine2 = form3;
+  offerAgents(mine2, given ? given.agent : mine2.agent.value);
+  if (given) fill(mine2, given);
+  $("explain").focus({ preventScroll: true });
+  const listed2 = await allPages("tools", "tools").catch(() => null);
+  if (listed2 && form3 === mine2) {
+    const names2 = [...new Set(listed2.tools.map((tool) => tool.name))];
+    mine2.tools.replaceChildren(...names2.map((name2) => el("option", { value: name2 })));
+  }
+}
+function fill(form9, given) {
+  form9.tool.value = given.tool;
+  form9.args.value = written(given.arguments ?? {}, 2);
+  form9.user.value = given.user || "";
+  form9.workflow.value = given.workflow || "";
+  form9.at.value = form9.snapshot.value = "";
+  form9.result.hidden = true;
+  say4(form9, "");
+  form9.note.hidden = !given.masked;
+}
+function say4(form9, text2) {
+  form9.error.hidden = !text2;
+  form9.error.textContent = text2 || "";
+}
+async function run(form9) {
+  say4(form9, "");
+  const body6 = { agent: form9.agent.value, tool: form9.tool.value.trim() };
+  if (!body6.tool) {
+    say4(form9, "Name a tool.");
+    form9.tool.focus();
+    return;
+  }
+  try {
+    body6.arguments = parse(form9.args.value.trim() || "{}");
+  } catch (problem2) {
+    say4(form9, `The arguments are no JSON: ${problem2.message}`);
+    form9.args.focus();
+    return;
+  }
+  if (!isTree(body6.arguments) || Array.isArray(body6.arguments)) {
+    say4(form9, 'The arguments must be a JSON object, like {"path": "/a"}.');
+    form9.args.focus();
+    return;
+  }
+  for (const name2 of ["user", "workflow", "snapshot"]) {
+    const text2 = form9[name2].value.trim();
+    if (text2) body6[name2] = text2;
+  }
+  if (form9.at.value) body6.at = new Date(form9.at.value).toISOString();
+  const mine2 = ++form9.asked;
+  form9.go.disabled = true;
+  try {
+    const answer = await api("explain", body6);
+    if (mine2 !== form9.asked) return;
+    form9.result.replaceChildren(...drawn3(answer));
+    form9.result.hidden = false;
+    form9.result.focus();
+    announce(`Decision: ${answer.decision}.`);
+  } catch (error) {
+    if (mine2 === form9.asked) say4(form9, error.message);
+  } finally {
+    form9.go.disabled = false;
+  }
+}
+var names = (all3) => (all3 || []).join(", ");
+var some2 = (value2) => isTree(value2) && Object.keys(value2).length > 0;
+var ruled = (policy2, rule2) => rule2 ? `${policy2}, rule ${rule2}` : policy2;
+var item2 = (...children) => el("li", {}, ...children);
+var section = (title, items2) => items2.length ? [el("h3", {}, title), el("ul", { class: "plain" }, ...items2)] : [];
+var MARKS = {
+  applies: ["✓", "good", "applies"],
+  does_not_apply: ["✗", "", "does not apply"],
+  error: ["!", "bad", "error"],
+  masked: ["?", "warn", "masked"],
+  not_reached: ["–", "", "not reached"],
+  true: ["✓", "good", "true"],
+  false: ["✗", "", "false"]
+};
+function came(result) {
+  const [mark2, colour2, word] = MARKS[result] || ["", "", String(result)];
+  return el("span", { class: `chip ${colour2}` }, el("span", { "aria-hidden": "true" }, `${mark2} `), word);
+}
+function part(one2) {
+  const values = (one2.values || []).map(({ name: name2, value: value2 }) => `${name2} = ${value2}`);
+  const below = one2.parts || [];
+  return item2(
+    came(one2.result),
+    " ",
+    el("code", {}, shown(one2.text)),
+    values.length ? el("span", { class: "soft" }, " where ", shown(values.join(", "))) : null,
+    one2.error ? el("span", { class: "error" }, " ", shown(one2.error)) : null,
+    below.length ? el("ul", { class: "steps" }, ...below.map(part)) : null
+  );
+}
+var condition = (one2) => one2.condition ? el("ul", { class: "steps" }, part(one2.condition)) : null;
+function rule(one2) {
+  const says = one2.decision ? [" → ", chip(one2.decision)] : [];
+  const always = one2.condition ? "" : " always";
+  return item2(came(one2.result), " ", el("strong", {}, shown(one2.rule_id || "this policy")), always, ...says, condition(one2));
+}
+function policy(one2) {
+  const shadow = one2.mode === "enforce" ? "" : ` (${one2.mode})`;
+  const outcome = one2.decision ? chip(one2.decision) : el("span", { class: "soft" }, "no outcome");
+  return item2(
+    el("strong", {}, shown(one2.policy_id)),
+    shadow,
+    el("span", { class: "soft" }, " in ", shown(one2.file || "")),
+    ": ",
+    outcome,
+    one2.rules && one2.rules.length ? el("ul", { class: "steps" }, ...one2.rules.map(rule)) : null
+  );
+}
+function evaluation(one2, title) {
+  const all3 = one2.policies || [];
+  const concerned = all3.filter((other) => other.concerns);
+  const others = all3.filter((other) => !other.concerns);
+  const capabilities = (one2.capabilities || []).map((other) => item2(came(other.result), " ", el("strong", {}, shown(other.capability)), condition(other)));
+  return [
+    title ? el("h4", {}, title, ": ", shown(one2.name || "", true), " ", chip(one2.decision)) : null,
+    capabilities.length ? el("h4", {}, "Capabilities") : null,
+    capabilities.length ? el("ul", { class: "steps" }, ...capabilities) : null,
+    concerned.length ? el("h4", {}, "Policies that concern the call") : null,
+    concerned.length ? el("ul", { class: "steps" }, ...concerned.map(policy)) : null,
+    others.length ? opened(`${counted(others.length, "policy does", "policies do")} not concern it`, () => el("ul", { class: "plain" }, ...others.map((other) => item2(shown(other.policy_id), ": ", shown(other.why_not || ""))))) : null
+  ].filter(Boolean);
+}
+var OUTCOMES = {
+  allow: "Allowed",
+  approved: "Allowed",
+  allow_with_constraints: "Allowed with limits",
+  pending_approval: "Asked about",
+  remediate: "Made safer",
+  suggest: "Returned as a proposal",
+  throttle: "Held back",
+  deny: "Denied"
+};
+var change2 = (one2) => item2(
+  el("strong", {}, OUTCOMES[one2.decision] || one2.decision, " if "),
+  shown(one2.if),
+  el("span", { class: "soft" }, " (by ", shown(ruled(one2.policy_id, one2.rule_id)), "; tried ", ...brief(written(one2.arguments)), ")")
+);
+function wouldBeAsked(one2) {
+  const who = one2.approvers.length ? one2.approvers.join(" or ") : "everyone with the role approver";
+  const more3 = [
+    one2.quorum > 1 ? `${one2.quorum} people must agree` : "",
+    one2.evidence_required ? "with evidence" : "",
+    one2.separate ? "never the agent's operator" : "",
+    `within ${one2.expires_in}`
+  ].filter(Boolean);
+  return item2(shown(who), " (now: ", shown(names(one2.people) || "nobody"), "), for ", shown(ruled(one2.policy_id, one2.rule_id)), `; ${more3.join("; ")}`);
+}
+function limit(key2, value2, sources) {
+  const from = sources.filter((source) => Object.hasOwn(source.constraints, key2)).map((source) => ruled(source.policy_id, source.rule_id));
+  return item2(el("strong", {}, key2), ": ", shown(isTree(value2) ? written(value2) : String(value2)), from.length ? el("span", { class: "soft" }, " from ", shown(from.join("; "))) : "");
+}
+function counter(one2) {
+  const parts2 = [
+    [one2.max_calls === 1 ? "call" : "calls", one2.used_calls, one2.max_calls],
+    [one2.max_tokens === 1 ? "token" : "tokens", one2.used_tokens, one2.max_tokens],
+    ["USD", one2.used_cost_usd, one2.max_cost_usd]
+  ];
+  const text2 = parts2.filter(([, , most]) => most !== null && most !== void 0).map(([what, used, most]) => used === null ? `at most ${most} ${what}` : `${used} of ${most} ${what}`);
+  return item2(el("strong", {}, shown(one2.policy_id)), ` (${one2.key}, per ${one2.window}): ${text2.join(", ")}; above it `, chip(one2.above), one2.full ? " and it is full" : "");
+}
+function loop(one2) {
+  const seen2 = one2.seen === null ? `at most ${one2.max}` : `${one2.seen} of ${one2.max}`;
+  const whose = one2.kind === "fan_out" ? `, ${one2.of}` : "";
+  return item2(el("strong", {}, "loop"), ` (${one2.kind}${whose}, per ${one2.window_s} s): ${seen2}; above it `, chip("throttle"), one2.full ? " and it is full" : "");
+}
+function step2(one2) {
+  return [td(chip(one2.decision)), td(shown(ruled(one2.policy_id, one2.rule_id))), el("td", { class: "text" }, shown(one2.reason || ""))];
+}
+function drawn3(answer) {
+  const call2 = answer.call;
+  const sources = answer.constraint_sources || [];
+  const limits2 = Object.entries(answer.constraints || {}).map(([key2, value2]) => limit(key2, value2, sources));
+  const all3 = answer.evaluations || [];
+  const titles = all3.length > 1 ? ["The call as it came", "As rules changed it"] : [];
+  const said = (answer.steps || []).map(step2);
+  return [
+    el("h3", {}, "The decision"),
+    el("p", { class: "verdict" }, chip(answer.decision), " ", shown(answer.reason || "")),
+    facts([
+      ["Policy", answer.policy_id],
+      ["Rule", answer.rule_id],
+      ["Who would be asked", names(answer.approvers)],
+      ["Capability", answer.capability],
+      ["Estimated cost", call2 && `${call2.cost_estimate_usd} USD`],
+      ["Decided at", call2 && when(call2.now)],
+      ["Policies", answer.policy_snapshot && el("code", { title: answer.policy_snapshot }, answer.policy_snapshot.slice(0, 12))]
+    ]),
+    ...section("What other arguments would change", (answer.changes || []).map(change2)),
+    ...section("Who would be asked", (answer.approvals || []).map(wouldBeAsked)),
+    ...section("Limits", [...limits2, ...(answer.limits || []).map(counter), ...(answer.loops || []).map(loop)]),
+    ...some2(answer.remediation) ? [el("h3", {}, "The safer call"), asTree(answer.remediation)] : [],
+    el("h3", {}, "How it comes to that"),
+    ...all3.flatMap((one2, at) => evaluation(one2, titles[at])),
+    said.length ? table("What was said, in order; the strictest counts", ["Outcome", "By", "Why"], said) : el("p", { class: "soft" }, "No rule was asked."),
+    ...section("Notes", (answer.notes || []).map((note) => item2(shown(note))))
+  ].filter(Boolean);
+}
+
+// src/freeze.ts
+var freeze_exports = {};
+__export(freeze_exports, {
+  changed: () => changed4,
+  clear: () => clear7,
+  open: () => open7
+});
+var KINDS2 = {
+  agent: "Agent",
+  user: "Person (every call for them)",
+  tool: "Tool",
+  upstream: "Server",
+  capability: "Capability"
+};
+var asked7 = 0;
+var known4 = [];
+var kindOf = (one2) => Object.keys(KINDS2).find((kind3) => typeof one2[kind3] === "string");
+var wordsOf = (one2) => {
+  const kind3 = kindOf(one2);
+  return kind3 ? `${kind3} ${one2[kind3]}` : "everything";
+};
+function clear7() {
+  asked7 += 1;
+  known4 = [];
+  $("frozen").hidden = true;
+  $("frozen").replaceChildren();
+  $("freeze").replaceChildren();
+}
+async function changed4() {
+  const mine2 = ++asked7;
+  const found2 = await allPages("freeze", "freezes");
+  if (mine2 !== asked7) return;
+  known4 = found2.freezes;
+  drawBanner();
+  if (state.view === "freeze") draw5();
+}
+function drawBanner() {
+  const names2 = known4.slice(0, 3).map(wordsOf).join(", ");
+  const rest = known4.length > 3 ? ` and ${known4.length - 3} more` : "";
+  const text2 = known4.length ? `Frozen: ${names2}${rest}. Calls of it are refused.` : "";
+  if ($("frozen").textContent !== text2) $("frozen").replaceChildren(text2 ? shown(text2, true) : "");
+  $("frozen").hidden = !text2;
+}
+async function open7() {
+  draw5();
+  $("freeze").focus({ preventScroll: true });
+  try {
+    await changed4();
+  } catch (error) {
+    if (state.view === "freeze") place($("freeze"), [el("h2", {}, "Freeze"), el("p", { class: "error" }, error.message)], $("freeze"));
+  }
+}
+function draw5() {
+  const isAdmin = hasRole("admin");
+  const intro = el(
+    "p",
+    { class: "soft" },
+    "A freeze stops calls at once, in every process and over every restart: calls in flight are answered and cancelled at their server, approvals and grants count for nothing. The agent is told that it is frozen, not why."
+  );
+  const list3 = el("ul", { class: "cards" }, ...known4.map(card4));
+  const none = el("p", { id: "no-freezes" }, "Nothing is frozen.");
+  place($("freeze"), [el("h2", {}, "Freeze"), intro, isAdmin ? everything() : null, isAdmin ? one : null, known4.length ? list3 : none].filter(Boolean), $("freeze"));
+}
+function everything() {
+  const button = el("button", { type: "button", class: "reject big", id: "freeze-all" }, "Freeze everything…");
+  button.addEventListener("click", () => ask({ all: true }, "Freeze everything?", "Every call of every agent is refused until an admin lifts this."));
+  return el("div", { class: "buttons" }, button);
+}
+var kind = el("select", { id: "freeze-kind" }, ...Object.entries(KINDS2).map(([value2, text2]) => el("option", { value: value2 }, text2)));
+var name = el("input", { id: "freeze-name", spellcheck: "false", autocapitalize: "none", maxlength: 512, required: true });
+var one = el(
+  "form",
+  { id: "freeze-one", novalidate: true },
+  el("h3", {}, "Freeze one thing"),
+  el("label", {}, "What ", kind),
+  el("label", {}, "Its name ", name),
+  el("div", { class: "buttons" }, el("button", { type: "submit", class: "reject" }, "Freeze…"))
+);
+one.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const given = name.value.trim();
+  if (!given) return name.focus();
+  ask({ [kind.value]: given }, `Freeze ${kind.value} ${given}?`, "Its calls are refused until an admin lifts this.");
+});
+async function ask(target, title, text2) {
+  const done2 = await confirm({
+    title,
+    body: [el("p", {}, text2)],
+    reason: "Why",
+    required: true,
+    action: "Freeze",
+    danger: true,
+    run: (reason) => api("freeze", { ...target, reason })
+  });
+  if (!done2) return;
+  name.value = "";
+  announce(done2.warning ? `Look at the name: ${done2.warning}.` : `Frozen: ${wordsOf(done2)}.`);
+  notice(done2.warning ? `Frozen: ${wordsOf(done2)}. But ${done2.warning}.` : "");
+  await changed4();
+  $("freeze").focus({ preventScroll: true });
+}
+function card4(freeze) {
+  const lift = el("button", { type: "button", "aria-label": `Lift the freeze of ${wordsOf(freeze)}` }, "Lift…");
+  lift.addEventListener("click", () => askLift(freeze));
+  return el(
+    "li",
+    { class: "panel", "data-freeze": freeze.id },
+    el("h3", {}, shown(wordsOf(freeze), true)),
+    facts([
+      ["Why", freeze.reason],
+      ["Since", el("span", {}, when(freeze.since))],
+      ["By", freeze.by || "the local admin"]
+    ]),
+    hasRole("admin") ? el("div", { class: "buttons" }, lift) : null
+  );
+}
+async function askLift(freeze) {
+  const done2 = await confirm({
+    title: `Lift the freeze of ${wordsOf(freeze)}?`,
+    body: [el("p", {}, "Its calls are decided by the policies again, from the next one on.")],
+    reason: "Why",
+    action: "Lift",
+    run: async (reason) => {
+      const query3 = reason ? `?${new URLSearchParams({ reason })}` : "";
+      await api(`freeze/${encodeURIComponent(freeze.id)}${query3}`, null, "DELETE");
+      return true;
+    }
+  });
+  if (!done2) return;
+  announce(`Lifted: the freeze of ${wordsOf(freeze)}.`);
+  notice("");
+  await changed4();
+  $("freeze").focus({ preventScroll: true });
+}
+
+// src/grants.ts
+var grants_exports = {};
+__export(grants_exports, {
+  bound: () => bound,
+  changed: () => changed5,
+  clear: () => clear8,
+  open: () => open8
+});
+var asked8 = 0;
+var cards = /* @__PURE__ */ new Map();
+var ended = el("input", { type: "checkbox", name: "ended" });
+ended.addEventListener("change", () => read3());
+var head3 = [
+  el("h2", {}, "Standing grants"),
+  el("p", { class: "soft" }, "Calls that go through without a person being asked. One use of a grant is one call."),
+  el("label", { class: "check" }, ended, " Those that have ended too")
+];
+function clear8() {
+  asked8 += 1;
+  cards.clear();
+  ended.checked = false;
+  $("grants").replaceChildren();
+}
+async function open8() {
+  cards.clear();
+  place($("grants"), [...head3, el("p", { class: "soft" }, "Reading the grants…")]);
+  $("grants").focus({ preventScroll: true });
+  await read3();
+}
+async function changed5() {
+  if (state.view === "grants") await read3();
+}
+async function read3() {
+  const mine2 = ++asked8;
+  let found2 = null;
+  try {
+    found2 = await api(ended.checked ? "grants?status=all" : "grants");
+  } catch (error) {
+    if (mine2 === asked8 && state.view === "grants") place($("grants"), [...head3, el("p", { class: "error" }, error.message)], $("grants"));
+    return;
+  }
+  if (mine2 !== asked8 || state.view !== "grants") return;
+  const ids = new Set(found2.grants.map((grant2) => grant2.id));
+  for (const id of cards.keys()) if (!ids.has(id)) cards.delete(id);
+  place(list, found2.grants.map(cardOf), $("grants"));
+  const more3 = found2.truncated ? el("p", { class: "soft" }, `The newest ${ids.size} are listed, and there are more.`) : null;
+  const none = el("p", { id: "no-grants" }, "There is no grant. Where a rule has `grants`, whoever approves a call may let calls like it through for a while: what stands is then here.");
+  place($("grants"), [...head3, ids.size ? list : none, more3].filter(Boolean), $("grants"));
+}
+var list = el("ul", { class: "cards" });
+function cardOf(grant2) {
+  const text2 = written(grant2);
+  const before = cards.get(grant2.id);
+  if (before && before.text === text2) return before.node;
+  const node = card5(grant2);
+  cards.set(grant2.id, { text: text2, node });
+  return node;
+}
+function bound(rule2) {
+  if (!isTree(rule2)) return written(rule2);
+  if (Object.hasOwn(rule2, "equals")) return `is ${written(rule2.equals)}`;
+  if (Object.hasOwn(rule2, "glob")) return `matches ${written(rule2.glob)}`;
+  if (Object.hasOwn(rule2, "within")) return `lies within ${written(rule2.within)}`;
+  if (rule2.any === true) return "may be anything";
+  return written(rule2);
+}
+var MOST_BOUND = 300;
+function bounds(grant2) {
+  const named3 = isTree(grant2.arguments) ? Object.entries(grant2.arguments) : [];
+  const same = grant2.as_asked || [];
+  if (!named3.length) return el("span", {}, "exactly the arguments that were asked for");
+  const line3 = ([name2, rule2]) => {
+    const text2 = bound(rule2);
+    const rest2 = text2.length > MOST_BOUND ? ` … (${text2.length - MOST_BOUND} more characters)` : "";
+    return el("li", {}, el("span", { class: "name" }, shown(name2, true)), " ", shown(text2.slice(0, MOST_BOUND), true), rest2);
+  };
+  const rest = same.length ? el("li", {}, shown(same.join(", "), true), same.length === 1 ? " is" : " are", " as it was asked for") : null;
+  return el("ul", { class: "bounds" }, ...named3.map(line3), rest);
+}
+var ENDS = {
+  expired: "expired",
+  used_up: "used up",
+  revoked: "revoked",
+  snapshot: "the policies have changed",
+  fingerprint: "the tool has changed",
+  capability: "the agent may not use the tool any more",
+  lost: "records of its use are lost"
+};
+function card5(grant2) {
+  const end = grant2.ended;
+  const mayRevoke = !end && (hasRole("admin") || grant2.approvers.includes(state.me.id));
+  const revoke = el("button", { type: "button", class: "reject", "aria-label": `Revoke the grant of ${grant2.tool} for ${grant2.agent}` }, "Revoke…");
+  revoke.addEventListener("click", () => askRevoke(grant2));
+  const uses = grant2.uses_left === null || grant2.uses_left === void 0 ? null : counted(grant2.uses_left, "use", "uses");
+  return el(
+    "li",
+    { class: "panel", "data-grant": grant2.id },
+    el("h3", {}, shown(grant2.tool, true), end ? [" ", el("span", { class: "chip warn" }, ENDS[end.why] || end.why)] : null),
+    facts([
+      ["Agent", grant2.agent],
+      ["For", grant2.user],
+      ["Workflow", grant2.workflow],
+      ["Lets through", bounds(grant2)],
+      ["Left", uses],
+      ["Ends", end ? null : el("span", {}, when(grant2.expires_at), " (", countdown(grant2.expires_at), ")")],
+      ["Ended", end && el("span", {}, when(end.at), end.by ? [" by ", shown(end.by, true)] : null)],
+      ["Why", end && end.reason],
+      ["Given by", grant2.approver]
+    ]),
+    opened(`What it has let through (${grant2.used ?? 0})`, () => calls(grant2)),
+    mayRevoke ? el("div", { class: "buttons" }, revoke) : null
+  );
+}
+function calls(grant2) {
+  const box = el("div", {}, el("p", { class: "soft" }, "Reading the calls…"));
+  api(`grants/${encodeURIComponent(grant2.id)}`).then(
+    (whole4) => {
+      const rows = whole4.calls.map((call2) => [td(when(call2.at)), el("td", { class: "text" }, ...brief(written(call2.arguments ?? null))), td(`${call2.cost_estimate_usd} USD`)]);
+      const beyond = whole4.used - rows.length;
+      box.replaceChildren(
+        rows.length ? table("What it has let through", ["When", "Arguments", "Estimate"], rows) : el("p", { class: "soft" }, "Nothing yet."),
+        beyond > 0 ? el("p", { class: "soft" }, `… and ${beyond} more before`) : ""
+      );
+    },
+    (error) => box.replaceChildren(el("p", { class: "error" }, error.message))
+  );
+  return box;
+}
+async function askRevoke(grant2) {
+  const done2 = await confirm({
+    title: "Revoke this grant?",
+    body: [el("p", {}, "From the next call on ", shown(grant2.agent, true), " is asked about again when it calls ", shown(grant2.tool, true), ".")],
+    reason: "Why",
+    action: "Revoke",
+    danger: true,
+    run: async (reason) => {
+      const query3 = reason ? `?${new URLSearchParams({ reason })}` : "";
+      await api(`grants/${encodeURIComponent(grant2.id)}${query3}`, null, "DELETE");
+      return true;
+    }
+  });
+  if (!done2) return;
+  announce(`Revoked: the grant of ${grant2.tool} for ${grant2.agent}.`);
+  notice("");
+  await read3();
+  $("grants").focus({ preventScroll: true });
+}
+
+// src/labels.ts
+var labels_exports = {};
+__export(labels_exports, {
+  clear: () => clear9,
+  open: () => open9
+});
+var asked9 = 0;
+var known5 = [];
+var next3 = null;
+var head4 = [
+  el("h2", {}, "Labels"),
+  el(
+    "p",
+    { class: "soft" },
+    "What data has reached workflows and agents. Policies read it as session.labels. Labels only grow until their time is over; an admin takes them away."
+  )
+];
+function clear9() {
+  asked9 += 1;
+  known5 = [];
+  next3 = null;
+  $("labels").replaceChildren();
+}
+async function open9() {
+  place($("labels"), [...head4, el("p", { class: "soft" }, "Reading the labels…")]);
+  $("labels").focus({ preventScroll: true });
+  await read4(null);
+}
+async function read4(after) {
+  const mine2 = ++asked9;
+  let found2 = null;
+  try {
+    found2 = await api(after ? `labels?${new URLSearchParams({ after })}` : "labels");
+  } catch (error) {
+    if (mine2 === asked9 && state.view === "labels") place($("labels"), [...head4, el("p", { class: "error" }, error.message)], $("labels"));
+    return;
+  }
+  if (mine2 !== asked9 || state.view !== "labels") return;
+  known5 = after ? [...known5, ...found2.labels] : found2.labels;
+  next3 = found2.next;
+  draw6();
+}
+function holders() {
+  const all3 = /* @__PURE__ */ new Map();
+  for (const one2 of known5) {
+    const kind3 = Object.hasOwn(one2, "agent") ? "agent" : "workflow";
+    const key2 = `${kind3} ${one2[kind3]}`;
+    if (!all3.has(key2)) all3.set(key2, { kind: kind3, name: one2[kind3], labels: [] });
+    all3.get(key2).labels.push(one2);
+  }
+  return [...all3.values()];
+}
+function draw6() {
+  const list3 = el("ul", { class: "cards" }, ...holders().map(card6));
+  const none = el("p", { id: "no-labels" }, "No labelled data has reached a workflow or an agent. `labels` of servers in servers.toml and the classes of data.yaml say which data has which.");
+  const more3 = el("button", { type: "button", id: "more-labels" }, "Show more");
+  more3.addEventListener("click", () => read4(next3));
+  place($("labels"), [...head4, known5.length ? list3 : none, next3 ? more3 : null].filter(Boolean), $("labels"));
+}
+function card6(holder) {
+  const words = `${holder.kind} ${holder.name}`;
+  const clear18 = el("button", { type: "button", class: "reject", "aria-label": `Clear the labels of ${words}` }, "Clear…");
+  clear18.addEventListener("click", () => askClear(holder, words));
+  const line3 = (one2) => [
+    one2.label,
+    el("span", {}, "since ", when(one2.since), ", until ", when(one2.until), ", first by trace ", shown(one2.trace_id, true))
+  ];
+  return el(
+    "li",
+    { class: "panel", "data-holder": words },
+    el("h3", {}, shown(words, true)),
+    facts(holder.labels.map(line3)),
+    hasRole("admin") ? el("div", { class: "buttons" }, clear18) : null
+  );
+}
+async function askClear(holder, words) {
+  const also = holder.kind === "workflow" ? "Agents that have seen the data keep their own labels: clear theirs, too, where that is meant." : "Its sessions start again without labels. Workflows that it acts in keep theirs.";
+  const done2 = await confirm({
+    title: `Clear the labels of ${words}?`,
+    body: [el("p", {}, "Policies treat it from then on as if the data had not reached it. "), el("p", {}, also)],
+    reason: "Why",
+    required: true,
+    action: "Clear",
+    danger: true,
+    run: (reason) => api("labels/clear", { [holder.kind]: holder.name, reason })
+  });
+  if (!done2) return;
+  announce(`Cleared: the labels of ${words}.`);
+  notice("");
+  await read4(null);
+  $("labels").focus({ preventScroll: true });
+}
+
+// src/matrix.ts
+var matrix_exports = {};
+__export(matrix_exports, {
+  clear: () => clear10,
+  open: () => open10
+});
+var SPANS2 = [["1h", "hour"], ["1d", "day"], ["7d", "7 days"], ["30d", "30 days"], ["365d", "year"]];
+var REFUSED = ["deny", "rejected", "expired"];
+var HELD = ["pending_approval", "throttle", "remediate", "suggest"];
+var asked10 = 0;
+var matrix = null;
+var span = el("select", { name: "since" }, SPANS2.map(([value2, words]) => el("option", { value: value2 }, words)));
+span.value = "7d";
+span.addEventListener("change", () => read5());
+var shows = el("select", { name: "shows" }, ["calls", "refused", "held", "failed", "cost"].map((value2) => el("option", { value: value2 }, value2 === "held" ? "asked or held" : value2)));
+shows.addEventListener("change", () => draw7());
+var form4 = el("form", { class: "filters" }, el("label", {}, "The last ", span), " ", el("label", {}, "showing ", shows));
+form4.addEventListener("submit", (event) => event.preventDefault());
+var head5 = [el("h2", {}, "Agents and tools"), form4];
+var body3 = el("div", { class: "stack" });
+var detail = el("div", { class: "panel", hidden: true, tabindex: "-1", role: "region", "aria-label": "The chosen agent and tool" });
+function clear10() {
+  asked10 += 1;
+  matrix = null;
+  span.value = "7d";
+  shows.value = "calls";
+  $("matrix").replaceChildren();
+}
+async function open10() {
+  body3.replaceChildren(el("p", { class: "soft" }, "Counting…"));
+  detail.hidden = true;
+  $("matrix").replaceChildren(...head5, body3, detail);
+  $("matrix").focus({ preventScroll: true });
+  await read5();
+}
+async function read5() {
+  const mine2 = ++asked10;
+  try {
+    const found2 = await api(`matrix?since=${span.value}`);
+    if (mine2 !== asked10 || state.view !== "matrix") return;
+    matrix = found2;
+  } catch (error) {
+    if (mine2 === asked10 && state.view === "matrix") body3.replaceChildren(el("p", { class: "error" }, error.message));
+    return;
+  }
+  draw7();
+  announce(`${counted(matrix.agents.length, "agent", "agents")} and ${counted(matrix.tools.length, "tool", "tools")}.`);
+}
+var number2 = (value2) => Number(value2 ?? 0);
+var sum = (cell, words) => words.reduce((all3, word) => all3 + number2(cell.decisions[word]), 0);
+var calls2 = (cell) => Object.entries(cell.decisions).reduce((all3, [word, count]) => all3 + (["approved", "rejected", "expired"].includes(word) ? 0 : number2(count)), 0);
+function value(cell) {
+  switch (shows.value) {
+    case "refused":
+      return sum(cell, REFUSED);
+    case "held":
+      return sum(cell, HELD);
+    case "failed":
+      return number2(cell.failed);
+    case "cost":
+      return number2(cell.cost_usd);
+    default:
+      return calls2(cell);
+  }
+}
+var UNKNOWN = "(unknown)";
+var named2 = (name2) => name2 === UNKNOWN ? "unknown" : name2 ?? "(no tool)";
+function shade(part3) {
+  return `heat heat-${part3 <= 0 ? 0 : Math.min(5, Math.max(1, Math.ceil(Math.sqrt(part3) * 5)))}`;
+}
+function draw7() {
+  if (!matrix) return;
+  const { agents, tools: tools2, cells } = matrix;
+  detail.hidden = true;
+  if (!cells.length) {
+    body3.replaceChildren(el("p", {}, "No agent made a call in this time. Each call adds to the row of its agent and the column of its tool, with what was decided."));
+    return;
+  }
+  const key2 = (agent, tool) => JSON.stringify([agent, tool]);
+  const known7 = new Map(cells.map((cell) => [key2(cell.agent, cell.tool), cell]));
+  const most = Math.max(...cells.map(value), 1e-6);
+  const money = shows.value === "cost";
+  const rows = agents.map((agent) => [
+    el("th", { scope: "row" }, parted(named2(agent))),
+    ...tools2.map((tool) => {
+      const cell = known7.get(key2(agent, tool));
+      if (!cell) return el("td", { class: "heat heat-0" }, "");
+      const figure2 = value(cell);
+      const refused = sum(cell, REFUSED);
+      const words = `${named2(agent)} and ${named2(tool)}: ${counted(calls2(cell), "call", "calls")}${refused ? `, ${whole(refused)} refused` : ""}`;
+      const button = el("button", { type: "button", class: shade(figure2 / most), "aria-label": words, title: words }, money ? figure2.toFixed(2) : whole(figure2), refused && shows.value === "calls" ? el("span", { class: "refused", "aria-hidden": "true" }, "×") : null);
+      button.addEventListener("click", () => tell2(cell));
+      return el("td", {}, button);
+    })
+  ]);
+  const grid2 = table("Agents by tools", ["Agent", ...tools2.map((tool) => parted(named2(tool)))], rows, { class: "matrix" });
+  const notes = [el("p", { class: "soft" }, "The stronger, the more. × marks where some were refused. A cell opens what was decided."), tools2.includes(UNKNOWN) ? el("p", { class: "soft" }, "Under unknown are calls of names that no upstream has.") : null, matrix.truncated ? el("p", { class: "soft" }, "There are more agents or tools than are told apart: they are (other).") : null, matrix.partial ? el("p", { class: "banner" }, "Older parts of the record are not counted yet: read again in a moment.") : null];
+  body3.replaceChildren(grid2, ...notes.filter((note) => note !== null));
+}
+function tell2(cell) {
+  const all3 = calls2(cell);
+  const rows = Object.entries(cell.decisions).map(([word, count]) => [word, number2(count)]).sort((one2, other) => other[1] - one2[1]).map(([word, count]) => [td(DECISIONS[word]?.words ?? word), td(whole(count)), td(all3 ? share(count / all3) : "")]);
+  const look = el("button", { type: "button" }, "Find its records");
+  const filters = new URLSearchParams();
+  if (cell.agent !== null) filters.set("agent_id", cell.agent);
+  if (cell.tool === UNKNOWN) filters.set("policy_id", "scope");
+  else if (cell.tool !== null) filters.set("tool", cell.tool);
+  filters.set("since", span.value);
+  look.addEventListener("click", () => location.hash = `#/events?${filters}`);
+  const isRest = cell.agent === "(other)" || cell.tool === "(other)";
+  detail.replaceChildren(
+    el("h3", {}, shown(named2(cell.agent), true), " × ", shown(named2(cell.tool), true)),
+    table("Decisions", ["Decision", "How many", "Of the calls"], rows),
+    facts([
+      ["Ended upstream", whole(number2(cell.ended))],
+      ["Failed", whole(number2(cell.failed))],
+      ["Cost", usd(number2(cell.cost_usd))]
+    ]),
+    isRest || !mayFind() ? "" : el("div", { class: "buttons" }, look)
+  );
+  detail.hidden = false;
+  detail.focus();
+  detail.scrollIntoView({ block: "nearest" });
+}
+var mayFind = () => ["approver", "admin", "auditor", "auditor-full"].some((role) => state.me?.roles?.includes(role));
+
 // src/now.ts
+var now_exports = {};
+__export(now_exports, {
+  changed: () => changed6,
+  clear: () => clear11,
+  open: () => open11
+});
 var SPANS3 = [
   ["30m", "1m", "30 minutes"],
   ["2h", "1m", "2 hours"],
@@ -7594,33 +7789,33 @@ var BYS = [
 ];
 var SOON = 3e3;
 var LATER = 15e3;
-var asked10 = 0;
-var charts = null;
+var asked11 = 0;
+var charts2 = null;
 var timer = null;
 var due2 = 0;
 var span2 = el("select", { name: "since" }, SPANS3.map(([value2, , words]) => el("option", { value: value2 }, words)));
 var by = el("select", { name: "by" }, BYS.map(([value2, words]) => el("option", { value: value2 }, words)));
 span2.value = "2h";
-span2.addEventListener("change", () => read5());
-by.addEventListener("change", () => read5());
-var form4 = el("form", { class: "filters" }, el("label", {}, "The last ", span2), " ", el("label", {}, "by ", by));
-form4.addEventListener("submit", (event) => event.preventDefault());
+span2.addEventListener("change", () => read6());
+by.addEventListener("change", () => read6());
+var form5 = el("form", { class: "filters" }, el("label", {}, "The last ", span2), " ", el("label", {}, "by ", by));
+form5.addEventListener("submit", (event) => event.preventDefault());
 var tiles = el("dl", { class: "tiles" });
 var partial = el("p", { class: "banner", hidden: true }, "Figures of older parts of the record are still being made: they will be here in a moment.");
-function clear10() {
-  asked10 += 1;
+function clear11() {
+  asked11 += 1;
   if (timer) clearTimeout(timer);
   timer = null;
-  for (const chart of Object.values(charts ?? {})) chart.destroy();
-  charts = null;
+  for (const chart of Object.values(charts2 ?? {})) chart.destroy();
+  charts2 = null;
   tiles.replaceChildren();
   span2.value = "2h";
   by.value = "decision";
   $("now").replaceChildren();
 }
-async function open10() {
-  if (!charts) {
-    charts = {
+async function open11() {
+  if (!charts2) {
+    charts2 = {
       calls: new Chart("Calls", "decided", "No call was made in this time. Connect a client with `tollgate connect`, and its calls appear here as they are decided."),
       spend: new Chart("Spend", "by agent", "Nothing was spent in this time. prices.yaml says what tools and tokens cost; what calls cost is drawn here."),
       latency: new Chart("Time upstream", "p50, p95, p99", "No call went to an upstream in this time: how long they take is drawn here."),
@@ -7629,12 +7824,12 @@ async function open10() {
       tokens: new Chart("Tokens", "by tool", "No tokens were counted in this time: those of arguments and results are drawn here.")
     };
   }
-  const all3 = el("div", { class: "charts" }, ...Object.values(charts).map((chart) => chart.node));
-  $("now").replaceChildren(el("h2", {}, "Now"), form4, partial, tiles, all3);
+  const all3 = el("div", { class: "charts" }, ...Object.values(charts2).map((chart) => chart.node));
+  $("now").replaceChildren(el("h2", {}, "Now"), form5, partial, tiles, all3);
   $("now").focus({ preventScroll: true });
-  await read5();
+  await read6();
 }
-function changed5() {
+function changed6() {
   if (state.view !== "now") return;
   plan(SOON);
 }
@@ -7647,11 +7842,11 @@ function plan(wait) {
     timer = null;
     if (state.view !== "now" || !state.me) return;
     if (document.hidden) plan(LATER);
-    else void read5();
+    else void read6();
   }, wait);
 }
-async function read5() {
-  const mine2 = ++asked10;
+async function read6() {
+  const mine2 = ++asked11;
   const since = span2.value;
   const step3 = SPANS3.find(([value2]) => value2 === since)[1];
   const ask2 = (name2, by2) => series({ name: name2, by: by2, since, step: step3, groups: "7" });
@@ -7659,22 +7854,22 @@ async function read5() {
   try {
     found2 = await Promise.all([ask2("calls", by.value), ask2("spend_usd", "agent"), ask2("latency", "none"), ask2("pending", "agent"), ask2("errors", "tool"), ask2("tokens", "tool"), ask2("denies", "none")]);
   } catch (error) {
-    if (mine2 === asked10 && state.view === "now") notice(error.message);
+    if (mine2 === asked11 && state.view === "now") notice(error.message);
     return;
   } finally {
-    if (mine2 === asked10) plan(LATER);
+    if (mine2 === asked11) plan(LATER);
   }
-  if (mine2 !== asked10 || state.view !== "now" || !charts) return;
+  if (mine2 !== asked11 || state.view !== "now" || !charts2) return;
   notice("");
   const [calls3, spend, latency, pending2, errors, tokens, denies] = found2;
   partial.hidden = !found2.some((one2) => one2.partial);
   if (!partial.hidden) plan(SOON);
-  charts.calls.draw(counts(calls3, whole, "calls"));
-  charts.spend.draw(counts(spend, usd, "spend"));
-  charts.latency.draw(latencies(latency));
-  charts.pending.draw(counts(pending2, whole, "waiting"));
-  charts.errors.draw(counts(errors, whole, "failed"));
-  charts.tokens.draw(counts(tokens, whole, "tokens"));
+  charts2.calls.draw(counts(calls3, whole, "calls"));
+  charts2.spend.draw(counts(spend, usd, "spend"));
+  charts2.latency.draw(latencies(latency));
+  charts2.pending.draw(counts(pending2, whole, "waiting"));
+  charts2.errors.draw(counts(errors, whole, "failed"));
+  charts2.tokens.draw(counts(tokens, whole, "tokens"));
   const sum2 = (one2) => one2.groups.reduce((all4, group) => all4 + group.total, 0);
   const p952 = latency.groups[0]?.p95.total ?? null;
   const all3 = sum2(calls3);
@@ -7692,58 +7887,58 @@ async function read5() {
 // src/people.ts
 var people_exports = {};
 __export(people_exports, {
-  clear: () => clear11,
-  open: () => open11
+  clear: () => clear12,
+  open: () => open12
 });
-var asked11 = 0;
-var find = el("input", { type: "search", name: "find", spellcheck: "false", autocapitalize: "none" });
-find.addEventListener("input", () => draw7());
-var form5 = el("form", { class: "filters" }, el("label", {}, "Names with ", find));
-form5.addEventListener("submit", (event) => event.preventDefault());
-var head5 = [el("h2", {}, "People and agents"), form5];
-var body3 = el("div", { class: "stack" });
-var MOST2 = 100;
+var asked12 = 0;
+var find2 = el("input", { type: "search", name: "find", spellcheck: "false", autocapitalize: "none" });
+find2.addEventListener("input", () => draw8());
+var form6 = el("form", { class: "filters" }, el("label", {}, "Names with ", find2));
+form6.addEventListener("submit", (event) => event.preventDefault());
+var head6 = [el("h2", {}, "People and agents"), form6];
+var body4 = el("div", { class: "stack" });
+var MOST3 = 100;
 var known6 = null;
-function clear11() {
-  asked11 += 1;
+function clear12() {
+  asked12 += 1;
   known6 = null;
-  find.value = "";
+  find2.value = "";
   $("people").replaceChildren();
 }
-async function open11() {
-  body3.replaceChildren(el("p", { class: "soft" }, "Reading…"));
-  $("people").replaceChildren(...head5, body3);
+async function open12() {
+  body4.replaceChildren(el("p", { class: "soft" }, "Reading…"));
+  $("people").replaceChildren(...head6, body4);
   $("people").focus({ preventScroll: true });
-  const mine2 = ++asked11;
+  const mine2 = ++asked12;
   try {
     const [people, map, grants] = await Promise.all([allPages("people", "people"), allPages("agents", "agents"), api("grants?limit=1000")]);
-    if (mine2 !== asked11 || state.view !== "people") return;
+    if (mine2 !== asked12 || state.view !== "people") return;
     known6 = { people: people.people, agents: map.agents, capabilities: map.capabilities, workflows: map.workflows, grants: grants.grants, more: grants.truncated };
   } catch (error) {
-    if (mine2 === asked11 && state.view === "people") body3.replaceChildren(el("p", { class: "error" }, error.message));
+    if (mine2 === asked12 && state.view === "people") body4.replaceChildren(el("p", { class: "error" }, error.message));
     return;
   }
-  draw7();
+  draw8();
   announce(`${counted(known6.people.length, "person", "people")} and ${counted(known6.agents.length, "agent", "agents")}.`);
 }
-var chips = (names2) => el("span", { class: "chips" }, ...(names2 ?? []).map((name2) => el("span", { class: "chip" }, shown(name2, true))));
+var chips2 = (names2) => el("span", { class: "chips" }, ...(names2 ?? []).map((name2) => el("span", { class: "chip" }, shown(name2, true))));
 function part2(title, label2, columns, all3, row, none) {
-  const words = find.value.trim().toLowerCase();
+  const words = find2.value.trim().toLowerCase();
   const fits = all3.filter((one2) => !words || JSON.stringify(one2).toLowerCase().includes(words));
-  const told3 = fits.slice(0, MOST2);
+  const told3 = fits.slice(0, MOST3);
   const rest = fits.length > told3.length ? el("p", { class: "soft" }, `${fits.length - told3.length} more: the field above finds them.`) : null;
   const nothing = el("p", {}, all3.length ? "None has that in its name." : none);
   return el("section", { class: "panel" }, el("h3", {}, `${title} (${words ? `${fits.length} of ` : ""}${all3.length})`), told3.length ? table(label2, columns, told3.map(row)) : nothing, rest);
 }
-function draw7() {
+function draw8() {
   if (!known6) return;
   const { people, agents, capabilities, workflows, grants, more: more3 } = known6;
   const live2 = (key2, name2) => grants.filter((grant2) => grant2[key2] === name2 || grant2[`${key2}_id`] === name2).length;
-  body3.replaceChildren(
+  body4.replaceChildren(
     part2("People", "People", ["Person", "Roles", "Groups", "Keys", "Live grants"], people, (one2) => [
       el("th", { scope: "row" }, shown(one2.id, true)),
-      td(chips(one2.roles)),
-      td(chips(one2.groups)),
+      td(chips2(one2.roles)),
+      td(chips2(one2.groups)),
       td(String(one2.keys)),
       td(String(live2("approver", one2.id) || ""))
     ], "There is nobody. `people` in authority.yaml names who may decide, read and administer; `tollgate people add NAME` prints a key."),
@@ -7752,23 +7947,23 @@ function draw7() {
       td(shown(one2.owner, true)),
       td(shown(one2.role, true)),
       td(shown(one2.autonomy, true)),
-      td(chips(one2.capabilities.slice(0, 12)), one2.capabilities.length > 12 ? ` and ${one2.capabilities.length - 12} more` : ""),
+      td(chips2(one2.capabilities.slice(0, 12)), one2.capabilities.length > 12 ? ` and ${one2.capabilities.length - 12} more` : ""),
       td(one2.operator === null ? "" : shown(one2.operator, true)),
       td(String(one2.keys)),
       td(String(live2("agent", one2.id) || ""))
     ], "There is no agent. `agents` in authority.yaml names who may call, and as what."),
     part2("Capabilities", "Capabilities", ["Capability", "Tools", "Resources", "Prompts", "Autonomy"], capabilities, (one2) => [
       el("th", { scope: "row" }, shown(one2.id, true), one2.conditional ? el("span", { class: "chip" }, "on a condition") : null),
-      td(chips(one2.tools)),
-      td(chips(one2.resources)),
-      td(chips(one2.prompts)),
+      td(chips2(one2.tools)),
+      td(chips2(one2.resources)),
+      td(chips2(one2.prompts)),
       td(one2.autonomy === null ? "" : shown(one2.autonomy, true))
     ], "There is no capability. `capabilities` in authority.yaml says which tools belong together."),
     part2("Workflows", "Workflows", ["Workflow", "Owner", "Answers within", "Capabilities"], workflows, (one2) => [
       el("th", { scope: "row" }, shown(one2.id, true)),
       td(one2.owner === null ? "" : shown(one2.owner, true)),
       td(one2.approval_sla === null ? "" : shown(one2.approval_sla, true)),
-      td(chips(one2.capabilities))
+      td(chips2(one2.capabilities))
     ], "There is no workflow. `workflows` in authority.yaml says what agents work on, and within which time people answer."),
     part2("Standing grants", "Standing grants", ["Agent", "Tool", "Given by", "Uses left", "Until"], grants, (one2) => [
       el("th", { scope: "row" }, shown(one2.agent ?? one2.agent_id, true)),
@@ -7784,42 +7979,42 @@ function draw7() {
 // src/pins.ts
 var pins_exports = {};
 __export(pins_exports, {
-  changed: () => changed6,
-  clear: () => clear12,
-  open: () => open12
+  changed: () => changed7,
+  clear: () => clear13,
+  open: () => open13
 });
-var asked12 = 0;
-var head6 = [
+var asked13 = 0;
+var head7 = [
   el("h2", {}, "Quarantine"),
   el("p", { class: "soft" }, "Tools, prompts, resources, templates and skills that are not as they were pinned. Agents neither see nor call them until somebody accepts them.")
 ];
-function clear12() {
-  asked12 += 1;
+function clear13() {
+  asked13 += 1;
   $("quarantine").replaceChildren();
 }
-async function open12() {
-  place($("quarantine"), [...head6, el("p", { class: "soft" }, "Reading what has changed…")]);
+async function open13() {
+  place($("quarantine"), [...head7, el("p", { class: "soft" }, "Reading what has changed…")]);
   $("quarantine").focus({ preventScroll: true });
-  await read6();
+  await read7();
 }
-async function changed6() {
-  if (state.view === "quarantine") await read6();
+async function changed7() {
+  if (state.view === "quarantine") await read7();
 }
-async function read6() {
-  const mine2 = ++asked12;
+async function read7() {
+  const mine2 = ++asked13;
   let found2 = null;
   try {
     found2 = await allPages("pins", "changes", "findings");
   } catch (error) {
-    if (mine2 === asked12 && state.view === "quarantine") place($("quarantine"), [...head6, el("p", { class: "error" }, error.message)], $("quarantine"));
+    if (mine2 === asked13 && state.view === "quarantine") place($("quarantine"), [...head7, el("p", { class: "error" }, error.message)], $("quarantine"));
     return;
   }
-  if (mine2 !== asked12 || state.view !== "quarantine") return;
+  if (mine2 !== asked13 || state.view !== "quarantine") return;
   const none = el("p", { id: "no-pins" }, "Everything is as it was pinned.");
   const list3 = el("ul", { class: "cards" }, ...found2.changes.map(card7));
   const held = new Set(found2.changes.map(key));
   const served = (found2.findings || []).filter((one2) => !held.has(key(one2)));
-  place($("quarantine"), [...head6, found2.changes.length ? list3 : none, ...findingsOf(served, found2.truncated)], $("quarantine"));
+  place($("quarantine"), [...head7, found2.changes.length ? list3 : none, ...findingsOf(served, found2.truncated)], $("quarantine"));
 }
 var key = (one2) => JSON.stringify([one2.upstream, one2.kind, one2.name]);
 function findingsOf(items2, truncated) {
@@ -7909,50 +8104,50 @@ async function askAccept(change3) {
   if (!done2) return;
   announce(`Accepted: ${change3.exposed} of ${change3.upstream}.`);
   notice("");
-  await read6();
+  await read7();
   $("quarantine").focus({ preventScroll: true });
 }
 
 // src/policies.ts
 var policies_exports = {};
 __export(policies_exports, {
-  changed: () => changed7,
-  clear: () => clear13,
-  open: () => open13
+  changed: () => changed8,
+  clear: () => clear14,
+  open: () => open14
 });
-var asked13 = 0;
+var asked14 = 0;
 var folderTold = "null";
-function clear13() {
-  asked13 += 1;
+function clear14() {
+  asked14 += 1;
   $("policies").replaceChildren();
 }
-async function open13() {
+async function open14() {
   $("policies").replaceChildren(el("h2", {}, "Policies"), el("p", { class: "soft" }, "Reading the policies…"));
   $("policies").focus({ preventScroll: true });
-  await read7();
-  again2(asked13, 0);
+  await read8();
+  again2(asked14, 0);
 }
-async function changed7() {
+async function changed8() {
   if (state.view !== "policies") return;
-  await read7();
-  again2(asked13, 5);
+  await read8();
+  again2(asked14, 5);
 }
 function again2(mine2, soon) {
-  const isOurs = () => mine2 === asked13 && state.view === "policies" && state.me;
+  const isOurs = () => mine2 === asked14 && state.view === "policies" && state.me;
   setTimeout(async () => {
     if (!isOurs()) return;
     const past = await api("policies/history").catch(() => null);
     if (!isOurs()) return;
     const differs = past && JSON.stringify(past.folder ?? null) !== folderTold;
-    if (differs) await read7();
-    again2(differs ? asked13 : mine2, Math.max(soon - 1, 0));
+    if (differs) await read8();
+    again2(differs ? asked14 : mine2, Math.max(soon - 1, 0));
   }, soon ? 1e3 : 5e3);
 }
-async function read7() {
-  const mine2 = ++asked13;
+async function read8() {
+  const mine2 = ++asked14;
   const none = (error) => ({ error });
   const [bundle, past] = await Promise.all([allPages("policies", "policies").catch(none), api("policies/history").catch(none)]);
-  if (mine2 !== asked13 || state.view !== "policies" || !state.me) return;
+  if (mine2 !== asked14 || state.view !== "policies" || !state.me) return;
   folderTold = JSON.stringify(past.folder ?? null);
   const hadFocus = $("policies").contains(document.activeElement);
   $("policies").replaceChildren(
@@ -8071,27 +8266,27 @@ async function askRollback() {
   });
   await told2(done2);
 }
-var order = (what, body5) => api(`policies/${what}`, body5);
+var order = (what, body6) => api(`policies/${what}`, body6);
 async function told2(done2) {
   if (!done2) return;
   const text2 = [`${done2.snapshot.slice(0, 12)}: ${done2.message}.`, ...done2.notes || []].join(" ");
   notice(text2);
-  await read7();
+  await read8();
   $("policies").focus({ preventScroll: true });
 }
 async function showFiles(one2) {
   const close = el("button", { type: "button", class: "primary" }, "Close");
-  const body5 = el("div", {}, el("p", { class: "soft" }, "Reading the files…"));
-  const dialog = el("dialog", { class: "confirm wide", "aria-labelledby": "files-title" }, el("h2", { id: "files-title" }, "Files of ", short(one2.snapshot)), body5, el("div", { class: "buttons" }, close));
+  const body6 = el("div", {}, el("p", { class: "soft" }, "Reading the files…"));
+  const dialog = el("dialog", { class: "confirm wide", "aria-labelledby": "files-title" }, el("h2", { id: "files-title" }, "Files of ", short(one2.snapshot)), body6, el("div", { class: "buttons" }, close));
   close.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => dialog.remove());
   $("dialogs").append(dialog);
   dialog.showModal();
   try {
     const answer = await api(`policies/${encodeURIComponent(one2.snapshot)}`);
-    body5.replaceChildren(...files(answer));
+    body6.replaceChildren(...files(answer));
   } catch (error) {
-    body5.replaceChildren(el("p", { class: "error" }, error.message));
+    body6.replaceChildren(el("p", { class: "error" }, error.message));
   }
 }
 function files(answer) {
@@ -8103,36 +8298,36 @@ function files(answer) {
 // src/scorecard.ts
 var scorecard_exports = {};
 __export(scorecard_exports, {
-  clear: () => clear14,
-  open: () => open14
+  clear: () => clear15,
+  open: () => open15
 });
-var asked14 = 0;
+var asked15 = 0;
 var SPANS4 = [["1d", "the last day"], ["7d", "the last 7 days"], ["30d", "the last 30 days"]];
 var span3 = el("select", { name: "since" }, SPANS4.map(([value2, words]) => el("option", { value: value2 }, words)));
 span3.value = "7d";
-span3.addEventListener("change", () => read8());
-var form6 = el("form", { class: "filters" }, el("label", {}, "Of ", span3));
-form6.addEventListener("submit", (event) => event.preventDefault());
-var head7 = [el("h2", {}, "Scorecard and maturity"), form6];
-var body4 = el("div", { class: "stack" });
-function clear14() {
-  asked14 += 1;
+span3.addEventListener("change", () => read9());
+var form7 = el("form", { class: "filters" }, el("label", {}, "Of ", span3));
+form7.addEventListener("submit", (event) => event.preventDefault());
+var head8 = [el("h2", {}, "Scorecard and maturity"), form7];
+var body5 = el("div", { class: "stack" });
+function clear15() {
+  asked15 += 1;
   span3.value = "7d";
   $("scorecard").replaceChildren();
 }
-async function open14() {
-  $("scorecard").replaceChildren(...head7, body4);
+async function open15() {
+  $("scorecard").replaceChildren(...head8, body5);
   $("scorecard").focus({ preventScroll: true });
-  await read8();
+  await read9();
 }
-async function read8() {
-  const mine2 = ++asked14;
-  body4.replaceChildren(el("p", { class: "soft" }, "Adding up what is recorded…"));
+async function read9() {
+  const mine2 = ++asked15;
+  body5.replaceChildren(el("p", { class: "soft" }, "Adding up what is recorded…"));
   const parts2 = await Promise.allSettled([api(`report/scorecard?since=${span3.value}`), api(`report/maturity?since=${span3.value}`)]);
-  if (mine2 !== asked14 || state.view !== "scorecard") return;
+  if (mine2 !== asked15 || state.view !== "scorecard") return;
   const [card9, level] = parts2;
   const failed = (part3) => el("p", { class: "error" }, part3.reason.message);
-  body4.replaceChildren(
+  body5.replaceChildren(
     ...level.status === "fulfilled" ? maturity(level.value) : [failed(level)],
     ...card9.status === "fulfilled" ? scorecard(card9.value) : [failed(card9)]
   );
@@ -8240,10 +8435,10 @@ function scorecard(card9) {
 // src/spend.ts
 var spend_exports = {};
 __export(spend_exports, {
-  clear: () => clear15,
-  open: () => open15
+  clear: () => clear16,
+  open: () => open16
 });
-var asked15 = 0;
+var asked16 = 0;
 var KINDS3 = [
   ["agent", "Agent"],
   ["workflow", "Workflow"],
@@ -8260,44 +8455,44 @@ var SPANS5 = [
 var span4 = el("select", { name: "since" }, SPANS5.map(([value2, words]) => el("option", { value: value2 }, words)));
 var kind2 = el("select", { name: "by" }, KINDS3.map(([value2, words]) => el("option", { value: value2 }, words.toLowerCase())));
 span4.value = "7d";
-span4.addEventListener("change", () => read9());
-kind2.addEventListener("change", () => draw8());
-var form7 = el("form", { class: "filters" }, el("label", {}, "Of ", span4), " ", el("label", {}, "by ", kind2));
-form7.addEventListener("submit", (event) => event.preventDefault());
-var head8 = [el("h2", {}, "Spend"), form7];
+span4.addEventListener("change", () => read10());
+kind2.addEventListener("change", () => draw9());
+var form8 = el("form", { class: "filters" }, el("label", {}, "Of ", span4), " ", el("label", {}, "by ", kind2));
+form8.addEventListener("submit", (event) => event.preventDefault());
+var head9 = [el("h2", {}, "Spend"), form8];
 var report = null;
-function clear15() {
-  asked15 += 1;
+function clear16() {
+  asked16 += 1;
   report = null;
   span4.value = "7d";
   kind2.value = "agent";
   $("spend").replaceChildren();
 }
-async function open15() {
+async function open16() {
   report = null;
-  $("spend").replaceChildren(...head8, el("p", { class: "soft" }, "Adding up…"));
+  $("spend").replaceChildren(...head9, el("p", { class: "soft" }, "Adding up…"));
   $("spend").focus({ preventScroll: true });
-  await read9();
+  await read10();
 }
-async function read9() {
-  const mine2 = ++asked15;
+async function read10() {
+  const mine2 = ++asked16;
   let found2 = null;
   try {
     found2 = await api(`report/spend?since=${span4.value}`);
   } catch (error) {
-    if (mine2 === asked15 && state.view === "spend") {
+    if (mine2 === asked16 && state.view === "spend") {
       report = null;
       replace([el("p", { class: "error" }, error.message)]);
     }
     return;
   }
-  if (mine2 !== asked15 || state.view !== "spend" || !state.me) return;
+  if (mine2 !== asked16 || state.view !== "spend" || !state.me) return;
   report = found2;
-  draw8();
+  draw9();
   announce(`${usd2(found2.cost_usd)} in ${counted(found2.calls, "call", "calls")}.`);
 }
 function replace(nodes) {
-  const old = [...$("spend").children].filter((node) => !head8.includes(node));
+  const old = [...$("spend").children].filter((node) => !head9.includes(node));
   for (const node of old) node.remove();
   $("spend").append(...nodes);
 }
@@ -8305,20 +8500,20 @@ var number4 = (value2) => Number(value2);
 var usd2 = (value2) => `${number4(value2).toLocaleString(void 0, { minimumFractionDigits: 2, maximumFractionDigits: 6 })} USD`;
 var whole3 = (value2) => number4(value2).toLocaleString();
 var percent2 = (share2) => `${Math.round(number4(share2) * 100)} %`;
-function draw8() {
+function draw9() {
   if (!report) return;
   notice("");
   replace([
     report.partial ? el("p", { class: "banner" }, "This is a part: the record is long, and the time was over. `tollgate report spend` adds up all of it.") : "",
     el("p", {}, `${usd2(report.cost_usd)} in ${counted(report.calls, "call", "calls")}, ${whole3(report.failed)} of which failed; estimated were ${usd2(report.estimate_usd)}.`),
-    lines2(),
+    lines3(),
     throttles(),
     catalog(),
     searches(),
     estimates()
   ].filter(Boolean));
 }
-function lines2() {
+function lines3() {
   const [name2, title] = KINDS3.find(([value2]) => value2 === kind2.value);
   const all3 = report[name2];
   const most = Math.max(...all3.map((one2) => number4(one2.cost_usd)), 1e-6);
@@ -8335,7 +8530,7 @@ function lines2() {
     "section",
     { class: "panel" },
     el("h3", {}, `By ${title.toLowerCase()}`),
-    rows.length ? table(`Spend by ${title.toLowerCase()}`, [title, "Cost", "Share", "Calls", "Failed", "Tokens"], rows, { id: "spend-lines" }) : el("p", {}, "Nothing was spent."),
+    rows.length ? table(`Spend by ${title.toLowerCase()}`, [title, "Cost", "Share", "Calls", "Failed", "Tokens"], rows, { id: "spend-lines" }) : el("p", {}, "Nothing was spent. prices.yaml says what tools and tokens cost."),
     report.truncated ? el("p", { class: "soft" }, "There are more names than are told: the rest is (others).") : null
   );
 }
@@ -8422,52 +8617,53 @@ function estimates() {
 // src/upstreams.ts
 var upstreams_exports = {};
 __export(upstreams_exports, {
-  clear: () => clear16,
-  open: () => open16
+  clear: () => clear17,
+  open: () => open17
 });
-var asked16 = 0;
-var charts2 = null;
+var asked17 = 0;
+var charts3 = null;
 var again3 = el("button", { type: "button" }, "Read again");
-again3.addEventListener("click", () => read10());
-function clear16() {
-  asked16 += 1;
-  for (const chart of Object.values(charts2 ?? {})) chart.destroy();
-  charts2 = null;
+again3.addEventListener("click", () => read11());
+function clear17() {
+  asked17 += 1;
+  for (const chart of Object.values(charts3 ?? {})) chart.destroy();
+  charts3 = null;
   $("upstreams").replaceChildren();
 }
 var list2 = el("div", { class: "stack" });
-async function open16() {
-  charts2 ??= {
+async function open17() {
+  charts3 ??= {
     latency: new Chart("95 of 100 calls end within", "the last day, by upstream", "No call went to an upstream in the last day."),
     calls: new Chart("Calls", "the last day, by upstream", "No call was decided in the last day.")
   };
   list2.replaceChildren(el("p", { class: "soft" }, "Asking…"));
-  $("upstreams").replaceChildren(el("h2", {}, "Upstreams"), el("div", { class: "buttons" }, again3), list2, el("div", { class: "charts" }, charts2.latency.node, charts2.calls.node));
+  $("upstreams").replaceChildren(el("h2", {}, "Upstreams"), el("div", { class: "buttons" }, again3), list2, el("div", { class: "charts" }, charts3.latency.node, charts3.calls.node));
   $("upstreams").focus({ preventScroll: true });
-  await read10();
+  await read11();
 }
-var p95 = (read12) => ({
-  at: read12.at,
-  step: read12.step_seconds,
+var p95 = (read13) => ({
+  at: read13.at,
+  step: read13.step_seconds,
   format: duration,
-  lines: read12.groups.map((group) => ({ name: group.name ?? "no upstream", values: group.p95.values, total: group.p95.total === null ? "–" : duration(group.p95.total) }))
+  unit: read13.unit,
+  lines: read13.groups.map((group) => ({ name: group.name ?? "no upstream", values: group.p95.values, total: group.p95.total === null ? "–" : duration(group.p95.total) }))
 });
-async function read10() {
-  const mine2 = ++asked16;
+async function read11() {
+  const mine2 = ++asked17;
   const ask2 = (name2) => series({ name: name2, by: "upstream", since: "1d", step: "30m", groups: "8" });
   try {
     const [all3, calls3, latency, errors] = await Promise.all([allPages("upstreams", "upstreams"), ask2("calls"), ask2("latency"), ask2("errors")]);
-    if (mine2 !== asked16 || state.view !== "upstreams" || !charts2) return;
+    if (mine2 !== asked17 || state.view !== "upstreams" || !charts3) return;
     const of = (from, name2) => from.groups.find((group) => group.name === name2 && !group.rest);
     const cards2 = all3.upstreams.map((one2) => card8(one2, of(calls3, one2.name), of(latency, one2.name), of(errors, one2.name)));
     list2.replaceChildren(
       cards2.length ? el("ul", { class: "cards" }, ...cards2) : el("p", {}, "There is no upstream. `tollgate init` takes over the servers of your clients, and `[upstreams.NAME]` in servers.toml adds one; its health and latency are then here.")
     );
-    charts2.latency.draw(p95(latency));
-    charts2.calls.draw(counts(calls3, whole, "no upstream"));
+    charts3.latency.draw(p95(latency));
+    charts3.calls.draw(counts(calls3, whole, "no upstream"));
     announce(counted(all3.upstreams.length, "upstream", "upstreams"));
   } catch (error) {
-    if (mine2 === asked16 && state.view === "upstreams") list2.replaceChildren(el("p", { class: "error" }, error.message));
+    if (mine2 === asked17 && state.view === "upstreams") list2.replaceChildren(el("p", { class: "error" }, error.message));
   }
 }
 var GOOD = ["ready", "connected", "healthy", "up", "ok", "closed"];
@@ -8503,23 +8699,27 @@ var COUNTERS = [...READERS, "viewer"];
 var VIEWS = {
   pending: { title: "Approvals that wait", roles: READERS, section: "inbox", open: () => render() },
   history: { title: "Approvals of before", roles: READERS, section: "inbox", open: openHistory },
-  grants: { title: "Standing grants", roles: READERS, section: "grants", open: open7 },
+  grants: { title: "Standing grants", roles: READERS, section: "grants", open: open8 },
   budgets: { title: "Budgets", roles: READERS, section: "budgets", open: open2 },
-  explain: { title: "Explain a decision", roles: ROLES2, section: "explain", open: open5 },
-  policies: { title: "Policies", roles: READERS, section: "policies", open: open13 },
-  now: { title: "Now", roles: COUNTERS, section: "now", open: open10 },
-  matrix: { title: "Agents and tools", roles: COUNTERS, section: "matrix", open: open9 },
-  upstreams: { title: "Upstreams", roles: COUNTERS, section: "upstreams", open: open16 },
-  people: { title: "People and agents", roles: READERS, section: "people", open: open11 },
-  events: { title: "Events", roles: READERS, section: "events", open: open4 },
-  scorecard: { title: "Scorecard and maturity", roles: COUNTERS, section: "scorecard", open: open14 },
-  spend: { title: "Spend", roles: COUNTERS, section: "spend", open: open15 },
-  deadletters: { title: "Dead letters", roles: ROLES, section: "deadletters", open: open3 },
-  labels: { title: "Labels of data", roles: READERS, section: "labels", open: open8 },
+  explain: { title: "Explain a decision", roles: ROLES2, section: "explain", open: open6 },
+  policies: { title: "Policies", roles: READERS, section: "policies", open: open14 },
+  now: { title: "Now", roles: COUNTERS, section: "now", open: open11 },
+  matrix: { title: "Agents and tools", roles: COUNTERS, section: "matrix", open: open10 },
+  upstreams: { title: "Upstreams", roles: COUNTERS, section: "upstreams", open: open17 },
+  catalog: { title: "Catalog", roles: READERS, section: "catalog", open: open3 },
+  people: { title: "People and agents", roles: READERS, section: "people", open: open12 },
+  events: { title: "Events", roles: READERS, section: "events", open: open5 },
+  scorecard: { title: "Scorecard and maturity", roles: COUNTERS, section: "scorecard", open: open15 },
+  spend: { title: "Spend", roles: COUNTERS, section: "spend", open: open16 },
+  deadletters: { title: "Dead letters", roles: ROLES, section: "deadletters", open: open4 },
+  labels: { title: "Labels of data", roles: READERS, section: "labels", open: open9 },
   alerts: { title: "Alerts", roles: READERS, section: "alerts", open },
-  freeze: { title: "Freeze", roles: READERS, section: "freeze", open: open6 },
-  quarantine: { title: "Quarantine", roles: READERS, section: "quarantine", open: open12 }
+  freeze: { title: "Freeze", roles: READERS, section: "freeze", open: open7 },
+  quarantine: { title: "Quarantine", roles: READERS, section: "quarantine", open: open13 }
 };
+var LOST = { title: "Not for your role", roles: [], section: "lost", open: () => {
+} };
+var viewOf = (name2) => Object.hasOwn(VIEWS, name2) ? VIEWS[name2] : LOST;
 var firstView = () => Object.keys(VIEWS).find(maySee);
 var maySee = (view) => Object.hasOwn(VIEWS, view) && hasRole(...VIEWS[view].roles);
 var buttons = () => document.querySelectorAll("nav [data-view]");
@@ -8529,9 +8729,9 @@ function openHistory() {
   loadHistory();
   render();
 }
-function draw9() {
-  const section2 = VIEWS[state.view].section;
-  for (const { section: other } of Object.values(VIEWS)) $(other).hidden = other !== section2;
+function draw10() {
+  const { section: section2 } = viewOf(state.view);
+  for (const { section: other } of [...Object.values(VIEWS), LOST]) $(other).hidden = other !== section2;
   for (const button of buttons()) {
     button.hidden = !maySee(button.dataset.view);
     if (button.dataset.view === state.view) button.setAttribute("aria-current", "page");
@@ -8541,6 +8741,19 @@ function draw9() {
   const nav2 = $("nav");
   const current = nav2.querySelector("[aria-current]");
   if (current && nav2.scrollWidth > nav2.clientWidth) nav2.scrollLeft = current.offsetLeft - nav2.clientWidth / 2;
+}
+function lose(link, what, roles) {
+  state.view = "lost";
+  state.rest = link;
+  notice("");
+  draw10();
+  const mine2 = state.me.roles?.join(", ") || "none";
+  const why = roles ? el("p", {}, what, ` is for people with a role of ${roles.join(", ")}; yours: ${mine2}. Roles stand in authority.yaml, under people: whoever administers it can give you another.`) : el("p", {}, `This page has no view of the name “`, shown(what, true), "”.");
+  const links = [...buttons()].filter((button) => maySee(button.dataset.view)).map((button) => el("li", {}, el("a", { href: `#/${button.dataset.view === "pending" ? "" : button.dataset.view}` }, viewOf(button.dataset.view).title)));
+  const title = roles ? "This is not for your role" : "There is no such view";
+  $("lost").replaceChildren(el("h2", {}, title), why, el("p", {}, "You can go to:"), el("ul", { class: "plain" }, ...links));
+  announce(title);
+  $("lost").focus({ preventScroll: true });
 }
 function show(view, given, rest = "") {
   if (!maySee(view)) return;
@@ -8554,7 +8767,7 @@ function show(view, given, rest = "") {
   }
   notice("");
   if (isOther) done("");
-  draw9();
+  draw10();
   const hash = view === "pending" ? "#/" : `#/${view}${rest}`;
   if (location.hash !== hash) history.pushState(null, "", hash);
   render();
@@ -8575,10 +8788,12 @@ async function follow() {
   if (link === "" || link.startsWith("/")) {
     const [, name2, rest] = /^([a-z]*)(.*)$/s.exec(link.slice(1));
     const view = name2 || firstView();
-    if (view && (view !== state.view || rest !== state.rest)) show(view, void 0, rest);
+    if (!maySee(view)) lose(link, Object.hasOwn(VIEWS, view) ? VIEWS[view].title : view, Object.hasOwn(VIEWS, view) ? VIEWS[view].roles : null);
+    else if (view !== state.view || rest !== state.rest) show(view, void 0, rest);
     return;
   }
-  if (link === "main" || !maySee("pending")) return;
+  if (link === "main") return;
+  if (!maySee("pending")) return lose(link, "The approval of this link", VIEWS.pending.roles);
   try {
     const id = decodeURIComponent(link);
     const one2 = await api(`approvals/${encodeURIComponent(id)}`);
@@ -8587,7 +8802,7 @@ async function follow() {
     inbox.approvals.set(id, one2);
     inbox.linked.add(id);
     state.view = "pending";
-    draw9();
+    draw10();
     choose(id, false);
     inbox.pane = "detail";
     notice("");
@@ -8617,7 +8832,7 @@ async function enter() {
   for (const id of ["environment", "nav", "who"]) $(id).hidden = false;
   $("login").hidden = true;
   state.view = firstView();
-  draw9();
+  draw10();
   if (!maySee("pending")) {
     live("signed in", "good");
     VIEWS[state.view].open();
@@ -8625,7 +8840,7 @@ async function enter() {
   }
   await loadBundle();
   await loadPending();
-  await changed3();
+  await changed4();
   quiet();
   await follow();
   listen();
@@ -8638,7 +8853,7 @@ function leave(why) {
   Object.assign(state, { key: null, csrf: null, me: null, view: "pending", rest: "", agents: /* @__PURE__ */ new Map(), policies: /* @__PURE__ */ new Map() });
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   forgetAll();
-  for (const view of [alerts_exports, budgets_exports, deadletters_exports, events_exports, explain_exports, freeze_exports, grants_exports, labels_exports, matrix_exports, now_exports, people_exports, pins_exports, policies_exports, scorecard_exports, spend_exports, upstreams_exports]) view.clear();
+  for (const view of [alerts_exports, budgets_exports, catalog_exports, deadletters_exports, events_exports, explain_exports, freeze_exports, grants_exports, labels_exports, matrix_exports, now_exports, people_exports, pins_exports, policies_exports, scorecard_exports, spend_exports, upstreams_exports]) view.clear();
   for (const { section: section2 } of Object.values(VIEWS)) $(section2).hidden = true;
   for (const id of ["environment", "nav", "who"]) $(id).hidden = true;
   $("login").hidden = false;
@@ -8704,11 +8919,11 @@ async function listen() {
       }
       if (!answer.ok) throw new Error(`HTTP status ${answer.status}`);
       await loadPending();
-      await changed3();
+      await changed4();
       tellNews();
       live("live", "good");
       pause = 500;
-      await read11(answer.body.getReader());
+      await read12(answer.body.getReader());
     } catch (error) {
       if (stream !== mine2) return;
     }
@@ -8717,7 +8932,7 @@ async function listen() {
     pause = Math.min(pause * 2, 1e4);
   }
 }
-async function read11(reader) {
+async function read12(reader) {
   const decoder = new TextDecoder();
   let text2 = "";
   for (; ; ) {
@@ -8727,13 +8942,13 @@ async function read11(reader) {
     const messages = text2.split("\n\n");
     text2 = messages.pop();
     for (const message of messages) {
-      const lines3 = message.split("\n");
-      const kind3 = lines3.find((line3) => line3.startsWith("event: "));
-      const data = lines3.find((line3) => line3.startsWith("data: "));
+      const lines4 = message.split("\n");
+      const kind3 = lines4.find((line3) => line3.startsWith("event: "));
+      const data = lines4.find((line3) => line3.startsWith("data: "));
       if (!kind3 || !data) continue;
       if (kind3 === "event: approval") {
         take(parse(data.slice(6)));
-        changed5();
+        changed6();
         refreshSoon();
       } else if (kind3 === "event: event") {
         happened(data);
@@ -8743,7 +8958,7 @@ async function read11(reader) {
 }
 var OF_VIEWS = /"event_type":"(policy_activated|policy_rejected|grant_made|grant_ended|frozen|unfrozen|tool_quarantined|tool_accepted|alert)"|"action":"(?:alert|incident|duty)"/;
 async function happened(data) {
-  changed5();
+  changed6();
   const kind3 = OF_VIEWS.exec(data);
   if (!kind3 || !state.me) return;
   try {
@@ -8753,14 +8968,14 @@ async function happened(data) {
       await loadPending();
     }
     if (!kind3[1] || kind3[1] === "alert") return await changed();
-    if (kind3[1].endsWith("frozen")) await changed3();
-    else if (kind3[1].startsWith("policy_")) await changed7();
-    else if (kind3[1].startsWith("tool_")) await changed6();
-    else await changed4();
+    if (kind3[1].endsWith("frozen")) await changed4();
+    else if (kind3[1].startsWith("policy_")) await changed8();
+    else if (kind3[1].startsWith("tool_")) await Promise.all([changed7(), changed2()]);
+    else await changed5();
   } catch {
   }
 }
-setInterval(() => state.me && maySee("freeze") && Promise.all([changed3(), changed()]).catch(() => {
+setInterval(() => state.me && maySee("freeze") && Promise.all([changed4(), changed()]).catch(() => {
 }), 5e3);
 $("filters").addEventListener("submit", (event) => event.preventDefault());
 $("f-status").addEventListener("change", () => loadHistory());
@@ -8786,14 +9001,14 @@ document.addEventListener("keydown", (event) => {
   }
   const writes = field3 && field3.type !== "checkbox";
   if (writes || typing.cut || !state.shortcuts) return;
-  const form8 = formInFront();
-  const isInbox = VIEWS[state.view].section === "inbox";
+  const form9 = formInFront();
+  const isInbox = viewOf(state.view).section === "inbox";
   const ofInbox = {
     j: () => step(1),
     k: () => step(-1),
-    a: () => form8 && form8.approve.focus(),
-    r: () => form8 && form8.reject.focus(),
-    c: () => form8 && form8.comment.focus(),
+    a: () => form9 && form9.approve.focus(),
+    r: () => form9 && form9.reject.focus(),
+    c: () => form9 && form9.comment.focus(),
     n: () => chosen() && openNext(chosen()),
     m: () => {
       const box = inbox.chosen && $("list").querySelector(`[data-mark="${CSS.escape(inbox.chosen)}"]`);
@@ -8819,6 +9034,7 @@ document.addEventListener("keydown", (event) => {
     l: () => show("people"),
     v: () => show("events"),
     y: () => show("scorecard"),
+    z: () => show("catalog"),
     "?": () => $("help").showModal(),
     ...isInbox ? ofInbox : {}
   }[event.key];
