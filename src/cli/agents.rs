@@ -27,19 +27,25 @@ pub(super) fn agents(setup: Setup, command: AgentsCommand) -> Result<(), CliErro
             let cost = spend::cost_of(&setup, agent);
             show(&mut screen, authority, agent, cost, json.json)
         }
-        AgentsCommand::Add { name, json } => {
-            let known: Vec<&str> = authority.capabilities.keys().map(|id| id.as_str()).collect();
-            let members = format!("    capabilities: []        # choose from: {}\n", known.join(", "));
-            Holder::Agent.add(
-                &setup,
-                &name,
-                authority.agents.contains_key(name.as_str()),
-                &members,
-                json.json,
-            )
+        AgentsCommand::Add { name, capability, key } => {
+            let known = || authority.capabilities.keys().map(|id| id.as_str());
+            if let Some(unknown) = capability.iter().find(|name| !known().any(|known| known == **name)) {
+                return Err(CliError::Unknown {
+                    kind: "capability",
+                    name: unknown.chars().take(80).collect(),
+                    hint: format!("there are {}", known().collect::<Vec<_>>().join(", ")),
+                });
+            }
+            let choose = match capability.is_empty() {
+                true => format!("        # choose from: {}", known().collect::<Vec<_>>().join(", ")),
+                false => String::new(),
+            };
+            let members = format!("capabilities: [{}]{choose}\n", capability.join(", "));
+            let taken = authority.agents.contains_key(name.as_str());
+            Holder::Agent.add(&setup, &name, taken, &members, &key)
         }
-        AgentsCommand::Rotate { name, json } => {
-            Holder::Agent.rotate(&setup, &name, &find(authority, &name)?.keys, json.json)
+        AgentsCommand::Rotate { name, end_old, key } => {
+            Holder::Agent.rotate(&setup, &name, &find(authority, &name)?.keys, end_old, &key)
         }
     }
 }
@@ -73,7 +79,7 @@ fn list(screen: &mut Screen, authority: &Authority, json: bool) -> Result<(), Cl
         })
         .collect();
     let header = ["agent", "type", "role", "owner", "autonomy", "capabilities", "keys"];
-    screen.table(&header, &rows, "no agents: `tollgate agents add NAME` says how to make one")
+    screen.table(&header, &rows, "no agents: `tollgate agents add NAME` makes one")
 }
 
 fn text(text: &str) -> String {

@@ -296,7 +296,7 @@ Examples:
 Examples:
   tollgate agents list
   tollgate agents show demo-agent --json
-  tollgate agents add reporter-01       prints a fresh key once, and what to paste into authority.yaml"
+  tollgate agents add reporter-01 --capability reports.read     prints its key, once"
     )]
     Agents(AgentsCommand),
     /// The people of policies/authority.yaml, and new keys for them
@@ -306,7 +306,7 @@ Examples:
 Examples:
   tollgate people list
   tollgate people add erin --group security-team --role approver
-  tollgate people rotate alice          prints a fresh key once, and what to paste into authority.yaml"
+  tollgate people rotate alice          prints another key, once; --end-old ends the old one"
     )]
     People(PeopleCommand),
     /// The MCP servers of servers.toml, as they answer now

@@ -1,10 +1,17 @@
 //! Fresh API keys: shown once, kept nowhere; the bundle holds their SHA-256. authority.yaml is the admin's own file, with
-//! comments in it: nothing here writes to it.
+//! comments in it: an entry comes into it, and all else stays as it stands.
 
-use super::{args::agent_name, failure::CliError, screen::Screen, setup::Setup};
+use super::{
+    args::{KeyArgs, agent_name},
+    edit::{file::Opened, yaml},
+    failure::CliError,
+    screen::Screen,
+    setup::Setup,
+};
 use crate::{clock::IdSource, identity::key_digest};
 use base64::Engine as _;
 use serde_json::json;
+use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 /// A key that nobody has seen yet.
@@ -40,14 +47,14 @@ impl Holder {
         }
     }
 
-    /// Prints a key for somebody new, and the entry that authority.yaml gets. `members` are the entry's lines but the keys.
+    /// Makes a key for somebody new, and an entry of authority.yaml. `members` are the entry's lines but the keys.
     pub(super) fn add(
         self,
         setup: &Setup,
         name: &str,
         taken: bool,
         members: &str,
-        json: bool,
+        args: &KeyArgs,
     ) -> Result<(), CliError> {
         let (word, map) = self.words();
         valid_name(word, name)?;
@@ -57,38 +64,59 @@ impl Holder {
             )));
         }
         let fresh = fresh(&*setup.system);
-        let yaml = format!("  {name}:\n{members}    keys: [\"{}\"]\n", fresh.digest);
-        let then = format!(
-            "Paste this under `{map}:` in {} and complete it; a running gateway takes it over at once:",
-            file(setup)
-        );
-        print(word, name, &fresh, &then, &yaml, json)
+        let members = format!("{members}keys: [\"{}\"]\n", fresh.digest);
+        let lines: String = members.lines().map(|line| format!("    {line}\n")).collect();
+        let change = Change {
+            file: file(setup),
+            yaml: format!("  {name}:\n{lines}"),
+            place: format!("Paste this under `{map}:` in {} and complete it", file(setup).display()),
+            edit: &|text| yaml::with_entry(text, map, name, &members),
+        };
+        made(setup, (word, name), &fresh, &change, args)
     }
 
-    /// Prints another key for somebody who has these, and the line that authority.yaml gets.
+    /// Makes another key for somebody who has these. The old ones stay, unless they are to end.
     pub(super) fn rotate(
         self,
         setup: &Setup,
         name: &str,
         keys: &[[u8; 32]],
-        json: bool,
+        end_old: bool,
+        args: &KeyArgs,
     ) -> Result<(), CliError> {
+        let (word, map) = self.words();
         let fresh = fresh(&*setup.system);
-        let then = format!(
-            "Add this digest to the `keys` of `{name}` in {} (it has {} now). Hand over the new key, then remove the old \
-             digest: that ends what still uses the old key.",
-            file(setup),
-            keys.len()
-        );
-        let mut digests: Vec<String> = keys.iter().map(|k| format!("sha256:{}", hex::encode(k))).collect();
-        digests.push(fresh.digest.clone());
-        let yaml = format!("    keys: {}\n", serde_json::to_string(&digests).unwrap_or_default());
-        print(self.words().0, name, &fresh, &then, &yaml, json)
+        let old = keys.iter().filter(|_| !end_old).map(|k| format!("sha256:{}", hex::encode(k)));
+        let digests: Vec<String> = old.chain([fresh.digest.clone()]).collect();
+        let change = Change {
+            file: file(setup),
+            yaml: format!("    keys: {}\n", serde_json::to_string(&digests).unwrap_or_default()),
+            place: format!("Let this be the `keys` of `{name}` in {}", file(setup).display()),
+            edit: &|text| yaml::with_list(text, (map, name, "keys"), &digests),
+        };
+        made(setup, (word, name), &fresh, &change, args)?;
+        if digests.len() > 1 && !args.json.json {
+            Screen::new().line(&format!(
+                "The old key still opens: hand over the new one, then take the old digest out of `keys` (`tollgate {map} rotate \
+                 {name} --end-old` ends old keys at once)."
+            ))?;
+        }
+        Ok(())
     }
 }
 
-fn file(setup: &Setup) -> String {
-    setup.loaded.config.gateway.policies.join("authority.yaml").display().to_string()
+/// What becomes of authority.yaml.
+struct Change<'c> {
+    file: PathBuf,
+    /// The lines that say it.
+    yaml: String,
+    /// Where they belong, for whoever pastes them.
+    place: String,
+    edit: &'c dyn Fn(&str) -> Option<String>,
+}
+
+fn file(setup: &Setup) -> PathBuf {
+    setup.loaded.config.gateway.policies.join("authority.yaml")
 }
 
 fn valid_name(word: &str, name: &str) -> Result<(), CliError> {
@@ -98,27 +126,60 @@ fn valid_name(word: &str, name: &str) -> Result<(), CliError> {
     })
 }
 
-fn print(
-    word: &str,
-    name: &str,
+/// Writes the change, and shows the key: once, and only when what it opens with stands in the file.
+fn made(
+    setup: &Setup,
+    (word, name): (&str, &str),
     fresh: &FreshKey,
-    then: &str,
-    yaml: &str,
-    json: bool,
+    change: &Change<'_>,
+    args: &KeyArgs,
 ) -> Result<(), CliError> {
+    let shown = change.file.display();
+    let written = match args.print {
+        true => false,
+        false => {
+            let opened = Opened::read(&change.file)?;
+            match (change.edit)(opened.text()) {
+                Some(new) => {
+                    opened.replace(&new)?;
+                    true
+                }
+                None => {
+                    return Err(CliError::Told(format!(
+                        "`{shown}` is written in a way that cannot be edited without doubt, and was left as it is: `--print` makes a \
+                         key and prints what to paste"
+                    )));
+                }
+            }
+        }
+    };
+    let in_force = match (&setup.standing.held, written) {
+        (Some(held), _) => format!(
+            "Snapshot {} is held in force, whatever the folder says: `tollgate policy activate {}` brings it in.",
+            held.snapshot,
+            setup.loaded.config.gateway.policies.display()
+        ),
+        (None, _) => "A running gateway takes it over at once.".to_owned(),
+    };
+    let then = match written {
+        true => format!("Written to {shown}. {in_force}"),
+        false => format!("{}. {in_force}", change.place),
+    };
     let mut screen = Screen::new();
-    if json {
+    if args.json.json {
         let key: &str = &fresh.key;
-        return screen
-            .json(&json!({word: name, "key": key, "digest": fresh.digest, "yaml": yaml, "next": then}));
+        return screen.json(&json!({
+            word: name, "key": key, "digest": fresh.digest, "file": shown.to_string(), "written": written, "yaml": change.yaml,
+            "next": then,
+        }));
     }
     screen.field("key", &fresh.key)?;
     screen.field("", &format!("(shown this once: hand it to the {word}, keep it nowhere else)"))?;
     screen.field("digest", &fresh.digest)?;
     screen.line("")?;
-    screen.line(then)?;
+    screen.line(&then)?;
     screen.line("")?;
-    screen.raw(yaml)
+    screen.raw(&change.yaml)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod contained;
 mod dead_letters;
 pub mod demo_upstream;
 mod doctor;
+mod edit;
 mod exposure;
 mod failure;
 mod figures;
@@ -42,6 +43,7 @@ mod report;
 mod schema;
 mod screen;
 mod serve;
+mod server_entries;
 mod servers;
 mod setup;
 mod spend;
@@ -49,7 +51,9 @@ mod store;
 mod wiring;
 
 use crate::clock::{Clock as _, System};
-use args::{AuditCommand, Cli, Command, LogFormat, ReportCommand, ServersCommand};
+use args::{
+    AgentsCommand, AuditCommand, Cli, Command, LogFormat, PeopleCommand, ReportCommand, ServersCommand,
+};
 use clap::Parser as _;
 use failure::CliError;
 use setup::{Setup, record, record_of_calls};
@@ -145,12 +149,26 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
             let (store, system) = record(&path)?;
             block(report::report(&path, store, system, command))
         }
+        Command::Agents(command @ (AgentsCommand::Add { .. } | AgentsCommand::Rotate { .. })) => {
+            agents::agents(Setup::load_folder(&path)?, command)
+        }
         Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
+        // What these change is the folder's, whatever is in force; a new key is for whoever may change the files.
+        Command::People(command @ (PeopleCommand::Add { .. } | PeopleCommand::Rotate { .. })) => {
+            people::people(Setup::load_folder(&path)?, command)
+        }
         Command::People(command) => people::people(Setup::load(&path)?, command),
         // Who may accept what is listed is for what is in force to say.
         Command::Servers(command @ (ServersCommand::Accept { .. } | ServersCommand::Pin { .. })) => {
             block(servers::servers(Setup::load_recorded(&path)?, command))
         }
+        // What these change is the folder's, whatever is in force.
+        Command::Servers(
+            command @ (ServersCommand::Add { .. }
+            | ServersCommand::Enable { .. }
+            | ServersCommand::Disable { .. }
+            | ServersCommand::Remove { .. }),
+        ) => block(servers::servers(Setup::load_folder(&path)?, command)),
         Command::Servers(command) => block(servers::servers(Setup::load(&path)?, command)),
         Command::Store(command) => block(store::store(Setup::load(&path)?, command)),
         Command::Budget(command) => block(budget::budget(Setup::load(&path)?, command)),

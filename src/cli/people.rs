@@ -25,7 +25,7 @@ pub(super) fn people(setup: Setup, command: PeopleCommand) -> Result<(), CliErro
             }
             let rows: Vec<Vec<String>> =
                 authority.people.values().map(|person| row(authority, person)).collect();
-            let none = "no people: `tollgate people add NAME` says how to make one";
+            let none = "no people: `tollgate people add NAME` makes one";
             screen.table(&["person", "roles", "groups", "operates", "keys"], &rows, none)
         }
         PeopleCommand::Show { name, json } => {
@@ -40,25 +40,19 @@ pub(super) fn people(setup: Setup, command: PeopleCommand) -> Result<(), CliErro
             }
             Ok(())
         }
-        PeopleCommand::Add { name, group, role, json } => {
+        PeopleCommand::Add { name, group, role, key } => {
             let roles: Vec<&str> = role.iter().map(|role| role.as_str()).collect();
             let choose = if roles.is_empty() {
                 "        # approver, admin, auditor, auditor-full, viewer"
             } else {
                 ""
             };
-            let members =
-                format!("    groups: [{}]\n    roles: [{}]{choose}\n", group.join(", "), roles.join(", "));
-            Holder::Person.add(
-                &setup,
-                &name,
-                authority.people.contains_key(name.as_str()),
-                &members,
-                json.json,
-            )
+            let members = format!("groups: [{}]\nroles: [{}]{choose}\n", group.join(", "), roles.join(", "));
+            let taken = authority.people.contains_key(name.as_str());
+            Holder::Person.add(&setup, &name, taken, &members, &key)
         }
-        PeopleCommand::Rotate { name, json } => {
-            Holder::Person.rotate(&setup, &name, &find(authority, &name)?.keys, json.json)
+        PeopleCommand::Rotate { name, end_old, key } => {
+            Holder::Person.rotate(&setup, &name, &find(authority, &name)?.keys, end_old, &key)
         }
     }
 }

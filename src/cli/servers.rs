@@ -6,6 +6,7 @@ use super::{
     known,
     pins::{self, PATIENCE, only},
     screen::{Screen, note, or_dash},
+    server_entries,
     setup::{Setup, load_knowing},
     wiring,
 };
@@ -29,6 +30,10 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
     match command {
         ServersCommand::List(flag) => list(&setup, flag.json).await,
         ServersCommand::Inspect { name, json } => inspect(&setup, name.into(), json.json).await,
+        ServersCommand::Add { name, entry } => server_entries::add(&setup, &name, &entry),
+        ServersCommand::Enable { name, json } => server_entries::switch(&setup, &name, true, &json),
+        ServersCommand::Disable { name, json } => server_entries::switch(&setup, &name, false, &json),
+        ServersCommand::Remove { name, json } => server_entries::remove(&setup, &name, &json),
         ServersCommand::Diff { name, kind, json } => {
             pins::diff(&setup, name.map(Into::into), kind, json.json).await
         }

@@ -2,7 +2,17 @@
 
 use super::{JsonFlag, agent_name, role};
 use crate::policy::Role;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+
+/// How a new key is handed out.
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    /// Change no file: print what to paste into authority.yaml
+    #[arg(long)]
+    pub(crate) print: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
+}
 
 /// `agents …`
 #[derive(Debug, Subcommand)]
@@ -16,27 +26,32 @@ pub(crate) enum AgentsCommand {
         #[command(flatten)]
         json: JsonFlag,
     },
-    /// Make a key for a new agent, and print what to paste into authority.yaml
+    /// Put a new agent into authority.yaml, and print its key
     #[command(long_about = "\
-Makes a fresh key and prints it once, with the entry for policies/authority.yaml, which holds only the key's \
-SHA-256. No file is changed: you paste the entry, choose the agent's capabilities, and a running gateway takes it \
-over at once.")]
+Makes a fresh key and prints it once. policies/authority.yaml gets an entry with the key's SHA-256; comments and all else in it stay \
+as they are. A running gateway takes it over at once.")]
     Add {
         /// The new agent's name
         name: String,
+        /// What it may use, by the names of authority.yaml; may be given several times
+        #[arg(long, value_name = "NAME")]
+        capability: Vec<String>,
         #[command(flatten)]
-        json: JsonFlag,
+        key: KeyArgs,
     },
-    /// Make another key for an agent, and print what to paste into authority.yaml
+    /// Make another key for an agent, and print it
     #[command(long_about = "\
-Makes a fresh key and prints it once, with the line for policies/authority.yaml. No file is changed: add the new \
-digest beside the old one, give the agent its new key, then remove the old digest, which ends the old key's \
-sessions at their next message.")]
+Makes a fresh key and prints it once. Its SHA-256 comes into policies/authority.yaml beside the old one, so that both open: give the \
+agent its new key, then take the old digest out, which ends the old key's sessions at their next message. --end-old does so at \
+once.")]
     Rotate {
         /// The agent's name
         name: String,
+        /// Old keys end now
+        #[arg(long)]
+        end_old: bool,
         #[command(flatten)]
-        json: JsonFlag,
+        key: KeyArgs,
     },
 }
 
@@ -52,10 +67,10 @@ pub(crate) enum PeopleCommand {
         #[command(flatten)]
         json: JsonFlag,
     },
-    /// Make a key for somebody new, and print what to paste into authority.yaml
+    /// Put somebody new into authority.yaml, and print their key
     #[command(long_about = "\
-Makes a fresh key and prints it once, with the entry for policies/authority.yaml, which holds only the key's \
-SHA-256. No file is changed: you paste the entry, and a running gateway takes it over at once.")]
+Makes a fresh key and prints it once. policies/authority.yaml gets an entry with the key's SHA-256; comments and all else in it stay \
+as they are. A running gateway takes it over at once. Who may change the file may do this: no role is asked for.")]
     Add {
         /// The new person's name
         name: String,
@@ -66,16 +81,19 @@ SHA-256. No file is changed: you paste the entry, and a running gateway takes it
         #[arg(long, value_name = "ROLE", value_parser = role)]
         role: Vec<Role>,
         #[command(flatten)]
-        json: JsonFlag,
+        key: KeyArgs,
     },
-    /// Make another key for somebody, and print what to paste into authority.yaml
+    /// Make another key for somebody, and print it
     #[command(long_about = "\
-Makes a fresh key and prints it once, with the line for policies/authority.yaml. No file is changed: add the new \
-digest beside the old one, hand over the new key, then remove the old digest, which ends the old key.")]
+Makes a fresh key and prints it once. Its SHA-256 comes into policies/authority.yaml beside the old one, so that both open: hand over \
+the new key, then take the old digest out, which ends the old key. --end-old does so at once.")]
     Rotate {
         /// Their name
         name: String,
+        /// Old keys end now
+        #[arg(long)]
+        end_old: bool,
         #[command(flatten)]
-        json: JsonFlag,
+        key: KeyArgs,
     },
 }

@@ -6,10 +6,44 @@ use crate::pinning::ItemKind;
 /// `servers …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServersCommand {
-    /// Connect to every server and list how it stands
+    /// List how every server stands, as the running gateway has it; where none runs, each is asked
     List(JsonFlag),
     /// Connect to one server and print what it offers, and what the scan finds in it
     Inspect {
+        /// The name of its table in servers.toml
+        name: String,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Put a server into servers.toml; comments and all else in it stay as they are
+    #[command(after_help = "\
+Examples:
+  tollgate servers add files -- npx -y @modelcontextprotocol/server-filesystem /srv/docs
+  tollgate servers add github --env 'GITHUB_TOKEN=${GITHUB_TOKEN}' --grant agent -- docker run -i --rm ghcr.io/github/github-mcp-server
+  tollgate servers add crm --url https://crm.example/mcp --header 'Authorization: Bearer ${CRM_TOKEN}'")]
+    Add {
+        /// The name of its table, and what its tools' names begin with
+        #[arg(value_parser = agent_name)]
+        name: String,
+        #[command(flatten)]
+        entry: EntryArgs,
+    },
+    /// Start a server of servers.toml again that is switched off
+    Enable {
+        /// The name of its table in servers.toml
+        name: String,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Switch a server of servers.toml off: known to policies, and not started
+    Disable {
+        /// The name of its table in servers.toml
+        name: String,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Take a server out of servers.toml
+    Remove {
         /// The name of its table in servers.toml
         name: String,
         #[command(flatten)]
@@ -51,6 +85,34 @@ pub(crate) enum ServersCommand {
         #[command(flatten)]
         json: JsonFlag,
     },
+}
+
+/// What a new server is.
+#[derive(Debug, Args)]
+pub(crate) struct EntryArgs {
+    /// Where it answers (Streamable HTTP); without it, its command stands behind `--`
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// A variable for its process; a secret is named and not written: GITHUB_TOKEN=${GITHUB_TOKEN}. May be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// A header for its URL: 'Authorization: Bearer ${TOKEN}'; may be given several times
+    #[arg(long, value_name = "NAME:VALUE")]
+    pub(crate) header: Vec<String>,
+    /// The folder that its process works in; that of servers.toml without it
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) cwd: Option<String>,
+    /// Believe its own word on which of its tools only read
+    #[arg(long)]
+    pub(crate) trust_annotations: bool,
+    /// Let this agent use all of it, by a capability in authority.yaml; may be given several times
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) grant: Vec<String>,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
+    /// Its program and arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
 }
 
 /// Reads the word of a kind of item.

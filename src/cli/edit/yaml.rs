@@ -1,0 +1,177 @@
+//! Edits of authority.yaml that keep its comments and layout. What comes out is read again and held against what was meant: where
+//! it says anything else, nothing is written.
+
+use crate::cli::args::agent_name;
+use serde_json::{Map, Value, json};
+use std::str::FromStr as _;
+use yaml_edit::{Mapping, Sequence, YamlFile};
+
+/// The text with one more entry in the map that stands at the top under this name. `members` are the lines of the entry, without
+/// indentation.
+pub(in crate::cli) fn with_entry(text: &str, map: &str, name: &str, members: &str) -> Option<String> {
+    let mut meant = read(text)?;
+    let entries = meant.as_object_mut()?.entry(map).or_insert_with(|| Value::Object(Map::new()));
+    if entries.is_null() {
+        *entries = Value::Object(Map::new());
+    }
+    entries.as_object_mut()?.insert(name.to_owned(), read(members)?);
+    edited(text, &meant, |root| {
+        match root.get_mapping(map) {
+            // Comments have no place between braces.
+            Some(entries) if entries.is_flow_style() => entries.set(name, block(&uncommented(members))?),
+            Some(entries) => entries.set(name, block(members)?),
+            None => root.set(map, block(&format!("{name}:\n{}", indented(members)))?),
+        }
+        Some(())
+    })
+}
+
+/// The text with these as a list of texts (`keys`, `capabilities`) in an entry of a map: what is there already stays as it stands.
+pub(in crate::cli) fn with_list(
+    text: &str,
+    (map, name, list): (&str, &str, &str),
+    items: &[String],
+) -> Option<String> {
+    let mut meant = read(text)?;
+    let entry = meant.get_mut(map)?.get_mut(name)?.as_object_mut()?;
+    let before: Vec<String> = match entry.get(list) {
+        None | Some(Value::Null) => Vec::new(),
+        Some(items) => serde_json::from_value(items.clone()).ok()?,
+    };
+    entry.insert(list.to_owned(), json!(items));
+    edited(text, &meant, |root| {
+        let entry = root.get_mapping(map)?.get_mapping(name)?;
+        let Some(sequence) = entry.get_sequence(list) else {
+            entry.set(list, flow(list, items)?);
+            return Some(());
+        };
+        for place in (0..before.len()).rev() {
+            if !before.get(place).is_some_and(|item| items.contains(item)) {
+                sequence.remove(place)?;
+            }
+        }
+        for item in items.iter().filter(|item| !before.contains(item)) {
+            match agent_name(item) {
+                Ok(plain) => sequence.push(plain),
+                Err(_) => sequence.push(yaml_edit::ScalarValue::double_quoted(item.as_str())),
+            }
+        }
+        Some(())
+    })
+}
+
+/// The edit, where the text then says what is meant and nothing else.
+fn edited(text: &str, meant: &Value, edit: impl FnOnce(&Mapping) -> Option<()>) -> Option<String> {
+    let windows = text.contains("\r\n");
+    let plain = if windows { text.replace("\r\n", "\n") } else { text.to_owned() };
+    let file = YamlFile::from_str(&plain).ok()?;
+    if file.to_string() != plain {
+        return None;
+    }
+    edit(&file.document()?.as_mapping()?)?;
+    let mut new = file.to_string();
+    if !new.ends_with('\n') {
+        new.push('\n');
+    }
+    let kept = comments(&plain).eq(comments(&new).filter(|comment| plain.contains(comment)));
+    let new = if windows { new.replace('\n', "\r\n") } else { new };
+    (kept && read(&new)? == *meant).then_some(new)
+}
+
+/// Lines that are comments as a whole.
+fn comments(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| line.starts_with('#'))
+}
+
+fn read(text: &str) -> Option<Value> {
+    serde_saphyr::from_str(text).ok()
+}
+
+fn block(text: &str) -> Option<Mapping> {
+    YamlFile::from_str(text).ok()?.document()?.as_mapping()
+}
+
+fn flow(list: &str, items: &[String]) -> Option<Sequence> {
+    let text = format!("{list}: {}\n", serde_json::to_string(items).ok()?);
+    block(&text)?.get_sequence(list)
+}
+
+fn indented(members: &str) -> String {
+    members.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+fn uncommented(members: &str) -> String {
+    let line =
+        |line: &str| format!("{}\n", line.split_once(" #").map_or(line, |(member, _)| member).trim_end());
+    members.lines().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMBERS: &str = "groups: [leads]\nroles: []        # approver, admin\nkeys: [\"sha256:aa\"]\n";
+
+    #[test]
+    fn an_entry_comes_in_and_all_else_stays() {
+        let check = |text: &str, expect: &str| {
+            assert_eq!(with_entry(text, "people", "erin", MEMBERS).as_deref(), Some(expect), "{text}");
+        };
+        let entry = "  erin:\n    groups: [leads]\n    roles: []        # approver, admin\n    keys: [\"sha256:aa\"]\n";
+        check(
+            "# Who.\npeople:\n  # the boss\n  alice: { keys: [] }   # one\n\n# flows\nworkflows:\n  w: {}\n",
+            &format!(
+                "# Who.\npeople:\n  # the boss\n  alice: {{ keys: [] }}   # one\n{entry}\n# flows\nworkflows:\n  w: {{}}\n"
+            ),
+        );
+        check("agents:\n  a:\n    keys: []", &format!("agents:\n  a:\n    keys: []\npeople:\n{entry}"));
+        check("people:\n\n# end\nx: 1\n", &format!("people:\n{entry}\n# end\nx: 1\n"));
+        let windows = "people:\r\n  a:\r\n    keys: []\r\n";
+        check(windows, &format!("{windows}{}", entry.replace('\n', "\r\n")));
+    }
+
+    #[test]
+    fn an_entry_between_braces_is_one_too() {
+        for text in ["people: {}\nx: 1\n", "people: { a: {keys: []} }\nx: 1   # one\n"] {
+            let new = with_entry(text, "people", "erin", MEMBERS).unwrap();
+            assert_eq!(read(&new).unwrap()["people"]["erin"], read(MEMBERS).unwrap(), "{new}");
+            assert!(new.contains("\nx: 1"), "{new}");
+        }
+    }
+
+    #[test]
+    fn keys_come_and_go_where_they_stand() {
+        let text = "people:\n  a:\n    roles: [x]      # he\n  c:\n    keys:\n    - \"one\"   # old\n    - two\n\n  d: {keys: [ 'one' ]}\n";
+        let check = |name: &str, keys: &[&str], expect: &str| {
+            let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+            let new =
+                with_list(text, ("people", name, "keys"), &keys).unwrap_or_else(|| panic!("{name} {keys:?}"));
+            assert!(new.contains(expect), "{new}");
+        };
+        let new = "sha256:k";
+        check("a", &[new], "    roles: [x]      # he\n    keys: [\"sha256:k\"]\n");
+        check("c", &["one", "two", new], "    - \"one\"   # old\n    - two\n    - \"sha256:k\"\n");
+        check("d", &["one", new], "  d: {keys: [ 'one', \"sha256:k\" ]}\n");
+        check("d", &[new], "\"sha256:k\"");
+        check("c", &["two", new], "    - two\n    - \"sha256:k\"\n");
+        check("c", &["one", "two", "plain"], "    - two\n    - plain\n");
+    }
+
+    /// Where an edit would say something else, there is none.
+    #[test]
+    fn what_is_not_sure_is_refused() {
+        let keys = ["k".to_owned()];
+        for text in [
+            "people: [a]\n",
+            "people:\n  a: x\n",
+            "people:\n  a: *b\n",
+            "[]\n",
+            ": :\n",
+            "people:\n  b: {}\n",
+        ] {
+            assert_eq!(with_list(text, ("people", "a", "keys"), &keys), None, "{text}");
+        }
+        assert_eq!(with_entry("people: [a]\n", "people", "erin", MEMBERS), None);
+        assert_eq!(with_entry("- a\n", "people", "erin", MEMBERS), None);
+    }
+}

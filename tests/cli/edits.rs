@@ -1,0 +1,164 @@
+//! Commands that edit servers.toml and authority.yaml: what is meant comes in, and all else stays as it stands.
+
+use super::binary::{Said, Serving, shipped, tollgate, tollgate_with_key};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::path::Path;
+
+fn json(said: Said) -> Value {
+    assert_eq!(said.code, 0, "{}", said.err);
+    serde_json::from_str(&said.out).unwrap()
+}
+
+fn digest(key: &Value) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(key.as_str().unwrap())))
+}
+
+fn text(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap()
+}
+
+/// What is left of a text without the lines that were added.
+fn lines_of_before(before: &str, after: &str) -> Vec<String> {
+    let mut rest = before.lines().peekable();
+    after.lines().filter(|line| rest.next_if(|old| old == line).is_none()).map(str::to_owned).collect()
+}
+
+#[test]
+fn new_keys_are_shown_once_and_only_their_digest_is_written() {
+    let folder = shipped();
+    let file = folder.path().join("policies/authority.yaml");
+    let before = text(&file);
+    let added =
+        json(tollgate(folder.path(), &["agents", "add", "newcomer", "--capability", "notes.read", "--json"]));
+    let after = text(&file);
+    let digest_of = digest(&added["key"]);
+    assert_eq!((&added["digest"], &added["written"]), (&json!(digest_of), &json!(true)));
+    assert_eq!(
+        lines_of_before(&before, &after),
+        ["  newcomer:", "    capabilities: [notes.read]", &format!("    keys: [\"{digest_of}\"]")]
+    );
+    assert!(!after.contains(added["key"].as_str().unwrap()));
+    let shown = json(tollgate(folder.path(), &["agents", "show", "newcomer", "--json"]));
+    assert_eq!((shown["keys"].as_u64(), &shown["capabilities"][0]["id"]), (Some(1), &json!("notes.read")));
+    // Another key stands beside the old one, and the old one can end at once.
+    let rotated = json(tollgate(folder.path(), &["agents", "rotate", "newcomer", "--json"]));
+    let both = text(&file);
+    assert!(both.contains(&digest_of) && both.contains(&digest(&rotated["key"])), "{both}");
+    let rotated = json(tollgate(folder.path(), &["agents", "rotate", "newcomer", "--end-old", "--json"]));
+    let one = text(&file);
+    assert!(!one.contains(&digest_of) && one.contains(&digest(&rotated["key"])), "{one}");
+    for wrong in [
+        &["agents", "add", "demo-agent"][..],
+        &["agents", "add", "x", "--capability", "nothing"],
+        &["agents", "rotate", "nobody"],
+    ] {
+        assert_eq!(tollgate(folder.path(), wrong).code, 1, "{wrong:?}");
+    }
+    assert_eq!(text(&file), one);
+    // Nothing is written where somebody would rather paste.
+    let printed = json(tollgate(folder.path(), &["agents", "add", "pasted", "--print", "--json"]));
+    assert!(
+        printed["written"] == false && printed["yaml"].as_str().unwrap().contains("  pasted:\n"),
+        "{printed}"
+    );
+    assert_eq!(text(&file), one);
+}
+
+#[test]
+fn people_come_in_without_a_role() {
+    let folder = shipped();
+    let file = folder.path().join("policies/authority.yaml");
+    let before = text(&file);
+    let new =
+        ["people", "add", "erin", "--group", "security", "--role", "approver", "--role", "auditor", "--json"];
+    // Who may change the file may do this: alice is an approver.
+    let said = tollgate_with_key(folder.path(), "demo-alice-key", &new);
+    let erin = json(said);
+    assert!(erin["key"].as_str().unwrap().starts_with("tg_"));
+    assert_eq!(lines_of_before(&before, &text(&file)).len(), 4);
+    let own = |arguments: &[&str]| tollgate_with_key(folder.path(), erin["key"].as_str().unwrap(), arguments);
+    let shown = json(own(&["people", "show", "erin", "--json"]));
+    assert_eq!((&shown["roles"], &shown["groups"]), (&json!(["approver", "auditor"]), &json!(["security"])));
+    let rotated = json(tollgate(folder.path(), &["people", "rotate", "alice", "--end-old", "--json"]));
+    assert_eq!(rotated["person"], "alice");
+    let ended = tollgate_with_key(folder.path(), "demo-alice-key", &["people", "list"]);
+    assert!(ended.code == 1 && ended.err.contains("TOLLGATE_KEY"), "{}", ended.err);
+    let said = tollgate(folder.path(), &["people", "add", "finn"]);
+    assert!(said.code == 0 && said.out.contains("key") && said.out.contains("tg_"), "{}", said.out);
+    for wrong in
+        [&["people", "add", "alice"][..], &["people", "rotate", "nobody"], &["people", "show", "nobody"]]
+    {
+        assert_eq!(tollgate(folder.path(), wrong).code, 1, "{wrong:?}");
+    }
+    assert_eq!(tollgate(folder.path(), &["people", "add", "zoe", "--role", "boss"]).code, 2);
+    let people = json(tollgate(folder.path(), &["people", "list", "--json"]));
+    let operates = |p: &Value| p["id"] == "alice" && p["operates"][0].is_string();
+    assert!(people["people"].as_array().unwrap().iter().any(operates));
+    // What is written so that an edit would be a guess stays as it is.
+    std::fs::write(&file, before.replacen("people:\n", "people: &all\n", 1)).unwrap();
+    let odd = text(&file);
+    let said = tollgate(folder.path(), &["people", "rotate", "alice"]);
+    assert!(said.code == 1 || text(&file).contains("&all"), "{} {}", said.out, said.err);
+    assert!(said.code == 0 || text(&file) == odd);
+}
+
+/// A running gateway takes over what the commands write.
+#[test]
+fn servers_come_and_go_with_all_else_as_it_stands() {
+    let folder = shipped();
+    let servers = folder.path().join("servers.toml");
+    let authority = folder.path().join("policies/authority.yaml");
+    let (before, people) = (text(&servers), text(&authority));
+    let serving = Serving::start(folder.path(), &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    let said = tollgate(
+        folder.path(),
+        &[
+            "servers",
+            "add",
+            "second",
+            "--grant",
+            "demo-agent",
+            "--trust-annotations",
+            "--",
+            "tollgate",
+            "demo-upstream",
+        ],
+    );
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.contains("+[upstreams.second]") && said.out.contains("+command = "), "{}", said.out);
+    assert!(text(&servers).starts_with(before.trim_end()), "{}", text(&servers));
+    assert!(
+        text(&authority).contains("second.all") && text(&authority).contains(people.lines().next().unwrap())
+    );
+    serving.admin_until("/readyz", |_| {
+        let read = serving.call("demo-agent-key", "second__note_read", &json!({"path": "/notes/welcome.md"}));
+        read["isError"] != true && read["content"][0]["text"].is_string()
+    });
+    let said = tollgate(folder.path(), &["servers", "disable", "second"]);
+    assert!(said.code == 0 && text(&servers).contains("enabled = false"), "{}", said.err);
+    let said = tollgate(folder.path(), &["servers", "disable", "second"]);
+    assert!(said.code == 0 && said.out.contains("already"), "{} {}", said.out, said.err);
+    let said = json(tollgate(folder.path(), &["servers", "enable", "second", "--json"]));
+    assert_eq!((&said["done"], &said["changed"]), (&json!("enabled"), &json!(true)));
+    assert_eq!(tollgate(folder.path(), &["servers", "remove", "second"]).code, 0);
+    assert_eq!(text(&servers), before);
+    let there = text(&authority);
+    for (wrong, part) in [
+        (&["servers", "add", "demo", "--url", "https://a.example/mcp"][..], "already"),
+        (&["servers", "add", "x"], "behind `--`"),
+        (&["servers", "add", "x", "--url", "ftp://a.example"], "nothing was written"),
+        (
+            &["servers", "add", "x", "--url", "https://a.example/mcp", "--grant", "nobody"],
+            "there is no agent",
+        ),
+        (&["servers", "remove", "x"], "there is no server"),
+        (&["servers", "enable", "x"], "there is no server"),
+    ] {
+        let said = tollgate(folder.path(), wrong);
+        assert!(said.code == 1 && said.err.contains(part), "{wrong:?}: {}", said.err);
+    }
+    assert_eq!((text(&servers), text(&authority)), (before, there));
+    assert_eq!(tollgate_with_key(folder.path(), "demo-alice-key", &["servers", "remove", "demo"]).code, 1);
+}
