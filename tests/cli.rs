@@ -9,6 +9,8 @@
 
 #[path = "binary/mod.rs"]
 mod binary;
+#[path = "cli/connect.rs"]
+mod connect;
 #[path = "cli/doctor.rs"]
 mod doctor;
 #[path = "cli/edits.rs"]
@@ -50,6 +52,7 @@ fn help_teaches_and_lists_what_is_built() {
         "unfreeze",
         "deadletters",
         "labels",
+        "connect",
         "client-config",
         "demo-upstream",
     ];

@@ -3,6 +3,7 @@
 mod alerts;
 mod approvals;
 mod audit;
+mod connect;
 mod dead_letters;
 mod freezes;
 mod grants;
@@ -19,6 +20,7 @@ mod zone;
 pub(crate) use alerts::*;
 pub(crate) use approvals::*;
 pub(crate) use audit::*;
+pub(crate) use connect::*;
 pub(crate) use dead_letters::*;
 pub(crate) use freezes::*;
 pub(crate) use grants::*;
@@ -45,7 +47,7 @@ First steps:
   tollgate init                         a first servers.toml and policies/, with the servers of your MCP clients
   tollgate check                        are servers.toml and policies/ right?
   tollgate serve                        MCP at http://127.0.0.1:8787/mcp, admin API at http://127.0.0.1:8788
-  tollgate client-config claude --agent NAME
+  tollgate connect claude --agent NAME  Tollgate into your client, and its servers out
   tollgate approvals list               who waits for a decision
   tollgate audit show TRACE_ID          who asked, what was decided and why, what ran
 
@@ -315,6 +317,21 @@ Examples:
     /// What the budgets stand at; set one back
     #[command(subcommand)]
     Budget(BudgetCommand),
+    /// Put Tollgate into an MCP client's own file, and what it governs out of it; --undo goes back
+    #[command(
+        long_about = "\
+Writes the client's own file: Tollgate comes in, the servers that stand behind it now go out, and comments, order and all else stay. \
+The file of the working folder's project is written where there is one, else that of your own settings. The difference is shown, \
+and on a terminal you are asked. Before anything is written the entry is started as the client would start it, and asked for its \
+tools. A copy of the file is kept beside it. Servers that are not behind Tollgate stay, and are named: they go round the gateway.",
+        after_help = "\
+Examples:
+  tollgate connect claude --agent agent
+  tollgate connect vscode --agent agent --dry-run
+  tollgate connect claude --undo
+  tollgate connect claude --agent agent --managed fleet/    files that pin the clients of a fleet"
+    )]
+    Connect(ConnectArgs),
     /// Print what an MCP client needs to reach Tollgate as an agent
     #[command(after_help = "\
 Examples:
@@ -474,30 +491,6 @@ pub(crate) enum BudgetCommand {
         #[command(flatten)]
         json: JsonFlag,
     },
-}
-
-/// `client-config`
-#[derive(Debug, Args)]
-pub(crate) struct ClientConfigArgs {
-    /// The client
-    #[arg(value_enum)]
-    pub(crate) client: ClientKind,
-    /// The agent of authority.yaml that the client is
-    #[arg(long, value_name = "NAME")]
-    pub(crate) agent: String,
-}
-
-/// A client whose configuration is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ClientKind {
-    /// Claude Code and Claude Desktop
-    Claude,
-    /// Cursor
-    Cursor,
-    /// Visual Studio Code
-    Vscode,
-    /// Codex
-    Codex,
 }
 
 fn words<T: std::fmt::Display>(all: &[T]) -> String {

@@ -1,142 +1,105 @@
-//! `tollgate client-config`: what to paste into an MCP client, so that nobody has to know two file formats by heart.
+//! `tollgate client-config`: what to paste into an MCP client, so that nobody has to know nine file formats by heart.
 
 use super::{
     args::{ClientConfigArgs, ClientKind},
+    clients::{KEY_VARIABLE, KeyReference, NAME, Reach},
+    edit::document::{Document, Format},
     failure::CliError,
     screen::Screen,
     setup::Setup,
 };
-use serde_json::{Value, json};
-
-/// Where the client finds the agent's key. Not `TOLLGATE_KEY`: that is a person's.
-const KEY_VARIABLE: &str = "TOLLGATE_AGENT_KEY";
 
 /// Prints both variants.
 pub(super) fn client_config(setup: &Setup, args: &ClientConfigArgs) -> Result<(), CliError> {
-    if !setup.loaded.policies.authority.agents.contains_key(args.agent.as_str()) {
-        return Err(CliError::Unknown {
-            kind: "agent",
-            name: args.agent.chars().take(80).collect(),
-            hint: format!("`tollgate agents list` shows them, `tollgate agents add {}` makes it", args.agent),
-        });
-    }
-    let program = std::env::current_exe()
-        .map_err(|source| CliError::Io { what: "cannot tell where this program lies".to_owned(), source })?
-        .display()
-        .to_string();
-    let stdio: Vec<String> = ["--config", &setup.path.display().to_string(), "stdio", "--agent", &args.agent]
-        .map(str::to_owned)
-        .into();
+    known_agent(setup, &args.agent)?;
+    let (program, stdio) = started(setup, &args.agent)?;
     let url = setup.loaded.config.gateway.endpoint();
+    let client = args.client;
     let mut screen = Screen::new();
-    for variant in snippets(args.client, &program, &stdio, &url) {
-        screen.line(&format!("# {}", variant.title))?;
-        screen.raw(&format!("{}\n\n", variant.text.trim_end()))?;
+    let place = match client.project_file() {
+        Some(file) => format!("{file} of a project, or the user's file"),
+        None => "the user's file".to_owned(),
+    };
+    screen.line(&format!("# stdio: {place} ({}); `tollgate connect` writes it", client.title()))?;
+    screen.raw(&snippet(client, &Reach::Stdio { program: &program, args: &stdio })?)?;
+    if client.key() == KeyReference::NoHttp {
+        return screen.line(&format!(
+            "\n# {} starts its servers itself: there is no variant over HTTP.",
+            client.title()
+        ));
     }
-    screen.line(&format!(
-        "# Over HTTP the client sends the agent's key: set {KEY_VARIABLE} to it where the client runs."
-    ))
-}
-
-struct Variant {
-    title: String,
-    text: String,
-}
-
-fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
-}
-
-fn snippets(client: ClientKind, program: &str, args: &[String], url: &str) -> [Variant; 2] {
-    let entry = |title: &str, text: String| Variant { title: title.to_owned(), text };
-    match client {
-        ClientKind::Claude => [
-            entry(
-                "stdio: .mcp.json of a project (Claude Code), or claude_desktop_config.json (Claude Desktop)",
-                pretty(&json!({"mcpServers": {"tollgate": {"command": program, "args": args}}})),
-            ),
-            entry(
-                "HTTP: .mcp.json of a project (Claude Code)",
-                pretty(&json!({"mcpServers": {"tollgate": {
-                    "type": "http",
-                    "url": url,
-                    "headers": {"Authorization": format!("Bearer ${{{KEY_VARIABLE}}}")},
-                }}})),
-            ),
-        ],
-        ClientKind::Cursor => [
-            entry(
-                "stdio: ~/.cursor/mcp.json, or .cursor/mcp.json of a project",
-                pretty(&json!({"mcpServers": {"tollgate": {"command": program, "args": args}}})),
-            ),
-            entry(
-                "HTTP: ~/.cursor/mcp.json, or .cursor/mcp.json of a project",
-                pretty(&json!({"mcpServers": {"tollgate": {
-                    "url": url,
-                    "headers": {"Authorization": format!("Bearer ${{env:{KEY_VARIABLE}}}")},
-                }}})),
-            ),
-        ],
-        ClientKind::Vscode => [
-            entry(
-                "stdio: .vscode/mcp.json",
-                pretty(
-                    &json!({"servers": {"tollgate": {"type": "stdio", "command": program, "args": args}}}),
-                ),
-            ),
-            entry(
-                "HTTP: .vscode/mcp.json",
-                pretty(&json!({"servers": {"tollgate": {
-                    "type": "http",
-                    "url": url,
-                    "headers": {"Authorization": format!("Bearer ${{env:{KEY_VARIABLE}}}")},
-                }}})),
-            ),
-        ],
-        ClientKind::Codex => {
-            let table = |body: &[(&str, toml::Value)]| {
-                let body = body.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-                let server =
-                    toml::Table::from_iter([("tollgate".to_owned(), toml::Value::Table(body.collect()))]);
-                let all = toml::Table::from_iter([("mcp_servers".to_owned(), toml::Value::Table(server))]);
-                toml::to_string(&all).unwrap_or_default()
-            };
-            let list = args.iter().map(|arg| toml::Value::from(arg.as_str())).collect::<Vec<_>>();
-            [
-                entry(
-                    "stdio: ~/.codex/config.toml",
-                    table(&[("command", program.into()), ("args", toml::Value::Array(list))]),
-                ),
-                entry(
-                    "HTTP: ~/.codex/config.toml",
-                    table(&[("url", url.into()), ("bearer_token_env_var", KEY_VARIABLE.into())]),
-                ),
-            ]
+    screen.line(&format!("\n# HTTP: {place}; `tollgate serve` is running"))?;
+    screen.raw(&snippet(client, &Reach::Http { url: &url })?)?;
+    screen.line(&match client.key() {
+        KeyReference::Written => {
+            format!("\n# {} takes no reference to a variable: write the agent's key into the user's file only.", client.title())
         }
+        KeyReference::Asked => "\n# It asks for the agent's key once, and keeps it.".to_owned(),
+        KeyReference::Variable(_) | KeyReference::NoHttp => {
+            format!("\n# Over HTTP the client sends the agent's key: set {KEY_VARIABLE} to it where the client runs.")
+        }
+    })
+}
+
+/// Refuses an agent that there is not.
+pub(super) fn known_agent(setup: &Setup, agent: &str) -> Result<(), CliError> {
+    match setup.loaded.policies.authority.agents.contains_key(agent) {
+        true => Ok(()),
+        false => Err(CliError::Unknown {
+            kind: "agent",
+            name: agent.chars().take(80).collect(),
+            hint: format!("`tollgate agents list` shows them, `tollgate agents add {agent}` makes it"),
+        }),
     }
+}
+
+/// This program, and the arguments with which it serves an agent over its standard streams.
+pub(super) fn started(setup: &Setup, agent: &str) -> Result<(String, Vec<String>), CliError> {
+    let program = std::env::current_exe()
+        .map_err(|source| CliError::Io { what: "cannot tell where this program lies".to_owned(), source })?;
+    let args = ["--config", &setup.path.display().to_string(), "stdio", "--agent", agent].map(str::to_owned);
+    Ok((program.display().to_string(), args.into()))
+}
+
+/// A file with nothing but the entry.
+fn snippet(client: ClientKind, reach: &Reach<'_>) -> Result<String, CliError> {
+    let start = if client.format() == Format::Json { "{\n}\n" } else { "" };
+    let made = Document::parse(start, client.format()).and_then(|empty| {
+        let written =
+            empty.set(&[client.member().to_owned()], NAME, &client.entry(reach, "THE_AGENTS_KEY"))?;
+        match client.input(reach) {
+            Some(input) => written.push("inputs", &input),
+            None => Ok(written),
+        }
+    });
+    made.map(|made| made.text()).map_err(CliError::Told)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::ValueEnum as _;
+    use serde_json::json;
 
     #[test]
     fn every_snippet_parses_in_its_clients_form() {
         let args = ["--config".to_owned(), "/srv/tg \"x\"/servers.toml".to_owned()];
-        let all = |client| snippets(client, "/opt/tollgate", &args, "http://127.0.0.1:8787/mcp");
-        for (client, root) in [
-            (ClientKind::Claude, "mcpServers"),
-            (ClientKind::Cursor, "mcpServers"),
-            (ClientKind::Vscode, "servers"),
-        ] {
-            let [stdio, http] = all(client).map(|v| serde_json::from_str::<Value>(&v.text).unwrap());
-            assert_eq!(stdio[root]["tollgate"]["args"][1], args[1].as_str());
-            assert_eq!(http[root]["tollgate"]["url"], "http://127.0.0.1:8787/mcp");
-            let authorization = http[root]["tollgate"]["headers"]["Authorization"].as_str().unwrap();
-            assert!(authorization.starts_with("Bearer ${"), "{authorization}");
+        let url = "http://127.0.0.1:8787/mcp";
+        for client in ClientKind::value_variants() {
+            let read = |reach: &Reach<'_>| {
+                let text = snippet(*client, reach).unwrap();
+                let value = match client.format() {
+                    Format::Json => serde_json::from_str(&text).unwrap(),
+                    Format::Toml => json!(toml::from_str::<toml::Table>(&text).unwrap()),
+                };
+                value[client.member()][NAME].clone()
+            };
+            assert_eq!(
+                read(&Reach::Stdio { program: "/opt/tollgate", args: &args })["args"][1],
+                args[1].as_str()
+            );
+            let http = read(&Reach::Http { url });
+            assert!(["url", "httpUrl", "serverUrl"].iter().any(|name| http[*name] == url), "{http}");
         }
-        let [stdio, http] = all(ClientKind::Codex).map(|v| toml::from_str::<toml::Table>(&v.text).unwrap());
-        assert_eq!(stdio["mcp_servers"]["tollgate"]["args"][1].as_str(), Some(args[1].as_str()));
-        assert_eq!(http["mcp_servers"]["tollgate"]["bearer_token_env_var"].as_str(), Some(KEY_VARIABLE));
     }
 }

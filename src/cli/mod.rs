@@ -11,7 +11,9 @@ mod audit;
 mod budget;
 mod check;
 mod client_config;
+mod clients;
 mod compliance;
+mod connect;
 mod contained;
 mod dead_letters;
 pub mod demo_upstream;
@@ -40,6 +42,7 @@ mod policy;
 mod proof;
 mod reload;
 mod report;
+mod running;
 mod schema;
 mod screen;
 mod serve;
@@ -172,6 +175,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Servers(command) => block(servers::servers(Setup::load(&path)?, command)),
         Command::Store(command) => block(store::store(Setup::load(&path)?, command)),
         Command::Budget(command) => block(budget::budget(Setup::load(&path)?, command)),
+        Command::Connect(args) => block(connect::connect(&path, &args)),
         Command::ClientConfig(args) => client_config::client_config(&Setup::load(&path)?, &args),
         Command::Schema(args) => schema::schema(&args),
         Command::Completions(args) => manual::completions(&args),

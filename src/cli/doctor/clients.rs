@@ -1,6 +1,7 @@
 //! MCP clients of this machine that reach servers without the gateway: what goes round it is neither decided nor recorded.
 
 use super::Findings;
+use crate::cli::clients::is_same_place;
 use crate::cli::init::{Folders, Server, client_servers, usual_places};
 use std::path::{Path, PathBuf};
 
@@ -49,7 +50,7 @@ fn one(place: &Path, folders: Folders<'_>, endpoint: Option<&str>, findings: &mu
         .into_iter()
         .filter(|one| one.enabled)
         .filter_map(|one| match one.server {
-            Ok(Server::Url { url, .. }) if endpoint.is_some_and(|own| is_same(own, &url)) => None,
+            Ok(Server::Url { url, .. }) if endpoint.is_some_and(|own| is_same_place(own, &url)) => None,
             Ok(_) => Some(one.name),
             // Tollgate itself, or what no client could start either.
             Err(_) => None,
@@ -64,20 +65,7 @@ fn one(place: &Path, folders: Folders<'_>, endpoint: Option<&str>, findings: &mu
             what,
             format!("servers that it reaches without the gateway: {}", round.join(", ")),
             "put them into servers.toml (`tollgate init --from FILE` shows how), and Tollgate in their place \
-             (`tollgate client-config` prints what to paste)",
+             (`tollgate connect CLIENT --agent NAME`)",
         );
     }
-}
-
-/// The gateway's own address, however its host is written.
-fn is_same(own: &str, other: &str) -> bool {
-    let read = |text: &str| {
-        let url = url::Url::parse(text).ok()?;
-        let host = match url.host_str()? {
-            "localhost" | "[::1]" => "127.0.0.1".to_owned(),
-            host => host.to_owned(),
-        };
-        Some((url.scheme().to_owned(), host, url.port_or_known_default()))
-    };
-    read(own).is_some_and(|own| read(other) == Some(own))
 }

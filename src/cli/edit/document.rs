@@ -4,7 +4,7 @@ use jsonc_parser::{
     ParseOptions,
     cst::{CstInputValue, CstObject, CstRootNode},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 use toml_edit::{DocumentMut, Item, Table, TableLike};
 
 /// How a file is written.
@@ -118,6 +118,35 @@ impl Document {
         Ok(new)
     }
 
+    /// Puts one more item at the end of the list that stands there, and makes the list where there is none.
+    pub(in crate::cli) fn push(&self, list: &str, value: &Value) -> Result<Self, String> {
+        let new = self.again()?;
+        match &new.tree {
+            Tree::Json(root) => {
+                let at = root.object_value().ok_or("it holds no object")?;
+                let list = at.array_value_or_create(list).ok_or_else(|| no_map(list))?;
+                drop(list.append(input(value)));
+            }
+            Tree::Toml(_) => return Err("lists of TOML are not edited here".to_owned()),
+        }
+        Ok(new)
+    }
+
+    /// Takes those items out of the list that are this value.
+    pub(in crate::cli) fn without_item(&self, list: &str, value: &Value) -> Result<Self, String> {
+        let new = self.again()?;
+        if let Tree::Json(root) = &new.tree
+            && let Some(list) = root.object_value().and_then(|root| root.array_value(list))
+        {
+            for element in list.elements() {
+                if crate::model::json::parse(element.to_string().as_bytes()).ok().as_ref() == Some(value) {
+                    element.remove();
+                }
+            }
+        }
+        Ok(new)
+    }
+
     /// The same once more: nothing is changed in place.
     fn again(&self) -> Result<Self, String> {
         let format = match &self.tree {
@@ -129,7 +158,7 @@ impl Document {
 }
 
 /// What editors take, and no more.
-fn strict() -> ParseOptions {
+pub(in crate::cli) fn strict() -> ParseOptions {
     ParseOptions {
         allow_comments: true,
         allow_trailing_commas: true,
@@ -209,6 +238,16 @@ fn plain(value: &Value) -> Result<toml_edit::Value, String> {
     })
 }
 
+/// A text of TOML as a value, for whoever compares.
+pub(in crate::cli) fn toml_value(text: &str) -> Result<Map<String, Value>, String> {
+    let text = text.strip_prefix(MARK).unwrap_or(text);
+    let table: toml::Table = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    match serde_json::to_value(table) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) | Err(_) => Err("it holds what JSON cannot say".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,6 +289,20 @@ mod tests {
     }
 
     #[test]
+    fn lists_grow_and_shrink() {
+        let text = "{\n  \"inputs\": [\n    {\"id\": \"a\"} // mine\n  ]\n}\n";
+        let one = json!({"id": "new"});
+        let grown = Document::parse(text, Format::Json).unwrap().push("inputs", &one).unwrap();
+        assert!(grown.text().contains("// mine") && grown.text().contains("\"new\""), "{}", grown.text());
+        let shrunk = grown.without_item("inputs", &one).unwrap();
+        assert!(
+            shrunk.text().contains("{\"id\": \"a\"}") && !shrunk.text().contains("new"),
+            "{}",
+            shrunk.text()
+        );
+    }
+
+    #[test]
     fn toml_keeps_comments_order_and_layout() {
         let text = "# mine\nmodel = 'x'   # the best\n\n[mcp_servers.b]   # b\ncommand = 'b'\n\n[mcp_servers.a]\nurl = 'https://a.example/mcp'\n\n[tui]\nx = 1\n";
         let edited = Document::parse(text, Format::Toml).unwrap();
@@ -267,8 +320,12 @@ mod tests {
         assert!(!new.contains("mcp_servers.b"), "{new}");
         let inline = Document::parse("mcp_servers = { a = { command = 'a' } }\n", Format::Toml).unwrap();
         let inline = inline.set(&path(&["mcp_servers"]), "new", &json!({"command": "c"})).unwrap();
-        let read: toml::Table = inline.text().parse().unwrap();
-        assert_eq!(read["mcp_servers"]["new"]["command"].as_str(), Some("c"), "{}", inline.text());
+        assert_eq!(
+            toml_value(&inline.text()).unwrap()["mcp_servers"]["new"]["command"],
+            "c",
+            "{}",
+            inline.text()
+        );
         let empty = Document::parse("", Format::Toml).unwrap();
         let made = empty.set(&path(&["mcp_servers"]), "new", &json!({"url": "u"})).unwrap();
         assert_eq!(made.text(), "[mcp_servers.new]\nurl = \"u\"\n");

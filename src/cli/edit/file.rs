@@ -9,6 +9,8 @@ use std::{
 
 /// The largest file that is edited.
 const MOST_BYTES: u64 = 16 << 20;
+/// So many copies are kept beside a file.
+const MOST_COPIES: u32 = 1_000;
 
 /// A file as it was when it was read; or none yet.
 #[derive(Debug)]
@@ -53,12 +55,31 @@ impl Opened {
         self.text.as_deref().unwrap_or_default()
     }
 
+    /// Whether it was there.
+    pub(in crate::cli) fn is_there(&self) -> bool {
+        self.text.is_some()
+    }
+
     /// Puts this text in its place, in one step: whoever reads it finds the old or the new. Its rights, its owner and a link to
     /// it stay. What somebody else wrote meanwhile is not lost.
     pub(in crate::cli) fn replace(&self, new: &str) -> Result<(), CliError> {
         self.unchanged()?;
         let old = fs::metadata(&self.target).ok();
         self.put(&self.target, new, old.as_ref())
+    }
+
+    /// Removes it.
+    pub(in crate::cli) fn remove(&self) -> Result<(), CliError> {
+        self.unchanged()?;
+        fs::remove_file(&self.target).map_err(self.failed(&self.target))
+    }
+
+    /// Keeps what it holds beside it, as readable as it is itself. An empty copy says that there was no file.
+    pub(in crate::cli) fn copy(&self) -> Result<PathBuf, CliError> {
+        let copies = Copies::of(&self.target);
+        let path = copies.next()?;
+        let old = fs::metadata(&self.target).ok();
+        self.put(&path, self.text(), old.as_ref()).map(|()| path)
     }
 
     fn unchanged(&self) -> Result<(), CliError> {
@@ -125,6 +146,39 @@ fn as_before(file: &File, path: &Path, like: &Metadata) -> io::Result<()> {
     file.set_permissions(like.permissions())
 }
 
+/// The copies that are kept beside a file: `NAME.before-tollgate-1` and so on.
+#[derive(Debug)]
+pub(in crate::cli) struct Copies(PathBuf);
+
+impl Copies {
+    /// Those of a file, links followed.
+    pub(in crate::cli) fn of(path: &Path) -> Self {
+        Self(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
+    }
+
+    fn numbered(&self, number: u32) -> PathBuf {
+        let mut name = self.0.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".before-tollgate-{number}"));
+        self.0.with_file_name(name)
+    }
+
+    /// The newest.
+    pub(in crate::cli) fn newest(&self) -> Option<PathBuf> {
+        let there = (1..=MOST_COPIES).map(|number| self.numbered(number));
+        there.take_while(|path| path.exists()).last()
+    }
+
+    fn next(&self) -> Result<PathBuf, CliError> {
+        let free = (1..=MOST_COPIES).map(|number| self.numbered(number)).find(|path| !path.exists());
+        free.ok_or_else(|| {
+            CliError::Told(format!(
+                "{MOST_COPIES} copies lie beside `{}` (.before-tollgate-N): remove those that you need no more",
+                self.0.display()
+            ))
+        })
+    }
+}
+
 /// What differs, as `diff -u` says it; empty where nothing does.
 pub(in crate::cli) fn difference(name: &str, before: &str, after: &str) -> String {
     similar::TextDiff::from_lines(before, after)
@@ -147,14 +201,22 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
         symlink("real.json", &link).unwrap();
         let opened = Opened::read(&link).unwrap();
+        let copy = opened.copy().unwrap();
         opened.replace("two").unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&file).unwrap(), "two");
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(copy, fs::canonicalize(folder.path()).unwrap().join("real.json.before-tollgate-1"));
+        for path in [&file, &copy] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o640);
+        }
+        assert_eq!(fs::read_to_string(&copy).unwrap(), "one");
         // What was read is not what is there any more.
         let told = opened.replace("three").unwrap_err().to_string();
         assert!(told.contains("changed by somebody else"), "{told}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "two");
+        let next = Opened::read(&link).unwrap();
+        assert_eq!(next.copy().unwrap(), Copies::of(&link).newest().unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
     }
 
     #[test]
@@ -162,10 +224,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b/new.json");
         let opened = Opened::read(&path).unwrap();
-        assert!(opened.text().is_empty());
+        assert!(!opened.is_there() && opened.text().is_empty());
         opened.replace("{}").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "{}");
-        fs::remove_file(&path).unwrap();
+        Opened::read(&path).unwrap().remove().unwrap();
+        assert!(!path.exists());
         std::os::unix::fs::symlink("nowhere", &path).unwrap();
         assert!(Opened::read(&path).is_err(), "a link to nothing is not written through");
     }

@@ -7,8 +7,8 @@ mod write;
 
 use super::{args::InitArgs, failure::CliError, keys, screen::Screen};
 use crate::{clock::System, config};
-pub(super) use read::{Folders, Server, client_servers, usual_places};
-use read::{Found, Input};
+use read::Input;
+pub(super) use read::{Folders, Found, Server, client_servers, usual_places};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -154,6 +154,11 @@ fn left_out(screen: &mut Screen, skipped: &Skipped) -> Result<(), CliError> {
     skipped.iter().try_for_each(|(name, file, why)| screen.field(name, &format!("left out ({file}): {why}")))
 }
 
+/// The folder of whoever is typing.
+pub(super) fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE")).map(PathBuf::from)
+}
+
 type Skipped = Vec<(String, String, String)>;
 
 /// What is imported, and what is not and why.
@@ -169,7 +174,7 @@ struct Gathered {
 fn gather(args: &InitArgs) -> Result<Gathered, CliError> {
     let here = std::env::current_dir()
         .map_err(|source| CliError::Io { what: "cannot tell the working folder".to_owned(), source })?;
-    let home = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE")).map(PathBuf::from);
+    let home = home();
     let folders = Folders { here: &here, home: home.as_deref() };
     let files =
         if args.from.is_empty() { read::usual_places(&here, home.as_deref()) } else { args.from.clone() };

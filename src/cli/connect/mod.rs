@@ -1,0 +1,320 @@
+//! `tollgate connect`: Tollgate into a client's own file, and what it governs out of it. The file is shown, tried, kept and written
+//! in this order; `--undo` goes back.
+
+mod check;
+mod governed;
+mod managed;
+mod target;
+mod undo;
+
+use super::{
+    args::{ClientKind, ConnectArgs, ScopeWord},
+    client_config::{known_agent, started},
+    clients::{KEY_VARIABLE, KeyReference, Reach, is_same_place},
+    edit::{document::toml_value, file::difference},
+    failure::CliError,
+    init::{Folders, home},
+    screen::Screen,
+    setup::Setup,
+};
+use crate::{config::is_secret, redaction::DataRules};
+use governed::Behind;
+use serde_json::{Map, Value, json};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+};
+use target::{Plan, Target};
+use undo::Undo;
+
+/// Does what is asked for.
+pub(super) async fn connect(path: &Path, args: &ConnectArgs) -> Result<(), CliError> {
+    if args.undo {
+        return undo(args);
+    }
+    let setup = Setup::load(path)?;
+    let agent = args.agent.as_deref().ok_or_else(|| {
+        CliError::Told(
+            "say which agent the client is: --agent NAME (`tollgate agents list` shows them)".to_owned(),
+        )
+    })?;
+    known_agent(&setup, agent)?;
+    let behind = Behind::of(&servers_toml(&setup)?);
+    let endpoint = setup.loaded.config.gateway.endpoint();
+    let (program, stdio) = started(&setup, agent)?;
+    let http = args.http || (args.managed.is_some() && !args.stdio);
+    let reach = match http {
+        true => Reach::Http { url: &endpoint },
+        false => Reach::Stdio { program: &program, args: &stdio },
+    };
+    if let Some(folder) = &args.managed {
+        return managed::write(args.client, folder, &reach, &behind, args.json.json);
+    }
+    let (here, home) = (here()?, home());
+    let folders = Folders { here: &here, home: home.as_deref() };
+    let target = Target::find(args.client, args.scope, folders, &variable)?;
+    let entry = args.client.entry(&reach, &key_for(&target, &reach)?);
+    let input = args.client.input(&reach);
+    let is_endpoint = |url: &str| is_same_place(&endpoint, url);
+    let plan = Plan::make(&target, folders, (&entry, input.as_ref()), &behind, &is_endpoint)?;
+    let mut done =
+        Done { target: &target, plan: &plan, entry: &entry, agent, tools: None, copy: None, written: false };
+    if args.dry_run {
+        return done.tell(args.json.json);
+    }
+    if !args.json.json {
+        done.show()?;
+        if plan.changes() && !agreed(args.yes)? {
+            return Err(CliError::Told("nothing was written".to_owned()));
+        }
+    }
+    if !args.no_check {
+        let folder = if target.project { here.as_path() } else { home.as_deref().unwrap_or(&here) };
+        let tools = check::tools(args.client, &entry, folder).await.map_err(|why| {
+            CliError::Told(format!(
+                "nothing was written, for {}'s next start would not work: {why}\n(--no-check writes all the same)",
+                args.client.title()
+            ))
+        })?;
+        done.tools = Some(tools);
+    }
+    if plan.changes() {
+        done.copy = Some(plan.opened.copy()?);
+        plan.opened.replace(&plan.text)?;
+        done.written = true;
+    }
+    done.tell(args.json.json)
+}
+
+fn here() -> Result<PathBuf, CliError> {
+    std::env::current_dir()
+        .map_err(|source| CliError::Io { what: "cannot tell the working folder".to_owned(), source })
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// servers.toml as it is written: references in it are no values yet.
+fn servers_toml(setup: &Setup) -> Result<Map<String, Value>, CliError> {
+    let text = std::fs::read_to_string(&setup.path)
+        .map_err(|source| CliError::Io { what: format!("cannot read `{}`", setup.path.display()), source })?;
+    toml_value(&text).map_err(CliError::Told)
+}
+
+/// The key for a client that takes no reference, which stands in a person's own file alone.
+fn key_for(target: &Target, reach: &Reach<'_>) -> Result<String, CliError> {
+    let title = target.client.title();
+    match (reach, target.client.key()) {
+        (Reach::Stdio { .. }, _) | (Reach::Http { .. }, KeyReference::Variable(_) | KeyReference::Asked) => Ok(String::new()),
+        (Reach::Http { .. }, KeyReference::NoHttp) => Err(CliError::Told(format!(
+            "{title} starts its servers itself, and takes addresses only from an account: leave out --http"
+        ))),
+        (Reach::Http { .. }, KeyReference::Written) if target.project => Err(CliError::Told(format!(
+            "{title} takes no reference to a variable, and a key does not belong into a project's file, which others get: leave \
+             out --http, or say --scope user"
+        ))),
+        (Reach::Http { .. }, KeyReference::Written) => std::env::var(KEY_VARIABLE).map_err(|_| {
+            CliError::Told(format!(
+                "{title} takes no reference to a variable, so the agent's key stands in its file: set {KEY_VARIABLE} to it here, or \
+                 leave out --http"
+            ))
+        }),
+    }
+}
+
+/// Whoever sits at a terminal is asked.
+fn agreed(yes: bool) -> Result<bool, CliError> {
+    if yes || !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+        return Ok(true);
+    }
+    write!(std::io::stdout(), "Write this? [y/N] ")?;
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// What was done, and what is told of it.
+struct Done<'d> {
+    target: &'d Target,
+    plan: &'d Plan,
+    entry: &'d Value,
+    agent: &'d str,
+    tools: Option<Vec<String>>,
+    copy: Option<PathBuf>,
+    written: bool,
+}
+
+impl Done<'_> {
+    fn difference(&self) -> String {
+        let name = self.target.path.display().to_string();
+        masked(
+            &difference(&name, self.plan.opened.text(), &self.plan.text),
+            self.plan.opened.text(),
+            self.target,
+        )
+    }
+
+    fn show(&self) -> Result<(), CliError> {
+        let mut screen = Screen::new();
+        screen.line(&self.difference())?;
+        for (name, upstream) in &self.plan.removed {
+            screen.field(name, &format!("goes out: it is `{upstream}` behind Tollgate"))?;
+        }
+        for (name, why) in &self.plan.round {
+            screen.field(name, &format!("STAYS, AND GOES ROUND THE GATEWAY: {why}"))?;
+        }
+        Ok(())
+    }
+
+    fn next(&self) -> Vec<String> {
+        let client = self.target.client;
+        let mut next = vec![format!("start {} again", client.title())];
+        next.extend(client.then(self.target.project).map(str::to_owned));
+        if self.entry.get("command").is_none() && client.key() == KeyReference::Variable(key_text(client)) {
+            next.push(format!(
+                "set {KEY_VARIABLE} to the key of `{}` where {} runs",
+                self.agent,
+                client.title()
+            ));
+        }
+        if !self.plan.round.is_empty() {
+            next.push("put what goes round the gateway into servers.toml (`tollgate init --add`), then connect once more".to_owned());
+        }
+        next
+    }
+
+    fn tell(&self, json: bool) -> Result<(), CliError> {
+        let plan = self.plan;
+        let mut screen = Screen::new();
+        if json {
+            let removed =
+                plan.removed.iter().map(|(name, upstream)| json!({"name": name, "upstream": upstream}));
+            let round = plan.round.iter().map(|(name, why)| json!({"name": name, "reason": why}));
+            return screen.json(&json!({
+                "client": self.target.client.title(),
+                "file": self.target.path.display().to_string(),
+                "scope": if self.target.project { "project" } else { "user" },
+                "agent": self.agent,
+                "written": self.written,
+                "changes": plan.changes(),
+                "backup": self.copy.as_ref().map(|copy| copy.display().to_string()),
+                "removed": removed.collect::<Vec<_>>(),
+                "round": round.collect::<Vec<_>>(),
+                "tools": self.tools,
+                "diff": self.difference(),
+                "next": self.next(),
+            }));
+        }
+        let file = self.target.path.display();
+        match (&self.copy, plan.changes()) {
+            (Some(copy), _) => {
+                screen.line(&format!("\nwrote {file}"))?;
+                let was =
+                    if plan.opened.is_there() { "it as it was" } else { "there was no file: it is empty" };
+                screen.field("backup", &format!("{} ({was}; --undo goes back)", copy.display()))?;
+            }
+            (None, false) => screen.line(&format!("{file} has Tollgate already, as it should be"))?,
+            (None, true) => {
+                self.show()?;
+                return screen.line("\nNothing was written: leave out --dry-run to write it.");
+            }
+        }
+        if let Some(tools) = &self.tools {
+            screen.field(
+                "tried",
+                &format!("the client's start works: `{}` sees {} tools", self.agent, tools.len()),
+            )?;
+        }
+        for next in self.next() {
+            screen.field("next", &next)?;
+        }
+        Ok(())
+    }
+}
+
+fn key_text(client: ClientKind) -> &'static str {
+    match client.key() {
+        KeyReference::Variable(text) => text,
+        KeyReference::Asked | KeyReference::Written | KeyReference::NoHttp => "",
+    }
+}
+
+/// A difference without the secrets that stand in the file.
+fn masked(difference: &str, before: &str, target: &Target) -> String {
+    let rules = DataRules::built_in();
+    let mut secrets = Vec::new();
+    if let Ok(root) = target.value(before) {
+        gather(&rules, "", &Value::Object(root), &mut secrets);
+    }
+    // The longest first: one may be a part of another.
+    secrets.sort_by_key(|secret: &String| std::cmp::Reverse(secret.len()));
+    let mut told = difference.to_owned();
+    for secret in secrets.iter().filter(|secret| secret.len() > 3) {
+        let written = serde_json::to_string(secret).unwrap_or_default();
+        let written = written.trim_matches('"');
+        for form in [secret.as_str(), written] {
+            told = told.replace(form, "‹a secret›");
+        }
+    }
+    rules.redact_text(&told).into_owned()
+}
+
+fn gather(rules: &DataRules, name: &str, value: &Value, secrets: &mut Vec<String>) {
+    match value {
+        Value::String(text) if is_secret(rules, name, text) => secrets.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| gather(rules, name, item, secrets)),
+        Value::Object(members) => {
+            members.iter().for_each(|(name, value)| gather(rules, name, value, secrets))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// `--undo`
+fn undo(args: &ConnectArgs) -> Result<(), CliError> {
+    let (here, home) = (here()?, home());
+    let folders = Folders { here: &here, home: home.as_deref() };
+    let mut target = Target::find(args.client, args.scope, folders, &variable)?;
+    // The project's file may be there for other reasons than `connect`.
+    if args.scope.is_none()
+        && target.project
+        && super::edit::file::Copies::of(&target.path).newest().is_none()
+    {
+        let own = Target::find(args.client, Some(ScopeWord::User), folders, &variable)?;
+        if super::edit::file::Copies::of(&own.path).newest().is_some() {
+            target = own;
+        }
+    }
+    let undo = Undo::of(&target)?;
+    let difference =
+        masked(&undo.difference(), &format!("{}", undo.text.as_deref().unwrap_or_default()), &target);
+    let mut screen = Screen::new();
+    if !args.json.json {
+        screen.line(&difference)?;
+    }
+    let write = !args.dry_run && (args.json.json || agreed(args.yes)?);
+    if write {
+        undo.write()?;
+    }
+    let file = target.path.display();
+    if args.json.json {
+        return screen.json(&json!({
+            "client": args.client.title(),
+            "file": file.to_string(),
+            "written": write,
+            "changed_since": undo.changed_since,
+            "removed_file": undo.text.is_none(),
+            "diff": difference,
+        }));
+    }
+    screen.line(&match (write, &undo.text, undo.changed_since) {
+        (false, _, _) => "\nNothing was written.".to_owned(),
+        (true, None, _) => format!("\nremoved {file}: there was none before"),
+        (true, Some(_), false) => format!("\n{file} is as it was, byte by byte"),
+        (true, Some(_), true) => format!(
+            "\nTollgate is out of {file}, and what it governed is back. It was changed since by somebody else: that stayed."
+        ),
+    })
+}
