@@ -183,6 +183,7 @@ fn what_begins_with_anothers_prefix_is_withheld() {
     let off = DisabledUpstream {
         name: "off".into(),
         reason: "r".into(),
+        switched_off: true,
         contained: false,
         prefix: "off".into(),
         labels: vec![],

@@ -5,7 +5,7 @@ use super::{
     failure::CliError,
     folder,
     follow::{self, Follower, Sink},
-    log, names, origin, reload,
+    log, names, origin, reload, running,
     setup::{load_to_run, load_to_serve},
     wiring::{self, Loaded},
 };
@@ -42,13 +42,14 @@ struct Running {
     sinks_end: CancellationToken,
     reloader: JoinHandle<()>,
     names: JoinHandle<()>,
+    told: JoinHandle<()>,
 }
 
 impl Running {
     async fn start(
         path: &Path,
         (loaded, standing): (Loaded, Standing),
-        args: &RunArgs,
+        (args, command): (&RunArgs, &'static str),
         (system, telemetry): (Arc<System>, Arc<Telemetry>),
     ) -> Result<Self, CliError> {
         let Loaded { config, policies, lints } = loaded;
@@ -76,8 +77,9 @@ impl Running {
         let files = CheckedFiles { config, policies, origin };
         let gateway = wiring::start_gateway(files, Arc::clone(&store), system, &telemetry).await?;
         folder::follow(path, &gateway, standing).await;
-        let told = lints.0.iter().map(ToString::to_string).collect();
-        let names = tokio::spawn(names::watch(path.to_owned(), Arc::clone(&gateway), told));
+        let logged = lints.0.iter().map(ToString::to_string).collect();
+        let names = tokio::spawn(names::watch(path.to_owned(), Arc::clone(&gateway), logged));
+        let told = tokio::spawn(running::tell(Arc::clone(&gateway), command));
         let watched = (path.to_owned(), Arc::clone(&gateway));
         let reloader = tokio::spawn(async move {
             let (path, gateway) = watched;
@@ -85,13 +87,14 @@ impl Running {
                 tracing::error!(error = %error, "reload.stopped");
             }
         });
-        Ok(Self { gateway, store, telemetry, drain, sinks, sinks_end, reloader, names })
+        Ok(Self { gateway, store, telemetry, drain, sinks, sinks_end, reloader, names, told })
     }
 
     /// Calls in flight first, then the upstreams, then the record of it all.
     async fn end(self) {
         self.reloader.abort();
         self.names.abort();
+        self.told.abort();
         wiring::shutdown(&self.gateway).await;
         self.sinks_end.cancel();
         for sink in self.sinks {
@@ -119,7 +122,8 @@ pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError
     let announcement = Announcement::new(&loaded, address(&mcp), address(&admin));
     let mut signals = Signals::listen()?;
     let running =
-        Running::start(&path, (loaded, standing), &args.run, (Arc::clone(&system), telemetry)).await?;
+        Running::start(&path, (loaded, standing), (&args.run, "serve"), (Arc::clone(&system), telemetry))
+            .await?;
     let (mcp_end, admin_end) = (CancellationToken::new(), CancellationToken::new());
     let gateway = &running.gateway;
     let core_runtimes = wiring::core_runtimes()?;
@@ -190,7 +194,8 @@ pub(super) async fn stdio(path: PathBuf, args: StdioArgs) -> Result<(), CliError
     let mut signals = Signals::listen()?;
     let system = Arc::new(System::default());
     let running =
-        Running::start(&path, (loaded, standing), &args.run, (Arc::clone(&system), telemetry)).await?;
+        Running::start(&path, (loaded, standing), (&args.run, "stdio"), (Arc::clone(&system), telemetry))
+            .await?;
     let end = CancellationToken::new();
     let agent = AgentPrincipal {
         id: args.agent,

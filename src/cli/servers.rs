@@ -5,6 +5,7 @@ use super::{
     failure::CliError,
     known,
     pins::{self, PATIENCE, only},
+    running,
     screen::{Screen, note, or_dash},
     server_entries,
     setup::{Setup, load_knowing},
@@ -45,27 +46,42 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
     }
 }
 
-/// `servers list`: one row for each.
+/// `servers list`: one row for each, as the running gateway has it. Where none runs, each is asked by a short-lived connection.
 async fn list(setup: &Setup, json: bool) -> Result<(), CliError> {
     let config = &setup.loaded.config;
     let mut screen = Screen::new();
-    let states = wiring::inspect_upstreams(config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
-    let servers = view::upstreams(config, &states, &setup.loaded.policies.data);
-    let mut doubts = doubts(setup, config, &states, None);
-    let catalog = pins::listed_by(setup, config, &states);
-    let mut refused: Vec<String> =
-        catalog.tools.values().filter_map(|tool| tool.refused.as_deref().map(str::to_owned)).collect();
+    let (servers, mut doubts, mut refused, from) = match running::find(config) {
+        Some(running) => {
+            let lints = setup.loaded.lints.0.iter().filter(|lint| lint.strict);
+            let doubts: Vec<String> = lints.map(ToString::to_string).collect();
+            let from = format!("the running `tollgate {}` (process {})", running.command, running.process);
+            (running.servers, doubts, running.refused, from)
+        }
+        None => {
+            let states =
+                wiring::inspect_upstreams(config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
+            let servers = view::upstreams(config, &states, &setup.loaded.policies.data);
+            let doubts = doubts(setup, config, &states, None);
+            let catalog = pins::listed_by(setup, config, &states);
+            let refused =
+                catalog.tools.values().filter_map(|tool| tool.refused.as_deref().map(str::to_owned));
+            let from = "no gateway runs here, so each was asked now".to_owned();
+            (servers, doubts, refused.collect::<Vec<String>>(), from)
+        }
+    };
     // They name tools, agents and policies.
     if !setup.reads_records() {
         doubts.clear();
         refused.clear();
     }
     if json {
-        return screen.json(&json!({"servers": servers, "lints": doubts, "refused_tools": refused}));
+        return screen
+            .json(&json!({"servers": servers, "from": from, "lints": doubts, "refused_tools": refused}));
     }
     let rows: Vec<Vec<String>> = servers.iter().map(row).collect();
     let header = ["server", "transport", "era", "tools", "resources", "prompts", "contained", "state"];
-    screen.table(&header, &rows, "no servers: add [upstreams.NAME] to servers.toml")?;
+    screen.table(&header, &rows, "no servers: `tollgate servers add NAME` puts one into servers.toml")?;
+    note(&from);
     refused.iter().chain(&doubts).for_each(|told| note(told));
     Ok(())
 }

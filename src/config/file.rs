@@ -30,13 +30,14 @@ impl Unreadable {
 /// A file's text, of bounded size.
 pub(super) fn read_file(path: &Path) -> Result<String, Unreadable> {
     let shown = path.display();
-    let file =
-        std::fs::File::open(path).map_err(|error| format!("`{shown}` cannot be read: {}", error.kind()))?;
+    let why = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => format!("`{shown}` cannot be read: it is not there"),
+        kind => format!("`{shown}` cannot be read: {kind}"),
+    };
+    let file = std::fs::File::open(path).map_err(why)?;
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(|error| format!("`{shown}` cannot be read: {}", error.kind()))?;
+    file.take(limit).read_to_end(&mut bytes).map_err(why)?;
     if bytes.len() > MAX_FILE_BYTES {
         return Err(format!("`{shown}` has more than {MAX_FILE_BYTES} bytes").into());
     }

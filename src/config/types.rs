@@ -414,6 +414,8 @@ pub struct DisabledUpstream {
     pub name: UpstreamName,
     /// Why, as one sentence without an end.
     pub reason: String,
+    /// Somebody switched it off; else something is missing.
+    pub switched_off: bool,
     /// Whether it would be contained.
     pub contained: bool,
     /// As of one that is started: policies may speak of its tools.

@@ -243,7 +243,15 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
         }
     };
     let contained = matches!(contain, Some(Some(_)));
-    Some(Read::Disabled(DisabledUpstream { name, reason, contained, prefix, labels, tools }))
+    Some(Read::Disabled(DisabledUpstream {
+        name,
+        reason,
+        switched_off: !enabled,
+        contained,
+        prefix,
+        labels,
+        tools,
+    }))
 }
 
 /// A list of what may be asked.

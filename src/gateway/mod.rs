@@ -285,6 +285,9 @@ impl Gateway {
         details.extend(self.0.current.peek().catalog.withheld.iter().cloned());
         details.extend(self.0.lints.lock().iter().cloned());
         let in_force = self.0.current.peek();
+        // What somebody switched off is as they want it.
+        let missing = in_force.config.disabled.values().filter(|one| !one.switched_off);
+        details.extend(missing.map(|one| format!("upstream `{}` is not started: {}", one.name, one.reason)));
         if let Some(why) = &in_force.blocked {
             details.push(format!("every call is refused: {why}"));
         }
@@ -460,6 +463,11 @@ impl Gateway {
     /// Every upstream's state.
     pub fn upstreams(&self) -> Vec<Arc<UpstreamState>> {
         self.0.current.peek().upstream_states()
+    }
+
+    /// Told whenever an upstream may stand otherwise, over every reload.
+    pub fn upstream_changes(&self) -> watch::Receiver<u64> {
+        self.0.current.peek().upstreams.changes()
     }
 
     /// The merged catalog.

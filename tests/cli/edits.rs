@@ -133,7 +133,8 @@ fn servers_come_and_go_with_all_else_as_it_stands() {
         text(&authority).contains("second.all") && text(&authority).contains(people.lines().next().unwrap())
     );
     serving.admin_until("/readyz", |_| {
-        let read = serving.call("demo-agent-key", "second__note_read", &json!({"path": "/notes/welcome.md"}));
+        let read =
+            serving.call("demo-agent-key", "second__notes_read", &json!({"path": "/notes/welcome.md"}));
         read["isError"] != true && read["content"][0]["text"].is_string()
     });
     let said = tollgate(folder.path(), &["servers", "disable", "second"]);
@@ -161,4 +162,41 @@ fn servers_come_and_go_with_all_else_as_it_stands() {
     }
     assert_eq!((text(&servers), text(&authority)), (before, there));
     assert_eq!(tollgate_with_key(folder.path(), "demo-alice-key", &["servers", "remove", "demo"]).code, 1);
+}
+
+/// What runs is asked; nothing is started twice.
+#[test]
+fn the_running_gateway_says_how_its_servers_stand() {
+    let folder = shipped();
+    let servers = folder.path().join("servers.toml");
+    let script = format!("echo x >> starts; exec {} demo-upstream", env!("CARGO_BIN_EXE_tollgate"));
+    let more = format!(
+        "\n[upstreams.counted]\ncommand = [\"sh\", \"-c\", \"{script}\"]\n[upstreams.crm]\nurl = \"https://crm.example/mcp\"\n\
+         headers = {{ Authorization = \"Bearer ${{NOT_SET_HERE}}\" }}\n[upstreams.gone]\ncommand = [\"no-such-program\"]\n"
+    );
+    std::fs::write(&servers, text(&servers) + &more).unwrap();
+    let starts = || text(&folder.path().join("starts")).lines().count();
+    let listed = || json(tollgate(folder.path(), &["servers", "list", "--json"]));
+    let of = |told: &Value, name: &str| {
+        let all = told["servers"].as_array().unwrap();
+        all.iter().find(|server| server["name"] == name).cloned().unwrap_or_default()
+    };
+    let serving = Serving::start(folder.path(), &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    serving.admin_until("/readyz", |_| {
+        let told = listed();
+        of(&told, "counted")["state"] == "up" && of(&told, "gone")["state"] == "down"
+    });
+    let told = listed();
+    assert!(told["from"].as_str().unwrap().contains("running `tollgate serve`"), "{told}");
+    assert!(of(&told, "counted")["tools"].as_u64().unwrap() > 0, "{told}");
+    assert!(of(&told, "crm")["reason"].as_str().unwrap().contains("NOT_SET_HERE"), "{told}");
+    assert!(of(&told, "gone")["reason"].as_str().unwrap().contains("no-such-program"), "{told}");
+    assert_eq!(starts(), 1);
+    let ready = serving.admin(Some("demo-bob-key"), "GET", "/readyz", "");
+    assert!(ready.status == 200 && ready.text.contains("upstream `crm` is not started"), "{}", ready.text);
+    drop(serving);
+    let told = listed();
+    assert!(told["from"].as_str().unwrap().contains("no gateway runs here"), "{told}");
+    assert_eq!(starts(), 2);
 }

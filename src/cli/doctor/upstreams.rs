@@ -62,7 +62,7 @@ pub(super) async fn look(config: &Config, findings: &mut Findings) {
     }
     for (name, disabled) in &config.disabled {
         // What somebody switched off is as they want it.
-        match disabled.reason.contains("enabled = false") {
+        match disabled.switched_off {
             true => findings.ok(AREA, name.to_string(), format!("not started: {}", disabled.reason)),
             false => findings.wrong(
                 AREA,

@@ -165,6 +165,7 @@ fn files() -> CheckedFiles {
             crate::config::DisabledUpstream {
                 name: "attic".into(),
                 reason: "`enabled = false` in servers.toml".to_owned(),
+                switched_off: true,
                 contained: false,
                 prefix: "attic".to_owned(),
                 labels: Vec::new(),
