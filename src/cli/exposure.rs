@@ -28,7 +28,7 @@ pub(super) fn check(loaded: &Loaded) -> Problems {
                     "{kind} `{name}` has a key of the shipped example, which anybody can read, and a listener can be \
                      reached from other machines"
                 ),
-                expected: "a key of its own (`tollgate agents rotate NAME`), or listeners on loopback without \
+                expected: "a key of its own (`tollgate agents rotate NAME --end-old`), or listeners on loopback without \
                            behind_tls_proxy"
                     .to_owned(),
                 strict: false,

@@ -181,6 +181,12 @@ fn every_clients_file_is_written_and_put_back() {
             if governed { json!("files") } else { Value::Null },
             "{case_name}"
         );
+        // What went out and does not start behind the gateway is told.
+        assert_eq!(
+            told["silent"][0]["name"],
+            if governed { json!("files") } else { Value::Null },
+            "{case_name}"
+        );
         // I5: what the file holds is told without secrets.
         assert!(!told["diff"].as_str().unwrap().contains("ghp_a1B2"), "{case_name}: {}", told["diff"]);
         let copy = PathBuf::from(told["backup"].as_str().unwrap());

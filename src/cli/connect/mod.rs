@@ -17,7 +17,10 @@ use super::{
     screen::Screen,
     setup::Setup,
 };
-use crate::{config::is_secret, redaction::DataRules};
+use crate::{
+    config::{CatalogMode, is_secret},
+    redaction::DataRules,
+};
 use governed::Behind;
 use serde_json::{Map, Value, json};
 use std::{
@@ -57,8 +60,16 @@ pub(super) async fn connect(path: &Path, args: &ConnectArgs) -> Result<(), CliEr
     let input = args.client.input(&reach);
     let is_endpoint = |url: &str| is_same_place(&endpoint, url);
     let plan = Plan::make(&target, folders, (&entry, input.as_ref()), &behind, &is_endpoint)?;
-    let mut done =
-        Done { target: &target, plan: &plan, entry: &entry, agent, tools: None, copy: None, written: false };
+    let mut done = Done {
+        target: &target,
+        plan: &plan,
+        entry: &entry,
+        agent,
+        silent: disabled(&setup, &plan),
+        tools: None,
+        copy: None,
+        written: false,
+    };
     if args.dry_run {
         return done.tell(args.json.json);
     }
@@ -76,6 +87,7 @@ pub(super) async fn connect(path: &Path, args: &ConnectArgs) -> Result<(), CliEr
                 args.client.title()
             ))
         })?;
+        done.silent = silent(&setup, &plan, &tools);
         done.tools = Some(tools);
     }
     if plan.changes() {
@@ -84,6 +96,35 @@ pub(super) async fn connect(path: &Path, args: &ConnectArgs) -> Result<(), CliEr
         done.written = true;
     }
     done.tell(args.json.json)
+}
+
+/// Of what is taken out, what does not start behind the gateway, and why.
+fn disabled(setup: &Setup, plan: &Plan) -> Vec<(String, String)> {
+    let disabled = &setup.loaded.config.disabled;
+    let missing = plan.removed.iter().filter_map(|(_, upstream)| {
+        let off = disabled.get(upstream.as_str())?;
+        Some((upstream.clone(), format!("it is not started: {}", off.reason)))
+    });
+    missing.collect()
+}
+
+/// And what has no tool among those that the agent sees.
+fn silent(setup: &Setup, plan: &Plan, tools: &[String]) -> Vec<(String, String)> {
+    let mut told = disabled(setup, plan);
+    let config = &setup.loaded.config;
+    // A catalog that is searched lists none by its name.
+    let named = config.gateway.catalog == CatalogMode::Full;
+    for (_, upstream) in plan.removed.iter().filter(|_| named) {
+        let Some(one) = config.upstreams.get(upstream.as_str()).filter(|one| !one.prefix.is_empty()) else {
+            continue;
+        };
+        let begins = format!("{}{}", one.prefix, config.gateway.separator);
+        if !tools.iter().any(|tool| tool.starts_with(&begins)) {
+            let why = "none of its tools is listed: `tollgate servers list` says how it stands";
+            told.push((upstream.clone(), why.to_owned()));
+        }
+    }
+    told
 }
 
 fn here() -> Result<PathBuf, CliError> {
@@ -141,6 +182,8 @@ struct Done<'d> {
     plan: &'d Plan,
     entry: &'d Value,
     agent: &'d str,
+    /// What went out and is not there behind the gateway now, and why.
+    silent: Vec<(String, String)>,
     tools: Option<Vec<String>>,
     copy: Option<PathBuf>,
     written: bool,
@@ -189,9 +232,6 @@ impl Done<'_> {
         let plan = self.plan;
         let mut screen = Screen::new();
         if json {
-            let removed =
-                plan.removed.iter().map(|(name, upstream)| json!({"name": name, "upstream": upstream}));
-            let round = plan.round.iter().map(|(name, why)| json!({"name": name, "reason": why}));
             return screen.json(&json!({
                 "client": self.target.client.title(),
                 "file": self.target.path.display().to_string(),
@@ -200,8 +240,9 @@ impl Done<'_> {
                 "written": self.written,
                 "changes": plan.changes(),
                 "backup": self.copy.as_ref().map(|copy| copy.display().to_string()),
-                "removed": removed.collect::<Vec<_>>(),
-                "round": round.collect::<Vec<_>>(),
+                "removed": pairs(&plan.removed, "upstream"),
+                "round": pairs(&plan.round, "reason"),
+                "silent": pairs(&self.silent, "reason"),
                 "tools": self.tools,
                 "diff": self.difference(),
                 "next": self.next(),
@@ -227,11 +268,19 @@ impl Done<'_> {
                 &format!("the client's start works: `{}` sees {} tools", self.agent, tools.len()),
             )?;
         }
+        for (upstream, why) in &self.silent {
+            let told = format!("`{upstream}` went out of the client's file, and behind Tollgate {why}");
+            screen.field("missing", &told)?;
+        }
         for next in self.next() {
             screen.field("next", &next)?;
         }
         Ok(())
     }
+}
+
+fn pairs(pairs: &[(String, String)], second: &str) -> Vec<Value> {
+    pairs.iter().map(|(name, other)| json!({"name": name, second: other})).collect()
 }
 
 fn key_text(client: ClientKind) -> &'static str {
@@ -288,8 +337,7 @@ fn undo(args: &ConnectArgs) -> Result<(), CliError> {
         }
     }
     let undo = Undo::of(&target)?;
-    let difference =
-        masked(&undo.difference(), &format!("{}", undo.text.as_deref().unwrap_or_default()), &target);
+    let difference = masked(&undo.difference(), undo.text.as_deref().unwrap_or_default(), &target);
     let mut screen = Screen::new();
     if !args.json.json {
         screen.line(&difference)?;

@@ -162,7 +162,7 @@ fn keys(setup: &Setup, findings: &mut Findings) {
             area,
             "published keys",
             format!("keys of the shipped example, which anybody can read: {}", published.join(", ")),
-            "`tollgate agents rotate NAME` and `tollgate people rotate NAME` before anything but a demo runs here",
+            "`tollgate agents rotate NAME --end-old` and `tollgate people rotate NAME --end-old` before anything but a demo runs here",
         );
     }
     let many = |keys: &[[u8; 32]]| keys.len() > 1;
