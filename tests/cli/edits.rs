@@ -132,10 +132,11 @@ fn servers_come_and_go_with_all_else_as_it_stands() {
     assert!(
         text(&authority).contains("second.all") && text(&authority).contains(people.lines().next().unwrap())
     );
+    // Policies have their say on it; it is there for the agent, which an unknown tool is not.
     serving.admin_until("/readyz", |_| {
         let read =
             serving.call("demo-agent-key", "second__notes_read", &json!({"path": "/notes/welcome.md"}));
-        read["isError"] != true && read["content"][0]["text"].is_string()
+        read["content"][0]["text"].is_string()
     });
     let said = tollgate(folder.path(), &["servers", "disable", "second"]);
     assert!(said.code == 0 && text(&servers).contains("enabled = false"), "{}", said.err);
