@@ -131,12 +131,19 @@ fn of(command: &Command) -> Access {
             ServersCommand::Diff { .. } => Route("get", "/api/v1/pins"),
             ServersCommand::Accept { .. } => Order("post", "/api/v1/pins/accept"),
             ServersCommand::Pin { .. } => Order("post", "/api/v1/pins/pin"),
+            // What these change is servers.toml.
+            ServersCommand::Add { .. }
+            | ServersCommand::Enable { .. }
+            | ServersCommand::Disable { .. }
+            | ServersCommand::Remove { .. } => Only(ADMIN),
         },
         Command::Store(_) => Only(ADMIN),
         Command::Budget(BudgetCommand::Status(_)) => Route("get", "/api/v1/budgets"),
         Command::Budget(BudgetCommand::Reset { .. }) => Route("post", "/api/v1/budgets/{id}/reset"),
-        // It tells whether there is such an agent.
-        Command::ClientConfig(_) => Route("get", "/api/v1/agents"),
+        // Of a client's own file alone.
+        Command::Connect(args) if args.undo => Anybody,
+        // They tell whether there is such an agent.
+        Command::Connect(_) | Command::ClientConfig(_) => Route("get", "/api/v1/agents"),
     }
 }
 
@@ -292,8 +299,14 @@ mod tests {
         "servers diff",
         "servers accept NAME",
         "servers pin",
+        "servers add NAME --url https://a.example/mcp",
+        "servers enable NAME",
+        "servers disable NAME",
+        "servers remove NAME",
         "budget status",
         "budget reset ID --reason x",
+        "connect claude --agent a",
+        "connect claude --undo",
         "client-config claude --agent a",
         "completions bash",
         "man D",

@@ -70,7 +70,7 @@ pub(crate) enum PeopleCommand {
     /// Put somebody new into authority.yaml, and print their key
     #[command(long_about = "\
 Makes a fresh key and prints it once. policies/authority.yaml gets an entry with the key's SHA-256; comments and all else in it stay \
-as they are. A running gateway takes it over at once. Who may change the file may do this: no role is asked for.")]
+as they are. A running gateway takes it over at once. Without TOLLGATE_KEY no role is asked for: who may change the file may do this.")]
     Add {
         /// The new person's name
         name: String,
