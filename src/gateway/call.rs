@@ -188,6 +188,7 @@ impl Gateway {
             began: served.began,
             listed: None,
             waited: Duration::ZERO,
+            counted: None,
             name: call.name,
             share: SharePlace::default(),
         };

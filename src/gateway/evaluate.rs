@@ -34,9 +34,9 @@ pub(crate) struct Evaluator {
 
 impl Evaluator {
     /// Counts a call, so that rules know how often it was made.
-    pub(super) fn note(&self, request: &Request, decided: &Decided) {
+    pub(super) fn note(&self, request: &mut Request, decided: &Decided) {
         let Preparation { repeats, clock, .. } = &self.preparation;
-        repeats.note(&request.agent, &decided.prepared.call_digest, clock.monotonic());
+        request.counted = repeats.note(&request.agent, &decided.prepared.call_digest, clock.monotonic());
     }
 
     /// Takes a look that a connection's thread cannot spare the time for.

@@ -23,20 +23,35 @@ struct Generations {
     since: Duration,
 }
 
+/// A call that is counted: it is no repeat of itself where it is decided anew.
+#[derive(Clone, Debug)]
+pub(crate) struct CountedCall {
+    digest: Digest,
+    at: Duration,
+}
+
 impl Repeats {
-    /// How many like it came in the last 60 s.
-    pub(crate) fn before(&self, agent: &str, digest: &Digest, now: Duration) -> u64 {
+    /// How many like it came in the last 60 s, without the call itself where that is counted already (`own`).
+    pub(crate) fn before(
+        &self,
+        agent: &str,
+        digest: &Digest,
+        own: Option<&CountedCall>,
+        now: Duration,
+    ) -> u64 {
         let since = now.saturating_sub(WINDOW);
         let key = (agent_key(agent), digest.clone());
         let seen = self.seen.lock();
         let count = |times: Option<&Vec<Duration>>| {
             times.map_or(0, |times| times.iter().filter(|at| **at >= since).count())
         };
-        (count(seen.young.get(&key)) + count(seen.old.get(&key))) as u64
+        let all = count(seen.young.get(&key)) + count(seen.old.get(&key));
+        let itself = own.is_some_and(|own| own.digest == *digest && own.at >= since);
+        all.saturating_sub(usize::from(itself)) as u64
     }
 
-    /// Notes a call.
-    pub(crate) fn note(&self, agent: &str, digest: &Digest, now: Duration) {
+    /// Notes a call. `None`: so many like it are remembered that one more says nothing.
+    pub(crate) fn note(&self, agent: &str, digest: &Digest, now: Duration) -> Option<CountedCall> {
         let key = (agent_key(agent), digest.clone());
         let mut seen = self.seen.lock();
         if seen.young.len() >= MAX_CALLS || now.saturating_sub(seen.since) > WINDOW {
@@ -44,9 +59,10 @@ impl Repeats {
             seen.since = now;
         }
         let times = seen.young.entry(key).or_default();
-        if times.len() < MAX_TIMES {
+        (times.len() < MAX_TIMES).then(|| {
             times.push(now);
-        }
+            CountedCall { digest: digest.clone(), at: now }
+        })
     }
 }
 
@@ -67,13 +83,23 @@ mod tests {
         let digest = Digest::from("d");
         let at = Duration::from_secs;
         for second in 0..5 {
-            assert_eq!(repeats.before("a", &digest, at(second)), second);
-            repeats.note("a", &digest, at(second));
+            assert_eq!(repeats.before("a", &digest, None, at(second)), second);
+            let own = repeats.note("a", &digest, at(second)).unwrap();
+            assert_eq!(repeats.before("a", &digest, Some(&own), at(second)), second, "itself");
+            assert_eq!(repeats.before("a", &digest, None, at(second)), second + 1);
+            assert_eq!(
+                repeats.before("a", &Digest::from("e"), Some(&own), at(second)),
+                0,
+                "as it was changed"
+            );
         }
-        assert_eq!(repeats.before("b", &digest, at(5)), 0);
-        assert_eq!(repeats.before("a", &Digest::from("e"), at(5)), 0);
-        assert_eq!(repeats.before("a", &digest, at(62)), 3);
-        repeats.note("a", &digest, at(90));
-        assert_eq!(repeats.before("a", &digest, at(90)), 1);
+        assert_eq!(repeats.before("b", &digest, None, at(5)), 0);
+        assert_eq!(repeats.before("a", &Digest::from("e"), None, at(5)), 0);
+        assert_eq!(repeats.before("a", &digest, None, at(62)), 3);
+        let own = repeats.note("a", &digest, at(90)).unwrap();
+        assert_eq!(repeats.before("a", &digest, None, at(90)), 1);
+        repeats.note("a", &digest, at(140));
+        // It waited for a person: it is out of the window itself.
+        assert_eq!(repeats.before("a", &digest, Some(&own), at(160)), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     api::Purpose,
+    repeats::CountedCall,
     target::{LONGEST_NAME, cut},
 };
 use crate::{
@@ -49,6 +50,8 @@ pub(crate) struct Request {
     pub(crate) listed: Option<Arc<str>>,
     /// How long people took of it.
     pub(crate) waited: Duration,
+    /// As it is counted among the repeats, once it is.
+    pub(crate) counted: Option<CountedCall>,
 }
 
 /// The method of a request.

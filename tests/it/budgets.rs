@@ -214,6 +214,21 @@ async fn a_budget_may_ask_a_person() {
     assert_eq!(world.up.count(), 2);
 }
 
+/// A call that is decided anew, since its budget asks, is no repeat of itself; the same call made again is one of it.
+#[tokio::test]
+async fn a_call_that_is_decided_anew_is_no_repeat_of_itself() {
+    let files = format!(
+        "{}=== twice.yaml\nname: twice\ndescription: d\non: [{{ tool: up__echo }}]\nrules: [{{ id: again, condition: \"call.repeats >= 1\", decision: DENY }}]\n",
+        budget("scope: agent, window: day, max_calls: 1, on_exceed: require_approval")
+    );
+    let world = World::of(&files).await;
+    let client = world.bare("bot");
+    client.call("up__echo", json!({"n": 1})).await.ok();
+    pending(&client.call("up__echo", json!({"n": 2})).await);
+    let again = client.call("up__echo", json!({"n": 2})).await;
+    assert_eq!((again.word(), again.decision()["policy_id"].as_str()), ("deny", Some("twice")));
+}
+
 /// Where a rule asks beside the budget, the person reads both.
 #[tokio::test]
 async fn a_budget_that_asks_beside_a_rule_is_shown() {

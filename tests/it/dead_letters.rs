@@ -199,8 +199,8 @@ rules: [{ id: n, condition: \"call.repeats >= 1\", decision: REQUIRE_APPROVAL }]
     {
         assert!(told.contains(&part), "{told}");
     }
-    let (code, out, _) = run(&["deadletters", "replay", &id, "--json"]).await;
-    let out: Value = serde_json::from_str(&out).unwrap();
+    let (code, out, told) = run(&["deadletters", "replay", &id, "--json"]).await;
+    let out: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out:?}; {told}"));
     assert_eq!((code, &out["status"]), (Some(1), &json!("open")), "{out:#}");
 }
 

@@ -101,6 +101,7 @@ impl Question {
             tracing: Default::default(),
             listed: None,
             waited: Duration::ZERO,
+            counted: None,
             // In every share: what a policy says is to be seen.
             share: SharePlace::default(),
         }
