@@ -55,7 +55,9 @@ pub(super) fn write_index(
             let bytes = rollup_file::write(&rollup, &sealed_end(segment)?);
             files::replace(&beside, &bytes).map_err(|error| JournalError::of(&beside, &error))?;
         }
-        return SegmentIndex::open(path).map_err(|error| of(&error));
+        let opened = SegmentIndex::open(path).map_err(|error| of(&error));
+        go_with(segment, &[path, &beside])?;
+        return opened;
     }
     damage.into_iter().for_each(note);
     let passing = files::beside(path);
@@ -101,7 +103,68 @@ pub(super) fn make_rollup(segment: &Segment) -> Result<RollupFile, JournalError>
     let of = if damage.is_empty() { sealed_end(segment)? } else { rollup_file::OF_DAMAGED };
     let bytes = rollup_file::write(&rollup, &of);
     files::replace(&path, &bytes).map_err(|error| JournalError::of(&path, &error))?;
-    RollupFile::open(&path).map_err(|error| of_index(&path, &error))
+    let opened = RollupFile::open(&path).map_err(|error| of_index(&path, &error));
+    go_with(segment, &[&path])?;
+    opened
+}
+
+/// Takes away what was made of a segment that retention has removed meanwhile. The segment goes first there, and what was made of it
+/// after that: whoever still finds the segment here has written before.
+fn go_with(segment: &Segment, made: &[&Path]) -> Result<(), JournalError> {
+    if segment.path.exists() {
+        return Ok(());
+    }
+    for path in made {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(JournalError::of(path, &error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Durability,
+        model::{EventDraft, EventType},
+        store::{Store as _, embedded::EmbeddedStore},
+    };
+
+    /// What is made of a segment that was opened before it was removed does not outlast it.
+    #[tokio::test]
+    async fn nothing_is_left_of_a_segment_that_goes_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path();
+        let store =
+            EmbeddedStore::open(&base.join("tollgate.db"), base, Durability::Commit, "one".into()).unwrap();
+        store.seal_after(20).await.unwrap();
+        for _ in 0..50 {
+            store
+                .record(vec![EventDraft::system(EventType::Note, jiff::Timestamp::UNIX_EPOCH)])
+                .await
+                .unwrap();
+        }
+        store.close().await;
+        let journal = base.join("tollgate.journal");
+        let (_, path) = segment::list(&journal).unwrap().remove(0);
+        let segment = Segment::open(&path, false).unwrap();
+        make_rollup(&segment).unwrap();
+        write_index(&segment, &segment::index_path(&path), &|_| {}).unwrap();
+        assert!(segment::index_path(&path).exists() && segment::rollup_path(&path).exists());
+        for file in [path.clone(), segment::index_path(&path), segment::rollup_path(&path)] {
+            std::fs::remove_file(file).unwrap();
+        }
+        make_rollup(&segment).ok();
+        write_index(&segment, &segment::index_path(&path), &|_| {}).ok();
+        let left: Vec<_> =
+            std::fs::read_dir(&journal).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(&stem)), "{left:?}");
+    }
 }
 
 /// What names a sealed segment's content: its last 32 bytes are the hash of its last frame.

@@ -368,15 +368,14 @@ impl Store for EmbeddedStore {
             let holds = self.register(Register::Hold).await?;
             let plan = self.readers.clone().read(move |_| retire::plan(&journal, before, &holds)).await?;
             let Some(plan) = plan else { return Ok(0) };
-            let carried = plan.clone();
+            let (records, carried) = (plan.records(), plan.clone());
             // Where a hold came meanwhile, the next round finds it.
             if !self.write(move |tx| retire::carry(tx, &carried, now)).await? {
                 return Ok(0);
             }
-            let records = plan.records();
-            let removed = tokio::task::spawn_blocking(move || retire::remove(&plan)).await;
-            removed.map_err(|error| StoreError::Failed(format!("the removal was broken off: {error}")))??;
-            Ok(records)
+            // What is carried over is committed by now. The files go under the lock that whoever places a hold has to have.
+            let removed = self.write(move |tx| retire::remove(tx, &plan)).await?;
+            Ok(if removed { records } else { 0 })
         }
         .boxed()
     }

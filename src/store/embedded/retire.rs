@@ -205,8 +205,13 @@ pub(super) fn carry(tx: &mut Tx<'_>, plan: &Plan, now: Timestamp) -> Result<bool
     Ok(true)
 }
 
-/// Removes the files, the oldest first: what is left is always the end of the journal.
-pub(super) fn remove(plan: &Plan) -> Result<(), StoreError> {
+/// Removes the files, the oldest first: what is left is always the end of the journal. `false` where a legal hold was placed or
+/// released since the plan was made: they stay, and the next round looks at them anew.
+pub(super) fn remove(tx: &Tx<'_>, plan: &Plan) -> Result<bool, StoreError> {
+    if versions(&tx.registers().of(Register::Hold)) != plan.holds {
+        tracing::info!("store.records_held: a legal hold came as old records were about to be removed");
+        return Ok(false);
+    }
     for path in &plan.paths {
         for file in [path.clone(), index_path(path), rollup_path(path)] {
             match fs::remove_file(&file) {
@@ -217,5 +222,55 @@ pub(super) fn remove(plan: &Plan) -> Result<(), StoreError> {
             }
         }
     }
-    Ok(())
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Durability,
+        model::EventType,
+        store::{RegisterChange, Store as _, embedded::EmbeddedStore},
+    };
+
+    /// A hold that is placed at the last moment, when what is still needed has been written anew, wins.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_hold_that_comes_before_the_files_go_keeps_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
+        let path = dir.path().join("tollgate.db");
+        let store = EmbeddedStore::open(&path, dir.path(), Durability::Commit, "one".into()).unwrap();
+        store.seal_after(20).await.unwrap();
+        for second in 0..100 {
+            let mut event = EventDraft::system(EventType::Note, at(second));
+            event.agent_id = Some("ada".into());
+            store.record(vec![event]).await.unwrap();
+        }
+        let planned = || async {
+            let journal = store.journal.clone();
+            let holds = store.register(Register::Hold).await.unwrap();
+            store.readers.clone().read(move |_| plan(&journal, at(50), &holds)).await.unwrap()
+        };
+        let first = planned().await.unwrap();
+        assert!(first.paths.iter().all(|path| path.exists()));
+        let carried = first.clone();
+        assert!(store.write(move |tx| carry(tx, &carried, at(200))).await.unwrap());
+        let hold =
+            json!({"id": "h", "held": {"agent": "ada"}, "reason": "case 17", "by": null, "since": at(200)});
+        assert!(store.set(vec![RegisterChange::set(Register::Hold, "h", hold)], Vec::new()).await.unwrap());
+        let paths = first.paths.clone();
+        assert!(!store.write(move |tx| remove(tx, &first)).await.unwrap());
+        assert!(paths.iter().all(|path| path.exists()), "{paths:?}");
+        let one = EventQuery { limit: 1, ..EventQuery::default() };
+        assert_eq!(store.events(one.clone()).await.unwrap()[0].seq, 1);
+        assert_eq!(store.verify().await.unwrap().bad, None);
+        assert!(planned().await.is_none(), "what is held is in no plan");
+        // Released, they go.
+        assert!(store.set(vec![RegisterChange::remove(Register::Hold, "h")], Vec::new()).await.unwrap());
+        assert!(store.retire(at(50), at(300)).await.unwrap() > 0);
+        assert!(store.events(one).await.unwrap()[0].seq > 1);
+        assert_eq!(store.verify().await.unwrap().bad, None);
+        store.close().await;
+    }
 }
