@@ -1,7 +1,7 @@
 //! Watches the record for what people should look at. Of all processes on a store one does so: whoever holds the lock, which dies
 //! with its process.
 
-use super::{Gateway, delivery::try_lock};
+use super::{Gateway, delivery::lock_beside};
 use crate::{
     alerts::Level,
     model::AlertKind,
@@ -22,8 +22,7 @@ impl Gateway {
     pub(super) async fn watch_record(self) {
         // Held until this ends.
         let _lock = loop {
-            let data_dir = self.in_force().config.gateway.data_dir.clone();
-            match try_lock(data_dir.join("alerts.lock")) {
+            match lock_beside(&self.in_force().config.store.path, "alerts") {
                 Ok(Some(lock)) => break lock,
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "alerts.lock_not_taken"),

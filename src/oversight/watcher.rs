@@ -118,13 +118,18 @@ impl Watcher {
             || (window.is_some() && window != known.window)
             || known.watch.seq - known.seq >= KEPT_AFTER;
         if keeps {
-            let state = RegisterChange::set(Register::Watch, STATE, json!(known.watch)).at(known.version);
+            let written = json!(known.watch);
+            let state = RegisterChange::set(Register::Watch, STATE, written.clone()).at(known.version);
             changed.push(state);
             if !store.set(changed, events).await? {
                 return Ok(false);
             }
             let entry = store.register_entry(Register::Watch, STATE.to_owned()).await?;
-            known.version = entry.map_or(0, |entry| entry.version);
+            // Another one has gone on from it already: its state is the one that is known.
+            let Some(entry) = entry.filter(|entry| entry.value.to_string() == written.to_string()) else {
+                return Ok(false);
+            };
+            known.version = entry.version;
             (known.seq, known.window) = (known.watch.seq, window);
             known.watch.kept();
         }

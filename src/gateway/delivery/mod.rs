@@ -17,13 +17,7 @@ use file::FileSink;
 use parking_lot::Mutex;
 use post::PostSink;
 use serde_json::json;
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc, time::Duration};
 use syslog::SyslogSink;
 use tokio_util::sync::CancellationToken;
 
@@ -118,13 +112,12 @@ impl Gateway {
     }
 
     async fn deliver_to(&self, place: &DeliveryConfig) {
-        let data_dir = self.in_force().config.gateway.data_dir.clone();
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // Held until this ends.
         let _lock = loop {
             tick.tick().await;
-            match lock(&data_dir, &place.name) {
+            match lock_beside(&self.in_force().config.store.path, &format!("delivery-{}", place.name)) {
                 Ok(Some(lock)) => break lock,
                 Ok(None) => {}
                 Err(error) => self.trouble(place, &format!("its lock cannot be taken: {error}")),
@@ -227,13 +220,11 @@ impl Gateway {
     }
 }
 
-/// `None`: another process delivers.
-fn lock(data_dir: &Path, name: &str) -> std::io::Result<Option<File>> {
-    try_lock(data_dir.join(format!("delivery-{name}.lock")))
-}
-
-/// A lock that dies with its process. `None`: another one holds it.
-pub(super) fn try_lock(path: PathBuf) -> std::io::Result<Option<File>> {
+/// A lock for what one process on a store does at a time; it dies with its process. It lies beside the store, for processes may
+/// share that and have different data directories. `None`: another one holds it.
+pub(super) fn lock_beside(store: &Path, what: &str) -> std::io::Result<Option<File>> {
+    let mut path = store.as_os_str().to_owned();
+    path.push(format!(".{what}.lock"));
     let file = File::options().write(true).create(true).truncate(false).open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
