@@ -386,6 +386,16 @@ fn decimal(text: &str) -> Option<(bool, String, i64)> {
     Some((negative, significant, point.checked_add(exponent)?))
 }
 
+/// One text for each number, whichever way JSON writes it; none of what is no number of JSON.
+pub fn one_spelling(text: &str) -> Option<String> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_number = digits.starts_with(|c: char| c.is_ascii_digit())
+        && digits.bytes().all(|c| c.is_ascii_digit() || matches!(c, b'.' | b'e' | b'E' | b'+' | b'-'));
+    is_number.then(|| decimal(text)).flatten().map(|(negative, digits, exponent)| {
+        format!("{}0.{digits}e{exponent}", if negative { "-" } else { "" })
+    })
+}
+
 /// A whole number that every double holds, and that is written in one way only.
 fn is_plain(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
@@ -410,12 +420,7 @@ fn canonical_number(number: &Number) -> String {
 
 /// One spelling for a number that a double cannot hold.
 fn exact_number(text: &str) -> String {
-    match decimal(text) {
-        Some((negative, digits, exponent)) => {
-            format!("{}0.{digits}e{exponent}", if negative { "-" } else { "" })
-        }
-        None => text.to_owned(),
-    }
+    one_spelling(text).unwrap_or_else(|| text.to_owned())
 }
 
 /// `Number::toString` of ECMAScript for a finite double (RFC 8785 section 3.2.2.3).

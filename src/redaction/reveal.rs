@@ -316,6 +316,8 @@ struct Form<'t> {
 struct Finder<'t> {
     scanner: &'t Scanner,
     tokens: Vec<&'t Tokenized>,
+    /// Values that are numbers, each by its one spelling: JSON writes a number in many ways.
+    numbers: BTreeMap<String, &'t Tokenized>,
     first: BTreeMap<u8, Vec<Form<'t>>>,
     begins: Box<[bool; 256]>,
 }
@@ -342,7 +344,9 @@ impl<'t> Finder<'t> {
         }
         // The longest first: a value may begin with another one.
         first.values_mut().for_each(|bucket| bucket.sort_by_key(|form| std::cmp::Reverse(form.text.len())));
-        Self { scanner, tokens, first, begins }
+        let numbers =
+            tokens.iter().filter_map(|token| Some((json::one_spelling(&token.value)?, *token))).collect();
+        Self { scanner, tokens, numbers, first, begins }
     }
 
     fn is_empty(&self) -> bool {
@@ -361,6 +365,17 @@ impl<'t> Finder<'t> {
                 true => head == form.text,
                 false => head.eq_ignore_ascii_case(&form.text),
             })
+        })
+    }
+
+    /// The value that a number is, however it is written.
+    fn number(&self, number: &str) -> Option<&'t Tokenized> {
+        let exact = self.starts(number.as_bytes()).filter(|form| form.text.len() == number.len());
+        exact.map(|form| form.token).or_else(|| {
+            if self.numbers.is_empty() {
+                return None;
+            }
+            self.numbers.get(&json::one_spelling(number)?).copied()
         })
     }
 
@@ -433,12 +448,12 @@ impl<'t> Finder<'t> {
                     None => false,
                 }
             }
-            Value::Number(number) => match self.starts(number.as_str().as_bytes()) {
-                Some(form) if form.text.len() == number.as_str().len() => {
-                    *value = Value::String(form.token.placeholder.to_string());
+            Value::Number(number) => match self.number(number.as_str()) {
+                Some(token) => {
+                    *value = Value::String(token.placeholder.to_string());
                     true
                 }
-                Some(_) | None => false,
+                None => false,
             },
             Value::Array(items) => items.iter_mut().fold(false, |any, item| self.conceal(item, nested) | any),
             Value::Object(map) => {
@@ -563,6 +578,34 @@ mod tests {
         check(json!(copy), json!(json!({"n": c}).to_string()));
         let mut other = json!({"ä": "nothing of it", "n": 41});
         assert!(!DataRules::built_in().conceal(&mut other, &tokens));
+    }
+
+    /// JSON writes a number in many ways, and so do those who have read it: each of them is the value.
+    #[test]
+    fn a_number_is_known_however_it_is_written() {
+        let (pin, price) = (token("4711", true, 'a'), token("12.50", true, 'b'));
+        let tokens = [pin.clone(), price.clone()];
+        for (written, token) in [
+            ("4711", &pin),
+            ("4711.0", &pin),
+            ("4711.00", &pin),
+            ("4.711e3", &pin),
+            ("471100E-2", &pin),
+            ("12.5", &price),
+            ("1.25e+1", &price),
+        ] {
+            for text in [format!("{{\"n\":[{written}]}}"), format!("[\"{{\\\"n\\\":{written}}}\"]")] {
+                let mut value: Value = serde_json::from_str(&text).unwrap();
+                assert!(DataRules::built_in().conceal(&mut value, &tokens), "{text}");
+                let told = value.to_string();
+                assert!(told.contains(&*token.placeholder) && !told.contains(written), "{text}: {told}");
+            }
+        }
+        for other in ["-4711", "47110", "0.4711", "4711.5", "12.05"] {
+            let text = format!("{{\"n\":{other}}}");
+            let mut value: Value = serde_json::from_str(&text).unwrap();
+            assert!(!DataRules::built_in().conceal(&mut value, &tokens), "{text}: {value}");
+        }
     }
 
     /// In a URI a value stays within its segment, whether its placeholder is percent-encoded or not.
