@@ -5,7 +5,9 @@ use crate::{
     evidence::Counted,
     model::{
         AgentId, EventDecision, EventDraft, EventType, Outcome, PolicyId, RuleId, TraceId, UpstreamName,
+        path_of,
     },
+    redaction::without_queries,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -104,12 +106,13 @@ pub fn digest_seen(event: &EventDraft) -> Option<DigestSeen> {
         EventType::AgentDecision => refused(event),
         EventType::AgentSideEffect => {
             let outcome = event.outcome.filter(|outcome| *outcome != Outcome::Succeeded)?;
-            let of = FailedAt { upstream: event.upstream.clone(), tool: event.tool.clone() };
-            Some(DigestSeen::Failed { of, outcome, reason: event.reason.clone() })
+            let tool = event.tool.as_deref().map(|tool| path_of(tool).into());
+            let of = FailedAt { upstream: event.upstream.clone(), tool };
+            Some(DigestSeen::Failed { of, outcome, reason: sentence(event) })
         }
         EventType::Alert => {
             let named = detail(event, "alert").or(event.action.as_deref()).unwrap_or("alert");
-            Some(DigestSeen::Alerted { kind: named.into(), reason: event.reason.clone() })
+            Some(DigestSeen::Alerted { kind: named.into(), reason: sentence(event) })
         }
         EventType::AuthFailed => {
             let count = event.detail.as_ref().and_then(|detail| detail.get("count")).and_then(Value::as_u64);
@@ -131,6 +134,14 @@ pub fn digest_seen(event: &EventDraft) -> Option<DigestSeen> {
         | EventType::ApprovalCancelled
         | EventType::Note => None,
     }
+}
+
+/// Its reason, without what was asked at a URI.
+fn sentence(event: &EventDraft) -> Option<Arc<str>> {
+    let reason = event.reason.as_deref()?;
+    let tool = event.tool.as_deref().filter(|tool| path_of(tool) != *tool);
+    let named = tool.map(|tool| reason.replace(tool, path_of(tool)));
+    Some(without_queries(named.as_deref().unwrap_or(reason)).into())
 }
 
 fn detail<'e>(event: &'e EventDraft, name: &str) -> Option<&'e str> {
@@ -156,7 +167,7 @@ fn refused(event: &EventDraft) -> Option<DigestSeen> {
         by: RefusedBy { policy_id: event.policy_id.clone(), rule_id: event.rule_id.clone(), decision },
         agent: event.agent_id.clone(),
         calls: Counted::of(event).map_or(1, |counted| counted.count),
-        reason: event.reason.clone(),
+        reason: sentence(event),
         trace: event.trace_id,
     })
 }
@@ -167,6 +178,12 @@ const CARRIED: [&str; 3] = ["approval_carried", "grant_carried", "approval_chang
 fn changed(event: &EventDraft) -> Option<DigestChange> {
     let action = event.action.as_deref();
     if action.is_some_and(|action| CARRIED.contains(&action)) {
+        return None;
+    }
+    let after =
+        detail(event, "after").or_else(|| detail(event, "finding")).or_else(|| detail(event, "status"));
+    // What became of an alert by itself is told with the alerts.
+    if action == Some("alert") && detail(event, "person").is_none() {
         return None;
     }
     let named_as = |kind: &str, name: &str| format!("{kind} {name}");
@@ -182,13 +199,14 @@ fn changed(event: &EventDraft) -> Option<DigestChange> {
             .as_ref()
             .map(|snapshot| named_as("snapshot", &snapshot.as_str().chars().take(12).collect::<String>())),
         EventType::GrantMade | EventType::GrantEnded => {
-            let of = event.tool.as_deref().zip(event.agent_id.as_deref());
+            let of = event.tool.as_deref().map(path_of).zip(event.agent_id.as_deref());
             of.map(|(tool, agent)| format!("tool {tool} for agent {agent}"))
         }
+        EventType::AdminAction => named_in_detail(event),
         _ => None,
     };
     let named = || {
-        let tool = event.tool.as_deref().map(|name| named_as("tool", name));
+        let tool = event.tool.as_deref().map(|name| named_as("tool", path_of(name)));
         let upstream = || event.upstream.as_ref().map(|name| named_as("server", name.as_str()));
         let agent = || event.agent_id.as_ref().map(|name| named_as("agent", name.as_str()));
         let trace = || event.trace_id.map(|trace| format!("trace {trace}"));
@@ -198,10 +216,38 @@ fn changed(event: &EventDraft) -> Option<DigestChange> {
         at: event.timestamp,
         event_type: event.event_type,
         // A freeze says itself what was done.
-        action: action.filter(|action| !["freeze", "unfreeze"].contains(action)).map(Arc::from),
+        action: action.filter(|action| !["freeze", "unfreeze"].contains(action)).map(|action| match after {
+            Some(after) if ["alert", "incident", "review", "legal_hold"].contains(&action) => {
+                format!("{action}: {after}").into()
+            }
+            Some(_) | None => Arc::from(action),
+        }),
         what: what.or_else(named),
         by: event.person().map(Arc::from),
-        reason: event.reason.clone(),
+        reason: sentence(event).or_else(|| {
+            let of = event.detail.as_ref()?.get("of")?.get("reason")?.as_str()?;
+            Some(without_queries(of).into())
+        }),
+    })
+}
+
+/// What an admin's action was about, as its detail names it.
+fn named_in_detail(event: &EventDraft) -> Option<String> {
+    let members = [
+        ("incident", "incident"),
+        ("alert_id", "alert"),
+        ("duty", "duty"),
+        ("call", "call"),
+        ("hold", "hold"),
+        ("key", "key"),
+    ];
+    let (kind, name) = members.iter().find_map(|(member, kind)| Some((kind, detail(event, member)?)))?;
+    let subject =
+        detail(event, "subject").or_else(|| event.detail.as_ref()?.get("of")?.get("subject")?.as_str());
+    // An alert has no name that says more than its subject.
+    Some(match subject {
+        Some(subject) => format!("{kind} {name} of {}", path_of(subject)),
+        None => format!("{kind} {name}"),
     })
 }
 
@@ -423,6 +469,79 @@ mod tests {
         assert_eq!((happened.refusals.len(), happened.truncated), (MOST_NAMES, true));
         assert_eq!((happened.changes.len(), happened.changes_before), (MOST_CHANGES, 5));
         assert_eq!(happened.changes[0].reason.as_deref(), Some("5"), "the newest are told");
+    }
+
+    /// A change says of what it is and what became of it; what an alert became by itself is none.
+    #[test]
+    fn a_change_says_what_was_changed() {
+        use crate::evidence::{SaidBy, call_reviewed, duty_done, incident_changed};
+        let now = Timestamp::UNIX_EPOCH;
+        let carol = "carol".into();
+        let by = |note| SaidBy { person: Some(&carol), note: Some(note), ..SaidBy::default() };
+        let of = serde_json::json!({"subject": "agent:ada", "reason": "half of its calls were refused"});
+        let opened = incident_changed("incident-1", "open", SaidBy::default(), &of, now);
+        let closed =
+            incident_changed("incident-1", "closed", by("a wrong rule"), &serde_json::json!({}), now);
+        let reviewed = call_reviewed(
+            (&"call-7".into(), None, Some(&"ada".into())),
+            "problem",
+            by("it was not"),
+            None,
+            now,
+        );
+        let done = duty_done("policy-review", None, by("read"), now);
+        let mut alert = draft(EventType::AdminAction);
+        alert.action = Some("alert".into());
+        alert.detail = Some(serde_json::json!({
+            "person": null, "alert_id": "alert-1", "subject": "agent:ada", "before": "open", "after": "closed",
+        }));
+        let mut acked = alert.clone();
+        acked.detail = Some(serde_json::json!({
+            "person": "carol", "alert_id": "alert-1", "subject": "tool:https://h/find?pin=4711", "before": "open", "after": "acked",
+        }));
+        let changes = digested(&[opened, closed, reviewed, done, alert, acked]).changes;
+        let told: Vec<[Option<&str>; 4]> = changes
+            .iter()
+            .map(|one| [one.action.as_deref(), one.what.as_deref(), one.by.as_deref(), one.reason.as_deref()])
+            .collect();
+        let by = Some("carol");
+        let expect = [
+            [
+                Some("incident: open"),
+                Some("incident incident-1 of agent:ada"),
+                None,
+                Some("half of its calls were refused"),
+            ],
+            [Some("incident: closed"), Some("incident incident-1"), by, Some("a wrong rule")],
+            [Some("review: problem"), Some("call call-7"), by, Some("it was not")],
+            [Some("duty"), Some("duty policy-review"), by, Some("read")],
+            [Some("alert: acked"), Some("alert alert-1 of tool:https://h/find"), by, None],
+        ];
+        assert_eq!(told, expect);
+    }
+
+    /// I5: what was asked at a URI is no part of a report.
+    #[test]
+    fn a_report_names_no_query() {
+        let uri = "https://h/find?pin=4711";
+        let mut failed = draft(EventType::AgentSideEffect);
+        failed.tool = Some(uri.into());
+        failed.outcome = Some(Outcome::Failed);
+        failed.reason = Some(format!("`{uri}` is not there").into());
+        failed.cost_usd = Some(crate::model::MicroUsd(5));
+        let mut refused = draft(EventType::AgentDecision);
+        refused.tool = Some(uri.into());
+        refused.agent_id = Some("ada".into());
+        refused.decision = Some(EventDecision::Deny);
+        refused.reason = Some(format!("no policy allows {uri}").into());
+        let happened = digested(&[failed.clone(), refused.clone()]);
+        let told = serde_json::json!({
+            "failures": happened.failures, "refusals": happened.refusals,
+            "spent": format!("{:?}", super::super::spend::spent(&failed, &|_, _| None)),
+            "drift": format!("{:?}", super::super::drift::drifted(&refused)),
+        });
+        let told = told.to_string();
+        assert!(!told.contains("4711") && told.contains("https://h/find"), "{told}");
     }
 
     /// Every kind of record is in one part of a digest, or in none on purpose; a record that stands for many calls counts them all.

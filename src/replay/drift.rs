@@ -3,7 +3,7 @@
 
 use crate::{
     evidence::Counted,
-    model::{AgentId, EventDecision, EventDraft, EventType},
+    model::{AgentId, EventDecision, EventDraft, EventType, path_of},
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -52,7 +52,7 @@ pub fn drifted(event: &EventDraft) -> Option<Drifted> {
             let counted = Counted::of(event).map(|counted| counted.count);
             let cost = event.cost_estimate_usd.and_then(|cost| u64::try_from(cost.0).ok());
             What::Called {
-                tool: event.tool.clone().unwrap_or_else(|| "(none)".into()),
+                tool: path_of(event.tool.as_deref().unwrap_or("(none)")).into(),
                 calls: counted.unwrap_or(1),
                 denied: decision == EventDecision::Deny,
                 cost: cost.filter(|_| counted.is_none() && decision != EventDecision::Deny),

@@ -4,7 +4,7 @@ use super::{
     limits::CountersOnRecord,
     simulate::{RecordedCall, Ruled, Simulated},
 };
-use crate::model::{AgentId, CallId, EventDecision, MicroUsd, PolicyId, RuleId, TraceId};
+use crate::model::{AgentId, CallId, EventDecision, MicroUsd, PolicyId, RuleId, TraceId, path_of};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::{
@@ -292,7 +292,13 @@ impl Tally {
         let through = to.lets_through();
         self.decided(from, to.decision, 1);
         self.money((from, was_through), (to.decision, through), 1, recorded.cost);
-        let key = (from, to.decision, recorded.agent.clone(), recorded.tool.clone(), to.policy_id.clone());
+        let key = (
+            from,
+            to.decision,
+            recorded.agent.clone(),
+            recorded.tool.as_deref().map(|tool| path_of(tool).into()),
+            to.policy_id.clone(),
+        );
         let example = Example {
             trace_id: recorded.trace_id,
             call_id: recorded.call_id.clone(),

@@ -6,7 +6,7 @@ use super::{
     traffic::Spending,
 };
 use crate::model::{
-    AgentId, EventDecision, EventDraft, EventType, MicroUsd, Outcome, SnapshotId, WorkflowId,
+    AgentId, EventDecision, EventDraft, EventType, MicroUsd, Outcome, SnapshotId, WorkflowId, path_of,
 };
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
@@ -83,7 +83,7 @@ pub fn spent(
                 agent: event.agent_id.clone(),
                 user: event.user.as_ref().map(|user| user.as_str().into()),
                 workflow: event.workflow_id.clone(),
-                tool: event.tool.clone(),
+                tool: event.tool.as_deref().map(|tool| path_of(tool).into()),
                 model: under.and_then(|(snapshot, agent)| model(snapshot, agent)),
                 cost: event.cost_usd.or(event.cost_estimate_usd)?,
                 estimate: event.cost_estimate_usd.unwrap_or(MicroUsd::ZERO),

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    model::{AgentId, CallId, Event, Outcome, SnapshotId, TraceId, without_query},
+    model::{AgentId, CallId, Event, Outcome, SnapshotId, TraceId, path_of},
     policy::PolicySet,
     redaction::{without_queries, without_said},
     replay::{
@@ -232,7 +232,7 @@ async fn letters(store: &dyn Store, until: Timestamp) -> Result<OpenLetters, Sto
             at: draft.timestamp,
             call_id: draft.call_id.clone(),
             trace_id: draft.trace_id,
-            tool: draft.tool.clone(),
+            tool: draft.tool.as_deref().map(|tool| path_of(tool).into()),
             outcome: draft.outcome,
             reason: draft.reason.clone(),
         }
@@ -312,7 +312,6 @@ impl Digest {
     /// The same for those who read records without the values of arguments: no words of an upstream, and no query of a URI.
     #[must_use]
     pub fn without_values(mut self) -> Self {
-        let cut = |tool: Option<Arc<str>>| tool.map(|tool| Arc::from(without_query(&tool)));
         let sentence = |reason: Option<Arc<str>>| {
             reason.map(|reason| Arc::from(without_queries(&without_said(&reason))))
         };
@@ -326,10 +325,10 @@ impl Digest {
             one.what = one.what.take().map(|what| without_queries(&what));
         }
         for one in &mut self.happened.failures {
-            (one.tool, one.reason) = (cut(one.tool.take()), None);
+            one.reason = None;
         }
         for one in &mut self.dead_letters.newest {
-            (one.tool, one.reason) = (cut(one.tool.take()), None);
+            one.reason = None;
         }
         self
     }
