@@ -11,6 +11,7 @@ use crate::{
     evidence::{SaidBy, incident_changed},
     model::{AlertKind, AlertStatus, EventDraft, PersonId},
     policy::Oversight,
+    redaction::{display_text, without_queries},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, de::DeserializeOwned};
@@ -182,6 +183,8 @@ impl Book {
             return;
         }
         let mut raised = raised;
+        // Others' words may be in it: nothing hidden, nothing asked, nothing without a bound.
+        raised.reason = display_text(&without_queries(&raised.reason), LONGEST_REASON).into();
         if let Some(live) = self.live(raised.kind, &raised.subject).cloned() {
             if !self.is_new_beside(&live, &raised, now) {
                 self.repeat(live, &raised, rules.alerts.window);
@@ -240,7 +243,7 @@ impl Book {
             status: AlertStatus::Open,
             score: raised.score,
             repeats: 0,
-            reason: raised.reason.chars().take(LONGEST_REASON).collect(),
+            reason: raised.reason.to_string(),
             figures: raised.figures,
             agent: raised.agent,
             workflow: raised.workflow,
@@ -339,7 +342,7 @@ impl Book {
         now: Timestamp,
     ) -> Option<&Alert> {
         let alert = self.alert(id)?.clone();
-        let said = SaidBy { person: Some(by), note };
+        let said = SaidBy { person: Some(by), note, ..SaidBy::default() };
         let spoken = |until: Option<Timestamp>| Alert {
             by: Some(by.clone()),
             note: note.map(str::to_owned),
@@ -398,7 +401,7 @@ impl Book {
             until: None,
             ..live
         };
-        let said = SaidBy { person: Some(by), note };
+        let said = SaidBy { person: Some(by), note, ..SaidBy::default() };
         self.restated(alert, AlertStatus::Closed, said, &json!({"over": now}), now);
     }
 
@@ -418,7 +421,7 @@ impl Book {
             closed_at: Some(now),
             ..open
         };
-        let said = SaidBy { person: Some(by), note: Some(note) };
+        let said = SaidBy { person: Some(by), note: Some(note), ..SaidBy::default() };
         self.events.push(incident_changed(id, "closed", said, &json!({"due": closed.due}), now));
         change(&mut self.incidents, id, closed);
         self.done(AlertKind::Duty, &format!("incident:{id}"), (by, Some(note)), now);

@@ -4,10 +4,30 @@ use crate::{
     evidence::Counted,
     model::{
         AgentId, AlertKind, EventDecision, EventDraft, EventType, Outcome, PolicyId, TraceId, UpstreamName,
-        WorkflowId,
+        WorkflowId, place_of,
     },
 };
+use jiff::Timestamp;
 use std::sync::Arc;
+
+/// Calls that were decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Decided {
+    /// How many.
+    pub(super) calls: u64,
+    /// Refused, and not for what they lack.
+    pub(super) denied: u64,
+    /// Refused since they lack what the bundle requires.
+    pub(super) lacking: u64,
+    /// About which rules had the last word.
+    pub(super) ruled: u64,
+    /// Those of them that rules refused.
+    pub(super) barred: u64,
+    /// What one is estimated to cost, in millionths of a dollar.
+    pub(super) cost: Option<u64>,
+    /// From when to when, where they are many in one record.
+    pub(super) span: Option<(Timestamp, Timestamp)>,
+}
 
 /// What is told of where somebody should look, beside the numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,9 +42,8 @@ pub(super) struct About {
 /// What a record says.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Seen {
-    /// Calls were decided: so many, refused, and lacking what the bundle requires; what one is estimated to cost, in
-    /// millionths of a dollar.
-    Decided { calls: u64, denied: u64, lacking: u64, cost: Option<u64> },
+    /// Calls were decided.
+    Decided(Decided),
     /// A dispatched call ended.
     Ended { failed: bool },
     /// Somebody is told already: what of, the subject, and the sentence.
@@ -43,7 +62,7 @@ pub(super) fn observe(event: &EventDraft) -> Option<(About, Seen)> {
         agent: event.agent_id.clone(),
         workflow: event.workflow_id.clone(),
         upstream: event.upstream.clone(),
-        tool: event.tool.clone(),
+        tool: event.tool.as_deref().map(|tool| place_of(tool).into()),
         trace: event.trace_id,
     };
     Some((about, seen))
@@ -70,8 +89,56 @@ fn decided(event: &EventDraft) -> Option<Seen> {
     let is_denied = decision == EventDecision::Deny;
     // One cause, one alert: what lacks metadata is refused for that.
     let lacks = is_denied && event.policy_id.as_ref().map(PolicyId::as_str) == Some("required");
-    let denied = if is_denied && !lacks { many } else { 0 };
-    Some(Seen::Decided { calls, denied, lacking: if lacks { many } else { 0 }, cost })
+    let is_ruled = !lacks && has_ruled(event, decision, counted.as_ref());
+    let of = |is: bool, many: u64| if is { many } else { 0 };
+    Some(Seen::Decided(Decided {
+        calls,
+        denied: of(is_denied && !lacks, many),
+        lacking: of(lacks, many),
+        ruled: of(is_ruled, calls),
+        barred: of(is_ruled && is_denied, many),
+        cost,
+        span: counted.map(|counted| (counted.since, counted.until)),
+    }))
+}
+
+/// What refuses calls beside rules: how often it does says nothing of whether those are still there.
+const NO_RULES: [&str; 17] = [
+    "activation",
+    "approval",
+    "check",
+    "checks",
+    "constraints",
+    "data",
+    "freeze",
+    "identity",
+    "internal",
+    "loop",
+    "pin",
+    "request_state",
+    "schema",
+    "scope",
+    "store",
+    "upstream",
+    "uri",
+];
+
+/// Whether it was rules that had the last word: a limit that is full stops what they let through.
+fn has_ruled(event: &EventDraft, decision: EventDecision, counted: Option<&Counted>) -> bool {
+    match decision {
+        EventDecision::Throttle => false,
+        EventDecision::Deny => {
+            let policy = event.policy_id.as_ref().map(PolicyId::as_str);
+            // What the rules said themselves stands beside it.
+            let said = event.detail.as_ref().and_then(|detail| detail.pointer("/verdict/decision")?.as_str());
+            let by_limit = counted.map_or_else(
+                || said.is_some_and(|said| said != EventDecision::Deny.as_str()),
+                |counted| counted.by_limit,
+            );
+            !by_limit && policy.is_some_and(|policy| !NO_RULES.contains(&policy))
+        }
+        _ => true,
+    }
 }
 
 fn told(event: &EventDraft) -> Option<Seen> {
@@ -92,10 +159,13 @@ fn told(event: &EventDraft) -> Option<Seen> {
         AlertKind::ApprovalSla => named("workflow", event.workflow_id.as_deref()),
         AlertKind::Budget => named("budget", event.policy_id.as_deref()),
         AlertKind::Quarantine => upstream(),
-        AlertKind::Failures => named("tool", event.tool.as_deref()).or_else(upstream),
+        AlertKind::Failures => named("tool", event.tool.as_deref().map(place_of)).or_else(upstream),
         AlertKind::Integrity => Some(named("record", event.action.as_deref()).unwrap_or_default()),
         _ => None,
     };
-    let reason = event.reason.clone().unwrap_or_else(|| "an alert was recorded".into());
+    let reason = event.reason.as_deref().unwrap_or("an alert was recorded");
+    // What was asked at a URI stands in the record.
+    let tool = event.tool.as_deref().filter(|tool| place_of(tool) != *tool);
+    let reason = tool.map_or_else(|| reason.into(), |tool| reason.replace(tool, place_of(tool)).into());
     Some(Seen::Told { kind, subject: subject.unwrap_or_else(agent), reason })
 }

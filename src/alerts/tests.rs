@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    evidence::Counted,
     model::{AlertKind, AlertStatus, EventDecision, EventDraft, EventType, MicroUsd, Outcome},
     policy::{AlertRules, IncidentRule, Oversight},
 };
@@ -22,6 +23,7 @@ fn call(at: Timestamp, agent: &str, decision: EventDecision, micros: i64) -> Eve
     event.agent_id = Some(agent.into());
     event.decision = Some(decision);
     event.cost_estimate_usd = Some(MicroUsd(micros));
+    event.policy_id = Some("gate".into());
     event
 }
 
@@ -137,6 +139,83 @@ fn refusals_that_stop_are_told() {
     minutes(&mut fold, 300..310, 10, 0, 100);
     let raised = fold.raised();
     assert_eq!(raised.last().map(|(kind, ..)| *kind), Some(AlertKind::DenyDrop), "{raised:?}");
+}
+
+/// Refusals that repeat each other are told a slice later than what is let through beside them: they belong to the same time.
+#[test]
+fn a_flood_in_which_as_many_are_refused_is_no_drop() {
+    let mut fold = Fold::new();
+    minutes(&mut fold, 0..300, 10, 3, 100);
+    for minute in 300..330 {
+        // What was refused in the minute before is one record now.
+        if minute > 300 {
+            let (since, until) = (after((minute - 1) * 60), after(minute * 60 - 1));
+            let counted = Counted { count: 600, since, until, by_limit: false };
+            let like = call(until, "ada", EventDecision::Deny, 100);
+            let told = counted.record(like, None, after(minute * 60));
+            fold.take(&EventDraft::from_body(&told.body()).unwrap());
+        }
+        for n in 0..1_400 {
+            fold.take(&call(after(minute * 60 + n / 24), "ada", EventDecision::Allow, 100));
+        }
+    }
+    let drops = fold.raised().into_iter().filter(|(kind, ..)| *kind == AlertKind::DenyDrop);
+    assert_eq!(drops.collect::<Vec<_>>(), []);
+    // A control that is really off is told all the same.
+    minutes(&mut fold, 330..345, 1_400, 0, 100);
+    assert!(fold.raised().iter().any(|(kind, ..)| *kind == AlertKind::DenyDrop), "{:?}", fold.raised());
+}
+
+/// Whether a control is off is told by what rules refuse of what they had the last word about: limits that stop a flood say nothing.
+#[test]
+fn limits_that_stop_a_flood_are_no_drop() {
+    let budget = |at: Timestamp, decision: EventDecision, many: u64| {
+        let like = call(at, "ada", decision, 100);
+        let counted = Counted { count: many, since: at, until: at, by_limit: true };
+        EventDraft::from_body(&counted.record(like, None, at).body()).unwrap()
+    };
+    let one_by_limit = |at: Timestamp| {
+        let mut event = call(at, "ada", EventDecision::Deny, 100);
+        event.detail = Some(json!({"verdict": {"decision": "allow"}}));
+        event
+    };
+    let by = |policy: &str, at: Timestamp| {
+        let mut event = call(at, "ada", EventDecision::Deny, 100);
+        event.policy_id = Some(policy.into());
+        event
+    };
+    let mut fold = Fold::new();
+    let quiet = |fold: &mut Fold, minutes: std::ops::Range<i64>, flood: i64| {
+        for minute in minutes {
+            for n in 0..10 {
+                let decision = if n < 3 { EventDecision::Deny } else { EventDecision::Allow };
+                fold.take(&call(after(minute * 60 + n), "ada", decision, 100));
+            }
+            let at = after(minute * 60 + 30);
+            match flood {
+                1 => fold.take(&budget(at, EventDecision::Throttle, 900)),
+                2 => fold.take(&budget(at, EventDecision::Deny, 900)),
+                3 => (0..200).for_each(|_| fold.take(&one_by_limit(at))),
+                4 => (0..200).for_each(|_| fold.take(&by("schema", at))),
+                _ => {}
+            }
+        }
+    };
+    quiet(&mut fold, 0..300, 0);
+    for (flood, begin) in [(1, 300), (2, 400), (3, 500), (4, 600)] {
+        quiet(&mut fold, begin..begin + 30, flood);
+        quiet(&mut fold, begin + 30..begin + 100, 0);
+    }
+    let drops = fold.raised().into_iter().filter(|(kind, ..)| *kind == AlertKind::DenyDrop);
+    assert_eq!(drops.collect::<Vec<_>>(), []);
+    // Refusals that come from limits alone hide no control that is off.
+    for minute in 700..720 {
+        for n in 0..10 {
+            fold.take(&call(after(minute * 60 + n), "ada", EventDecision::Allow, 100));
+        }
+        fold.take(&budget(after(minute * 60 + 30), EventDecision::Deny, 9));
+    }
+    assert!(fold.raised().iter().any(|(kind, ..)| *kind == AlertKind::DenyDrop), "{:?}", fold.raised());
 }
 
 /// R49
@@ -391,6 +470,25 @@ fn signal(kind: AlertKind, subject: &str, at: Timestamp, score: f64) -> Signal {
 
 fn over(kind: AlertKind, subject: &str, at: Timestamp) -> Signal {
     Signal::Over(Over { kind, subject: subject.to_owned(), at })
+}
+
+/// R48, I5: what others say in an alert is shown as text, with a bound, and without what was asked at a URI.
+#[test]
+fn the_words_of_an_alert_are_bounded_and_shown() {
+    let uri = "https://h/find?pin=4711";
+    let mut event = EventDraft::system(EventType::Alert, start());
+    event.tool = Some(uri.into());
+    event.reason = Some(format!("calls of `{uri}` fail:\u{1b}[31m\u{202e} {}", "x".repeat(5_000)).into());
+    event.detail = Some(json!({"alert": "failures"}));
+    let mut fold = Fold::new();
+    fold.take(&event);
+    let mut book = Book::default();
+    book.signal(fold.said[0].clone(), &Oversight::default(), start());
+    let alert = json!(book.alerts()[0]).to_string();
+    assert!(!alert.contains("4711"), "{alert}");
+    assert!(alert.contains("tool:https://h/find\""), "{alert}");
+    assert!(alert.contains("U+202E") && !alert.contains('\u{202e}') && !alert.contains("\\u001b"), "{alert}");
+    assert!(alert.chars().count() < 2_000, "{}", alert.len());
 }
 
 /// What was asked at a URI is an argument, wherever an alert names it.

@@ -28,6 +28,10 @@ pub(super) struct Tally {
     pub(super) denied: u64,
     #[serde(rename = "l", default, skip_serializing_if = "is_zero")]
     pub(super) lacking: u64,
+    #[serde(rename = "r", default, skip_serializing_if = "is_zero")]
+    pub(super) ruled: u64,
+    #[serde(rename = "b", default, skip_serializing_if = "is_zero")]
+    pub(super) barred: u64,
     #[serde(rename = "e", default, skip_serializing_if = "is_zero")]
     pub(super) ended: u64,
     #[serde(rename = "f", default, skip_serializing_if = "is_zero")]
@@ -57,6 +61,8 @@ impl Tally {
             calls: self.calls + other.calls,
             denied: self.denied + other.denied,
             lacking: self.lacking + other.lacking,
+            ruled: self.ruled + other.ruled,
+            barred: self.barred + other.barred,
             ended: self.ended + other.ended,
             failed: self.failed + other.failed,
             priced: self.priced + other.priced,
@@ -118,6 +124,9 @@ pub(super) struct Track {
     /// The slices of the window that are over, the newest last, and the one that goes on.
     ring: [Tally; SLICES],
     now: Tally,
+    /// The slice before those of the window: what is missed is looked for one slice later, when all refusals of a slice are told.
+    #[serde(default)]
+    before: Tally,
     /// The whole windows before the one that goes on, the newest last. One is learned as it leaves them, so that what is looked at is
     /// never learned.
     past: [Tally; WINDOWS],
@@ -125,6 +134,9 @@ pub(super) struct Track {
     #[serde(default)]
     told: [u8; WINDOWS],
     deny: Rate,
+    /// What rules refuse of what they have the last word about.
+    #[serde(default)]
+    bar: Rate,
     lack: Rate,
     fail: Rate,
     price: Price,
@@ -141,28 +153,56 @@ impl Track {
         &mut self.now
     }
 
+    /// Takes in what happened so many slices before the one that goes on; what is older counts to the oldest that is looked at.
+    pub(super) fn add(&mut self, slice: i64, ago: i64, tally: Tally) {
+        self.last = slice;
+        let slices = i64::try_from(SLICES).unwrap_or(1);
+        let ago = ago.clamp(0, slices - 1);
+        if ago == 0 {
+            self.now = self.now.plus(tally);
+            return;
+        }
+        let at = usize::try_from(ago).ok().and_then(|ago| SLICES.checked_sub(ago));
+        if let Some(known) = at.and_then(|at| self.ring.get_mut(at)) {
+            *known = known.plus(tally);
+        }
+        let window = |slice: i64| slice.div_euclid(slices);
+        if window(slice - ago) < window(slice)
+            && let Some(last) = self.past.last_mut()
+        {
+            *last = last.plus(tally);
+        }
+    }
+
     /// Whether nothing stands in the windows.
     pub(super) fn is_idle(&self) -> bool {
         let none = Tally::default();
         self.odd.is_empty()
             && self.now == none
+            && self.before == none
             && self.ring.iter().chain(&self.past).all(|tally| *tally == none)
     }
 
     /// Forgets the windows, where slices have another length.
     pub(super) fn recut(&mut self) {
-        (self.ring, self.now, self.past, self.told) = Default::default();
+        (self.ring, self.now, self.before, self.past, self.told) = Default::default();
         self.bill = Bill::default();
     }
 
     /// Ends the slice that goes on, and tells what is odd in the window then, or in the windows before it. `ends`: a whole window ends
-    /// with it.
-    pub(super) fn end_slice(&mut self, ends: bool, rules: &AlertRules, keep: f64) -> Vec<Found> {
+    /// with it; `begins`: one begins with it.
+    pub(super) fn end_slice(
+        &mut self,
+        (begins, ends): (bool, bool),
+        rules: &AlertRules,
+        keep: f64,
+    ) -> Vec<Found> {
         self.ring.rotate_left(1);
         if let Some(last) = self.ring.last_mut() {
-            *last = std::mem::take(&mut self.now);
+            self.before = std::mem::replace(last, std::mem::take(&mut self.now));
         }
         let window = sum(&self.ring);
+        let told_whole = self.ring.split_last().map_or(self.before, |(_, told)| self.before.plus(sum(told)));
         let leaves = ends.then(|| {
             self.past.rotate_left(1);
             self.told.rotate_left(1);
@@ -175,14 +215,22 @@ impl Track {
             let look = |tally: &Tally, windows: usize| {
                 Some((self.look(kind, (tally, windows), &rule)?, *tally, windows))
             };
+            // Refusals are counted, and told up to a slice later than what is let through.
+            let is_late = kind == AlertKind::DenyDrop;
+            let (window, whole) = if is_late { (&told_whole, begins) } else { (&window, ends) };
             // What was told of a window is not told of several with it.
-            let long = || ends.then(|| self.untold(bit));
-            let odd = if rule.enabled { look(&window, 1).or_else(|| look(&long()?, WINDOWS)) } else { None };
+            let long = || whole.then(|| self.untold(bit));
+            let odd = if rule.enabled { look(window, 1).or_else(|| look(&long()?, WINDOWS)) } else { None };
             match odd {
                 Some((odd, tally, windows)) => {
                     self.odd.insert(kind, 0);
                     if windows > 1 {
                         self.told.iter_mut().for_each(|told| *told |= bit);
+                    } else if is_late
+                        && begins
+                        && let Some(last) = self.told.last_mut()
+                    {
+                        *last |= bit;
                     }
                     found.push(Found::Odd { kind, odd, tally, windows });
                 }
@@ -215,7 +263,7 @@ impl Track {
     fn look(&self, kind: AlertKind, (window, windows): (&Tally, usize), rule: &AlertRule) -> Option<Odd> {
         match kind {
             AlertKind::DenyRate => self.deny.risen(window.calls, window.denied, rule),
-            AlertKind::DenyDrop => self.deny.dropped(window.calls, window.denied, rule),
+            AlertKind::DenyDrop => self.bar.dropped(window.ruled, window.barred, rule),
             AlertKind::MissingMetadata => self.lack.risen(window.calls, window.lacking, rule),
             AlertKind::Failures => self.fail.risen(window.ended, window.failed, rule),
             AlertKind::CostSpike => {
@@ -253,6 +301,7 @@ impl Track {
         let (lacks, fails) = (weight(&[AlertKind::MissingMetadata]), weight(&[AlertKind::Failures]));
         let costs = weight(&[AlertKind::CostSpike]);
         self.deny.learn(over.calls, over.denied, keep, denies);
+        self.bar.learn(over.ruled, over.barred, keep, denies);
         self.lack.learn(over.calls, over.lacking, keep, lacks);
         self.fail.learn(over.ended, over.failed, keep, fails);
         self.price.learn(over.priced, over.logs, over.squares, keep, costs);

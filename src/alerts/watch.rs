@@ -2,7 +2,7 @@
 
 use super::{
     baseline::{Odd, float},
-    observe::{About, Seen, observe},
+    observe::{About, Decided, Seen, observe},
     track::{Found, SLICES, Tally, Track, WINDOWS},
 };
 use crate::{
@@ -119,19 +119,15 @@ impl Watch {
         // A record of another machine's tomorrow ends no window here.
         let mut signals = self.advance(event.timestamp.min(now), rules);
         match seen {
-            Seen::Decided { calls, denied, lacking, cost } => {
-                let slice = self.slice;
-                let count = |tally: &mut Tally| {
-                    tally.calls += calls;
-                    tally.denied += denied;
-                    tally.lacking += lacking;
-                    cost.into_iter().for_each(|cost| tally.cost(cost));
-                };
-                if let Some(agent) = &about.agent {
-                    count(track(&mut self.agents, agent, slice, self.slice_ms).now(slice));
-                }
-                if let Some(workflow) = &about.workflow {
-                    count(track(&mut self.workflows, workflow, slice, self.slice_ms).now(slice));
+            Seen::Decided(decided) => {
+                let (slice, slice_ms) = (self.slice, self.slice_ms);
+                for (ago, tally) in tallies(&decided, slice, slice_ms) {
+                    if let Some(agent) = &about.agent {
+                        track(&mut self.agents, agent, slice, slice_ms).add(slice, ago, tally);
+                    }
+                    if let Some(workflow) = &about.workflow {
+                        track(&mut self.workflows, workflow, slice, slice_ms).add(slice, ago, tally);
+                    }
                 }
             }
             Seen::Ended { failed } => {
@@ -270,6 +266,7 @@ impl Watch {
                 self.told.clear();
                 break;
             }
+            let begins = self.slice.rem_euclid(slices) == 0;
             let ends = (self.slice + 1).rem_euclid(slices) == 0;
             let at = Timestamp::from_millisecond((self.slice + 1).saturating_mul(slice_ms)).unwrap_or(to);
             for (group, tracks) in [
@@ -278,7 +275,7 @@ impl Watch {
                 ("upstream", &mut self.upstreams),
             ] {
                 for (name, track) in tracks.iter_mut() {
-                    for found in track.end_slice(ends, rules, keep) {
+                    for found in track.end_slice((begins, ends), rules, keep) {
                         signals.push(match found {
                             Found::Over(kind) => over(kind, format!("{group}:{name}"), at),
                             Found::Odd { kind, odd, tally, windows } => {
@@ -320,6 +317,34 @@ fn track<'t>(
         }
     }
     tracks.entry(name.to_owned()).or_default()
+}
+
+/// What calls add to slices, each by how many it is before the one that goes on: those of one record that stands for many are spread
+/// evenly over the time in which they were refused, which is when others of their time were let through.
+fn tallies(decided: &Decided, slice: i64, slice_ms: i64) -> Vec<(i64, Tally)> {
+    let one = |share: &dyn Fn(u64) -> u64| {
+        let mut tally = Tally {
+            calls: share(decided.calls),
+            denied: share(decided.denied),
+            lacking: share(decided.lacking),
+            ruled: share(decided.ruled),
+            barred: share(decided.barred),
+            ..Tally::default()
+        };
+        decided.cost.into_iter().for_each(|cost| tally.cost(cost));
+        tally
+    };
+    let Some((since, until)) = decided.span else { return vec![(0, one(&|all| all))] };
+    let oldest = slice.saturating_sub(i64::try_from(SLICES).unwrap_or(1) - 1);
+    let of = |at: Timestamp| at.as_millisecond().div_euclid(slice_ms.max(1)).clamp(oldest, slice);
+    let (first, last) = (of(since), of(until.max(since)));
+    let many = u64::try_from(last - first + 1).unwrap_or(1);
+    (first..=last)
+        .zip(0..)
+        .map(|(at, n)| {
+            (slice - at, one(&|all: u64| all.saturating_mul(n + 1) / many - all.saturating_mul(n) / many))
+        })
+        .collect()
 }
 
 fn over(kind: AlertKind, subject: String, at: Timestamp) -> Signal {
@@ -367,8 +392,8 @@ fn odd_one(
             format!("{of}: {shown} of {} calls were refused in {window}; {normal} are usual", tally.calls)
         }
         AlertKind::DenyDrop => format!(
-            "{of}: {shown} of {} calls were refused in {window}, where {normal} are usual: a control may be off",
-            tally.calls
+            "{of}: rules refused {shown} of {} calls in {window}, where {normal} are usual: a control may be off",
+            tally.ruled
         ),
         AlertKind::MissingMetadata => format!(
             "{of}: {shown} of {} calls lacked what the bundle requires in {window}; {normal} are usual",
@@ -394,6 +419,10 @@ fn odd_one(
         }),
         AlertKind::Failures => json!({
             "calls": tally.ended, "count": tally.failed, "share": rounded(seen), "usual": rounded(usual),
+            "window_s": span.as_secs(),
+        }),
+        AlertKind::DenyDrop => json!({
+            "calls": tally.ruled, "count": tally.barred, "share": rounded(seen), "usual": rounded(usual),
             "window_s": span.as_secs(),
         }),
         _ => json!({

@@ -198,7 +198,7 @@ fn names(labels: &[Arc<str>]) -> String {
 /// The calls that were refused like this one and are not recorded one by one.
 fn write_more(out: &mut String, decision: &DecisionReport, like: &Counted) -> fmt::Result {
     let word = decision.decision.map_or("-", |d| d.as_str());
-    let Counted { count, since, until } = like;
+    let Counted { count, since, until, .. } = like;
     writeln!(
         out,
         "    and {count} more like it from {since} to {until}: {word} by {}",
@@ -207,7 +207,7 @@ fn write_more(out: &mut String, decision: &DecisionReport, like: &Counted) -> fm
 }
 
 fn refusals(like: &Counted) -> String {
-    let Counted { count, since, until } = like;
+    let Counted { count, since, until, .. } = like;
     let calls = if *count == 1 { "one refused call" } else { "refused calls" };
     match count {
         1 => format!("{calls}, at {since}"),

@@ -16,6 +16,9 @@ pub struct Counted {
     pub since: Timestamp,
     /// When the last of them was.
     pub until: Timestamp,
+    /// A limit has refused them, and no rule.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub by_limit: bool,
 }
 
 impl Counted {
@@ -23,7 +26,9 @@ impl Counted {
     pub fn of(event: &EventDraft) -> Option<Self> {
         let detail = event.detail.as_ref()?;
         let time = |name: &str| detail.get(name)?.as_str()?.parse().ok();
-        Some(Self { count: detail.get("count")?.as_u64()?, since: time("since")?, until: time("until")? })
+        let by_limit = detail.get("by_limit").and_then(serde_json::Value::as_bool).unwrap_or_default();
+        let (since, until) = (time("since")?, time("until")?);
+        Some(Self { count: detail.get("count")?.as_u64()?, since, until, by_limit })
     }
 
     /// The record: `like` is what [`CallSubject::refused`] says of one of them. `mixed` is the reason where they differ in
@@ -42,6 +47,9 @@ impl Counted {
         detail.natural("count", Some(self.count));
         detail.shown("since", Some(&self.since));
         detail.shown("until", Some(&self.until));
+        if self.by_limit {
+            detail.flag("by_limit", true);
+        }
         detail.end();
         event.texts.detail = Some(text::finished(out));
         event
@@ -111,8 +119,12 @@ mod tests {
         like.tool = Some("t".into());
         like.reason = Some("because".into());
         assert_eq!(Counted::of(&like), None);
-        let counted =
-            Counted { count: 41, since: time("2026-01-01T10:00:00.5Z"), until: time("2026-01-01T10:00:59Z") };
+        let counted = Counted {
+            count: 41,
+            since: time("2026-01-01T10:00:00.5Z"),
+            until: time("2026-01-01T10:00:59Z"),
+            by_limit: false,
+        };
         let now = time("2026-01-01T10:01:00Z");
         let read = |event: EventDraft| EventDraft::from_body(&event.body()).unwrap();
         let event = read(counted.record(like.clone(), None, now));

@@ -55,6 +55,13 @@ pub(super) struct Key {
     pub(super) snapshot: SnapshotId,
 }
 
+impl Key {
+    /// A limit has refused it: what it stands at differs from call to call.
+    fn is_limit(&self) -> bool {
+        self.reason.is_none()
+    }
+}
+
 /// What refused a call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct By {
@@ -82,6 +89,8 @@ struct Entry {
     recorded: bool,
     /// Those that are not recorded one by one.
     counted: Option<Counted>,
+    /// A limit has refused them.
+    by_limit: bool,
     level: Sensitivity,
     /// What is said of one of them.
     like: Box<EventDraft>,
@@ -104,12 +113,13 @@ pub(super) struct CountedRefusals {
 }
 
 impl Entry {
-    fn new(event: &EventDraft, now: Duration) -> Self {
+    fn new(event: &EventDraft, by_limit: bool, now: Duration) -> Self {
         Self {
             since: now,
             told: now,
             recorded: true,
             counted: None,
+            by_limit,
             level: event.sensitivity_level,
             like: Box::new(event.clone()),
         }
@@ -120,8 +130,8 @@ impl Entry {
     }
 
     fn count(&mut self, event: &EventDraft) {
-        let at = event.timestamp;
-        let counted = self.counted.get_or_insert(Counted { count: 0, since: at, until: at });
+        let (at, by_limit) = (event.timestamp, self.by_limit);
+        let counted = self.counted.get_or_insert(Counted { count: 0, since: at, until: at, by_limit });
         counted.count += 1;
         counted.until = counted.until.max(at);
         self.level = self.level.max(event.sensitivity_level);
@@ -195,9 +205,10 @@ impl OfAgent {
     }
 
     /// One that is not recorded one by one.
-    fn count(&mut self, by: By, event: &EventDraft, now: Duration) {
+    fn count(&mut self, key: &Key, event: &EventDraft, now: Duration) {
+        let by = key.by.clone();
         let has_room = self.classes.len() < MOST_CLASSES || self.classes.contains_key(&by);
-        let new = || Entry::new(event, now);
+        let new = || Entry::new(event, key.is_limit(), now);
         let entry = match has_room {
             true => self.classes.entry(by).or_insert_with(new),
             false => self.rest.get_or_insert_with(new),
@@ -234,12 +245,12 @@ impl CountedRefusals {
         of_agent.take(|entry| entry.is_over(now), event.timestamp, ended);
         self.single.fetch_sub(before - of_agent.single.len(), Ordering::Relaxed);
         if self.has_room(&of_agent) {
-            of_agent.single.insert(key.clone(), Entry::new(event, now));
+            of_agent.single.insert(key.clone(), Entry::new(event, key.is_limit(), now));
             self.single.fetch_add(1, Ordering::Relaxed);
             return Noted::First;
         }
         if !recorded {
-            of_agent.count(key.by.clone(), event, now);
+            of_agent.count(key, event, now);
         }
         Noted::Counted
     }
@@ -268,7 +279,7 @@ impl CountedRefusals {
             return Unrecorded::All;
         }
         let repeats = of_agent.single.iter().filter(|(key, entry)| {
-            key.reason.is_none() && key.word == word && *key.tool == *tool && !entry.is_over(now)
+            key.is_limit() && key.word == word && *key.tool == *tool && !entry.is_over(now)
         });
         let by: Vec<_> = repeats.map(|(key, _)| (key.by.policy.clone(), key.by.decision)).collect();
         match by.is_empty() {
