@@ -20,10 +20,10 @@ use tollgate::{
     audit::{Pace, Stop, drift_on_record, scorecard},
     model::{AlertKind, AlertStatus, Event, EventDecision, EventDraft, EventType, MicroUsd, Outcome, Share},
     oversight::{
-        AlertFilter, Finding, OversightError, Remark, Told, Watcher, alerts, close_incident, duties,
-        duty_done, incidents, open_alerts, review, samples, say as speak, timeline,
+        AlertFilter, Finding, OversightError, Remark, SamplePage, Told, Watcher, alerts, close_incident,
+        duties, duty_done, incidents, open_alerts, review, samples, say as speak, timeline,
     },
-    policy::{DutyRule, IncidentRule, Oversight},
+    policy::{DutyRule, IncidentRule, Oversight, Role},
     store::{Register, Store},
 };
 
@@ -293,8 +293,19 @@ async fn an_incident_has_a_timeline_and_an_end() {
     refusals(&*store, 0).await;
     let mut watcher = Watcher::default();
     step(&mut watcher, &*store, &rules, after(700)).await;
-    let found = incidents(&*store).await.unwrap();
+    let page = incidents(&*store, 100, None).await.unwrap();
+    assert!(!page.truncated && page.next.is_none());
+    let found = page.incidents;
     assert_eq!(found.len(), 2, "of the agent and of its workflow");
+    // Page by page they are the same.
+    let first = incidents(&*store, 1, None).await.unwrap();
+    assert!(first.truncated, "{first:?}");
+    let second = incidents(&*store, 1, first.next.as_deref()).await.unwrap();
+    assert!(!second.truncated && second.next.is_none(), "{second:?}");
+    assert_eq!([&first.incidents[..], &second.incidents[..]].concat(), found);
+    let page = AlertFilter { limit: 1, ..AlertFilter::default() };
+    let page = alerts(&*store, &page, after(800)).await.unwrap();
+    assert!(page.truncated && page.next.is_some(), "{page:?}");
     let of_agent = found.iter().find(|incident| incident.agent.is_some()).unwrap();
     let Told { timeline: told, truncated } = timeline(&*store, of_agent, true, after(800)).await.unwrap();
     assert!(!truncated);
@@ -333,10 +344,22 @@ async fn a_share_of_calls_is_looked_at_afterwards() {
     }
     let tenth = Share::parse("10%").unwrap();
     let since = after(-10);
-    let (found, more) = samples(&*store, tenth, (since, false), 10_000).await.unwrap();
-    assert!(!more && (120..240).contains(&found.len()), "{}", found.len());
+    let sample = async |span, part| samples(&*store, tenth, span, part).await.unwrap();
+    let SamplePage { found, next } = sample((since, false), (10_000, None)).await;
+    assert!(next.is_none() && (120..240).contains(&found.len()), "{}", found.len());
     assert!(found.iter().all(|one| one.decision.decision == Some(EventDecision::Allow)));
-    let (again, _) = samples(&*store, tenth, (since, false), 10_000).await.unwrap();
+    // Page by page they are the same.
+    let (mut again, mut before, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let page = sample((since, false), (50, before)).await;
+        assert!(page.found.len() <= 50);
+        again.extend(page.found);
+        (before, pages) = (page.next, pages + 1);
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pages, found.len().div_ceil(50));
     let ids = |all: &[tollgate::oversight::Sampled]| {
         all.iter().map(|one| one.decision.call_id.clone().unwrap()).collect::<Vec<_>>()
     };
@@ -347,17 +370,18 @@ async fn a_share_of_calls_is_looked_at_afterwards() {
         &*store,
         &one,
         Finding::Problem,
-        Remark { by: &by, data: data(), note: None },
+        (Remark { by: &by, data: data(), note: None }, Role::Auditor),
         (tenth, after(100)),
     )
     .await;
     assert!(matches!(silent, Err(OversightError::NoNote)));
     let problem = root(&by, "customer data in the query");
-    let seen = review(&*store, &one, Finding::Problem, problem, (tenth, after(100))).await.unwrap();
+    let seen =
+        review(&*store, &one, Finding::Problem, (problem, Role::Auditor), (tenth, after(100))).await.unwrap();
     assert_eq!(seen.form()["review"]["finding"], "problem");
-    let (left, _) = samples(&*store, tenth, (since, false), 10_000).await.unwrap();
+    let left = sample((since, false), (10_000, None)).await.found;
     assert_eq!(left.len(), found.len() - 1);
-    let (whole, _) = samples(&*store, tenth, (since, true), 10_000).await.unwrap();
+    let whole = sample((since, true), (10_000, None)).await.found;
     assert_eq!((whole.len(), whole.iter().filter(|one| one.is_reviewed()).count()), (found.len(), 1));
     let unsampled = (0..20).flat_map(|b| (0..100).map(move |n| format!("call-{b}-{n}")));
     let unsampled = unsampled.map(|id| id.as_str().into()).find(|id| !ids(&found).contains(id)).unwrap();
@@ -365,12 +389,13 @@ async fn a_share_of_calls_is_looked_at_afterwards() {
         &*store,
         &unsampled,
         Finding::Ok,
-        Remark { by: &by, data: data(), note: None },
+        (Remark { by: &by, data: data(), note: None }, Role::Auditor),
         (tenth, after(100)),
     )
     .await;
     assert!(matches!(other, Err(OversightError::NotFound(_))));
     let told = all_events(&*store).await.pop().unwrap().draft;
+    assert_eq!(told.actor.role.as_deref(), Some("auditor"), "by which role they may");
     let detail = told.detail.unwrap();
     assert_eq!(
         (told.event_type, &detail["finding"], &detail["person"]),

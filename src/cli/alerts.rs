@@ -2,7 +2,8 @@
 //! gateway runs. Raising alerts takes one that runs.
 
 use super::{
-    args::{AlertsCommand, DutiesCommand, IncidentsCommand, SampleCommand, SayArgs},
+    args::{AlertsCommand, DutiesCommand, IncidentsCommand, Page, Part, SampleCommand, SayArgs},
+    audit::whole,
     failure::CliError,
     screen::{Screen, note, or_dash, time},
     setup::{Setup, Sight},
@@ -10,7 +11,7 @@ use super::{
 use crate::{
     alerts::{Alert, DutyState, Incident, Verdict},
     model::{CallId, Share},
-    oversight::{self, AlertFilter, Finding, OversightError, Remark, Sampled, Told},
+    oversight::{self, AlertFilter, Finding, OversightError, Remark, SamplePage, Sampled, Told},
     redaction::display_text,
     store::Store,
 };
@@ -28,17 +29,20 @@ impl From<OversightError> for CliError {
 
 /// `alerts …`
 pub(super) async fn alerts(setup: Setup, command: AlertsCommand) -> Result<(), CliError> {
-    let store = setup.store()?;
+    // Of a record that is damaged an alert tells: it is listed all the same.
+    let store =
+        if matches!(command, AlertsCommand::List { .. }) { setup.record()? } else { setup.store()? };
     let done = match command {
-        AlertsCommand::List { status, kind, limit, json } => {
-            let filter = AlertFilter { status, kind, limit, before: None };
+        AlertsCommand::List { status, kind, page: Page { limit, before }, json } => {
+            let filter = AlertFilter { status, kind, limit, before };
             list(&setup, &store, &filter, json.json).await
         }
         AlertsCommand::Ack(args) => say(&setup, &store, Verdict::Ack, args).await,
         AlertsCommand::False(args) => say(&setup, &store, Verdict::False, args).await,
     };
+    let damage = store.damage();
     store.close().await;
-    done
+    done.and_then(|()| whole(&damage))
 }
 
 async fn list(
@@ -53,8 +57,8 @@ async fn list(
     if as_json {
         return screen.json(&page);
     }
-    if page.next.is_some() {
-        note("there are more: --limit shows them");
+    if let Some(next) = &page.next {
+        note(&format!("there are more: `tollgate alerts list --before {next}` goes on"));
     }
     let row = |alert: &Alert| {
         vec![
@@ -109,18 +113,23 @@ async fn say(setup: &Setup, store: &Arc<dyn Store>, verdict: Verdict, args: SayA
 
 /// `incidents …`
 pub(super) async fn incidents(setup: Setup, command: IncidentsCommand) -> Result<(), CliError> {
-    let store = setup.store()?;
+    let changes = matches!(command, IncidentsCommand::Close { .. });
+    let store = if changes { setup.store()? } else { setup.record()? };
     let values = setup.sight() == Sight::Whole;
     let shown = |one: Incident| if values { one } else { one.without_values() };
     let done = async {
         let mut screen = Screen::new();
         match command {
-            IncidentsCommand::List { json } => {
-                let found = oversight::incidents(&*store).await?;
-                let found: Vec<Incident> = found.into_iter().map(shown).collect();
+            IncidentsCommand::List { page: Page { limit, before }, json } => {
+                let page = oversight::incidents(&*store, limit, before.as_deref()).await?;
+                let page = if values { page } else { page.without_values() };
                 if json.json {
-                    return screen.json(&json!({"incidents": found}));
+                    return screen.json(&page);
                 }
+                if let Some(next) = &page.next {
+                    note(&format!("there are more: `tollgate incidents list --before {next}` goes on"));
+                }
+                let found = page.incidents;
                 let row = |one: &Incident| {
                     vec![
                         one.id.clone(),
@@ -150,8 +159,9 @@ pub(super) async fn incidents(setup: Setup, command: IncidentsCommand) -> Result
         }
     }
     .await;
+    let damage = store.damage();
     store.close().await;
-    done
+    done.and_then(|()| whole(&damage))
 }
 
 fn show(screen: &mut Screen, one: &Incident, told: Told, as_json: bool) -> Result<(), CliError> {
@@ -260,20 +270,25 @@ pub(super) async fn samples(setup: Setup, command: SampleCommand) -> Result<(), 
     let done = async {
         let mut screen = Screen::new();
         match command {
-            SampleCommand::List { all, since, limit, json } => {
+            SampleCommand::List { all, since, part: Part { limit, before }, json } => {
                 let span = (since.at(setup.now()), all);
-                let (found, truncated) = oversight::samples(&*store, share, span, limit.max(1)).await?;
+                let SamplePage { found, next } =
+                    oversight::samples(&*store, share, span, (limit, before)).await?;
                 let values = setup.sight() == Sight::Whole;
                 let shown = |one: Sampled| if values { one } else { one.without_values() };
                 let found: Vec<Sampled> = found.into_iter().map(shown).collect();
                 if json.json {
                     let forms: Vec<Value> = found.iter().map(Sampled::form).collect();
-                    return screen.json(
-                        &json!({"samples": forms, "share": share.to_string(), "truncated": truncated}),
-                    );
+                    let share = share.to_string();
+                    let told = json!({
+                        "samples": forms, "share": share, "truncated": next.is_some(), "next": next,
+                    });
+                    return screen.json(&told);
                 }
-                if truncated {
-                    note("there are more: --limit shows them, as far as the record is looked through");
+                if let Some(next) = next {
+                    note(&format!(
+                        "there may be more, further back in the record: `tollgate audit sample list --before {next}` goes on"
+                    ));
                 }
                 let row = |one: &Sampled| {
                     let draft = &one.decision;
@@ -294,11 +309,11 @@ pub(super) async fn samples(setup: Setup, command: SampleCommand) -> Result<(), 
                 screen.table(&header, &rows, "nothing to look at")
             }
             SampleCommand::Review { call, finding, note, json } => {
-                let person = setup.person()?.clone();
+                let (person, role) = setup.reviewer()?;
                 let said = Remark { by: &person, data: &setup.loaded.policies.data, note: note.as_deref() };
                 let finding = Finding::parse(&finding).unwrap_or(Finding::Problem);
                 let sample = (share, setup.now());
-                let done = oversight::review(&*store, &CallId::from(call), finding, said, sample).await?;
+                let done = oversight::review(&*store, &CallId::from(call), finding, (said, role), sample).await?;
                 if json.json { screen.json(&done.form()) } else { screen.line("recorded") }
             }
         }

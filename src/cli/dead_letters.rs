@@ -1,7 +1,7 @@
 //! `tollgate deadletters …`: on the store itself; only making a call again asks the running gateway, which has its servers.
 
 use super::{
-    args::DeadLettersCommand,
+    args::{DeadLettersCommand, Part},
     failure::CliError,
     screen::{Screen, note, or_dash, time},
     setup::Setup,
@@ -16,8 +16,6 @@ use crate::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// So many are listed.
-const MOST: usize = 1_000;
 /// A call may wait for a person first.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 const MOST_BYTES: usize = 1 << 20;
@@ -51,8 +49,8 @@ pub(super) async fn run(setup: Setup, command: DeadLettersCommand) -> Result<(),
     let store = setup.store()?;
     let done = async {
         match command {
-            DeadLettersCommand::List { all, before, json } => {
-                let DeadLetterPage { found, next } = listed(&*store, all, before, setup.now()).await?;
+            DeadLettersCommand::List { all, part, json } => {
+                let DeadLetterPage { found, next } = listed(&*store, all, &part, setup.now()).await?;
                 if json.json {
                     let forms: Vec<Value> = found.iter().map(DeadLetter::form).collect();
                     return screen.json(
@@ -107,16 +105,16 @@ pub(super) async fn run(setup: Setup, command: DeadLettersCommand) -> Result<(),
 async fn listed(
     store: &dyn Store,
     all: bool,
-    before: Option<i64>,
+    part: &Part,
     now: jiff::Timestamp,
 ) -> Result<DeadLetterPage, CliError> {
-    let mut listed = DeadLetterPage { found: Vec::new(), next: before };
+    let mut listed = DeadLetterPage { found: Vec::new(), next: part.before };
     loop {
-        let room = MOST.saturating_sub(listed.found.len());
+        let room = part.limit.saturating_sub(listed.found.len());
         let page = dead_letters(store, all, (room, listed.next), now).await?;
         listed.found.extend(page.found);
         listed.next = page.next;
-        if listed.next.is_none() || listed.found.len() >= MOST {
+        if listed.next.is_none() || listed.found.len() >= part.limit {
             return Ok(listed);
         }
     }

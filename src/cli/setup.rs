@@ -15,6 +15,7 @@ use crate::{
     evidence::event_without_values,
     identity::person_by_key,
     model::{Event, PersonId, Place, Problem, Problems, Severity},
+    oversight::reviewer,
     policy::{PolicySet, Role},
     store::{ApprovalRecord, Pattern, Store},
 };
@@ -148,6 +149,18 @@ impl Setup {
     /// The person whose key was given, for what takes the key of an admin; the local admin does not do.
     pub(super) fn admin_person(&self) -> Result<PersonId, CliError> {
         self.person.clone().ok_or(CliError::AdminNeeded)
+    }
+
+    /// The person whose key was given, and the role by which they may look at calls afterwards.
+    pub(super) fn reviewer(&self) -> Result<(PersonId, Role), CliError> {
+        let id = self.person()?;
+        match reviewer(self.roles()) {
+            Some(role) => Ok((id.clone(), role)),
+            None => Err(CliError::NotEntitled {
+                person: id.to_string(),
+                needs: "`auditor`, `auditor-full` or `admin`",
+            }),
+        }
     }
 
     /// Opens the store that `serve` and `stdio` made. A missing one is not made here: an empty answer from a store

@@ -36,6 +36,8 @@ pub struct AlertSubject<'a> {
 pub struct SaidBy<'a> {
     /// The person.
     pub person: Option<&'a PersonId>,
+    /// The role by which they may; none: `admin`.
+    pub role: Option<&'static str>,
     /// What they say.
     pub note: Option<&'a str>,
 }
@@ -43,7 +45,7 @@ pub struct SaidBy<'a> {
 impl SaidBy<'_> {
     fn actor(&self) -> Actor {
         match self.person {
-            Some(_) => Actor { kind: "person".into(), role: Some("admin".into()) },
+            Some(_) => Actor { kind: "person".into(), role: Some(self.role.unwrap_or("admin").into()) },
             None => Actor { kind: "system".into(), role: None },
         }
     }

@@ -31,6 +31,8 @@ pub struct AlertPage {
     pub alerts: Vec<Alert>,
     /// What makes it take more to raise an alert now.
     pub tunings: Vec<Tuning>,
+    /// It stopped at its limit.
+    pub truncated: bool,
     /// The cursor of what follows; none: that is all.
     pub next: Option<String>,
 }
@@ -42,6 +44,7 @@ impl AlertPage {
         Self {
             alerts: self.alerts.into_iter().map(Alert::without_values).collect(),
             tunings: self.tunings.into_iter().map(Tuning::without_values).collect(),
+            truncated: self.truncated,
             next: self.next,
         }
     }
@@ -68,7 +71,8 @@ pub async fn alerts(
     all.truncate(limit);
     let alerts: Vec<Alert> = all.into_iter().cloned().collect();
     let next = alerts.last().filter(|_| is_more).map(|last| last.id.clone());
-    Ok(AlertPage { alerts, tunings: book.tunings(now).into_iter().cloned().collect(), next })
+    let tunings = book.tunings(now).into_iter().cloned().collect();
+    Ok(AlertPage { alerts, tunings, truncated: is_more, next })
 }
 
 /// How many alerts nobody has said anything about, by kind; kinds without any are there with 0.

@@ -67,7 +67,7 @@ pub async fn duty_done(
         let fresh = Done { at: now, by: Some(said.by.clone()), note: Some(note.to_string()) };
         let mut book = load(store).await?;
         let subject = format!("duty:{name}");
-        let by = SaidBy { person: Some(said.by), note: Some(&note) };
+        let by = SaidBy { person: Some(said.by), note: Some(&note), ..SaidBy::default() };
         book.done(AlertKind::Duty, &subject, (said.by, Some(&note)), now);
         let (mut changes, mut events) = changes(book);
         events.insert(0, evidence::duty_done(name, before.map(|(before, _)| before.at), by, now));

@@ -8,6 +8,7 @@ use crate::{
     store::{EventQuery, Pattern, Store, StoreError},
 };
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Records of a timeline.
@@ -32,9 +33,42 @@ fn unknown() -> OversightError {
     )
 }
 
-/// All incidents, the newest first.
-pub async fn incidents(store: &dyn Store) -> Result<Vec<Incident>, StoreError> {
-    Ok(load(store).await?.incidents().into_iter().cloned().collect())
+/// Incidents, the newest first.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct IncidentPage {
+    /// The incidents.
+    pub incidents: Vec<Incident>,
+    /// It stopped at its limit.
+    pub truncated: bool,
+    /// The cursor of what follows; none: that is all.
+    pub next: Option<String>,
+}
+
+impl IncidentPage {
+    /// The same for those who see no values of arguments.
+    #[must_use]
+    pub fn without_values(self) -> Self {
+        Self { incidents: self.incidents.into_iter().map(Incident::without_values).collect(), ..self }
+    }
+}
+
+/// At most so many incidents, those that stand behind `before` in the list. A cursor that is not listed any more ends the list.
+pub async fn incidents(
+    store: &dyn Store,
+    limit: usize,
+    before: Option<&str>,
+) -> Result<IncidentPage, StoreError> {
+    let book = load(store).await?;
+    let mut all = book.incidents();
+    if let Some(before) = before {
+        let place = all.iter().position(|incident| *incident.id == *before);
+        all = place.map_or_else(Vec::new, |place| all.split_off(place + 1));
+    }
+    let truncated = all.len() > limit;
+    all.truncate(limit);
+    let incidents: Vec<Incident> = all.into_iter().cloned().collect();
+    let next = incidents.last().filter(|_| truncated).map(|last| last.id.clone());
+    Ok(IncidentPage { incidents, truncated, next })
 }
 
 /// One incident.

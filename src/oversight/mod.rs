@@ -9,8 +9,8 @@ mod watcher;
 
 pub use alerts::{AlertFilter, AlertPage, alerts, open_alerts, say};
 pub use duties::{duties, duty_done};
-pub use incidents::{Told, close_incident, incident, incidents, timeline};
-pub use samples::{Finding, Sampled, review, samples};
+pub use incidents::{IncidentPage, Told, close_incident, incident, incidents, timeline};
+pub use samples::{Finding, SamplePage, Sampled, review, reviewer, samples};
 pub use watcher::Watcher;
 
 use crate::{

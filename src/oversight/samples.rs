@@ -5,6 +5,7 @@ use super::{OversightError, Remark, TRIES, raced};
 use crate::{
     evidence::{self, SaidBy, without_values},
     model::{CallId, EventDecision, EventDraft, EventType, PersonId, Share, SharePlace},
+    policy::Role,
     store::{EventQuery, Register, RegisterChange, RegisterEntry, Store, StoreError},
 };
 use jiff::Timestamp;
@@ -49,6 +50,15 @@ struct Review {
     by: PersonId,
     note: Option<String>,
     at: Timestamp,
+}
+
+/// Calls of the sample, of a part of the record.
+#[derive(Clone, Debug, Default)]
+pub struct SamplePage {
+    /// Those that were found, the newest first.
+    pub found: Vec<Sampled>,
+    /// Before which record there may be more; none: all of the time was looked through.
+    pub next: Option<i64>,
 }
 
 /// A call of the sample.
@@ -111,20 +121,21 @@ fn read(entry: &RegisterEntry) -> Option<Review> {
     serde_json::from_str(&entry.value.to_string()).ok()
 }
 
-/// The calls of the sample since a time, newest first, and whether there are more: those that nobody has looked at, or all.
+/// The calls of the sample since a time and before a record, newest first: those that nobody has looked at, or all.
 pub async fn samples(
     store: &dyn Store,
     share: Share,
     (since, all): (Timestamp, bool),
-    limit: usize,
-) -> Result<(Vec<Sampled>, bool), StoreError> {
+    (limit, before): (usize, Option<i64>),
+) -> Result<SamplePage, StoreError> {
     let known: BTreeMap<_, _> = store
         .register(Register::Review)
         .await?
         .into_iter()
         .filter_map(|entry| Some((entry.key.clone(), read(&entry)?)))
         .collect();
-    let (mut found, mut looked, mut until) = (Vec::new(), 0, None);
+    let (mut found, mut looked) = (Vec::new(), 0);
+    let mut until = before.map(|seq| seq.saturating_sub(1));
     while looked < LOOKED_THROUGH {
         let query = EventQuery {
             event_type: Some(EventType::AgentDecision),
@@ -136,7 +147,9 @@ pub async fn samples(
             ..EventQuery::default()
         };
         let events = store.events(query).await?;
-        let Some(last) = events.last().map(|event| event.seq) else { return Ok((found, false)) };
+        let Some(last) = events.last().map(|event| event.seq) else {
+            return Ok(SamplePage { found, next: None });
+        };
         looked += events.len();
         until = Some(last - 1);
         for event in events {
@@ -148,20 +161,25 @@ pub async fn samples(
                 continue;
             }
             if found.len() >= limit {
-                return Ok((found, true));
+                return Ok(SamplePage { found, next: Some(event.seq.saturating_add(1)) });
             }
             found.push(Sampled { decision: event.draft, review });
         }
     }
-    Ok((found, true))
+    Ok(SamplePage { found, next: until.map(|seq| seq.saturating_add(1)) })
 }
 
-/// What a person found in a call of the sample; the newest counts.
+/// By which of their roles a person may look at calls afterwards, if by any: one that is there for that, before one that may all.
+pub fn reviewer(roles: &[Role]) -> Option<Role> {
+    [Role::AuditorFull, Role::Auditor, Role::Admin].into_iter().find(|role| roles.contains(role))
+}
+
+/// What a person found in a call of the sample, by the role by which they may; the newest counts.
 pub async fn review(
     store: &dyn Store,
     call: &CallId,
     finding: Finding,
-    said: Remark<'_>,
+    (said, role): (Remark<'_>, Role),
     (share, now): (Share, Timestamp),
 ) -> Result<Sampled, OversightError> {
     let note = if finding == Finding::Problem { Some(said.needed()?) } else { said.note()? };
@@ -185,7 +203,7 @@ pub async fn review(
         let told = evidence::call_reviewed(
             (call, decision.trace_id, decision.agent_id.as_ref()),
             finding.as_str(),
-            SaidBy { person: Some(said.by), note: note.as_deref() },
+            SaidBy { person: Some(said.by), role: Some(role.as_str()), note: note.as_deref() },
             before.map(|entry| &*entry.value),
             now,
         );

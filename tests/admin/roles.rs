@@ -329,6 +329,9 @@ fn a_role_may_the_same_by_command_and_by_route() {
     };
     let reviewed = review("auditor-full");
     assert_eq!(reviewed.code, 0, "{}", reviewed.err);
+    let told = serving.admin(Some(&key("admin")), "GET", "/api/v1/events?event_type=admin_action", "").json();
+    let told = told["events"].as_array().unwrap().iter().find(|event| event["action"] == "review").unwrap();
+    assert_eq!(told["actor"]["role"], "auditor-full", "the role by which they may: {told:#}");
     let refused = review("approver");
     assert!(refused.code == 1 && refused.err.contains("`auditor-full`"), "{}", refused.err);
     let oracle = ["audit", "query", "--tool", "https://h/a?q=1"];

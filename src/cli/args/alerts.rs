@@ -15,6 +15,32 @@ fn words<T: std::fmt::Display>(all: &[T]) -> String {
     all.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
+fn many(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|many| *many > 0).ok_or_else(|| "expected a number of one or more".to_owned())
+}
+
+/// Which part of a list.
+#[derive(Debug, Args)]
+pub(crate) struct Page {
+    /// At most so many
+    #[arg(long, value_name = "N", default_value = "100", value_parser = many)]
+    pub(crate) limit: usize,
+    /// Those that stand behind this one: `next` of a listing
+    #[arg(long, value_name = "ID")]
+    pub(crate) before: Option<String>,
+}
+
+/// Which part of what is read from the record.
+#[derive(Debug, Args)]
+pub(crate) struct Part {
+    /// At most so many
+    #[arg(long, value_name = "N", default_value = "100", value_parser = many)]
+    pub(crate) limit: usize,
+    /// Those of before this place in the record: `next` of a listing
+    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) before: Option<i64>,
+}
+
 /// `alerts …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum AlertsCommand {
@@ -26,9 +52,8 @@ pub(crate) enum AlertsCommand {
         /// Only of this kind
         #[arg(long, value_name = "KIND", value_parser = kind, value_delimiter = ',')]
         kind: Vec<AlertKind>,
-        /// At most so many
-        #[arg(long, value_name = "N", default_value_t = 100)]
-        limit: usize,
+        #[command(flatten)]
+        page: Page,
         #[command(flatten)]
         json: JsonFlag,
     },
@@ -55,6 +80,8 @@ pub(crate) struct SayArgs {
 pub(crate) enum IncidentsCommand {
     /// List incidents, newest first
     List {
+        #[command(flatten)]
+        page: Page,
         #[command(flatten)]
         json: JsonFlag,
     },
@@ -108,9 +135,8 @@ pub(crate) enum SampleCommand {
         /// Calls since: a time (2026-11-20T08:00Z), a day (2026-11-20), or how long ago (24h)
         #[arg(long, value_name = "TIME", value_parser = moment, default_value = "7d")]
         since: Moment,
-        /// At most so many
-        #[arg(long, value_name = "N", default_value_t = 100)]
-        limit: usize,
+        #[command(flatten)]
+        part: Part,
         #[command(flatten)]
         json: JsonFlag,
     },

@@ -10,9 +10,8 @@ pub(crate) enum DeadLettersCommand {
         /// Also those that were made again or dismissed
         #[arg(long)]
         all: bool,
-        /// Those of before this place in the record: `next` of a listing
-        #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(1..))]
-        before: Option<i64>,
+        #[command(flatten)]
+        part: Part,
         #[command(flatten)]
         json: JsonFlag,
     },

@@ -10,9 +10,9 @@ use super::{
     view,
 };
 use crate::{
-    alerts::{Incident, Verdict},
+    alerts::Verdict,
     model::{CallId, Share},
-    oversight::{self, Finding, OversightError, Remark, Sampled, Told},
+    oversight::{self, Finding, OversightError, Remark, SamplePage, Sampled, Told},
 };
 use axum::{
     Json,
@@ -67,10 +67,9 @@ pub(super) async fn say(
 
 /// Incidents, newest first.
 pub(super) async fn incidents(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
-    params::none(query.as_deref())?;
-    let found = oversight::incidents(&**port.store()).await?;
-    let shown = |one: Incident| if caller.sees_values() { one } else { one.without_values() };
-    Ok(Json(view::listing("incidents", found.into_iter().map(|one| json!(shown(one))).collect())))
+    let (limit, before) = params::incidents(query.as_deref())?;
+    let page = oversight::incidents(&**port.store(), limit, before.as_deref()).await?;
+    Ok(Json(json!(if caller.sees_values() { page } else { page.without_values() })))
 }
 
 /// One incident, with what happened around it.
@@ -145,12 +144,13 @@ fn share(port: &dyn super::AdminPort) -> Result<Share, ApiError> {
 
 /// The sample: calls that are looked at afterwards.
 pub(super) async fn samples(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
-    let (span, limit) = params::samples(query.as_deref(), port.now())?;
+    let (span, part) = params::samples(query.as_deref(), port.now())?;
     let share = share(&*port)?;
-    let (found, truncated) = oversight::samples(&**port.store(), share, span, limit).await?;
+    let SamplePage { found, next } = oversight::samples(&**port.store(), share, span, part).await?;
     let shown = |one: Sampled| if caller.sees_values() { one } else { one.without_values() };
     let forms: Vec<Value> = found.into_iter().map(|one| shown(one).form()).collect();
-    Ok(Json(json!({"samples": forms, "share": share.to_string(), "truncated": truncated})))
+    let truncated = next.is_some();
+    Ok(Json(json!({"samples": forms, "share": share.to_string(), "truncated": truncated, "next": next})))
 }
 
 /// What a person found in one of them.
@@ -170,6 +170,8 @@ pub(super) async fn review(
     let (person, in_force) = (caller.person(&*port)?, port.in_force());
     let said = Remark { by: &person, data: &in_force.policies.data, note: note.as_deref() };
     let sample = (share(&*port)?, port.now());
-    let done = oversight::review(&**port.store(), &CallId::from(id), finding, said, sample).await?;
+    let role = oversight::reviewer(caller.roles())
+        .ok_or_else(|| ApiError::Forbidden("this takes a role that looks at calls afterwards".to_owned()))?;
+    let done = oversight::review(&**port.store(), &CallId::from(id), finding, (said, role), sample).await?;
     Ok(Json(done.form()))
 }

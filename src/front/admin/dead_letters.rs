@@ -17,9 +17,6 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-/// So many are listed at a time.
-const MOST: usize = 200;
-
 type Reply = Result<Json<Value>, ApiError>;
 
 impl From<DeadLetterError> for ApiError {
@@ -36,9 +33,8 @@ impl From<DeadLetterError> for ApiError {
 
 /// Those that are open, or all, the newest first.
 pub(super) async fn list(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
-    let (all, before) = params::dead_letters(query.as_deref())?;
-    let DeadLetterPage { found, next } =
-        dead_letters(&**port.store(), all, (MOST, before), port.now()).await?;
+    let (all, part) = params::dead_letters(query.as_deref())?;
+    let DeadLetterPage { found, next } = dead_letters(&**port.store(), all, part, port.now()).await?;
     let found: Vec<Value> = found.iter().map(DeadLetter::form).collect();
     // `next` is for `before_seq`.
     Ok(Json(json!({"deadletters": found, "truncated": next.is_some(), "next": next})))

@@ -53,7 +53,7 @@ pub(super) const GRANT_PARAMS: &[&str] = &["status", "agent_id", "tool", "before
 /// The parameters of `DELETE grants/{id}`.
 pub(super) const REVOKE_PARAMS: &[&str] = &["reason"];
 /// The parameters of `GET deadletters`.
-pub(super) const DEAD_LETTER_PARAMS: &[&str] = &["status", "before_seq"];
+pub(super) const DEAD_LETTER_PARAMS: &[&str] = &["status", "before_seq", "limit"];
 /// The parameters of `GET labels`.
 pub(super) const LABEL_PARAMS: &[&str] = &["workflow", "agent", "after", "limit"];
 
@@ -388,14 +388,32 @@ pub(super) fn alerts(query: Option<&str>) -> Result<AlertFilter, ApiError> {
     Ok(wanted)
 }
 
-/// The parameters of `GET samples`.
-pub(super) const SAMPLE_PARAMS: &[&str] = &["status", "since", "tz", "limit"];
+/// The parameters of `GET incidents`.
+pub(super) const INCIDENT_PARAMS: &[&str] = &["before", "limit"];
 
-/// `GET samples`: since when, whether those that somebody has looked at are wanted too, and how many.
-pub(super) fn samples(query: Option<&str>, now: Timestamp) -> Result<((Timestamp, bool), usize), ApiError> {
+/// `GET incidents`: how many, and behind which one of the list.
+pub(super) fn incidents(query: Option<&str>) -> Result<(usize, Option<String>), ApiError> {
+    let mut wanted = (DEFAULT_LIMIT, None);
+    for (name, value) in pairs(query, INCIDENT_PARAMS)? {
+        match name.as_str() {
+            "before" => wanted.1 = Some(value),
+            _ => wanted.0 = limit(&value)?,
+        }
+    }
+    Ok(wanted)
+}
+
+/// The parameters of `GET samples`.
+pub(super) const SAMPLE_PARAMS: &[&str] = &["status", "since", "tz", "before_seq", "limit"];
+
+/// How many of a listing, and those of before which record.
+pub(super) type Part = (usize, Option<i64>);
+
+/// `GET samples`: since when, whether those that somebody has looked at are wanted too, and which part.
+pub(super) fn samples(query: Option<&str>, now: Timestamp) -> Result<((Timestamp, bool), Part), ApiError> {
     let pairs = pairs(query, SAMPLE_PARAMS)?;
     let zone = zone(&pairs)?;
-    let (mut since, mut all, mut most) = (time("since", "7d", &zone, now)?, false, DEFAULT_LIMIT);
+    let (mut since, mut all, mut part) = (time("since", "7d", &zone, now)?, false, (DEFAULT_LIMIT, None));
     for (name, value) in pairs {
         match name.as_str() {
             "tz" => {}
@@ -403,21 +421,23 @@ pub(super) fn samples(query: Option<&str>, now: Timestamp) -> Result<((Timestamp
             "status" if value == "all" => all = true,
             "status" => return Err(bad(&name, "is not a word it takes", "open or all")),
             "since" => since = time(&name, &value, &zone, now)?,
-            _ => most = limit(&value)?,
+            "before_seq" => part.1 = Some(seq(&name, &value)?),
+            _ => part.0 = limit(&value)?,
         }
     }
-    Ok(((since, all), most))
+    Ok(((since, all), part))
 }
 
-/// Whether all dead letters are wanted, or those that are open; and before which record.
-pub(super) fn dead_letters(query: Option<&str>) -> Result<(bool, Option<i64>), ApiError> {
-    let mut wanted = (false, None);
+/// Whether all dead letters are wanted, or those that are open; and which part.
+pub(super) fn dead_letters(query: Option<&str>) -> Result<(bool, Part), ApiError> {
+    let mut wanted = (false, (DEFAULT_LIMIT, None));
     for (name, value) in pairs(query, DEAD_LETTER_PARAMS)? {
         match (name.as_str(), value.as_str()) {
             ("status", "open") => wanted.0 = false,
             ("status", "all") => wanted.0 = true,
             ("status", _) => return Err(bad(&name, "is not a word it takes", "open or all")),
-            _ => wanted.1 = Some(seq(&name, &value)?),
+            ("before_seq", _) => wanted.1.1 = Some(seq(&name, &value)?),
+            _ => wanted.1.0 = limit(&value)?,
         }
     }
     Ok(wanted)

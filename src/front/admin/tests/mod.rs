@@ -1105,6 +1105,8 @@ fn the_document_knows_parameters_and_words() {
     {
         assert_eq!(names(&format!("/api/v1/{path}")), super::paging::PARAMS, "{path}");
     }
+    assert_eq!(names("/api/v1/incidents"), params::INCIDENT_PARAMS);
+    assert_eq!(names("/api/v1/deadletters"), params::DEAD_LETTER_PARAMS);
     let schemas = &document["components"]["schemas"];
     let words = |schema: &str, member: &str| -> Vec<String> {
         let all = schemas[schema]["properties"][member]["enum"].as_array().unwrap();
