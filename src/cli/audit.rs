@@ -321,10 +321,10 @@ fn row(event: &Event) -> Vec<String> {
     vec![
         event.seq.to_string(),
         time(draft.timestamp),
-        match (&draft.action, &draft.agent_id) {
-            // What a person or Tollgate itself did is told by its action alone.
-            (Some(action), None) => format!("{} {action}", draft.event_type),
-            (Some(_) | None, Some(_)) | (None, None) => draft.event_type.to_string(),
+        match &draft.action {
+            // What a person or Tollgate itself did is told by its action alone, whomever it is about.
+            Some(action) if !draft.event_type.is_of_call() => format!("{} {action}", draft.event_type),
+            Some(_) | None => draft.event_type.to_string(),
         },
         or_dash(draft.agent_id.as_ref()),
         or_dash(draft.tool.as_ref()),

@@ -55,6 +55,7 @@ fn show(screen: &mut Screen, card: &Scorecard) -> Result<(), CliError> {
                 one.pending_approval,
                 one.approved,
                 one.remediate,
+                one.suggest,
                 one.throttle,
                 one.deny,
             ];
@@ -71,6 +72,7 @@ fn show(screen: &mut Screen, card: &Scorecard) -> Result<(), CliError> {
         "ask",
         "approved",
         "remediate",
+        "suggest",
         "throttle",
         "deny",
         "allowed",

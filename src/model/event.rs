@@ -55,6 +55,20 @@ pub enum EventType {
 }
 
 impl EventType {
+    /// Whether it tells of a call on its way, or of what people answered about one: its action is the call's.
+    pub fn is_of_call(self) -> bool {
+        matches!(
+            self,
+            Self::AgentStart
+                | Self::AgentDecision
+                | Self::AgentSideEffect
+                | Self::ApprovalRequested
+                | Self::ApprovalDecided
+                | Self::ApprovalExpired
+                | Self::ApprovalCancelled
+        )
+    }
+
     /// Every type.
     pub const ALL: &[Self] = &[
         Self::AgentStart,
