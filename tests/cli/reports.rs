@@ -1,4 +1,4 @@
-//! `tollgate report digest | compliance` and `tollgate schema event` as a person meets them.
+//! `tollgate report digest | compliance` and `tollgate schema` as a person meets them.
 
 use crate::binary::{Serving, shipped, tollgate};
 use serde_json::{Value, json};
@@ -56,5 +56,10 @@ fn the_table_of_compliance_is_in_the_binary() {
     assert!(unknown.code == 1 && unknown.err.contains("iso-42001"), "{}", unknown.err);
     let schema = tollgate(folder.path(), &["schema", "event"]);
     assert_eq!((schema.code, schema.out.as_str()), (0, include_str!("../../schemas/event.json")));
+    for of in ["servers", "bundle", "authority", "gate", "rulebook", "budgets", "data", "prices"] {
+        let schema = tollgate(folder.path(), &["schema", of]);
+        assert_eq!(schema.code, 0, "{of}: {}", schema.err);
+        assert_eq!(parsed(&schema.out)["$id"], format!("urn:tollgate:schema:{of}"));
+    }
     assert_eq!(tollgate(folder.path(), &["schema", "nothing"]).code, 2);
 }
