@@ -158,7 +158,7 @@ impl Setup {
             Some(role) => Ok((id.clone(), role)),
             None => Err(CliError::NotEntitled {
                 person: id.to_string(),
-                needs: "`auditor`, `auditor-full` or `admin`",
+                needs: &[Role::Auditor, Role::AuditorFull, Role::Admin],
             }),
         }
     }

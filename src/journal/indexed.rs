@@ -125,48 +125,6 @@ fn go_with(segment: &Segment, made: &[&Path]) -> Result<(), JournalError> {
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        config::Durability,
-        model::{EventDraft, EventType},
-        store::{Store as _, embedded::EmbeddedStore},
-    };
-
-    /// What is made of a segment that was opened before it was removed does not outlast it.
-    #[tokio::test]
-    async fn nothing_is_left_of_a_segment_that_goes_meanwhile() {
-        let dir = tempfile::tempdir().unwrap();
-        let base = dir.path();
-        let store =
-            EmbeddedStore::open(&base.join("tollgate.db"), base, Durability::Commit, "one".into()).unwrap();
-        store.seal_after(20).await.unwrap();
-        for _ in 0..50 {
-            store
-                .record(vec![EventDraft::system(EventType::Note, jiff::Timestamp::UNIX_EPOCH)])
-                .await
-                .unwrap();
-        }
-        store.close().await;
-        let journal = base.join("tollgate.journal");
-        let (_, path) = segment::list(&journal).unwrap().remove(0);
-        let segment = Segment::open(&path, false).unwrap();
-        make_rollup(&segment).unwrap();
-        write_index(&segment, &segment::index_path(&path), &|_| {}).unwrap();
-        assert!(segment::index_path(&path).exists() && segment::rollup_path(&path).exists());
-        for file in [path.clone(), segment::index_path(&path), segment::rollup_path(&path)] {
-            std::fs::remove_file(file).unwrap();
-        }
-        make_rollup(&segment).ok();
-        write_index(&segment, &segment::index_path(&path), &|_| {}).ok();
-        let left: Vec<_> =
-            std::fs::read_dir(&journal).unwrap().flatten().map(|entry| entry.file_name()).collect();
-        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
-        assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(&stem)), "{left:?}");
-    }
-}
-
 /// What names a sealed segment's content: its last 32 bytes are the hash of its last frame.
 fn sealed_end(segment: &Segment) -> Result<Hash, JournalError> {
     let mut last = [0; 32];
@@ -244,4 +202,46 @@ fn build(segment: &Segment) -> Result<Built, JournalError> {
         }
     }
     Ok(Built { bytes: builder.finish(&sealed_end(segment)?), rollup, damage })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Durability,
+        model::{EventDraft, EventType},
+        store::{Store as _, embedded::EmbeddedStore},
+    };
+
+    /// What is made of a segment that was opened before it was removed does not outlast it.
+    #[tokio::test]
+    async fn nothing_is_left_of_a_segment_that_goes_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path();
+        let store =
+            EmbeddedStore::open(&base.join("tollgate.db"), base, Durability::Commit, "one".into()).unwrap();
+        store.seal_after(20).await.unwrap();
+        for _ in 0..50 {
+            store
+                .record(vec![EventDraft::system(EventType::Note, jiff::Timestamp::UNIX_EPOCH)])
+                .await
+                .unwrap();
+        }
+        store.close().await;
+        let journal = base.join("tollgate.journal");
+        let (_, path) = segment::list(&journal).unwrap().remove(0);
+        let segment = Segment::open(&path, false).unwrap();
+        make_rollup(&segment).unwrap();
+        write_index(&segment, &segment::index_path(&path), &|_| {}).unwrap();
+        assert!(segment::index_path(&path).exists() && segment::rollup_path(&path).exists());
+        for file in [path.clone(), segment::index_path(&path), segment::rollup_path(&path)] {
+            std::fs::remove_file(file).unwrap();
+        }
+        make_rollup(&segment).ok();
+        write_index(&segment, &segment::index_path(&path), &|_| {}).ok();
+        let left: Vec<_> =
+            std::fs::read_dir(&journal).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(&stem)), "{left:?}");
+    }
 }

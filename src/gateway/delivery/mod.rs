@@ -232,3 +232,23 @@ pub(super) fn lock_beside(store: &Path, what: &str) -> std::io::Result<Option<Fi
         Err(std::fs::TryLockError::Error(error)) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two processes on one store take turns, whatever else they share; what one holds of one thing keeps nobody from another.
+    #[test]
+    fn one_at_a_time_holds_what_lies_beside_a_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("tollgate.db");
+        let first = lock_beside(&store, "alerts").unwrap();
+        assert!(first.is_some());
+        // By another name of the same folder, too.
+        let other = folder.path().join(".").join("tollgate.db");
+        assert!(lock_beside(&other, "alerts").unwrap().is_none());
+        assert!(lock_beside(&store, "delivery-one").unwrap().is_some());
+        drop(first);
+        assert!(lock_beside(&other, "alerts").unwrap().is_some());
+    }
+}
