@@ -4,7 +4,7 @@ use crate::{
     evidence::Counted,
     model::{
         AgentId, AlertKind, EventDecision, EventDraft, EventType, Outcome, PolicyId, TraceId, UpstreamName,
-        WorkflowId, place_of,
+        WorkflowId, path_of,
     },
 };
 use jiff::Timestamp;
@@ -62,7 +62,7 @@ pub(super) fn observe(event: &EventDraft) -> Option<(About, Seen)> {
         agent: event.agent_id.clone(),
         workflow: event.workflow_id.clone(),
         upstream: event.upstream.clone(),
-        tool: event.tool.as_deref().map(|tool| place_of(tool).into()),
+        tool: event.tool.as_deref().map(|tool| path_of(tool).into()),
         trace: event.trace_id,
     };
     Some((about, seen))
@@ -159,13 +159,13 @@ fn told(event: &EventDraft) -> Option<Seen> {
         AlertKind::ApprovalSla => named("workflow", event.workflow_id.as_deref()),
         AlertKind::Budget => named("budget", event.policy_id.as_deref()),
         AlertKind::Quarantine => upstream(),
-        AlertKind::Failures => named("tool", event.tool.as_deref().map(place_of)).or_else(upstream),
+        AlertKind::Failures => named("tool", event.tool.as_deref().map(path_of)).or_else(upstream),
         AlertKind::Integrity => Some(named("record", event.action.as_deref()).unwrap_or_default()),
         _ => None,
     };
     let reason = event.reason.as_deref().unwrap_or("an alert was recorded");
     // What was asked at a URI stands in the record.
-    let tool = event.tool.as_deref().filter(|tool| place_of(tool) != *tool);
-    let reason = tool.map_or_else(|| reason.into(), |tool| reason.replace(tool, place_of(tool)).into());
+    let tool = event.tool.as_deref().filter(|tool| path_of(tool) != *tool);
+    let reason = tool.map_or_else(|| reason.into(), |tool| reason.replace(tool, path_of(tool)).into());
     Some(Seen::Told { kind, subject: subject.unwrap_or_else(agent), reason })
 }
