@@ -71,6 +71,7 @@ function card(one: any, calls?: Group, latency?: Group, errors?: Group): HTMLEle
     { class: "panel", "data-upstream": one.name },
     el("h3", {}, shown(one.name, true), " ", el("span", { class: `chip ${isGood ? "good" : "bad"}` }, `${isGood ? "✓" : "✕"} ${one.state}`)),
     one.reason ? el("p", { class: "error" }, shown(one.reason)) : null,
+    one.said ? el("p", { class: "soft" }, shown(one.said)) : null,
     facts([
       ["Offers", offers.join(", ") || "nothing"],
       ["Calls today", total ? whole(total) : "none"],

@@ -94,7 +94,7 @@ fn a_skill_of_two_upstreams_is_two() {
     assert_eq!(result["contents"][0]["uri"], json!("b+skill://acme/refunds/other.md"));
     // Who had it first keeps it while it is away.
     let away = [
-        state("a", Health::Down { reason: "x".into(), attempts: 1 }, Listing::default()),
+        state("a", Health::Down { cause: "x".to_owned().into(), attempts: 1 }, Listing::default()),
         state("b", Health::Up, skills(&[skill("skill://acme/refunds", &["other.md"])])),
     ];
     let catalog = builder.build(&config, &away);

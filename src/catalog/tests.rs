@@ -134,7 +134,7 @@ fn a_newcomer_never_replaces_a_name() {
     assert_eq!(names(&both), ["other", "read"]);
     assert!(both.withheld[0].contains("upstream `b` has that name"), "{:?}", both.withheld);
     // Even while `b` is down its name is not for the taking.
-    let down = Health::Down { reason: "x".into(), attempts: 1 };
+    let down = Health::Down { cause: "x".to_owned().into(), attempts: 1 };
     let only_a = builder
         .build(&config, &[state("a", Health::Up, tools(&["read"])), state("b", down, Listing::default())]);
     assert!(names(&only_a).is_empty());
@@ -149,7 +149,7 @@ fn what_is_away_is_known() {
     let away = |catalog: &Catalog| catalog.away.keys().map(|name| name.to_string()).collect::<Vec<_>>();
     let up = builder.build(&config, &[state("a", Health::Up, tools(&["read", "list"])), b()]);
     assert!(away(&up).is_empty());
-    let down = || state("a", Health::Down { reason: "x".into(), attempts: 1 }, Listing::default());
+    let down = || state("a", Health::Down { cause: "x".to_owned().into(), attempts: 1 }, Listing::default());
     for _ in 0..2 {
         let without = builder.build(&config, &[down(), b()]);
         assert_eq!((names(&without), away(&without)), (vec!["write"], vec!["list".into(), "read".into()]));
@@ -190,7 +190,7 @@ fn what_begins_with_anothers_prefix_is_withheld() {
         tools: BTreeMap::new(),
     };
     known.disabled.insert("off".into(), off);
-    let down = Health::Down { reason: "x".into(), attempts: 1 };
+    let down = Health::Down { cause: "x".to_owned().into(), attempts: 1 };
     let mut greedy = tools(&["mail__send", "off__t", "m__x__t", "mail_send", "mail", "free"]);
     greedy.prompts = vec![json!({"name": "mail__p"}), json!({"name": "p"})];
     let states = [
@@ -231,7 +231,7 @@ fn who_lists_first_at_the_start_has_no_advantage() {
     assert_eq!(&*catalog.resources["file:///srv/a"].listed, "file:///srv/a");
     // Once every upstream has listed, the owner keeps the name, also when another upstream restarts.
     let mut builder = CatalogBuilder::default();
-    let down = Health::Down { reason: "x".into(), attempts: 1 };
+    let down = Health::Down { cause: "x".to_owned().into(), attempts: 1 };
     builder.build(&config, &[state("docs", down, Listing::default()), evil()]);
     builder.build(&config, &[starting(), evil()]);
     let catalog = builder.build(&config, &[honest(), evil()]);
@@ -263,7 +263,7 @@ fn a_name_that_was_given_up_is_free() {
     has(&contested, "pay", "z");
     assert_eq!(contested.withheld.len(), 2, "{:?}", contested.withheld);
     // Away for a moment it keeps it, though it listed nothing since.
-    let down = || state("z", Health::Down { reason: "x".into(), attempts: 1 }, Listing::default());
+    let down = || state("z", Health::Down { cause: "x".to_owned().into(), attempts: 1 }, Listing::default());
     assert!(builder.build(&config, &[up("a", "pay"), down()]).tools.is_empty());
     // It comes back without it.
     let free = builder.build(&config, &[up("a", "pay"), up("z", "other")]);

@@ -102,7 +102,7 @@ async fn looked_at(path: &Path, mut setup: Setup, args: &CheckArgs) -> Result<Se
             let reason = match &state.health {
                 Health::Up => state.missing.first().cloned(),
                 Health::Starting => Some("it did not answer in time".to_owned()),
-                Health::Down { reason, .. } => Some(reason.clone()),
+                Health::Down { cause, .. } => Some(cause.whole()),
             };
             silent.extend(reason.map(|reason| (state.name.clone(), reason)));
         }

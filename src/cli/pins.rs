@@ -125,7 +125,7 @@ async fn look(setup: &Setup, config: &Config, book: Arc<Book>) -> Result<Looked,
                 Some(missing) => missing.clone(),
             },
             Health::Starting => "it has not answered within 10 s".to_owned(),
-            Health::Down { reason, .. } => reason.clone(),
+            Health::Down { cause, .. } => cause.whole(),
         };
         silent.push((state.name.clone(), why));
     }

@@ -91,7 +91,10 @@ fn row(server: &Value) -> Vec<String> {
     let word = |member: &str| or_dash(server.get(member).and_then(Value::as_str));
     let count = |member: &str| server.get(member).unwrap_or(&Value::Null).to_string();
     let state = match server.get("reason").and_then(Value::as_str) {
-        Some(reason) => format!("{}: {reason}", word("state")),
+        Some(reason) => {
+            let said = server.get("said").and_then(Value::as_str).map(|said| format!("; {said}"));
+            format!("{}: {reason}{}", word("state"), said.unwrap_or_default())
+        }
         None if word("state") == "starting" => format!("starting: it {SILENT}"),
         None => word("state"),
     };
@@ -146,8 +149,8 @@ async fn inspect(setup: &Setup, name: UpstreamName, json: bool) -> Result<(), Cl
     match &state.health {
         Health::Up => {}
         Health::Starting => return Err(CliError::Told(format!("`{name}` {SILENT}"))),
-        Health::Down { reason, .. } => {
-            return Err(CliError::Told(format!("`{name}` does not answer: {reason}")));
+        Health::Down { cause, .. } => {
+            return Err(CliError::Told(format!("`{name}` does not answer: {}", cause.whole())));
         }
     }
     let mut screen = Screen::new();

@@ -9,7 +9,7 @@ use super::{
     dialect::Dialect,
     http::{Fault, Http, TwoUrls, listen_filter},
     inbox::{ServerResponse, Signals},
-    refusal::Failure,
+    refusal::{Cause, Failure},
     stdio::Stdio,
     types::{Era, UpstreamError},
     wire,
@@ -150,18 +150,16 @@ pub(super) async fn connect(wiring: &Wiring<'_>, hint: Option<Era>) -> Result<(C
         },
         UpstreamTransport::Http { .. } => connect_http(wiring, hint).await,
     };
-    if let Ok((connection, _)) = &connected {
-        let transport = match connection {
-            Connection::Stdio(..) => Transport::Pipe,
-            Connection::Http(_) | Connection::TwoUrls(_) => Transport::Tcp,
-        };
-        let upstream = Label::from(wiring.config.name.shared());
+    if let Ok((connection, _)) = &connected
+        && let Some((transport, version)) = connection.session()
+    {
+        let about = (Label::from(wiring.config.name.shared()), Label::from(version));
         let telemetry = wiring.deps.telemetry.clone();
-        connection.signals().measure(Session::at_upstream(telemetry, transport, upstream));
+        connection.signals().measure(Session::at_upstream(telemetry, transport, about));
     }
     connected.map_err(|refusal| match refusal {
         Refusal::DiedOfProbe => "the process ended".to_owned().into(),
-        Refusal::Because(failure) => failure.reworded(|reason| (wiring.deps.redact)(&reason)),
+        Refusal::Because(failure) => failure,
     })
 }
 
@@ -188,10 +186,13 @@ async fn connect_stdio(wiring: &Wiring<'_>, legacy: bool) -> Result<(Connection,
     let max = wiring.config.max_result_bytes;
     let stdio = Stdio::spawn(wiring, command, (env, cwd), max, signals(wiring))?;
     // What it said last often says why it went.
-    let why = |reason: String| stdio.signals().closed_reason().map_or(reason, |whole| whole.to_string());
-    shake_hands(wiring, &stdio, legacy).await.map_err(|refusal| match refusal {
-        Refusal::DiedOfProbe => Refusal::DiedOfProbe,
-        Refusal::Because(failure) => Refusal::Because(failure.reworded(why)),
+    shake_hands(wiring, &stdio, legacy).await.map_err(|refusal| {
+        match (refusal, stdio.signals().closed_reason()) {
+            (Refusal::Because(failure), Some(cause)) => {
+                Refusal::Because(Failure { cause: Cause::clone(&cause), ..failure })
+            }
+            (refusal, _) => refusal,
+        }
     })
 }
 
@@ -311,10 +312,12 @@ async fn older(wiring: &Wiring<'_>, fault: Fault) -> Result<(Connection, Hello),
     if *wire != HttpWire::Auto || !fault.may_be_older() {
         return Err(fault.failure().into());
     }
-    let first = fault.failure().reason;
+    let first = fault.failure().cause;
     let connected = connect_two_urls(wiring, url, headers).await;
-    Ok(connected.map_err(|failure| {
-        failure.reworded(|why| format!("{first} (to a POST); and not HTTP+SSE either: {why}"))
+    Ok(connected.map_err(|Failure { cause, retry_after }| {
+        let reason = format!("{} (to a POST); and not HTTP+SSE either: {}", first.reason, cause.reason);
+        let said = Cause { reason: first.said, said: cause.said }.whole();
+        Failure { cause: Cause { reason, said }, retry_after }
     })?)
 }
 
@@ -333,6 +336,15 @@ impl Connection {
             Self::Stdio(stdio, _) => stdio.signals(),
             Self::Http(http) => http.signals(),
             Self::TwoUrls(two) => two.signals(),
+        }
+    }
+
+    /// Over what its session goes, in which version of the protocol; HTTP of 2026-07-28 has none.
+    fn session(&self) -> Option<(Transport, Arc<str>)> {
+        match self {
+            Self::Stdio(_, dialect) => Some((Transport::Pipe, dialect.version.clone())),
+            Self::Http(http) => http.version_of_session().map(|version| (Transport::Tcp, version)),
+            Self::TwoUrls(two) => two.version().map(|version| (Transport::Tcp, version)),
         }
     }
 

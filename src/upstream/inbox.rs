@@ -5,6 +5,7 @@ use super::{
     company::Company,
     deps::Redact,
     limits::{Limits, Noise},
+    refusal::Cause,
     types::{ResourceUpdate, UpstreamError},
     wire::{self, Message},
 };
@@ -15,10 +16,7 @@ use crate::{
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use std::{
-    collections::HashMap,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::HashMap, sync::Arc};
 use tokio::{
     sync::{Notify, Semaphore, broadcast, oneshot, watch},
     task::AbortHandle,
@@ -57,11 +55,11 @@ pub(super) struct Signals {
     /// There is a new session: what the old one was asked to tell must be asked again, and its lists may have changed.
     pub(super) renewed: Notify,
     /// Why the connection ended, once it has.
-    closed: watch::Sender<Option<Arc<str>>>,
+    closed: watch::Sender<Option<Arc<Cause>>>,
     /// Resources that changed.
     pub(super) updates: broadcast::Sender<ResourceUpdate>,
-    /// Measures how long it stands.
-    lasts: OnceLock<Session>,
+    /// Measures how long its session lasts, where it has one.
+    lasts: Mutex<Option<Session>>,
 }
 
 impl Signals {
@@ -71,34 +69,61 @@ impl Signals {
             renewed: Notify::new(),
             closed: watch::Sender::new(None),
             updates,
-            lasts: OnceLock::new(),
+            lasts: Mutex::default(),
         }
     }
 
-    /// It stands from now on.
+    /// Its session stands from now on, where it has not ended meanwhile.
     pub(super) fn measure(&self, session: Session) {
-        self.lasts.get_or_init(|| session);
+        let mut lasts = self.lasts.lock();
+        if self.closed_reason().is_none() {
+            *lasts = Some(session);
+        }
     }
 
-    /// The first reason stays.
-    pub(super) fn close(&self, reason: &str) {
+    /// Another session stands in the place of one that is gone over there.
+    pub(super) fn renew(&self) {
+        let mut lasts = self.lasts.lock();
+        if let Some(gone) = lasts.take() {
+            *lasts = Some(gone.next());
+            gone.lost();
+        }
+        drop(lasts);
+        self.renewed.notify_one();
+    }
+
+    /// It ends as it should. The first reason stays.
+    pub(super) fn end(&self) {
+        self.set_closed("shut down".to_owned().into());
+        drop(self.lasts.lock().take());
+    }
+
+    /// It is of no use any more. The first reason stays.
+    pub(super) fn close(&self, cause: impl Into<Cause>) {
+        self.set_closed(cause.into());
+        if let Some(lost) = self.lasts.lock().take() {
+            lost.lost();
+        }
+    }
+
+    fn set_closed(&self, cause: Cause) {
         self.closed.send_if_modified(|closed| {
             let first = closed.is_none();
             if first {
-                *closed = Some(reason.into());
+                *closed = Some(cause.into());
             }
             first
         });
     }
 
-    pub(super) fn closed_reason(&self) -> Option<Arc<str>> {
+    pub(super) fn closed_reason(&self) -> Option<Arc<Cause>> {
         self.closed.borrow().clone()
     }
 
-    pub(super) async fn closed(&self) -> Arc<str> {
+    pub(super) async fn closed(&self) -> Arc<Cause> {
         let mut closed = self.closed.subscribe();
-        let reason = closed.wait_for(Option::is_some).await.ok().and_then(|r| r.clone());
-        reason.unwrap_or_else(|| "the connection is gone".into())
+        let cause = closed.wait_for(Option::is_some).await.ok().and_then(|cause| cause.clone());
+        cause.unwrap_or_else(|| Arc::new("the connection is gone".to_owned().into()))
     }
 }
 
@@ -175,7 +200,7 @@ impl Inbox {
     fn bear(&self, bytes: usize, reason: impl Fn() -> String) {
         if !self.noise.bears(bytes) {
             let reason = reason();
-            self.signals.close(&reason);
+            self.signals.close(reason.clone());
             self.fail_all(&UpstreamError::Lost(reason));
         }
     }
@@ -413,7 +438,7 @@ impl Inbox {
                     drop(place);
                 });
             }
-            Err(_) => self.signals.close("too many unanswered requests from this server"),
+            Err(_) => self.signals.close("too many unanswered requests from this server".to_owned()),
         }
     }
 

@@ -7,6 +7,7 @@ use super::{
     headers::invalid_annotation,
     items::{self, LeftOut, Members},
     limits::LogLimit,
+    refusal::Cause,
     skills,
     types::{Era, Listing, UpstreamError},
 };
@@ -158,10 +159,11 @@ pub(super) async fn list(reading: &Reading<'_>, before: Option<&Listing>) -> Res
         }
         let Some(error) = list.missing else { return list.items };
         is_whole = false;
-        let error = display_text(&redact(&error.to_string()), LONGEST_REASON);
+        let Cause { reason: error, said } = error.cause().shown(redact, LONGEST_REASON);
         let (method, kept) = (kind.method, known.is_some());
-        if let Some(left_out) = log.admits(error.len()) {
+        if let Some(left_out) = log.admits(error.len() + said.len()) {
             tracing::warn!(%upstream, method, error, kept, left_out, "a list could not be read whole");
+            tracing::debug!(%upstream, method, said, "what it said");
         }
         let what = match (known, list.items.len()) {
             (Some(_), _) => "what it listed before is kept".to_owned(),

@@ -36,6 +36,6 @@ mod wiring;
 
 pub use deps::{Redact, Timing, UpstreamDeps};
 pub use headers::value_as_header;
-pub use refusal::HttpRefusal;
+pub use refusal::{Cause, HttpRefusal};
 pub use set::{Retired, UpstreamSet};
 pub use types::*;

@@ -58,17 +58,23 @@ impl HttpRefusal {
     pub(super) fn is_for_now(&self) -> bool {
         self.is_failure() || self.retry_after.is_some()
     }
+
+    /// What of it is no text of the upstream's.
+    pub(super) fn cause(&self) -> String {
+        let mut cause = format!("HTTP status {}", self.status);
+        if let Some(name) = StatusCode::from_u16(self.status).ok().and_then(|s| s.canonical_reason()) {
+            cause.push_str(&format!(" {name}"));
+        }
+        if let Some(wait) = self.retry_after {
+            cause.push_str(&format!("; Retry-After: {}", humantime::format_duration(wait)));
+        }
+        cause
+    }
 }
 
 impl fmt::Display for HttpRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HTTP status {}", self.status)?;
-        if let Some(name) = StatusCode::from_u16(self.status).ok().and_then(|s| s.canonical_reason()) {
-            write!(f, " {name}")?;
-        }
-        if let Some(wait) = self.retry_after {
-            write!(f, "; Retry-After: {}", humantime::format_duration(wait))?;
-        }
+        f.write_str(&self.cause())?;
         if !self.said.is_empty() {
             write!(f, "; {}", self.said)?;
         }
@@ -76,23 +82,63 @@ impl fmt::Display for HttpRefusal {
     }
 }
 
+/// Why something of an upstream is not there. What it says itself may be about anybody: the log, alerts and records have the
+/// reason alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cause {
+    /// What happened, in our words.
+    pub reason: String,
+    /// What the upstream said, masked, for those who run it; empty where it said nothing.
+    pub said: String,
+}
+
+impl Cause {
+    /// Cut and with each character shown as what it is, masked once more.
+    pub(super) fn shown(&self, redact: &Redact, longest: usize) -> Self {
+        let show = |text: &str| display_text(&redact(text), longest);
+        Self { reason: show(&self.reason), said: show(&self.said) }
+    }
+
+    /// All of it.
+    pub fn whole(&self) -> String {
+        [&*self.reason, &*self.said]
+            .into_iter()
+            .filter(|text| !text.is_empty())
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+}
+
+impl From<String> for Cause {
+    fn from(reason: String) -> Self {
+        Self { reason, said: String::new() }
+    }
+}
+
 /// Why there is no connection, and how long the upstream asks to be left alone.
 #[derive(Debug)]
 pub(super) struct Failure {
-    pub(super) reason: String,
+    pub(super) cause: Cause,
     pub(super) retry_after: Option<Duration>,
 }
 
 impl Failure {
-    /// The same with other words.
+    /// The same with another reason.
     pub(super) fn reworded(self, words: impl FnOnce(String) -> String) -> Self {
-        Self { reason: words(self.reason), ..self }
+        let Self { cause, retry_after } = self;
+        Self { cause: Cause { reason: words(cause.reason), ..cause }, retry_after }
+    }
+}
+
+impl From<Cause> for Failure {
+    fn from(cause: Cause) -> Self {
+        Self { cause, retry_after: None }
     }
 }
 
 impl From<String> for Failure {
     fn from(reason: String) -> Self {
-        Self { reason, retry_after: None }
+        Cause::from(reason).into()
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     limits::Limits,
     listing::{self, Listed, Reading},
     pool::Pool,
-    refusal::Failure,
+    refusal::{Cause, Failure},
     slots::Slots,
     types::{
         CallRelay, Era, Health, Listing, ResourceUpdate, Upstream, UpstreamError, UpstreamRequest,
@@ -24,7 +24,6 @@ use super::{
 use crate::{
     config::{UpstreamConfig, UpstreamTransport},
     model::UpstreamName,
-    redaction::display_text,
 };
 use arc_swap::ArcSwapOption;
 use futures::future::{BoxFuture, join_all};
@@ -169,10 +168,10 @@ impl Server {
                 }),
                 () = self.stop.cancelled() => break,
             };
-            let Failure { reason, retry_after } = match outcome {
+            let Failure { cause, retry_after } = match outcome {
                 Ok((connection, hello, listed)) => {
                     let began = self.deps.clock.monotonic();
-                    let reason = self.serve(&connection, &hello, listed).await;
+                    let cause = self.serve(&connection, &hello, listed).await;
                     if self.stop.is_cancelled() {
                         break;
                     }
@@ -180,16 +179,17 @@ impl Server {
                     if self.deps.clock.monotonic().saturating_sub(began) >= self.deps.timing.restart_max {
                         attempts = 0;
                     }
-                    reason.into()
+                    Failure { cause, retry_after: None }
                 }
                 Err(failure) => failure,
             };
             attempts = attempts.saturating_add(1);
-            // The upstream's own words may be in it.
-            let reason = display_text(&(self.deps.redact)(&reason), LONGEST_REASON);
+            let cause = cause.shown(&self.deps.redact, LONGEST_REASON);
+            let Cause { reason, said } = &cause;
             tracing::warn!(upstream = %self.config.name, attempts, reason, "the upstream is down");
+            tracing::debug!(upstream = %self.config.name, said, "what it said");
             self.publish(|state| {
-                state.health = Health::Down { reason, attempts };
+                state.health = Health::Down { cause, attempts };
                 state.listing = Arc::new(Listing::default());
                 state.missing = Arc::default();
             });
@@ -206,7 +206,7 @@ impl Server {
         }
         join_all(self.own.drain().iter().map(|slot| slot.close())).await;
         self.publish(|state| {
-            state.health = Health::Down { reason: "shut down".to_owned(), attempts: 0 };
+            state.health = Health::Down { cause: "shut down".to_owned().into(), attempts: 0 };
             state.listing = Arc::new(Listing::default());
             state.missing = Arc::default();
         });
@@ -239,9 +239,8 @@ impl Server {
         self.speaks_both.store(hello.speaks_both, Ordering::Relaxed);
         let listed = listing::list(&self.reading(&connection, &hello), None).await;
         let listed = listed.map_err(|error| match connection.signals().closed_reason() {
-            Some(reason) => reason.to_string().into(),
-            None => Failure::from(error)
-                .reworded(|error| (self.deps.redact)(&format!("it cannot be listed: {error}"))),
+            Some(cause) => Cause::clone(&cause).into(),
+            None => Failure::from(error).reworded(|error| format!("it cannot be listed: {error}")),
         })?;
         Ok((Arc::new(connection), hello, listed))
     }
@@ -291,8 +290,8 @@ impl Server {
         }
     }
 
-    /// Holds a connection until it ends; the reason why it did.
-    async fn serve(&self, connection: &Arc<Connection>, hello: &Hello, listed: Listed) -> String {
+    /// Holds a connection until it ends; why it did.
+    async fn serve(&self, connection: &Arc<Connection>, hello: &Hello, listed: Listed) -> Cause {
         let Listed { listing, missing, mut is_whole, was_hurried } = listed;
         self.breaker.reset();
         self.main.store(Some(connection.clone()));
@@ -316,17 +315,17 @@ impl Server {
         }
         let mut sweep = tokio::time::interval(self.deps.timing.idle.max(Duration::from_millis(10)));
         let mut again = self.deps.timing.restart_max;
-        let reason = loop {
+        let cause = loop {
             if is_whole {
                 again = self.deps.timing.restart_max;
             }
             tokio::select! {
-                reason = signals.closed() => break reason.to_string(),
-                () = self.stop.cancelled() => return String::new(),
+                cause = signals.closed() => break cause,
+                () = self.stop.cancelled() => return Cause::default(),
                 () = signals.changed.notified() => tokio::select! {
                     whole = self.list_again(connection, hello) => is_whole = whole.unwrap_or(is_whole),
-                    reason = signals.closed() => break reason.to_string(),
-                    () = self.stop.cancelled() => return String::new(),
+                    cause = signals.closed() => break cause,
+                    () = self.stop.cancelled() => return Cause::default(),
                 },
                 // What was missing may be there by now; it is looked for ever more rarely.
                 () = tokio::time::sleep(again), if !is_whole => {
@@ -351,7 +350,7 @@ impl Server {
         self.main.store(None);
         let closing = connection.clone();
         tokio::spawn(async move { closing.close().await });
-        reason
+        Arc::unwrap_or_clone(cause)
     }
 
     /// Whether its lists are whole now; none where its connection ended.

@@ -10,6 +10,7 @@ use super::{
     last_words::{LastWords, cut},
     limits::{Allowance, Limits},
     own::OwnSecrets,
+    refusal::Cause,
     scan::IdScan,
     types::UpstreamError,
     wire::{self, Message},
@@ -194,7 +195,7 @@ impl Stdio {
 
     /// Closes stdin and waits until the child and its supervisor are gone.
     pub(super) async fn close(&self) {
-        self.inbox.signals.close("shut down");
+        self.inbox.signals.end();
         self.stop.cancel();
         let mut ended = self.ended.clone();
         drop(tokio::time::timeout(LEAVE, ended.wait_for(|ended| *ended)).await);
@@ -236,8 +237,10 @@ impl Stdio {
                     if let Some(left_out) = self.inbox.may_log() {
                         // Masked before it is cut: half a secret is not known for one.
                         let shown = (self.inbox.redact)(&cut(line, STDERR_LINE));
-                        let shown = cut(shown.as_bytes(), GARBAGE_SHOWN);
-                        tracing::warn!(upstream = %self.inbox.upstream, reason, line = shown, left_out, "not a message on stdout");
+                        let shown = visible(&cut(shown.as_bytes(), GARBAGE_SHOWN)).into_owned();
+                        let upstream = &self.inbox.upstream;
+                        tracing::warn!(%upstream, reason, left_out, "not a message on stdout");
+                        tracing::debug!(%upstream, line = shown, "what is no message");
                     }
                     answers |= self.inbox.unreadable(id, reason, line.len());
                 }
@@ -352,10 +355,9 @@ async fn read(
         Ok(Ok(status)) => format!("the process ended ({status})"),
         Ok(Err(_)) | Err(_) => "the process closed its output".to_owned(),
     };
-    // For those who run it, not for agents: what it wrote may be about anybody.
-    let reason = last_words.cause().map_or_else(|| told.clone(), |words| format!("{told}; {words}"));
     if let Some(stdio) = stdio.upgrade() {
-        stdio.inbox.signals.close(&reason);
+        let said = last_words.cause().unwrap_or_default();
+        stdio.inbox.signals.close(Cause { reason: told.clone(), said });
         stdio.inbox.fail_all(&UpstreamError::Lost(told));
     }
     ended.send_replace(true);

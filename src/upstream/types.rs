@@ -3,7 +3,7 @@
 
 use super::{
     contain::Containment,
-    refusal::{Failure, HttpRefusal},
+    refusal::{Cause, Failure, HttpRefusal},
 };
 use crate::{
     model::{RetryPlan, RpcError, TraceId, UpstreamName},
@@ -134,10 +134,10 @@ pub enum Health {
     Starting,
     /// Connected and listed.
     Up,
-    /// Not connected; the reason (redacted), and how many attempts in a row failed.
+    /// Not connected; why, and how many attempts in a row failed.
     Down {
-        /// Why.
-        reason: String,
+        /// Why, shown as it may be shown.
+        cause: Cause,
         /// Attempts that failed in a row.
         attempts: u32,
     },
@@ -201,6 +201,25 @@ pub trait Upstream: Send + Sync + std::fmt::Debug {
     fn shutdown(&self) -> BoxFuture<'_, ()>;
 }
 
+impl UpstreamError {
+    /// The same with what is the upstream's own text apart.
+    pub(super) fn cause(&self) -> Cause {
+        match self {
+            Self::Rpc(error) => Cause {
+                reason: format!("the upstream answered with error {}", error.code),
+                said: format!("it says: {}", error.message),
+            },
+            Self::Refused(refusal) => Cause {
+                reason: format!("the upstream answered with {}", refusal.cause()),
+                said: refusal.said.to_string(),
+            },
+            Self::NotSent(_) | Self::Lost(_) | Self::TimedOut(_) | Self::TooLarge(_) | Self::Malformed(_) => {
+                self.to_string().into()
+            }
+        }
+    }
+}
+
 impl From<UpstreamError> for Failure {
     fn from(error: UpstreamError) -> Self {
         let retry_after = match &error {
@@ -212,6 +231,6 @@ impl From<UpstreamError> for Failure {
             | UpstreamError::TooLarge(_)
             | UpstreamError::Malformed(_) => None,
         };
-        Self { reason: error.to_string(), retry_after }
+        Self { cause: error.cause(), retry_after }
     }
 }

@@ -356,7 +356,7 @@ async fn junk_without_end_ends_the_connection() {
         let (_set, upstream) = up(child("", LISTS, junk, ":")).await;
         let mut states = upstream.state();
         let is_told =
-            |health: &Health| matches!(health, Health::Down { reason, .. } if reason.contains(expect));
+            |health: &Health| matches!(health, Health::Down { cause, .. } if cause.reason.contains(expect));
         let down =
             async { soon(states.wait_for(|state| is_told(&state.health))).await.unwrap().name.clone() };
         let (lost, _) = tokio::join!(call(&upstream, "a", "t"), down);

@@ -418,7 +418,7 @@ async fn endless_lists_and_unreachable_servers_end() {
     assert_eq!(tools(&set.get(&name("h")).unwrap().state().borrow()), ["a", "again"]);
     let state = set.get(&name("dead")).unwrap().state().borrow().clone();
     assert!(
-        matches!(&state.health, Health::Down { reason, .. } if reason.contains("not reachable")),
+        matches!(&state.health, Health::Down { cause, .. } if cause.reason.contains("not reachable")),
         "{state:?}"
     );
 }

@@ -159,7 +159,8 @@ async fn without_a_token_nothing_is_sent() {
     assert!(matches!(error, UpstreamError::NotSent(_)), "{error:?}");
     // Why is for those who run it.
     let state = until(&upstream, |state| matches!(state.health, Health::Down { .. })).await;
-    let Health::Down { reason, .. } = &state.health else { unreachable!() };
+    let Health::Down { cause, .. } = &state.health else { unreachable!() };
+    let reason = cause.whole();
     assert!(reason.contains("no access token") && reason.contains("`invalid_client`"), "{reason}");
     assert!(!reason.contains("s3cret"), "{reason}");
     assert_eq!(world.sent.lock().len(), before);
@@ -204,7 +205,8 @@ async fn rubbish_from_the_token_endpoint_is_told() {
         soon(set.settled()).await;
         let upstream = set.get(&config.name).unwrap();
         let state = until(&upstream, |state| matches!(state.health, Health::Down { .. })).await;
-        let Health::Down { reason, .. } = &state.health else { unreachable!() };
+        let Health::Down { cause, .. } = &state.health else { unreachable!() };
+        let reason = cause.whole();
         assert!(reason.contains(expected) && !reason.contains("s3cret"), "{reason}");
         assert!(world.sent.lock().is_empty());
     }

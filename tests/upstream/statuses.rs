@@ -51,8 +51,8 @@ async fn reason(config: UpstreamConfig) -> String {
     let set = UpstreamSet::start([config], deps().0);
     soon(set.settled()).await;
     let state = set.get(&name).unwrap().state().borrow().clone();
-    let Health::Down { reason, .. } = &state.health else { panic!("{state:?}") };
-    reason.clone()
+    let Health::Down { cause, .. } = &state.health else { panic!("{state:?}") };
+    cause.whole()
 }
 
 type Made = fn() -> Response;

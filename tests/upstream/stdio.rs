@@ -258,8 +258,11 @@ async fn last_words_are_for_those_who_run_it() {
     let set = UpstreamSet::start([config], deps().0);
     let upstream = set.get(&name("s")).unwrap();
     soon(set.settled()).await;
+    // The reason is ours: it goes to the log, alerts and records.
     let said = |s: &Arc<UpstreamState>| match &s.health {
-        Health::Down { reason, .. } => reason.contains("the reason is [redacted]"),
+        Health::Down { cause, .. } => {
+            cause.said.contains("the reason is [redacted]") && cause.reason.starts_with("the process ended")
+        }
         Health::Starting | Health::Up => false,
     };
     until(&upstream, said).await;
@@ -461,7 +464,7 @@ async fn a_reload_keeps_what_did_not_change() {
     assert!(!Arc::ptr_eq(&before, &after));
     assert!(after.state().borrow().generation > 1);
     for gone in [&gone, &before] {
-        until(gone, |s| matches!(&s.health, Health::Down { reason, .. } if reason == "shut down")).await;
+        until(gone, |s| matches!(&s.health, Health::Down { cause, .. } if cause.reason == "shut down")).await;
         assert!(matches!(call(gone, "any").await, Err(UpstreamError::NotSent(_))));
     }
 }

@@ -399,7 +399,8 @@ async fn a_server_that_goes_away_is_down_and_comes_back() {
     *old.0.refuses_streams.lock() = true;
     old.end(1);
     let state = until(&upstream, |state| matches!(state.health, Health::Down { .. })).await;
-    let Health::Down { reason, .. } = &state.health else { unreachable!() };
+    let Health::Down { cause, .. } = &state.health else { unreachable!() };
+    let reason = cause.whole();
     assert!(reason.contains("503"), "{reason}");
     assert!(matches!(call(&upstream, "echo").await, Err(UpstreamError::NotSent(_))));
     *old.0.refuses_streams.lock() = false;
@@ -429,7 +430,8 @@ async fn an_endpoint_elsewhere_gets_nothing() {
         soon(set.settled()).await;
         let upstream = set.get(&config.name).unwrap();
         let state = until(&upstream, |state| matches!(state.health, Health::Down { .. })).await;
-        let Health::Down { reason, .. } = &state.health else { unreachable!() };
+        let Health::Down { cause, .. } = &state.health else { unreachable!() };
+        let reason = cause.whole();
         assert!(reason.contains(expected) && !reason.contains("/message"), "{reason}");
     }
     assert!(requests.try_recv().is_err());
@@ -445,7 +447,8 @@ async fn the_older_transport_is_tried_where_the_newer_is_not_known() {
     soon(set.settled()).await;
     let upstream = set.get(&config.name).unwrap();
     let state = until(&upstream, |state| matches!(state.health, Health::Down { .. })).await;
-    let Health::Down { reason, .. } = &state.health else { unreachable!() };
+    let Health::Down { cause, .. } = &state.health else { unreachable!() };
+    let reason = cause.whole();
     assert!(reason.contains("405"), "{reason}");
     assert_eq!(old.opened(), 0);
 
@@ -455,7 +458,8 @@ async fn the_older_transport_is_tried_where_the_newer_is_not_known() {
     soon(set.settled()).await;
     let upstream = set.get(&name("none")).unwrap();
     let state = until(&upstream, |state| matches!(state.health, Health::Down { .. })).await;
-    let Health::Down { reason, .. } = &state.health else { unreachable!() };
+    let Health::Down { cause, .. } = &state.health else { unreachable!() };
+    let reason = cause.whole();
     assert!(reason.contains("404") && reason.contains("not HTTP+SSE either"), "{reason}");
 }
 
@@ -501,8 +505,8 @@ async fn the_older_transport_is_tried_with_care() {
         let set = UpstreamSet::start([config.clone()], deps().0);
         soon(set.settled()).await;
         let state = set.get(&config.name).unwrap().state().borrow().clone();
-        let Health::Down { reason, .. } = &state.health else { panic!("{state:?}") };
-        reason.clone()
+        let Health::Down { cause, .. } = &state.health else { panic!("{state:?}") };
+        cause.whole()
     };
     for to_post in [Some(REFUSALS[0]), None] {
         let old = Old::new();

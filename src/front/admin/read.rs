@@ -48,7 +48,6 @@ pub(super) async fn metrics(
 
 /// Whether calls can be served; details for people only.
 pub(super) async fn ready(Given(port): State, caller: Option<Caller>) -> Result<Response, ApiError> {
-    let details = caller.is_some();
     let readiness = port.readiness();
     let store = port.store().ping().await;
     let (code, status) = match (readiness.ready, &store) {
@@ -59,11 +58,11 @@ pub(super) async fn ready(Given(port): State, caller: Option<Caller>) -> Result<
         // Everything is denied meanwhile.
         (_, Err(_)) => (StatusCode::SERVICE_UNAVAILABLE, "store unavailable"),
     };
-    if !details {
+    let Some(caller) = caller else {
         return Ok((code, Json(json!({"status": status}))).into_response());
-    }
+    };
     let in_force = port.in_force();
-    let upstreams = view::upstreams(&in_force.config, &port.upstreams(), &in_force.policies.data);
+    let upstreams = upstreams_for(&caller, &*port);
     let unsettled = port.store().unsettled();
     let mut details = readiness.details;
     if let Err(error) = &store {
@@ -321,16 +320,27 @@ pub(super) async fn tools(Given(port): State, _: Caller, RawQuery(query): RawQue
 }
 
 /// Every upstream and how it stands.
-pub(super) async fn upstreams(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn upstreams(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
     let page = Page::read(query.as_deref())?;
-    let in_force = port.in_force();
-    let all = view::upstreams(&in_force.config, &port.upstreams(), &in_force.policies.data);
+    let all = upstreams_for(&caller, &*port);
     // Those that are not started come last.
     let cursor = |one: &Value| {
         let name = one.get("name").and_then(Value::as_str).unwrap_or_default();
         paging::at(usize::from(one.get("state") == Some(&json!("disabled"))), name)
     };
     Ok(Json(page.listing("upstreams", all.into_iter().map(|one| (cursor(&one), one)))))
+}
+
+/// Every upstream as they may see it: what one said itself may be about anybody.
+fn upstreams_for(caller: &Caller, port: &dyn AdminPort) -> Vec<Value> {
+    let in_force = port.in_force();
+    let mut all = view::upstreams(&in_force.config, &port.upstreams(), &in_force.policies.data);
+    if !caller.sees_values() {
+        for said in all.iter_mut().filter_map(|one| one.get_mut("said")) {
+            *said = Value::Null;
+        }
+    }
+    all
 }
 
 /// The bundle in force.

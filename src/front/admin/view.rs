@@ -362,6 +362,7 @@ fn disabled_upstream(upstream: &DisabledUpstream) -> Value {
         "health": "disabled",
         "state": "disabled",
         "reason": upstream.reason,
+        "said": null,
         "failed_attempts": 0,
         "missing": [],
         "contained": upstream.contained,
@@ -378,11 +379,14 @@ fn disabled_upstream(upstream: &DisabledUpstream) -> Value {
 
 /// An upstream: how it is configured, without anything secret, and how it stands.
 pub fn upstream(config: Option<&UpstreamConfig>, state: &UpstreamState, data: &DataRules) -> Value {
-    let (health, reason, attempts) = match &state.health {
-        Health::Starting => ("starting", None, 0),
+    let (health, reason, said, attempts) = match &state.health {
+        Health::Starting => ("starting", None, None, 0),
         // The first of what is missing, for those who look at one line.
-        Health::Up => ("up", state.missing.first().map(String::as_str), 0),
-        Health::Down { reason, attempts } => ("down", Some(reason.as_str()), *attempts),
+        Health::Up => ("up", state.missing.first().map(String::as_str), None, 0),
+        Health::Down { cause, attempts } => {
+            let said = Some(cause.said.as_str()).filter(|said| !said.is_empty());
+            ("down", Some(cause.reason.as_str()), said, *attempts)
+        }
     };
     json!({
         "name": state.name,
@@ -399,6 +403,7 @@ pub fn upstream(config: Option<&UpstreamConfig>, state: &UpstreamState, data: &D
         "health": health,
         "state": health,
         "reason": reason,
+        "said": said,
         "failed_attempts": attempts,
         "missing": *state.missing,
         "contained": config.is_some_and(|c| c.contain.is_some()),

@@ -100,7 +100,9 @@ impl Http {
         if call.from_agent
             && let Some(left_out) = self.inbox.may_log()
         {
-            tracing::warn!(upstream = %self.inbox.upstream, method = call.request.method, %refusal, left_out, "a request was refused");
+            let (upstream, method, cause) = (&self.inbox.upstream, call.request.method, refusal.cause());
+            tracing::warn!(%upstream, method, cause, left_out, "a request was refused");
+            tracing::debug!(%upstream, said = &*refusal.said, "what it said");
         }
         UpstreamError::Refused(refusal).into()
     }

@@ -20,7 +20,7 @@ use super::{
     dialect::Dialect,
     headers::value_as_header,
     inbox::{Inbox, Link, ServerResponse, Signals},
-    refusal::{Failure, HttpRefusal},
+    refusal::{Cause, Failure, HttpRefusal},
     types::{Era, UpstreamError},
     wire,
     wiring::Wiring,
@@ -176,6 +176,13 @@ impl Http {
         self.session.load().as_ref().map(|session| session.dialect.era)
     }
 
+    /// In which version the session is, where there is one.
+    pub(super) fn version_of_session(&self) -> Option<Arc<str>> {
+        let session = self.session.load();
+        let dialect = session.as_ref().map(|session| &session.dialect);
+        dialect.filter(|dialect| dialect.era == Era::Legacy).map(|dialect| dialect.version.clone())
+    }
+
     fn session_of(&self, dialect: Dialect, id: Option<HeaderValue>, with_version: bool) -> Arc<Session> {
         // With room for what each request adds, since each begins with a copy.
         let mut headers = HeaderMap::with_capacity(self.reach.headers.len() + 9);
@@ -298,16 +305,16 @@ impl Http {
             tokio::time::timeout(self.timing.handshake, self.initialize(self.timing.handshake)).await;
         let failed = match started {
             Ok(Ok(_)) => None,
-            Ok(Err(fault)) => Some(fault.failure().reason),
-            Err(_) => Some("no answer to `initialize`".to_owned()),
+            Ok(Err(fault)) => Some(fault.failure().cause),
+            Err(_) => Some("no answer to `initialize`".to_owned().into()),
         };
-        if let Some(reason) = failed {
-            let reason = format!("the session cannot be renewed: {}", (self.inbox.redact)(&reason));
-            self.inbox.signals.close(&reason);
+        if let Some(Cause { reason, said }) = failed {
+            let reason = format!("the session cannot be renewed: {reason}");
+            self.inbox.signals.close(Cause { reason, said });
             // Why is for those who run it: the upstream's words may be about anybody.
             return Err(UpstreamError::NotSent("the session cannot be renewed".to_owned()));
         }
-        self.inbox.signals.renewed.notify_one();
+        self.inbox.signals.renew();
         self.session.load_full().ok_or_else(|| UpstreamError::NotSent("not connected".to_owned()))
     }
 
@@ -320,7 +327,7 @@ impl Http {
     ) -> Result<Response<http1_pool::ResponseBody>, UpstreamError> {
         self.reach.send(method, headers, body, call).await.inspect_err(|error| {
             if let UpstreamError::NotSent(reason) = error {
-                self.inbox.signals.close(reason);
+                self.inbox.signals.close(reason.clone());
             }
         })
     }
@@ -457,7 +464,7 @@ impl Http {
 
     /// Ends the legacy session over there.
     pub(super) async fn close(&self) {
-        self.inbox.signals.close("shut down");
+        self.inbox.signals.end();
         self.stop.cancel();
         if let Some(session) = self.session.swap(None)
             && session.id.is_some()

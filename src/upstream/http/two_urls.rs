@@ -16,7 +16,7 @@ use crate::upstream::{
     deps::Timing,
     dialect::Dialect,
     inbox::{Inbox, Link, ServerResponse, Signals},
-    refusal::Failure,
+    refusal::{Cause, Failure},
     sse::{Event, Kind},
     types::{Era, UpstreamError},
     wire::{self, Message},
@@ -108,6 +108,11 @@ impl TwoUrls {
 
     pub(in crate::upstream) fn signals(&self) -> &Signals {
         &self.inbox.signals
+    }
+
+    /// In which version the session is, once there is one.
+    pub(in crate::upstream) fn version(&self) -> Option<Arc<str>> {
+        self.stream.borrow().as_ref().map(|stream| stream.dialect.version.clone())
     }
 
     /// Opens a stream, learns the endpoint, and shakes hands over both.
@@ -219,7 +224,7 @@ impl TwoUrls {
                 let gone = || UpstreamError::NotSent("the event stream is gone".to_owned());
                 stream.ok().and_then(|stream| stream.clone()).ok_or_else(gone)
             }
-            reason = self.inbox.signals.closed() => Err(UpstreamError::NotSent(reason.to_string())),
+            cause = self.inbox.signals.closed() => Err(UpstreamError::NotSent(cause.reason.clone())),
         }
     }
 
@@ -299,7 +304,9 @@ impl TwoUrls {
             if let UpstreamError::Refused(refusal) = &error
                 && let Some(left_out) = self.inbox.may_log()
             {
-                tracing::warn!(upstream = %self.inbox.upstream, %refusal, left_out, "a request was refused");
+                let (upstream, cause) = (&self.inbox.upstream, refusal.cause());
+                tracing::warn!(%upstream, cause, left_out, "a request was refused");
+                tracing::debug!(%upstream, said = &*refusal.said, "what it said");
             }
             self.inbox.deliver(id, Err(error));
         }
@@ -377,7 +384,7 @@ impl TwoUrls {
     fn renew(self: Arc<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             if !self.inbox.noise.may_renew() {
-                return self.inbox.signals.close("its event stream ends again and again");
+                return self.inbox.signals.close("its event stream ends again and again".to_owned());
             }
             if let Some(left_out) = self.inbox.may_log() {
                 tracing::info!(upstream = %self.inbox.upstream, left_out, "the event stream ended: a new one");
@@ -387,11 +394,10 @@ impl TwoUrls {
                 () = self.stop.cancelled() => return,
             };
             match begun {
-                Ok(_) => self.inbox.signals.renewed.notify_one(),
-                Err(Failure { reason, .. }) => {
-                    let reason = (self.inbox.redact)(&reason);
+                Ok(_) => self.inbox.signals.renew(),
+                Err(Failure { cause: Cause { reason, said }, .. }) => {
                     let reason = format!("the event stream ended and cannot be opened again: {reason}");
-                    self.inbox.signals.close(&reason);
+                    self.inbox.signals.close(Cause { reason, said });
                 }
             }
         })
@@ -399,7 +405,7 @@ impl TwoUrls {
 
     /// Ends the stream, and with it the session over there.
     pub(in crate::upstream) fn close(&self) {
-        self.inbox.signals.close("shut down");
+        self.inbox.signals.end();
         self.stop.cancel();
         self.stream.send_replace(None);
     }

@@ -4,14 +4,13 @@ use super::{LONGEST_REASON, Server};
 use crate::{
     config::{Isolation, UpstreamTransport},
     model::{AgentId, RetryPlan, RpcError, code},
-    redaction::display_text,
     upstream::{
         breaker::{self, Leave},
         call::Call,
         connect::{self, Connection},
         inbox::ServerResponse,
         pool,
-        refusal::Failure,
+        refusal::{Cause, Failure},
         slots::{NoSlot, Slot},
         types::{Era, UpstreamError},
     },
@@ -177,13 +176,13 @@ impl Server {
                     Ok(connection) => self.request(&connection, call).await,
                     // It lists versions that it does not speak after all: bridged from now on, until it connects again.
                     Err(failure) if era.is_some() => {
-                        self.warn(&failure.reason, "the other era is refused");
+                        self.warn(&failure.cause, "the other era is refused");
                         self.speaks_both.store(false, Ordering::Relaxed);
                         drop(lease);
                         return Box::pin(self.once(call)).await;
                     }
                     Err(failure) => {
-                        self.warn(&failure.reason, "a connection of a caller's own cannot be made");
+                        self.warn(&failure.cause, "a connection of a caller's own cannot be made");
                         let reason = format!("`{}` cannot be connected", self.config.name);
                         return (Err(UpstreamError::NotSent(reason)), Some(breaker::Health::Failed));
                     }
@@ -194,10 +193,11 @@ impl Server {
         (outcome, Some(verdict))
     }
 
-    fn warn(&self, reason: &str, what: &str) {
-        let reason = display_text(reason, LONGEST_REASON);
-        if let Some(left_out) = self.limits.log.admits(reason.len()) {
+    fn warn(&self, cause: &Cause, what: &str) {
+        let Cause { reason, said } = cause.shown(&self.deps.redact, LONGEST_REASON);
+        if let Some(left_out) = self.limits.log.admits(reason.len() + said.len()) {
             tracing::warn!(upstream = %self.config.name, reason, left_out, "{what}");
+            tracing::debug!(upstream = %self.config.name, said, "what it said");
         }
     }
 
@@ -265,7 +265,7 @@ impl Server {
                     && !connection.is_still_modern(self.deps.timing.probe).await =>
             {
                 *self.era.lock() = None;
-                connection.signals().close("it no longer speaks the version it spoke");
+                connection.signals().close("it no longer speaks the version it spoke".to_owned());
             }
             _ => {}
         }

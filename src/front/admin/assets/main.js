@@ -8677,6 +8677,7 @@ function card8(one2, calls3, latency, errors) {
     { class: "panel", "data-upstream": one2.name },
     el("h3", {}, shown(one2.name, true), " ", el("span", { class: `chip ${isGood ? "good" : "bad"}` }, `${isGood ? "✓" : "✕"} ${one2.state}`)),
     one2.reason ? el("p", { class: "error" }, shown(one2.reason)) : null,
+    one2.said ? el("p", { class: "soft" }, shown(one2.said)) : null,
     facts([
       ["Offers", offers.join(", ") || "nothing"],
       ["Calls today", total ? whole(total) : "none"],

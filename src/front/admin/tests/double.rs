@@ -19,7 +19,7 @@ use crate::{
     model::*,
     policy::{Agent, Approver, Authority, BundleInfo, ChannelKind, GrantLimits, Person, PolicySet, Role},
     store::{self, *},
-    upstream::{Health, Listing, UpstreamDeps, UpstreamSet, UpstreamState},
+    upstream::{Cause, Health, Listing, UpstreamDeps, UpstreamSet, UpstreamState},
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
@@ -621,7 +621,10 @@ impl AdminPort for Scripted {
     fn upstreams(&self) -> Vec<Arc<UpstreamState>> {
         vec![Arc::new(UpstreamState {
             name: "crm".into(),
-            health: Health::Down { reason: "refused".to_owned(), attempts: 2 },
+            health: Health::Down {
+                cause: Cause { reason: "refused".to_owned(), said: "it said last: `bye`".to_owned() },
+                attempts: 2,
+            },
             listing: Arc::new(Listing::default()),
             missing: Arc::default(),
             era: None,
