@@ -1,9 +1,12 @@
 //! The keys that checkpoints are signed with: one file for this user alone, beside the store. Each line is a key in the form that
 //! c2sp.org/signed-note's tools read: earlier ones as what verifies, the newest as what signs.
 
-use crate::proof::{NoteError, Signer, VerifierKey};
+use crate::{
+    journal::open_private,
+    proof::{NoteError, Signer, VerifierKey},
+};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
@@ -104,9 +107,7 @@ impl LogKeys {
     pub fn rotate(folder: &Path, fresh: [u8; 32]) -> Result<(Self, Signer), KeysError> {
         let path = folder.join(FILE);
         let failed = |source| KeysError::Failed { path: path.clone(), source };
-        let lock =
-            OpenOptions::new().write(true).create(true).truncate(false).open(folder.join("checkpoint.lock"));
-        let lock: File = lock.map_err(failed)?;
+        let lock = open_private(&folder.join("checkpoint.lock")).map_err(failed)?;
         lock.lock().map_err(failed)?;
         let Some(Self { signer: old, mut earlier }) = Self::known(folder)? else {
             return Err(failed(io::ErrorKind::NotFound.into()));

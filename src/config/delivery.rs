@@ -93,6 +93,13 @@ fn file(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Option<
         return None;
     }
     let path = resolve(input.path, &written);
+    let named = Path::new(&written).parent().filter(|named| !named.as_os_str().is_empty());
+    if let (Some(named), Some(node)) = (named, map.get("file"))
+        && !path.parent().is_some_and(Path::is_dir)
+    {
+        let why = format!("`{}`, the folder of this file, is not there", named.display());
+        report.doubt(node.start, why, "a folder that is there: until then its records wait in the store");
+    }
     Some(DeliveryTarget::File { path, max_bytes: max_bytes.unwrap_or(MAX_BYTES), keep: keep.unwrap_or(KEEP) })
 }
 

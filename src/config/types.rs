@@ -62,7 +62,7 @@ impl Config {
     }
 }
 
-/// `[webhook]`: whom to tell that approvals wait.
+/// `[webhook]`: whom to tell that approvals wait, and of alerts.
 #[derive(Clone, Debug)]
 pub struct WebhookConfig {
     /// Where notifications are sent. A part of it may be a secret.

@@ -159,8 +159,13 @@ fn private() -> fs::OpenOptions {
 }
 
 /// Opens a file for this user alone, making it where it is missing.
-pub(super) fn open_private(path: &Path) -> io::Result<File> {
+pub fn open_private(path: &Path) -> io::Result<File> {
     private().create(true).truncate(false).open(path)
+}
+
+/// Makes an empty file for this user alone, or has the one that is there look changed.
+pub fn touch(path: &Path) -> io::Result<()> {
+    private().create(true).truncate(true).open(path).map(drop)
 }
 
 /// Makes a file with this content, on the disk, unless there is one of its name: that one stays.

@@ -806,6 +806,11 @@ pub(crate) const LINTS: &[Case] = &[
         )],
     ),
     case(
+        "a delivery into a folder that is not there",
+        SERVERS,
+        &[("[upstreams.filesystem]", "[delivery.siem]\nfile = \"no/such/a\"\n\n[upstreams.filesystem]")],
+    ),
+    case(
         "a missing variable of an upstream",
         SERVERS,
         &[("timeout = \"30s\"", "env = { LEVEL = \"${MISSING}\" }")],

@@ -55,6 +55,8 @@ fn a_machine_in_order() {
     let (code, told) = doctor(folder.path(), home.path());
     assert_eq!((code, &told["ok"]), (0, &json!(true)), "{told:#}");
     assert_eq!(complaints(&told, "keys", "advice").len(), 1, "{told:#}");
+    // What the gateway makes itself is as it should be.
+    assert_eq!(complaints(&told, "files", "advice"), Vec::<String>::new(), "{told:#}");
     for area in ["files", "keys", "ports", "clock", "disk", "upstreams", "clients"] {
         assert!(
             told["checks"].as_array().unwrap().iter().any(|check| check["area"] == area),

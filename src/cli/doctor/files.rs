@@ -14,6 +14,9 @@ const LITTLE_ROOM: u64 = 2 << 30;
 /// So many files of one folder are looked at.
 const MOST_FILES: usize = 10_000;
 
+/// Where the data folder has its checkpoints.
+const CHECKPOINTS: &str = "checkpoints";
+
 const AREA: &str = "files";
 
 /// The file that everything begins with.
@@ -70,7 +73,7 @@ pub(super) fn of_config(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// What lies in the data folder: whatever others could read of it.
+/// What lies in the data folder: whatever others could read of it. Checkpoints are nobody's secret, and are made so.
 fn inside(data: &Path, findings: &mut Findings) {
     let mut folders = vec![data.to_owned()];
     let (mut seen, mut open) = (0_usize, Vec::new());
@@ -78,6 +81,9 @@ fn inside(data: &Path, findings: &mut Findings) {
         for entry in listed(&folder) {
             seen += 1;
             let Ok(meta) = fs::symlink_metadata(&entry) else { continue };
+            if folder == data && entry.ends_with(CHECKPOINTS) {
+                continue;
+            }
             if meta.is_dir() {
                 folders.push(entry.clone());
             }

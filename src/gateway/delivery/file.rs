@@ -34,21 +34,32 @@ impl FileSink {
             Some(file) => file,
             None => open(&self.path)?,
         };
-        if file.metadata()?.len() >= self.max_bytes {
-            drop(file);
-            put_aside(&self.path, self.keep)?;
-            file = open(&self.path)?;
-        }
+        let mut holds = file.metadata()?.len();
         let mut text = String::with_capacity(lines.iter().map(|line| line.text.len() + 1).sum());
         for line in lines {
+            let more = line.text.len() as u64 + 1;
+            // A line that is larger than a file may be has one of its own.
+            if holds > 0 && holds.saturating_add(more) > self.max_bytes {
+                write(&mut file, &mut text)?;
+                put_aside(&self.path, self.keep)?;
+                file = open(&self.path)?;
+                holds = 0;
+            }
             text.push_str(&line.text);
             text.push('\n');
+            holds = holds.saturating_add(more);
         }
-        file.write_all(text.as_bytes())?;
-        file.sync_data()?;
+        write(&mut file, &mut text)?;
         self.open = Some(file);
         Ok(())
     }
+}
+
+/// Writes what was gathered: it is on the disk then.
+fn write(file: &mut File, text: &mut String) -> io::Result<()> {
+    file.write_all(text.as_bytes())?;
+    text.clear();
+    file.sync_data()
 }
 
 /// Opens it at its end, behind the last whole line: whoever was killed in the middle of one sends it again.
@@ -128,13 +139,34 @@ mod tests {
             sink.send(&[line(&format!("{{\"seq\":{seq:02}}}"))]).expect("sent");
         }
         let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap_or_default();
-        assert_eq!(read("events.jsonl.2"), "{\"seq\":04}\n{\"seq\":05}\n{\"seq\":06}\n");
-        assert_eq!(read("events.jsonl.1"), "{\"seq\":07}\n{\"seq\":08}\n{\"seq\":09}\n");
-        assert_eq!(read("events.jsonl"), "{\"seq\":10}\n{\"seq\":11}\n{\"seq\":12}\n");
+        assert_eq!(read("events.jsonl.2"), "{\"seq\":08}\n{\"seq\":09}\n");
+        assert_eq!(read("events.jsonl.1"), "{\"seq\":10}\n{\"seq\":11}\n");
+        assert_eq!(read("events.jsonl"), "{\"seq\":12}\n");
         assert!(!dir.path().join("events.jsonl.3").exists());
         // Another program has moved it away: it is made again.
         fs::rename(&path, dir.path().join("elsewhere")).expect("moved");
         sink.send(&[line("{\"seq\":13}")]).expect("sent");
         assert_eq!(read("events.jsonl"), "{\"seq\":13}\n");
+    }
+
+    /// However many lines come at once, no file passes its bound, and none of them is missing; one line that is larger has a file
+    /// of its own.
+    #[test]
+    fn no_file_passes_its_bound() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("events.jsonl");
+        let mut sink = FileSink::new(path, 100, 1_000);
+        let sent: Vec<Line> = (0..200).map(|seq| line(&format!("{{\"seq\":{seq:03}}}"))).collect();
+        sink.send(&sent).expect("sent");
+        sink.send(&[line(&"x".repeat(300)), line("last")]).expect("sent");
+        let mut files: Vec<String> = fs::read_dir(dir.path())
+            .expect("listed")
+            .map(|file| fs::read_to_string(file.expect("a file").path()).expect("read"))
+            .collect();
+        files.sort();
+        let large = files.iter().filter(|text| text.len() > 100).collect::<Vec<_>>();
+        assert_eq!(large, [&format!("{}\n", "x".repeat(300))]);
+        let seqs = files.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with('{'));
+        assert_eq!(seqs.count(), 200);
     }
 }

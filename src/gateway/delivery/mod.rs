@@ -10,6 +10,7 @@ use super::Gateway;
 use crate::{
     audit::ocsf,
     config::{DeliveryConfig, DeliveryFormat, DeliveryTarget},
+    journal::open_private,
     model::Event,
     store::{EventQuery, Register, RegisterChange, StoreError},
 };
@@ -225,7 +226,7 @@ impl Gateway {
 pub(super) fn lock_beside(store: &Path, what: &str) -> std::io::Result<Option<File>> {
     let mut path = store.as_os_str().to_owned();
     path.push(format!(".{what}.lock"));
-    let file = File::options().write(true).create(true).truncate(false).open(path)?;
+    let file = open_private(Path::new(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),

@@ -2,7 +2,7 @@
 //! force, a change of a register, and its files replaced or removed.
 
 use super::Shared;
-use crate::journal::{Place, Reader};
+use crate::journal::{Place, Reader, touch};
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Weak},
@@ -27,12 +27,12 @@ const REGISTERS: &str = "registers";
 
 /// Tells other processes that a change of a register is about to be committed.
 pub(super) fn tell_of_registers(journal: &Path) -> std::io::Result<()> {
-    std::fs::write(journal.join(REGISTERS), "")
+    touch(&journal.join(REGISTERS))
 }
 
 /// Tells other processes that an order is about to be committed.
 pub(super) fn tell_of_order(journal: &Path) -> std::io::Result<()> {
-    std::fs::write(journal.join(ORDERS), "")
+    touch(&journal.join(ORDERS))
 }
 
 /// A file that others touch, and how long what it tells of is looked for.
