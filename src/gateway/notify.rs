@@ -1,5 +1,5 @@
-//! Tells a webhook that somebody is asked, so that an approver need not look by chance. It notifies and does nothing else:
-//! no argument of a call leaves through it, and nothing that it answers decides anything.
+//! Tells a webhook that somebody is asked and of each alert, so that nobody need look by chance. It notifies and does nothing
+//! else: no argument of a call leaves through it, and nothing that it answers decides anything.
 //!
 //! Deliveries are signed as Standard Webhooks has it (`webhook-id`, `webhook-timestamp`, `webhook-signature: v1,…` over
 //! `id.timestamp.body`), and tried again where they fail. Each process tells of the events that it commits itself, the command
@@ -9,8 +9,10 @@ use super::Gateway;
 use crate::{
     clock::{Clock, IdSource},
     config::{Config, WebhookConfig},
+    evidence::without_values,
     model::{Event, EventType},
     outbound::Outbound,
+    redaction::display_text,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -34,37 +36,51 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Deliveries under way or waiting to be tried again; more are not told, which the log says.
 const MOST: usize = 256;
+/// The longest sentence about an alert, in characters.
+const LONGEST_REASON: usize = 500;
 /// What is read of an answer.
 const MOST_BYTES: usize = 64 * 1024;
 
 /// What is told of an event; none of most.
 fn told(event: &Event, config: &Config) -> Option<Value> {
     let draft = &event.draft;
-    let wanted = matches!(
+    let is_alert = draft.event_type == EventType::Alert;
+    let of_approval = matches!(
         draft.event_type,
         EventType::ApprovalRequested
             | EventType::ApprovalDecided
             | EventType::ApprovalExpired
             | EventType::ApprovalCancelled
-            | EventType::Alert
     );
-    let id = draft.approval_id.as_ref().filter(|_| wanted)?;
-    let kind = draft.detail.as_ref().and_then(|detail| detail.get("alert"));
+    let id = draft.approval_id.as_ref();
+    if !is_alert && !(of_approval && id.is_some()) {
+        return None;
+    }
+    let detail = |name: &str| draft.detail.as_ref().and_then(|detail| detail.get(name));
+    // A sentence of ours, without what it may repeat of a call.
+    let shown = is_alert.then(|| without_values(draft.clone()));
+    let reason = shown.as_ref().and_then(|shown| shown.reason.as_deref());
+    let tool = shown.as_ref().unwrap_or(draft).tool.as_deref();
     // Whom an escalation names.
     let to = draft.detail.as_ref().and_then(|detail| detail.pointer("/approval/to"));
     Some(json!({
         "type": draft.event_type,
-        "alert": kind,
+        "alert": detail("alert"),
+        "alert_id": detail("alert_id"),
+        "severity": detail("severity"),
+        "reason": reason.map(|reason| display_text(reason, LONGEST_REASON)),
         "escalated_to": to,
         "timestamp": draft.timestamp,
         "approval_id": id,
         "decision": draft.decision,
         "agent_id": draft.agent_id,
-        "tool": draft.tool,
+        "workflow_id": draft.workflow_id,
+        "upstream": draft.upstream,
+        "tool": tool,
         "policy_id": draft.policy_id,
         "rule_id": draft.rule_id,
         "environment": config.gateway.environment,
-        "link": config.approval_link(id),
+        "link": id.map_or_else(|| format!("{}/#/alerts", config.page_link()), |id| config.approval_link(id)),
     }))
 }
 

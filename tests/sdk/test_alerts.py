@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
+import threading
 import time
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from harness import Gateway, digest
+from test_delivery import SECRET
+from test_telemetry import scrape, value_of
 
 KINDS = ["deny_rate", "cost_spike", "approval_sla", "budget", "upstream_down", "quarantine", "loop", "integrity",
          "missing_metadata", "deny_drop", "failures", "duty"]
@@ -100,6 +107,8 @@ def test_an_alert_is_raised_answered_and_tunes_the_next(gateway):
     assert {one["kind"] for one in found} <= set(KINDS)
     (one,) = [alert for alert in found if alert["kind"] == "deny_rate" and alert["agent"] == "writer"]
     assert one["status"] == "open" and "refused" in one["reason"], one
+    counted = lambda: value_of(scrape(gateway), "tollgate_alerts_open", kind="deny_rate")  # noqa: E731
+    assert counted() >= 1 and value_of(scrape(gateway), "tollgate_alerts_open", kind="integrity") == 0
     alerts = [event for event in gateway.events(event_type="alert") if event["detail"].get("alert_id") == one["id"]]
     assert len(alerts) == 1 and alerts[0]["agent_id"] == "writer", alerts
     # Killed, it is as it was, and nothing is raised again.
@@ -108,6 +117,11 @@ def test_an_alert_is_raised_answered_and_tunes_the_next(gateway):
     assert gateway.cli("alerts", "ack", one["id"]).returncode == 1, "the local admin does not do"
     acked = gateway.cli("alerts", "ack", one["id"], "--note", "looked at", "--json", key="key-root")
     assert acked.returncode == 0 and json.loads(acked.stdout)["status"] == "acked", acked.stderr
+    still = [alert for alert in listed(gateway, "--status", "open") if alert["kind"] == "deny_rate"]
+    end = time.monotonic() + 20
+    while counted() != len(still):
+        assert time.monotonic() < end, (counted(), still)
+        time.sleep(0.1)
     status, refused = gateway.api(f"alerts/{one['id']}", "key-olga", {"action": "false"})
     assert status == 403, refused
     status, refused = gateway.api(f"alerts/{one['id']}", "key-root", {"action": "dismiss"})
@@ -126,6 +140,55 @@ def test_an_alert_is_raised_answered_and_tunes_the_next(gateway):
     said = [event for event in gateway.events(event_type="admin_action") if event["action"] == "alert"]
     assert [event["detail"]["after"] for event in said if event["detail"]["person"] == "root"] == ["acked", "false"]
     assert gateway.cli("audit", "verify").returncode == 0
+
+
+class Hook:
+    """A webhook that holds each request to its signature."""
+
+    def __init__(self):
+        self.told: list[dict] = []
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):  # noqa: N802
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                signed = f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode() + body
+                right = base64.b64encode(hmac.digest(SECRET.encode(), signed, hashlib.sha256)).decode()
+                if self.headers["webhook-signature"] == f"v1,{right}":
+                    hook.told.append(json.loads(body))
+                self.send_response(204)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.toml = f'[webhook]\nurl = "http://127.0.0.1:{self.server.server_port}/hook"\nsecret = "{SECRET}"\n'
+
+
+def test_each_kind_of_alert_is_told_to_the_webhook(binary):
+    """R48: an alert goes to the webhook as asks do, whatever its kind, and no argument with it."""
+    hook = Hook()
+    budgets = "budgets: [{ id: calls, scope: agent, window: day, max_calls: 60, alert_at: [5], on_exceed: deny }]\n"
+    with Gateway(binary, hook.toml + UPSTREAMS, {**POLICIES, "budgets.yaml": budgets}, ready_within=60) as gateway:
+        for number in range(20):
+            call(gateway, "demo__note_write", {"path": f"/n{number}", "text": "not for the hook"})
+        for _ in range(30):
+            call(gateway, "demo__notes_list", {})
+        wanted = {"deny_rate", "upstream_down", "loop", "budget"}
+        end = time.monotonic() + 40
+        while not wanted <= {one["alert"] for one in hook.told}:
+            assert time.monotonic() < end, hook.told
+            time.sleep(0.1)
+        (one, *_) = [one for one in hook.told if one["alert"] == "deny_rate" and one["agent_id"] == "writer"]
+        assert (one["type"], one["severity"]) == ("alert", "medium") and "refused" in one["reason"], one
+        assert one["alert_id"] in {alert["id"] for alert in listed(gateway)}
+        assert one["link"] == f"{gateway.admin}/#/alerts", one
+        (down, *_) = [one for one in hook.told if one["alert"] == "upstream_down"]
+        assert down["upstream"] == "gone", down
+        assert "not for the hook" not in json.dumps(hook.told)
 
 
 def test_a_server_that_is_down_opens_an_incident(gateway):
