@@ -148,6 +148,7 @@ pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError
     let limit = running.drain;
     let rest = async {
         if !mcp.is_finished() && tokio::time::timeout(limit, &mut mcp).await.is_err() {
+            running.gateway.cut();
             mcp.abort();
         }
         running.end().await;
@@ -208,10 +209,12 @@ pub(super) async fn stdio(path: PathBuf, args: StdioArgs) -> Result<(), CliError
         () = signals.ending() => Ok(()),
         ended = &mut session => flat(ended),
     };
+    running.gateway.drain();
     end.cancel();
     let limit = running.drain;
     let rest = async {
         if !session.is_finished() && tokio::time::timeout(limit, &mut session).await.is_err() {
+            running.gateway.cut();
             session.abort();
         }
         running.end().await;

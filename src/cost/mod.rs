@@ -2,7 +2,6 @@
 
 mod budget;
 mod encoding;
-mod errors;
 mod formula;
 mod learned;
 mod models;
@@ -11,7 +10,6 @@ mod token;
 
 pub use budget::{BudgetAction, BudgetRule, BudgetScope, BudgetWindow, BudgetZone};
 pub use encoding::{Encoding, Tokenizer};
-pub use errors::EstimateErrors;
 pub use formula::{PricePart, PriceUnit, ToolPrice, Unpriceable};
 pub use learned::{DEFAULT_RESULT_TOKENS, LearnedSizes, RecentSizes, SizeCell};
 pub use models::ModelPrice;

@@ -20,7 +20,7 @@ use crate::{
         weight::{weight, weight_of_list},
     },
     offload::{Busy, LARGE, Offload},
-    telemetry::{Telemetry, Wire},
+    telemetry::{Incoming, Telemetry, Tracing, Wire},
     upstream::Era,
 };
 use bytes::Bytes;
@@ -271,6 +271,7 @@ impl Core {
         mut params: Map<String, Value>,
         caller: Caller,
         client: Arc<Client>,
+        tracing: Tracing,
     ) -> CallReply {
         let Some(Value::String(task_id)) = params.swap_remove("taskId") else {
             return Err(invalid("`params.taskId` must be a string"));
@@ -280,9 +281,17 @@ impl Core {
             (TaskVerb::Update, _) => return Err(invalid("`params.inputResponses` must be an object")),
             (TaskVerb::Get | TaskVerb::Cancel, _) => None,
         };
-        let Caller { principal, session, .. } = caller;
+        let Caller { principal, session, wire, .. } = caller;
+        let parent = Incoming::of(params.get("_meta").and_then(Value::as_object), &wire).parent;
+        let tracing = match tracing.span {
+            Some(_) => tracing,
+            // Nobody here records it: whoever is asked does as the client says.
+            None => Tracing { sampled: parent.is_none_or(|parent| parent.sampled), span: None },
+        };
         self.until_ready().await;
-        self.service.task(TaskRequest { principal, verb, task_id, input_responses, session, client }).await
+        let request =
+            TaskRequest { principal, verb, task_id, input_responses, session, client, tracing, parent };
+        self.service.task(request).await
     }
 
     /// Begins to tell of a resource.

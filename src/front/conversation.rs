@@ -44,7 +44,7 @@ pub(crate) struct Conversation {
     asks: Mutex<Asks>,
     asked: Notify,
     /// Measures how long it lasts.
-    _lasts: Option<Session>,
+    lasts: Mutex<Option<Session>>,
 }
 
 #[derive(Debug, Default)]
@@ -100,7 +100,7 @@ impl Conversation {
             level: AtomicU8::new(DEFAULT_LEVEL as u8),
             asks: Mutex::new(Asks::default()),
             asked: Notify::new(),
-            _lasts: lasts,
+            lasts: Mutex::new(lasts),
         }
     }
 
@@ -159,6 +159,8 @@ impl Conversation {
         self.in_flight.cancel_all();
         self.asks.lock().waiting.clear();
         self.watches.clear();
+        // A stream of it may be held for a while yet.
+        drop(self.lasts.lock().take());
     }
 }
 

@@ -35,6 +35,11 @@ impl Measured {
         }))
     }
 
+    /// How it is traced.
+    pub(crate) fn tracing(&self) -> Tracing {
+        self.0.as_ref().map(|under_way| under_way.tracing.clone()).unwrap_or_default()
+    }
+
     /// It was answered.
     pub(crate) fn end(self, error: Option<&RpcError>) {
         let Some(UnderWay { telemetry, mut operation, tracing, began }) = self.0 else { return };

@@ -145,14 +145,6 @@ pub(crate) fn status_of(error: &RpcError) -> StatusCode {
     }
 }
 
-/// A legacy upstream's code for a resource that is not there must not be sent in this era.
-fn modernized(mut error: RpcError) -> RpcError {
-    if error.code == code::RESOURCE_NOT_FOUND {
-        error.code = code::INVALID_PARAMS;
-    }
-    error
-}
-
 /// A written answer.
 #[derive(Debug)]
 pub(crate) struct ClientResponse {
@@ -202,7 +194,10 @@ impl Core {
             }
             Governed::Complete => (self.complete(params, caller, client).await, None),
             Governed::Skill => (self.skill(&caller, &params).await, Some(true)),
-            Governed::Task(verb) => (self.task(verb, params, caller, client).await, None),
+            Governed::Task(verb) => {
+                let tracing = measured.tracing();
+                (self.task(verb, params, caller, client, tracing).await, None)
+            }
             Governed::List(kind) => match self.list(&caller, kind, &params).await {
                 Ok(items) => {
                     let items = match kind {
@@ -222,6 +217,7 @@ impl Core {
             },
         };
         finisher.finish();
+        let outcome = outcome.map_err(RpcError::modernized);
         measured.end(outcome.as_ref().err());
         match outcome {
             Ok(Value::Object(result)) => {
@@ -238,7 +234,6 @@ impl Core {
                 ClientResponse::ok(message::failure(Some(&id), &error))
             }
             Err(error) => {
-                let error = modernized(error);
                 ClientResponse { status: status_of(&error), body: message::failure(Some(&id), &error) }
             }
         }

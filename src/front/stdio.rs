@@ -101,6 +101,7 @@ where
         conversation: None,
         modern: Arc::new(InFlight::default()),
         greeted: false,
+        lasts: None,
         watcher: None,
         turns: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
         unanswered: Arc::default(),
@@ -190,6 +191,8 @@ struct Connection {
     /// Stateless requests in flight.
     modern: Arc<InFlight>,
     greeted: bool,
+    /// Measures the session, which is the connection: from the first request to the end.
+    lasts: Option<Session>,
     watcher: Option<Watcher>,
     turns: Arc<Semaphore>,
     unanswered: Arc<Unanswered>,
@@ -438,11 +441,17 @@ impl Connection {
         self.watcher = Some(Watcher::new(Arc::clone(&self.core), self.principal.clone(), None, None));
         let measured = self.core.measure(Some("initialize"), None, &self.caller().wire);
         let welcome = self.core.welcome(&self.principal, &hello);
-        let lasts = Session::of_client(Arc::clone(&self.core.telemetry), Transport::Pipe, hello.version);
-        self.conversation = Some(Arc::new(Conversation::new(Arc::clone(&self.session), &hello, Some(lasts))));
+        self.lasts(hello.version);
+        self.conversation = Some(Arc::new(Conversation::new(Arc::clone(&self.session), &hello, None)));
         measured.end(None);
         self.core.service.session_opened(&self.principal, &hello.client_info);
         self.send(message::success(&request.id, &welcome)).await
+    }
+
+    /// The client speaks this version: what was spoken first is what its session is measured as.
+    fn lasts(&mut self, version: &'static str) {
+        let telemetry = &self.core.telemetry;
+        self.lasts.get_or_insert_with(|| Session::of_client(Arc::clone(telemetry), Transport::Pipe, version));
     }
 
     fn spawn(&mut self, method: &str, exchange: Exchange) {
@@ -474,6 +483,7 @@ impl Connection {
             Err(refusal) => return self.refuse(Some(&request.id), &refusal.error).await,
         };
         if !std::mem::replace(&mut self.greeted, true) {
+            self.lasts(super::MODERN_VERSION);
             self.core.service.session_opened(&self.principal, &declared.client_info);
         }
         let Request { id, method: name, params } = request;

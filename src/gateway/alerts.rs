@@ -2,14 +2,8 @@
 //! with its process.
 
 use super::{Gateway, delivery::lock_beside};
-use crate::{
-    alerts::Level,
-    model::AlertKind,
-    oversight::{Watcher, open_alerts},
-    store::StoreError,
-    upstream::Health,
-};
-use std::{collections::BTreeMap, time::Duration};
+use crate::{alerts::Level, oversight::Watcher, upstream::Health};
+use std::time::Duration;
 
 /// How often it is looked, where windows are no shorter.
 const LOOK: Duration = Duration::from_secs(1);
@@ -48,15 +42,11 @@ impl Gateway {
         let level = |state: &crate::upstream::UpstreamState| Level {
             upstream: state.name.clone(),
             down: match &state.health {
-                Health::Down { reason, .. } => Some(reason.clone()),
+                // An alert stands on record for good: what the upstream said is no part of it.
+                Health::Down { cause, .. } => Some(cause.reason.clone()),
                 Health::Starting | Health::Up => None,
             },
         };
         self.upstreams().iter().map(|state| level(state)).collect()
-    }
-
-    /// How many alerts nobody has said anything about, by kind: what `tollgate_alerts_open{kind}` shows.
-    pub async fn alerts_open(&self) -> Result<BTreeMap<AlertKind, u64>, StoreError> {
-        open_alerts(&*self.0.store).await
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     identity::Principal,
     model::{CallKind, RpcError},
-    telemetry::Wire,
+    telemetry::{Parent, Tracing, Wire},
     upstream::Era,
 };
 use futures::{future::BoxFuture, stream::BoxStream};
@@ -114,6 +114,10 @@ pub struct TaskRequest {
     pub session: Arc<str>,
     /// The client.
     pub client: Arc<dyn ClientPort>,
+    /// Its span, where it has one.
+    pub tracing: Tracing,
+    /// The span below which it stands, where it names one.
+    pub parent: Option<Parent>,
 }
 
 /// Which list.

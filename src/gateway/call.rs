@@ -32,7 +32,7 @@ use super::{
 use crate::{
     decision::{self, ApprovalRequirement},
     identity::{Principal, user_of},
-    model::{AgentId, CallKind, Decision, SharePlace},
+    model::{AgentId, CallKind, Decision, RpcError, SharePlace},
     offload::Busy,
     store::StoreError,
     telemetry::Attribute,
@@ -92,7 +92,12 @@ impl Gateway {
         replay: Option<Replay>,
     ) -> CallReply {
         let mut served = self.serve(&mut call);
-        let reply = self.go_through(call, waiter, replay, &mut served).await;
+        let era = call.client.era();
+        let mut reply = self.go_through(call, waiter, replay, &mut served).await;
+        if era == Era::Modern {
+            // Spans and metrics have the code that the client gets.
+            reply = reply.map_err(RpcError::modernized);
+        }
         served.end(&self.0.telemetry, self.0.clock.monotonic(), &reply);
         reply
     }
@@ -122,6 +127,8 @@ impl Gateway {
             // Of a frozen agent the round below says so.
             if tool_search::is_on(&in_force) && self.still_valid(&request.principal) && !frozen {
                 if request.name == tool_search::FIND {
+                    request.listed = Some(tool_search::FIND.into());
+                    served.knows(&request);
                     return Box::pin(self.0.search.find_tools(&in_force, &request, given, &mut asking)).await;
                 }
                 // From here on it is the call of the tool that is meant.
@@ -398,13 +405,7 @@ impl Gateway {
                 let (since, child) = (self.0.clock.monotonic(), request.tracing.child());
                 let sought = Box::pin(self.0.people.seek_approval(call, asking)).await;
                 request.waited += self.0.clock.monotonic().saturating_sub(since);
-                let outcome = match &sought {
-                    Step::Use(_) => "approved",
-                    Step::UseGrant(_) => "grant",
-                    Step::Again => "again",
-                    Step::Reply(_) => "refused",
-                };
-                let outcome = vec![("tollgate.approval.outcome", outcome.into())];
+                let outcome = vec![("tollgate.approval.outcome", sought.outcome().into())];
                 request.tracing.end(child, "tollgate.approval", outcome);
                 match sought {
                     Step::Use(record) => {
@@ -417,7 +418,7 @@ impl Gateway {
                     }
                     Step::UseGrant(grant) => Ok(Warrant::Grant(grant)),
                     Step::Again => Err(Halt::Again),
-                    Step::Reply(reply) => Err(Halt::Reply(reply)),
+                    Step::Reply(_, reply) => Err(Halt::Reply(reply)),
                 }
             }
             Decision::Remediate | Decision::Suggest | Decision::Throttle | Decision::Deny => {

@@ -34,7 +34,7 @@ use crate::{
     catalog::{Catalog, CatalogBuilder},
     clock::{Clock, IdSource},
     config::Config,
-    cost::{EstimateErrors, TokenCounter},
+    cost::TokenCounter,
     evidence::output_unusable,
     identity::Doorkeeper,
     model::EventDraft,
@@ -46,7 +46,14 @@ use crate::{
 };
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -190,17 +197,19 @@ impl Outside {
                 freezes: freezes.clone(),
                 labels: labels.clone(),
                 output_alerts,
+                telemetry: telemetry.clone(),
             },
             labels,
             doorkeeper: Doorkeeper::new(clock.clone()),
             builder: Mutex::new(CatalogBuilder::default()),
             ready: watch::Sender::new(false),
-            draining: false.into(),
+            draining: OnceLock::new(),
             rejected_reload: Mutex::new(None),
             lints: Mutex::default(),
             orders: Orders::new(ids.uuid()),
             pins,
             in_flight: TaskTracker::new(),
+            cut: AtomicUsize::new(0),
             current,
             store,
             clock,
@@ -236,7 +245,6 @@ impl Gateway {
         let measures = Measures {
             tokens: TokenCounter::load(),
             learned,
-            errors: EstimateErrors::default(),
             placeholders: Arc::new(Placeholders::new(store.vault(), clock.clone(), ids.clone())),
             digest_key: DigestKey::new(&digest_key),
         };
@@ -508,18 +516,25 @@ impl Gateway {
     pub async fn shutdown(&self) {
         let in_force = self.in_force();
         let drain = in_force.config.gateway.drain;
+        self.drain();
         self.0.stop.cancel();
         self.0.parking.clear();
         self.0.held.clear();
         self.0.in_flight.close();
         if tokio::time::timeout(drain, self.0.in_flight.wait()).await.is_err() {
             tracing::warn!("calls were still in flight after the drain; they are settled as unknown");
+            self.cut();
         }
         in_force.upstreams.shutdown(drain).await;
         self.0.refusals.record_counted(true, Duration::ZERO).await;
         self.record_auth_failures(true).await;
         self.record_seen(true).await;
         self.0.log.write().await;
+        let cut = self.0.cut.load(Ordering::Relaxed);
+        let now = self.0.clock.monotonic();
+        let took = self.0.draining.get().map_or(Duration::ZERO, |since| now.saturating_sub(*since));
+        let took_ms = u64::try_from(took.as_millis());
+        tracing::info!(cut, took_ms = took_ms.unwrap_or(u64::MAX), "drain.ended: no call is in flight");
     }
 }
 

@@ -1,7 +1,7 @@
 //! What calls and results are measured and handled by: tokens, the sizes that were learned, digests, and placeholders.
 
 use super::{digest::DigestKey, placeholders::Placeholders};
-use crate::cost::{EstimateErrors, LearnedSizes, TokenCounter};
+use crate::cost::{LearnedSizes, TokenCounter};
 use std::sync::Arc;
 
 /// One for all calls of a process.
@@ -9,8 +9,6 @@ pub(super) struct Measures {
     pub(super) tokens: TokenCounter,
     /// The store keeps it current.
     pub(super) learned: Arc<LearnedSizes>,
-    /// How far estimates were off.
-    pub(super) errors: EstimateErrors,
     pub(super) digest_key: DigestKey,
     pub(super) placeholders: Arc<Placeholders>,
 }

@@ -3,13 +3,14 @@
 use super::{Gateway, Inner};
 use crate::{
     audit::dead_letters,
-    model::ApprovalStatus,
+    model::{AlertKind, ApprovalStatus},
+    oversight::open_alerts,
     store::{EventQuery, Store, StoreError},
-    telemetry::{Exposition, Gauge, Label, decimal, estimate_errors},
+    telemetry::{Exposition, Gauge, Label},
     upstream::Health,
 };
 use parking_lot::Mutex;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Approvals and dead letters that are counted; more are told as so many.
 const MOST: usize = 10_000;
@@ -29,18 +30,19 @@ pub(super) struct Looks {
     turn: tokio::sync::Mutex<()>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Found {
     again: Duration,
     pending: usize,
     dead_letters: usize,
+    alerts: BTreeMap<AlertKind, u64>,
     records: i64,
     is_up: bool,
 }
 
 impl Looks {
     async fn look(&self, inner: &Inner) -> Found {
-        let fresh = || Some(*self.found.lock()).filter(|found| inner.clock.monotonic() < found.again);
+        let fresh = || Some(self.found.lock().clone()).filter(|found| inner.clock.monotonic() < found.again);
         if let Some(found) = fresh() {
             return found;
         }
@@ -59,7 +61,7 @@ impl Looks {
             Err(_) => found.is_up = false,
         }
         found.again = now.saturating_add(pause);
-        *found
+        found.clone()
     }
 }
 
@@ -70,7 +72,8 @@ async fn look(store: &dyn Store, now: jiff::Timestamp) -> Result<Found, StoreErr
     let dead_letters = dead_letters(store, false, (MOST, None), now).await?.found.len();
     let newest = EventQuery { newest_first: true, limit: 1, ..EventQuery::default() };
     let records = store.events(newest).await?.first().map_or(0, |event| event.seq);
-    Ok(Found { again: Duration::ZERO, pending, dead_letters, records, is_up })
+    let alerts = open_alerts(store).await?;
+    Ok(Found { again: Duration::ZERO, pending, dead_letters, alerts, records, is_up })
 }
 
 fn number(count: usize) -> f64 {
@@ -81,10 +84,7 @@ impl Gateway {
     /// What is measured, as Prometheus reads it.
     pub async fn metrics(&self, form: Exposition) -> String {
         self.look_at_gauges().await;
-        let (bounds, counts, sum) = self.0.search.measures.errors.told();
-        let bounds = bounds.iter().map(|bound| decimal(*bound, 1_000)).collect();
-        let sum = Duration::from_millis(sum).as_secs_f64();
-        self.0.telemetry.render(form, vec![estimate_errors(bounds, counts, sum)])
+        self.0.telemetry.render(form)
     }
 
     /// Looks at what stands, for whoever asks what was found.
@@ -94,9 +94,9 @@ impl Gateway {
         let look = tokio::spawn(async move { gateway.0.looks.look(&gateway.0).await });
         let found = match tokio::time::timeout(PATIENCE, look).await {
             Ok(Ok(found)) => found,
-            Ok(Err(_)) | Err(_) => *self.0.looks.found.lock(),
+            Ok(Err(_)) | Err(_) => self.0.looks.found.lock().clone(),
         };
-        let Found { pending, dead_letters, records, is_up, .. } = found;
+        let Found { pending, dead_letters, alerts, records, is_up, .. } = found;
         let flag = |is: bool| if is { 1.0 } else { 0.0 };
         let store = &self.0.store;
         let mut found = vec![
@@ -110,6 +110,10 @@ impl Gateway {
             (Gauge::Quarantined, Vec::new(), number(self.pin_changes(None).len())),
             (Gauge::Build, vec![("version", Label::from(env!("CARGO_PKG_VERSION")))], 1.0),
         ];
+        for (kind, count) in alerts {
+            let labels = vec![("kind", Label::from(kind.as_str()))];
+            found.push((Gauge::AlertsOpen, labels, number(usize::try_from(count).unwrap_or_default())));
+        }
         for state in self.upstreams() {
             let labels = vec![("upstream", Label::from(state.name.shared()))];
             found.push((Gauge::UpstreamUp, labels, flag(state.health == Health::Up)));

@@ -119,8 +119,8 @@ use serde_json::{Value, json};
 use std::{
     net::IpAddr,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -193,12 +193,15 @@ pub(crate) struct Inner {
     auth_failures: AuthFailures,
     telemetry: Arc<Telemetry>,
     ready: watch::Sender<bool>,
-    draining: AtomicBool,
+    /// Since when it ends, on the clock that never goes back.
+    draining: OnceLock<Duration>,
     rejected_reload: Mutex<Option<String>>,
     lints: Mutex<Vec<String>>,
     orders: Orders,
     pins: Arc<Pins>,
     in_flight: TaskTracker,
+    /// Calls that the end of the process did not wait for.
+    cut: AtomicUsize,
     stop: CancellationToken,
 }
 
@@ -257,7 +260,7 @@ impl Gateway {
 
     /// How it stands.
     pub fn readiness(&self) -> Readiness {
-        let draining = self.0.draining.load(Ordering::Acquire);
+        let draining = self.0.draining.get().is_some();
         let ready = *self.0.ready.borrow() && !draining;
         let mut details = Vec::new();
         if draining {
@@ -274,11 +277,9 @@ impl Gateway {
                     details.extend(state.missing.iter().map(told));
                 }
                 Health::Starting => details.push(format!("upstream `{}` is starting", state.name)),
-                Health::Down { reason, attempts } => {
-                    details.push(format!(
-                        "upstream `{}` is down after {attempts} attempts: {reason}",
-                        state.name
-                    ));
+                Health::Down { cause, attempts } => {
+                    let (name, reason) = (&state.name, &cause.reason);
+                    details.push(format!("upstream `{name}` is down after {attempts} attempts: {reason}"));
                 }
             }
         }
@@ -313,7 +314,16 @@ impl Gateway {
 
     /// Says from now on that it is ending, so that whoever balances load sends nothing new.
     pub fn drain(&self) {
-        self.0.draining.store(true, Ordering::Release);
+        if self.0.draining.set(self.0.clock.monotonic()).is_ok() {
+            let patience = humantime::format_duration(self.in_force().config.gateway.drain);
+            let in_flight = self.0.in_flight.len();
+            tracing::info!(in_flight, %patience, "drain.begins: calls in flight may finish");
+        }
+    }
+
+    /// What is in flight is not waited for any longer: it is cancelled, and settled as what it came to.
+    pub fn cut(&self) {
+        self.0.cut.fetch_add(self.0.in_flight.len(), Ordering::Relaxed);
     }
 
     /// What somebody should look at in the files in force, now that it is known what the upstreams list.

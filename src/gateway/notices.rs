@@ -10,7 +10,11 @@ use crate::{
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::{collections::VecDeque, pin::pin, sync::Arc};
+use std::{
+    collections::VecDeque,
+    pin::pin,
+    sync::{Arc, OnceLock},
+};
 use tokio::sync::Notify;
 
 /// Notifications that wait at a time; what comes beyond is not told.
@@ -88,10 +92,15 @@ impl Notices {
     }
 }
 
-/// Nobody: a request about a task has nothing to be told on the way, and nobody is asked.
-pub(super) struct Mute;
+/// Nobody: a request about a task has nothing to be told on the way, and nobody is asked. As what it was sent is kept.
+#[derive(Default)]
+pub(super) struct Mute(pub(super) OnceLock<(u64, Arc<str>)>);
 
 impl CallRelay for Mute {
+    fn sent_as(&self, id: u64, version: &Arc<str>) {
+        self.0.get_or_init(|| (id, version.clone()));
+    }
+
     fn notify(&self, _method: &str, _params: Value) {}
 
     fn ask(&self, method: String, _params: Value) -> BoxFuture<'static, Result<Value, RpcError>> {

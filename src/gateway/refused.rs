@@ -166,12 +166,16 @@ impl Refusals {
     pub(crate) fn log_call(&self, request: &Request, event: &EventDraft) {
         let took = self.clock.monotonic().saturating_sub(request.began);
         let own = took.saturating_sub(request.waited);
-        let span = request.tracing.span.as_deref();
-        if let Some(span) = span {
+        self.say_in_span(request, event);
+        let span = request.tracing.span.as_deref().map(|span| span.id());
+        self.log.note(event, &Told { kind: request.word(), decision: None, took, own, span });
+    }
+
+    /// The same for the call's span alone, where it is counted already.
+    pub(crate) fn say_in_span(&self, request: &Request, event: &EventDraft) {
+        if let Some(span) = request.tracing.span.as_deref() {
             span.decided(event.decision, event);
         }
-        let span = span.map(|span| span.id());
-        self.log.note(event, &Told { kind: request.word(), decision: None, took, own, span });
     }
 
     /// Nobody is asked about a completion or a subscription: only what they are for can be approved.

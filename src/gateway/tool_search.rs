@@ -236,6 +236,7 @@ impl ToolSearch {
         });
         let mut event = subject.decision(self.clock.now(), &ruling, detail);
         event.action = Some(FIND_ACTION.into());
+        let told = event.clone();
         let mut events = Vec::with_capacity(2);
         if asking.start() {
             events.push(subject.start(self.clock.now()));
@@ -246,6 +247,7 @@ impl ToolSearch {
             let refusal = Refusal::deny("store", error.refusal());
             return refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies);
         }
+        self.refusals.log_call(request, &told);
         Ok(json!({
             "content": [{"type": "text", "text": answer}],
             "structuredContent": structured,

@@ -27,6 +27,15 @@ impl RpcError {
         self.data = Some(data);
         self
     }
+
+    /// As 2026-07-28 has it: the sessions' code for a resource that is not there must not be sent in it.
+    #[must_use]
+    pub fn modernized(mut self) -> Self {
+        if self.code == code::RESOURCE_NOT_FOUND {
+            self.code = code::INVALID_PARAMS;
+        }
+        self
+    }
 }
 
 /// JSON-RPC and MCP error codes, and Tollgate's own.

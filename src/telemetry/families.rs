@@ -48,6 +48,11 @@ const OWN: &[u64] = &[
     50, 100, 200, 300, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 10_000, 20_000, 50_000, 100_000,
     1_000_000, 10_000_000,
 ];
+/// How far an estimate is off, in millionths of what a result took.
+const SHARE: &[u64] =
+    &[50_000, 100_000, 150_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000];
+/// One estimate cannot make the sum of all others meaningless.
+const MOST_OFF: u64 = 1_000;
 /// A person.
 const PERSON: &[u64] = &[
     1_000_000,
@@ -177,14 +182,15 @@ pub struct Metrics {
     pub auth_failures: Counters<1>,
     /// From a call's admission being asked for to its commit.
     pub store_admit: Histograms<0>,
+    estimate_error: Histograms<0>,
     /// What a collector did not take: signal.
     pub dropped: Counters<1>,
     server_operation: Histograms<6>,
     client_operation: Histograms<7>,
     /// Sessions of clients here: transport, version.
     pub server_session: Histograms<2>,
-    /// Sessions of ours at upstreams: transport, upstream.
-    pub client_session: Histograms<2>,
+    /// Sessions of ours at upstreams: transport, upstream, version, how they failed.
+    pub client_session: Histograms<4>,
 }
 
 impl Default for Metrics {
@@ -269,6 +275,19 @@ impl Default for Metrics {
                 OWN,
                 1,
             ),
+            estimate_error: Histograms::new(
+                About {
+                    name: "tollgate.estimate.error",
+                    exposed: "tollgate_estimate_error_ratio",
+                    help: "Estimated against real tokens of results: the difference as a share of what they took",
+                    unit: "1",
+                    exposed_unit: "ratio",
+                    kind: Kind::Histogram,
+                },
+                [],
+                SHARE,
+                1,
+            ),
             dropped: Counters::new(
                 counter(
                     "tollgate.otlp.dropped",
@@ -324,7 +343,7 @@ impl Default for Metrics {
                     "mcp_client_session_duration_seconds",
                     "The duration of an MCP session as its client sees it",
                 ),
-                ["network.transport", "tollgate.upstream"],
+                ["network.transport", "tollgate.upstream", "mcp.protocol.version", "error.type"],
                 MCP,
                 MOST,
             ),
@@ -344,12 +363,21 @@ impl Metrics {
         self.client_operation.observe([method, tool, prompt, error, code, transport, upstream], took, trace);
     }
 
-    /// Has durations go to a collector too.
+    /// What a result was expected to take and what it took, in tokens.
+    pub fn estimated(&self, expected: u64, took: u64, trace: Option<TraceId>) {
+        let off = u128::from(expected.abs_diff(took)) * 1_000 / u128::from(took.max(1));
+        let off = u64::try_from(off).unwrap_or(u64::MAX).min(MOST_OFF * 1_000);
+        // A share of one is taken in like a second: both are the whole of their unit.
+        self.estimate_error.observe([], Duration::from_millis(off), trace);
+    }
+
+    /// Has what falls into buckets go to a collector too.
     pub(super) fn export_to(&self, meter: &Meter) {
         self.call_duration.export_to(meter);
         self.overhead.export_to(meter);
         self.approval_wait.export_to(meter);
         self.store_admit.export_to(meter);
+        self.estimate_error.export_to(meter);
         self.server_operation.export_to(meter);
         self.client_operation.export_to(meter);
         self.server_session.export_to(meter);
@@ -367,6 +395,7 @@ impl Metrics {
             tokens,
             auth_failures,
             store_admit,
+            estimate_error,
             dropped,
             server_operation,
             client_operation,
@@ -382,6 +411,7 @@ impl Metrics {
             tokens.told(),
             auth_failures.told(),
             store_admit.told(),
+            estimate_error.told(),
             dropped.told(),
             server_operation.told(),
             client_operation.told(),
@@ -412,13 +442,15 @@ pub enum Gauge {
     DeadLetters,
     /// Items of upstreams that wait for a person.
     Quarantined,
+    /// Alerts that nobody has said anything about, by kind.
+    AlertsOpen,
     /// Which version runs.
     Build,
 }
 
 impl Gauge {
     /// Each of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ApprovalsPending,
         Self::UpstreamUp,
         Self::StoreUp,
@@ -428,6 +460,7 @@ impl Gauge {
         Self::Freezes,
         Self::DeadLetters,
         Self::Quarantined,
+        Self::AlertsOpen,
         Self::Build,
     ];
 
@@ -479,6 +512,12 @@ impl Gauge {
                 "{tool}",
                 "Tools and other items that wait for a person to accept them",
             ),
+            Self::AlertsOpen => (
+                "tollgate.alerts.open",
+                "tollgate_alerts_open",
+                "{alert}",
+                "Alerts that nobody has said anything about",
+            ),
             Self::Build => (
                 "tollgate.build.info",
                 "tollgate_build_info",
@@ -515,16 +554,22 @@ impl Gauges {
     }
 }
 
-/// How far estimates of results were off, as its own room counts it.
-pub fn estimate_errors(bounds: Vec<String>, counts: Vec<u64>, sum: f64) -> Told {
-    let about = About {
-        name: "tollgate.estimate.error",
-        exposed: "tollgate_estimate_error_ratio",
-        help: "Estimated against real tokens of results: the difference as a share of what they took",
-        unit: "1",
-        exposed_unit: "ratio",
-        kind: Kind::Histogram,
-    };
-    let exemplars = vec![None; counts.len()];
-    Told { about, cells: vec![(Vec::new(), Reading::Buckets { bounds, counts, sum, exemplars })] }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn estimates_are_held_against_what_results_took() {
+        let metrics = Metrics::default();
+        for (expected, took) in [(100, 100), (90, 100), (100, 50), (0, 0), (u64::MAX, 1)] {
+            metrics.estimated(expected, took, None);
+        }
+        let told = metrics.estimate_error.told();
+        let Some((_, Reading::Buckets { bounds, counts, sum, .. })) = told.cells.first() else {
+            panic!("{told:?}")
+        };
+        assert_eq!(bounds.join(" "), "0.05 0.1 0.15 0.25 0.5 1.0 2.5 5.0 10.0");
+        assert_eq!(counts, &[2, 1, 0, 0, 0, 1, 0, 0, 0, 1]);
+        assert!((sum - 1_001.1).abs() < 1e-9, "{sum}");
+    }
 }

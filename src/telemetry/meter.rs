@@ -218,11 +218,11 @@ impl<const N: usize> fmt::Debug for Counters<N> {
     }
 }
 
-/// A family of histograms of durations.
+/// A family of histograms: of durations, and of shares, of which one is taken in like a second.
 pub struct Histograms<const N: usize> {
     about: About,
     keys: [&'static str; N],
-    /// Upper bounds, in microseconds.
+    /// Upper bounds, in millionths of the unit.
     bounds: &'static [u64],
     cells: Cells<N, Buckets>,
     /// Where a collector gets them.
@@ -306,7 +306,7 @@ pub(super) fn to_f64(count: u64) -> f64 {
 }
 
 /// A part of `whole` as a decimal with at least one place.
-pub fn decimal(part: u64, whole: u64) -> String {
+fn decimal(part: u64, whole: u64) -> String {
     let whole = whole.max(1);
     let places = whole.checked_ilog10().unwrap_or_default() as usize;
     let text = format!("{}.{:0places$}", part / whole, part % whole);

@@ -15,9 +15,9 @@ mod trace;
 mod wire;
 
 pub use exposition::{Exposition, OPEN_METRICS, PLAIN};
-pub use families::{Gauge, Gauges, Metrics, Operation, Standing, Transport, estimate_errors};
+pub use families::{Gauge, Gauges, Metrics, Operation, Standing, Transport};
 pub use logs::LogLayer;
-pub use meter::{About, Exemplar, Kind, Label, Labels, Reading, Told, decimal};
+pub use meter::{About, Exemplar, Kind, Label, Labels, Reading, Told};
 pub use otlp::{Outside, Send};
 pub use trace::{
     Attribute, Below, CallSpan, Child, ChildKind, Incoming, Parent, SpanId, Tracing, span_name,
@@ -45,10 +45,8 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// What is measured, as an exposition.
-    pub fn render(&self, form: Exposition, more: Vec<Told>) -> String {
-        let mut told = self.told();
-        told.extend(more);
-        exposition::render(form, &told)
+    pub fn render(&self, form: Exposition) -> String {
+        exposition::render(form, &self.told())
     }
 
     /// What is measured.
@@ -97,7 +95,7 @@ impl Telemetry {
 #[derive(Clone, Debug)]
 enum Side {
     Server { version: &'static str },
-    Client { upstream: Label },
+    Client { upstream: Label, version: Label, failed: bool },
 }
 
 /// Measures a session from its making to its drop.
@@ -109,6 +107,9 @@ pub struct Session {
     began: Instant,
 }
 
+/// `error.type` of a session at an upstream that ended before it was asked to.
+const LOST: &str = "connection_lost";
+
 impl Session {
     /// A client's session here.
     pub fn of_client(telemetry: Arc<Telemetry>, transport: Transport, version: &'static str) -> Self {
@@ -116,8 +117,27 @@ impl Session {
     }
 
     /// A session of ours at an upstream.
-    pub fn at_upstream(telemetry: Arc<Telemetry>, transport: Transport, upstream: Label) -> Self {
-        Self { telemetry, transport, side: Side::Client { upstream }, began: Instant::now() }
+    pub fn at_upstream(
+        telemetry: Arc<Telemetry>,
+        transport: Transport,
+        (upstream, version): (Label, Label),
+    ) -> Self {
+        let side = Side::Client { upstream, version, failed: false };
+        Self { telemetry, transport, side, began: Instant::now() }
+    }
+
+    /// Another one like it, from now on.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        let (telemetry, side) = (self.telemetry.clone(), self.side.clone());
+        Self { telemetry, transport: self.transport, side, began: Instant::now() }
+    }
+
+    /// It ends before anybody asked it to.
+    pub fn lost(mut self) {
+        if let Side::Client { failed, .. } = &mut self.side {
+            *failed = true;
+        }
     }
 }
 
@@ -129,8 +149,10 @@ impl Drop for Session {
             Side::Server { version } => {
                 metrics.server_session.observe([transport, Label::from(*version)], lasted, None);
             }
-            Side::Client { upstream } => {
-                metrics.client_session.observe([transport, upstream.clone()], lasted, None);
+            Side::Client { upstream, version, failed } => {
+                let error = if *failed { Label::from(LOST) } else { Label::NONE };
+                let labels = [transport, upstream.clone(), version.clone(), error];
+                metrics.client_session.observe(labels, lasted, None);
             }
         }
     }

@@ -82,20 +82,32 @@ impl Incoming {
     /// Reads `_meta` and headers. What of the headers belongs upstream too is put into `_meta`, where it is looked through like
     /// everything else that goes there.
     pub fn take(meta: &mut Map<String, Value>, wire: &Wire) -> Self {
-        let named = meta.get("traceparent").and_then(Value::as_str).and_then(Parent::read);
-        let header = wire.traceparent.as_deref().and_then(Parent::read);
+        let incoming = Self::of(Some(meta), wire);
+        let from_header = incoming.parent.is_some() && named(meta).is_none();
         let mut put = |key: &str, value: Option<&String>, longest: usize| {
             if let Some(value) = value.filter(|value| value.len() <= longest && !meta.contains_key(key)) {
                 meta.insert(key.to_owned(), Value::String(value.clone()));
             }
         };
         // The state of one trace says nothing of another.
-        if named.is_none() && header.is_some() {
+        if from_header {
             put("tracestate", wire.tracestate.as_ref(), LONGEST_STATE);
         }
         put("baggage", wire.baggage.as_ref(), LONGEST_BAGGAGE);
+        incoming
+    }
+
+    /// The spans that `_meta` and headers name.
+    pub fn of(meta: Option<&Map<String, Value>>, wire: &Wire) -> Self {
+        let named = meta.and_then(named);
+        let header = wire.traceparent.as_deref().and_then(Parent::read);
         Self { parent: named.or(header), link: header.filter(|_| named.is_some()) }
     }
+}
+
+/// The span that `_meta` names.
+fn named(meta: &Map<String, Value>) -> Option<Parent> {
+    meta.get("traceparent").and_then(Value::as_str).and_then(Parent::read)
 }
 
 /// Makes spans, where there is a collector for them.

@@ -336,6 +336,8 @@ async fn answers_to_a_task_are_held_to_the_rules_too() {
             input_responses: responses.as_object().cloned(),
             session: "s".into(),
             client: client.clone(),
+            tracing: Tracing::default(),
+            parent: None,
         };
         let shown = world.gateway.task(about(TaskVerb::Get, Value::Null)).await;
         match samples {

@@ -114,7 +114,87 @@ async fn calls_are_counted() {
     ] {
         assert_eq!(of(&format!("tollgate_{name}"), &[]), Some(0.0), "{name}");
     }
-    assert!(text.contains("# TYPE tollgate_estimate_error_ratio histogram"));
+    assert_eq!(of("tollgate_estimate_error_ratio_count", &[]), Some(4.0), "{text}");
+    for kind in ["deny_rate", "loop", "upstream_down", "duty"] {
+        assert_eq!(of("tollgate_alerts_open", &[&format!("kind=\"{kind}\"")]), Some(0.0), "{kind}");
+    }
+}
+
+/// An ask that the agent's own client answers with a retry (2026-07-28) is counted once, and once more as what it comes to; a refused
+/// retry counts as a call of its own.
+#[tokio::test]
+async fn an_ask_that_a_retry_answers_is_counted_once() {
+    let world = World::of(RULES).await;
+    let client = world.modern("ada");
+    let decided = async |word: &str| {
+        let (_, text) = scrape(&world, None).await;
+        value(&text, "tollgate_calls_total", &[&format!("decision=\"{word}\"")])
+    };
+    let asked = client.call("up__write", json!({"path": "/a"})).await;
+    let state = asked.question().1.to_owned();
+    assert_eq!(decided("pending_approval").await, Some(1.0));
+    // Decides nothing: the ask stands, and is the same one.
+    let cancel = json!({"action": "cancel"});
+    pending(&client.retry("up__write", json!({"path": "/a"}), &state, cancel).await);
+    assert_eq!(decided("pending_approval").await, Some(1.0));
+    client.retry("up__write", json!({"path": "/a"}), &state, form("approve")).await.ok();
+    assert_eq!(decided("pending_approval").await, Some(1.0));
+    assert_eq!(decided("approved").await, Some(1.0));
+    let second = client.call("up__write", json!({"path": "/b"})).await;
+    client.retry("up__write", json!({"path": "/b"}), second.question().1, form("reject")).await.decision();
+    assert_eq!(decided("pending_approval").await, Some(2.0));
+    assert_eq!(decided("rejected").await, Some(1.0));
+}
+
+/// Metrics have the code that the client got: 2026-07-28 has no code of its own for a resource that is not there.
+#[tokio::test]
+async fn an_error_has_the_code_of_its_era() {
+    let world = World::of(RULES).await;
+    let read = json!({"uri": "file:///nowhere/at/all"});
+    let modern = world.modern("ada").request("resources/read", read.clone()).await;
+    assert_eq!(modern.error()["code"], -32602, "{:#}", modern.body);
+    let count = async |code: &str| {
+        let (_, text) = scrape(&world, None).await;
+        let labels = [r#"mcp_method_name="resources/read""#, &format!("error_type=\"{code}\"")];
+        value(&text, "mcp_server_operation_duration_seconds_count", &labels)
+    };
+    assert_eq!((count("-32602").await, count("-32002").await), (Some(1.0), None));
+    let legacy = world.legacy("ada").await.request("resources/read", read).await;
+    assert_eq!(legacy.error()["code"], -32002, "{:#}", legacy.body);
+    assert_eq!((count("-32602").await, count("-32002").await), (Some(1.0), Some(1.0)));
+}
+
+/// A search for tools is a decision, counted like others.
+#[tokio::test]
+async fn a_search_for_tools_is_counted() {
+    let setup = Setup { gateway: "catalog = \"search\"".to_owned(), ..Setup::default() };
+    let world = World::start(setup).await;
+    world.modern("ada").call("tollgate__find_tools", json!({"query": "read a file"})).await.ok();
+    let (_, text) = scrape(&world, None).await;
+    let labels = [r#"kind="tool""#, r#"decision="allow""#];
+    assert_eq!(value(&text, "tollgate_calls_total", &labels), Some(1.0), "{text}");
+    let labels = [r#"gen_ai_tool_name="tollgate__find_tools""#];
+    assert_eq!(value(&text, "mcp_server_operation_duration_seconds_count", &labels), Some(1.0), "{text}");
+}
+
+/// A session of a client is measured when it ends, and one at an upstream when that goes.
+#[tokio::test]
+async fn sessions_are_measured_as_they_end() {
+    let world = World::of(RULES).await;
+    let client = world.legacy("ada").await;
+    client.call("up__echo", json!({})).await.ok();
+    let (_, text) = scrape(&world, None).await;
+    let server = "mcp_server_session_duration_seconds_count";
+    assert_eq!(value(&text, server, &[]), None, "{text}");
+    // A stream of its own is open meanwhile.
+    let stream = client.listen().await;
+    let end = world.http.delete(&world.gate.mcp).bearer_auth("key-ada");
+    let end = end.header("mcp-session-id", client.session.as_deref().unwrap()).send();
+    assert!(soon(end).await.unwrap().status().is_success());
+    let (_, text) = scrape(&world, None).await;
+    let labels = [r#"network_transport="tcp""#, r#"mcp_protocol_version="2025-11-25""#];
+    assert_eq!(value(&text, server, &labels), Some(1.0), "{text}");
+    drop(stream);
 }
 
 /// A person is waited for and counted; the wait is no part of what Tollgate itself took.

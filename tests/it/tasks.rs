@@ -73,6 +73,29 @@ fn id_of(reply: &Reply) -> String {
     result["taskId"].as_str().unwrap().to_owned()
 }
 
+/// What a client asks about a task is asked of its upstream too, and measured on both sides.
+#[tokio::test]
+async fn requests_about_tasks_are_measured() {
+    let (world, _) = Job::start().await.world("").await;
+    let ada = Client::modern(&world.http, &world.gate.mcp, "ada", with_tasks());
+    let id = id_of(&ada.call("crm__job", json!({})).await);
+    ask(&ada, "get", &id).await.ok();
+    ask(&ada, "cancel", &id).await.ok();
+    let text = soon(world.http.get(format!("{}/metrics", world.gate.admin)).send()).await.unwrap();
+    let text = text.text().await.unwrap();
+    for (side, method) in [
+        ("server", "tasks/get"),
+        ("client", "tasks/get"),
+        ("server", "tasks/cancel"),
+        ("client", "tasks/cancel"),
+    ] {
+        let name = format!("mcp_{side}_operation_duration_seconds_count");
+        let method = format!("mcp_method_name=\"{method}\"");
+        let one = text.lines().find(|line| line.starts_with(&name) && line.contains(&method));
+        assert!(one.is_some_and(|line| line.ends_with(" 1")), "{side} {method}: {one:?}");
+    }
+}
+
 /// The handle is the agent's alone, the upstream hears its own id, and what comes through is limited as results are.
 #[tokio::test]
 async fn an_upstreams_task_is_governed_to_its_end() {

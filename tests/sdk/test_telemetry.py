@@ -43,6 +43,7 @@ class Box:
 
     def __init__(self):
         self.seen: list[tuple[dict, dict]] = []
+        self.begun, self.goes_on = threading.Event(), threading.Event()
         box = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -56,7 +57,7 @@ class Box:
                               "serverInfo": {"name": "box", "version": "1"}}
                 elif method == "tools/list":
                     result = {"tools": [{"name": name, "inputSchema": {"type": "object"}}
-                                        for name in ("look", "erase", "store", "fail")]}
+                                        for name in ("look", "erase", "store", "fail", "slow")]}
                 elif method == "prompts/list":
                     result = {"prompts": [{"name": "greet"}]}
                 elif method == "resources/list":
@@ -64,6 +65,9 @@ class Box:
                 elif method == "resources/templates/list":
                     result = {"resourceTemplates": []}
                 elif method == "tools/call":
+                    if params["name"] == "slow":
+                        box.begun.set()
+                        box.goes_on.wait(30)
                     box.seen.append(({name.lower(): text for name, text in self.headers.items()}, params))
                     failed = params["name"] == "fail"
                     result = {"content": [{"type": "text", "text": "done"}], "isError": failed}
@@ -102,8 +106,70 @@ class Box:
         return self
 
     def __exit__(self, *_):
+        self.goes_on.set()
         self.server.shutdown()
         self.server.server_close()
+
+
+class Job:
+    """An upstream of 2026-07-28 whose one tool becomes a task."""
+
+    def __init__(self):
+        self.seen: list[tuple[str, dict]] = []
+        job = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):  # noqa: N802
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                method = asked["method"]
+                job.seen.append((method, {name.lower(): text for name, text in self.headers.items()}))
+                task = {"taskId": "job-1", "createdAt": "2026-01-01T00:00:00Z", "lastUpdatedAt": "2026-01-01T00:00:00Z",
+                        "ttlMs": 60000, "status": "working"}
+                results = {
+                    "server/discover": {"supportedVersions": ["2026-07-28"], "capabilities": {
+                        "tools": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}}},
+                    "tools/list": {"tools": [{"name": "job", "inputSchema": {"type": "object"}}]},
+                    "tools/call": {**task, "resultType": "task"},
+                    "tasks/get": {**task, "resultType": "complete"},
+                }
+                reply = {"jsonrpc": "2.0", "id": asked["id"]}
+                if method in results:
+                    reply["result"] = results[method]
+                else:
+                    reply["error"] = {"code": -32601, "message": "no such method"}
+                text = json.dumps(reply).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.toml = f'[upstreams.crm]\nurl = "http://127.0.0.1:{self.server.server_port}/mcp"\n'
+
+
+def stateless(gateway: Gateway, method: str, params: dict, meta: dict | None = None) -> dict:
+    """A request of 2026-07-28 by a client that takes tasks."""
+    params = {**params, "_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}},
+        **(meta or {})}}
+    headers = {"Authorization": "Bearer key-planner", "Content-Type": "application/json",
+               "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2026-07-28",
+               "Mcp-Method": method, "Mcp-Name": params.get("name") or params["taskId"]}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+    request = urllib.request.Request(gateway.url, data=body.encode(), headers=headers)
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        text = answer.read().decode()
+    lines = [line[5:] for line in text.splitlines() if line.startswith("data:")]
+    return json.loads(lines[-1] if lines else text)
 
 
 class Agent:
@@ -191,7 +257,8 @@ def test_a_collector_gets_spans_metrics_and_logs(binary, kind):
         assert (asked.trace_id.hex(), asked.parent_span_id) == (TRACE, server.span_id)
         client_told = decoded(asked)
         expected = {"mcp.method.name": "tools/call", "gen_ai.tool.name": "look", "network.transport": "tcp",
-                    "mcp.protocol.version": "2025-11-25", "tollgate.upstream": "box", "gen_ai.operation.name": "execute_tool"}
+                    "mcp.protocol.version": "2025-11-25", "tollgate.upstream": "box", "gen_ai.operation.name": "execute_tool",
+                    "server.address": "127.0.0.1", "server.port": box.server.server_port}
         assert {key: client_told.get(key) for key in expected} == expected, client_told
         assert client_told["jsonrpc.request.id"].isdigit()
         assert server.start_time_unix_nano <= asked.start_time_unix_nano <= asked.end_time_unix_nano <= server.end_time_unix_nano
@@ -212,7 +279,8 @@ def test_a_collector_gets_spans_metrics_and_logs(binary, kind):
         # A person who was waited for.
         waited = collector.until(lambda c: named(c, INTERNAL, "tollgate.approval"))[0]
         assert waited.end_time_unix_nano - waited.start_time_unix_nano >= 150_000_000
-        assert decoded(waited)["tollgate.approval.outcome"] == "refused"
+        # Nobody has decided it: it can still be approved.
+        assert decoded(waited)["tollgate.approval.outcome"] == "pending"
         # A tool's own failure, a tool that is not there, a prompt and a resource.
         failed = collector.until(lambda c: named(c, CLIENT, "tools/call fail"))[0]
         assert decoded(failed)["error.type"] == "tool_error"
@@ -244,6 +312,11 @@ def test_a_collector_gets_spans_metrics_and_logs(binary, kind):
             attributes(one.attributes) == {"upstream": "box"} and one.as_double == 1
             for one in getattr(c.metrics.get("tollgate.upstream.up"), "gauge", None).data_points)
             if "tollgate.upstream.up" in c.metrics else False)
+        collector.until(lambda c: "tollgate.alerts.open" in c.metrics and {"kind": "loop"} in [
+            attributes(one.attributes) for one in c.metrics["tollgate.alerts.open"].gauge.data_points])
+        off = collector.until(lambda c: c.metrics.get("tollgate.estimate.error"))
+        assert (off.unit, off.WhichOneof("data")) == ("1", "histogram")
+        assert list(off.histogram.data_points[0].explicit_bounds) == [0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10]
         # Logs: one line a call, with its trace and span.
         def line(c):
             return [one for one in c.lines if one.body.string_value == "call.decided" and one.span_id == server.span_id]
@@ -271,6 +344,105 @@ def test_a_collector_gets_spans_metrics_and_logs(binary, kind):
             assert named(collector, SERVER, "tools/call box__look"), "the span is flushed at SIGTERM"
             assert "mcp.server.session.duration" in collector.metrics, sorted(collector.metrics)
             assert any(one.body.string_value == "call.decided" for one in collector.lines)
+
+
+def test_requests_about_a_task_have_both_spans(binary):
+    """What is asked about a task is asked of its upstream below the client's request, in the trace that this names, else in the call's."""
+    job = Job()
+    with OverHttp() as collector, Gateway(binary, job.toml, BUNDLE, env=environment(collector)) as gateway:
+        made = stateless(gateway, "tools/call", {"name": "crm__job", "arguments": {}},
+                         {"traceparent": f"00-{TRACE}-{PARENT}-01"})["result"]
+        assert made["resultType"] == "task", made
+        stateless(gateway, "tasks/get", {"taskId": made["taskId"]})
+        stateless(gateway, "tasks/get", {"taskId": made["taskId"]}, {"traceparent": f"00-{OTHER}-{HTTP_PARENT}-01"})
+        asked = collector.until(lambda c: len(named(c, CLIENT, "tasks/get")) == 2 and named(c, CLIENT, "tasks/get"))
+        servers = collector.until(lambda c: len(named(c, SERVER, "tasks/get")) == 2 and named(c, SERVER, "tasks/get"))
+        for span, server, trace in zip(asked, servers, (TRACE, OTHER)):
+            assert (span.trace_id.hex(), span.parent_span_id) == (trace, server.span_id)
+            assert server.trace_id.hex() == trace
+            told = decoded(span)
+            assert (told["mcp.method.name"], told["tollgate.upstream"], told["mcp.protocol.version"]) == \
+                ("tasks/get", "crm", "2026-07-28"), told
+        got = [headers["traceparent"] for method, headers in job.seen if method == "tasks/get"]
+        assert got == [f"00-{span.trace_id.hex()}-{span.span_id.hex()}-01" for span in asked]
+
+
+def test_baggage_comes_in_a_header_and_goes_on(binary):
+    """R46: trace and baggage of the HTTP request go on where `_meta` has none, in `_meta` and as headers; without a collector too."""
+    with Box() as box, Gateway(binary, box.toml, BUNDLE) as gateway:
+        client = Agent(gateway)
+        headers = {"traceparent": f"00-{OTHER}-{HTTP_PARENT}-01", "tracestate": "http=1", "baggage": "user=9,k=v"}
+        client.call("look", headers=headers)
+        client.call("look", {"baggage": "user=7"}, headers)
+        client.call("look")
+        (first_headers, first), (second_headers, second), (third_headers, third) = box.seen
+        assert first["_meta"]["traceparent"].startswith(f"00-{OTHER}-") and first["_meta"]["traceparent"].endswith("-01")
+        assert (first["_meta"]["tracestate"], first["_meta"]["baggage"]) == ("http=1", "user=9,k=v")
+        assert (first_headers["tracestate"], first_headers["baggage"]) == ("http=1", "user=9,k=v")
+        assert first_headers["traceparent"] == first["_meta"]["traceparent"]
+        assert second["_meta"]["baggage"] == "user=7" == second_headers["baggage"], "`_meta` comes first"
+        assert "baggage" not in third.get("_meta", {}) and "baggage" not in third_headers
+
+
+@pytest.mark.parametrize(("drain", "cut"), [("20s", 0), ("1s", 1)])
+def test_the_log_tells_of_the_drain(binary, drain, cut):
+    """SIGTERM: how many calls are in flight, and how many of them were cut; those that may finish do."""
+    with Box() as box, Gateway(binary, box.toml, BUNDLE) as gateway:
+        text = gateway.config.read_text()
+        gateway.stop()
+        gateway.config.write_text(text.replace("[gateway]", f"[gateway]\ndrain = \"{drain}\"", 1))
+        gateway.start()
+        client, replies = Agent(gateway), []
+        def call():
+            try:
+                replies.append(client.call("slow")["result"]["isError"])
+            except (OSError, ValueError):
+                replies.append(None)
+        calling = threading.Thread(target=call)
+        calling.start()
+        assert box.begun.wait(20)
+        gateway.process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + 20
+        while "drain.begins" not in gateway.tail(100) or "in_flight=1" not in gateway.tail(100):
+            assert time.monotonic() < until, gateway.tail()
+            time.sleep(0.05)
+        if not cut:
+            box.goes_on.set()
+        assert gateway.process.wait(30) == 0
+        box.goes_on.set()
+        calling.join(20)
+        told = gateway.tail(1000)
+        assert f"cut={cut}" in [line for line in told.splitlines() if "drain.ended" in line][-1], told
+        assert replies == [None if cut else False]
+
+
+@pytest.mark.parametrize("version", ["2025-11-25", "2026-07-28"])
+def test_a_session_over_stdio_is_measured(binary, version):
+    """Over stdio the connection is the session, in either era; that at the upstream ends with it."""
+    with OverHttp() as collector, Box() as box, Gateway(binary, box.toml, BUNDLE) as gateway:
+        gateway.stop()
+        meta = {"io.modelcontextprotocol/protocolVersion": version, "io.modelcontextprotocol/clientCapabilities": {},
+                "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"}}
+        asked = {"method": "initialize", "params": {"protocolVersion": version, "capabilities": {},
+                                                    "clientInfo": meta["io.modelcontextprotocol/clientInfo"]}}
+        if version == "2026-07-28":
+            asked = {"method": "tools/list", "params": {"_meta": meta}}
+        line = json.dumps({"jsonrpc": "2.0", "id": 1, **asked}) + "\n"
+        process = subprocess.Popen(
+            [gateway.binary, "stdio", "--agent", "planner", "--config", str(gateway.config)], cwd=gateway.folder,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={**os.environ, **environment(collector)})
+        process.stdin.write(line.encode())
+        process.stdin.flush()
+        assert b"result" in process.stdout.readline()
+        process.stdin.close()
+        assert process.wait(30) == 0
+        def sessions(side):
+            found = collector.until(lambda c: c.metrics.get(f"mcp.{side}.session.duration"))
+            return [(attributes(one.attributes), one.count) for one in found.histogram.data_points]
+        assert sessions("server") == [({"network.transport": "pipe", "mcp.protocol.version": version}, 1)]
+        assert sessions("client") == [({"network.transport": "tcp", "tollgate.upstream": "box",
+                                        "mcp.protocol.version": "2025-11-25"}, 1)]
 
 
 def test_sampling_follows_the_parent_and_the_variable(binary):

@@ -1,6 +1,9 @@
 //! The conversation of one call with its upstream: its rounds, and the questions in between. Nothing else calls an upstream.
 
-use super::params::{Call, Continuation, relayed, session_named};
+use super::{
+    asked::{Answer, Asked, transport_of},
+    params::{Call, Continuation, relayed, session_named},
+};
 use crate::gateway::{
     InForce,
     api::{CallReply, ClientPort, StateSeal, TaskRequest, TaskVerb, WatchSlot},
@@ -12,10 +15,11 @@ use crate::gateway::{
     target::Target,
 };
 use crate::{
+    clock::Clock,
     config::Asks,
     identity::user_of,
     model::{Outcome, RetryPlan, RpcError, code},
-    telemetry::Below,
+    telemetry::{Operation, Telemetry},
     upstream::{CallerKey, Era, Upstream, UpstreamError, UpstreamRequest},
 };
 use serde_json::{Map, Value, json};
@@ -167,6 +171,7 @@ pub(super) async fn begin_watch(
 
 /// A request about a task that a call became: no call of its own, for that one had its permit.
 pub(crate) async fn ask_task(
+    (telemetry, clock): (&Telemetry, &dyn Clock),
     in_force: &Arc<InForce>,
     request: &TaskRequest,
     verb: TaskVerb,
@@ -185,22 +190,37 @@ pub(crate) async fn ask_task(
     };
     let agent = request.principal.agent().ok_or_else(gone)?.clone();
     let user = user_of(&request.principal, &in_force.policies.authority).cloned();
-    let asked = UpstreamRequest {
+    // Where the client says nothing of a trace, it is that of the call.
+    let trace = request.parent.map_or(made.trace, |parent| parent.trace);
+    let operation = Operation::of(method, transport_of(in_force, target.upstream()));
+    let asked = Asked::begin(&request.tracing, operation, target.upstream(), in_force);
+    let told = UpstreamRequest {
         method,
         params: Arc::new(params),
         client_capabilities: relayed(client.capabilities(), settings.asks, true),
         wants_progress: false,
         log_level: None,
-        trace_id: made.trace,
-        below: Below::default(),
+        trace_id: trace,
+        below: asked.below(),
         timeout: settings.timeout,
         retry,
         param_headers: Vec::new(),
         caller: CallerKey { agent, user, session: session_named(&request.session, client) },
         era: client.era(),
     };
-    upstream.call(asked, Arc::new(Mute)).await.map_err(|error| match error {
+    let (mute, began) = (Arc::new(Mute::default()), clock.monotonic());
+    let reply = upstream.call(told, mute.clone()).await.map_err(|error| match error {
         UpstreamError::Rpc(error) => error,
         other => RpcError::new(code_of(&other), other.to_string()),
-    })
+    });
+    let answer = Answer {
+        failure: reply.as_ref().err().map(|error| Some(error.code)),
+        name: None,
+        is_named: false,
+        sent_as: mute.0.get(),
+        took: clock.monotonic().saturating_sub(began),
+        trace,
+    };
+    asked.end(telemetry, answer);
+    reply
 }

@@ -1,5 +1,6 @@
 //! Dispatch: consumes a [`Permit`], makes the call under its constraints, and settles whatever comes of it.
 
+pub(super) mod asked;
 pub(super) mod complete;
 pub(super) mod converse;
 pub(super) mod params;
@@ -34,9 +35,10 @@ use crate::{
     offload::Offload,
     policy::Constraints,
     store::Store,
-    telemetry::{Attribute, Child, ChildKind, Label, Operation, Telemetry, span_name, target_attributes},
+    telemetry::Telemetry,
     upstream::{CallRelay as _, Era, Upstream},
 };
+use asked::{Answer, Asked};
 use params::{Call, Outgoing};
 use serde_json::json;
 use settle::Settling;
@@ -107,8 +109,9 @@ impl Dispatcher {
             ..Relaying::of((&agent, &self.measures), &client_handle, &target, &in_force, timeout, decided_on)
         }));
         let operation = outgoing.operation(call.method, &target, &in_force);
-        let child = outgoing.tracing.child();
-        call.below = outgoing.tracing.below(child);
+        let tracing = outgoing.tracing.clone();
+        let asked = Asked::begin(&tracing, operation, target.upstream(), &in_force);
+        call.below = asked.below();
         let began = self.clock.monotonic();
         let talk = self.talk(&upstream, call, &mut outgoing, (&target, &uri), (&*client, &relay), gone);
         let ended = tokio::select! {
@@ -125,7 +128,15 @@ impl Dispatcher {
             }
         };
         let talked = self.clock.monotonic().saturating_sub(began);
-        self.measure(operation, &target, &ending, talked, &outgoing, (child, &relay));
+        let answer = Answer {
+            failure: ending.failure(),
+            name: tracing.span.as_ref().and_then(|_| outgoing.own_name(&target)),
+            is_named: outgoing.kind != CallKind::Resource && outgoing.is_use(),
+            sent_as: relay.was_sent_as(),
+            took: talked,
+            trace: outgoing.trace_id,
+        };
+        asked.end(&self.telemetry, answer);
         let view = outgoing.view_of_resources(&in_force, workflow.as_ref());
         let settling = Settling {
             word,
@@ -169,40 +180,9 @@ impl Dispatcher {
             looked.1 = Measured { entry: looked.1.entry, ..looked.0.measure(&self.measures) };
         }
         self.let_through(&outgoing, &relay, &mut looked).await;
-        let asked = std::mem::take(&mut *relay.asked().lock());
-        let reply = self.settle(settling, outgoing, looked, asked);
+        let questions = std::mem::take(&mut *relay.asked().lock());
+        let reply = self.settle(settling, outgoing, looked, questions);
         refused.unwrap_or(reply)
-    }
-
-    /// How long the upstream took, as metrics and the CLIENT span have it.
-    fn measure(
-        &self,
-        mut operation: Operation,
-        target: &Target,
-        ending: &Ending,
-        took: Duration,
-        outgoing: &Outgoing,
-        (child, relay): (Option<Child>, &Relay),
-    ) {
-        if let Some(code) = ending.failure() {
-            operation = operation.failed(code);
-        }
-        let upstream = Label::from(target.upstream().shared());
-        if let (Some(span), Some(child)) = (&outgoing.tracing.span, child) {
-            let name = outgoing.own_name(target);
-            let low = name.as_deref().filter(|_| outgoing.kind != CallKind::Resource && outgoing.is_use());
-            let title = span_name(operation.method, low);
-            let mut told = target_attributes(operation.method, name, operation.transport);
-            told.push(("mcp.method.name", Attribute::from(operation.method)));
-            told.push(("tollgate.upstream", Attribute::from(&upstream)));
-            if let Some((id, version)) = relay.was_sent_as() {
-                told.push(("jsonrpc.request.id", Attribute::Text(id.to_string().into())));
-                told.push(("mcp.protocol.version", Attribute::from(version.clone())));
-            }
-            let error = Some(operation.error.clone()).filter(|error| !error.as_str().is_empty());
-            span.end_child(child, ChildKind::Client, title, told, error);
-        }
-        self.telemetry.metrics.asked(&operation, upstream, took, Some(outgoing.trace_id));
     }
 
     /// Raises the labels of whoever is about to see the answer, so that they stand before it is seen; where they cannot be kept,

@@ -1,7 +1,7 @@
 //! What a call looks like to its upstream: its params, the client's capabilities as far as they are relayed, and on whose
 //! connection it goes.
 
-use super::complete;
+use super::{asked::transport_of, complete};
 use crate::gateway::{
     InForce,
     api::{ClientPort, Purpose},
@@ -17,11 +17,11 @@ use crate::gateway::{
 };
 use crate::{
     catalog::View,
-    config::{Asks, UpstreamTransport},
+    config::Asks,
     evidence::budget_detail,
     identity::Principal,
     model::{CallId, CallKind, Decision, EventDraft, RetryPlan, TraceId, WorkflowId},
-    telemetry::{Below, Label, Operation, Tracing, Transport},
+    telemetry::{Below, Label, Operation, Tracing},
     upstream::{CallerKey, Era},
 };
 use jiff::Timestamp;
@@ -143,11 +143,7 @@ impl Outgoing {
 
     /// What is asked of the upstream, as metrics have it.
     pub(super) fn operation(&self, method: &'static str, target: &Target, in_force: &InForce) -> Operation {
-        let settings = in_force.config.upstreams.get(target.upstream());
-        let transport = match settings.map(|settings| &settings.transport) {
-            Some(UpstreamTransport::Stdio { .. }) => Transport::Pipe,
-            Some(UpstreamTransport::Http { .. }) | None => Transport::Tcp,
-        };
+        let transport = transport_of(in_force, target.upstream());
         let method = if matches!(self.purpose, Purpose::Watch(_)) { "resources/subscribe" } else { method };
         let mut operation = Operation::of(method, transport);
         let Some(name) = self.own_name(target) else { return operation };

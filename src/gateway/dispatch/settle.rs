@@ -100,7 +100,8 @@ impl Dispatcher {
             // What a reservation cut off is learned too, else it would be cut off for ever.
             let bound = settling.reserved.unwrap_or(u64::MAX).saturating_mul(MOST_TAUGHT);
             let took = whole.map_or(result_tokens, |whole| whole.min(bound));
-            self.measures.errors.observe(settling.estimate.result_tokens, took);
+            let trace = Some(outgoing.trace_id);
+            self.telemetry.metrics.estimated(settling.estimate.result_tokens, took, trace);
             // At once, for the agent's next call may come before the store has taken it in; then the store's value stands there.
             self.measures.learned.observe(&cell, took);
             (cell, took)

@@ -11,7 +11,7 @@ use crate::{
     catalog::Catalog,
     clock::{Clock, IdSource},
     config::Config,
-    cost::{EstimateErrors, LearnedSizes, TokenCounter},
+    cost::{LearnedSizes, TokenCounter},
     gateway::{
         Gateway, InForce, digest::DigestKey, evaluate::Evaluator, measures::Measures,
         placeholders::Placeholders, prepare::Preparation,
@@ -89,7 +89,6 @@ impl Resolver {
         let measures = Measures {
             tokens: TokenCounter::load(),
             learned,
-            errors: EstimateErrors::default(),
             // Without a store digests are made for nobody.
             digest_key: DigestKey::new(&call_key.unwrap_or_default()),
             // A call that is not made reveals nothing.

@@ -28,8 +28,24 @@ pub(crate) enum Step {
     UseGrant(Box<StandingGrant>),
     /// Something changed: evaluate again.
     Again,
-    /// Nothing is dispatched.
-    Reply(CallReply),
+    /// Nothing is dispatched, and why.
+    Reply(EventDecision, CallReply),
+}
+
+impl Step {
+    /// In one word, for the span of the wait.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match self {
+            Self::Use(_) => "approved",
+            Self::UseGrant(_) => "grant",
+            Self::Again => "again",
+            // Nobody has decided it: it can still be approved.
+            Self::Reply(EventDecision::PendingApproval, _) => "pending",
+            Self::Reply(EventDecision::Rejected, _) => "rejected",
+            Self::Reply(EventDecision::Expired, _) => "expired",
+            Self::Reply(_, _) => "refused",
+        }
+    }
 }
 
 impl People {
@@ -115,8 +131,14 @@ impl People {
             }
         };
         if !std::mem::replace(&mut asking.recorded, true) {
-            let events = self.pending_events(call, &record, asking.start());
+            // A retry about this very ask is the same call to whoever counts them.
+            let again = matches!(&asking.opened, Some(Opened::Approval(id, ..)) if *id == record.id);
+            let (events, told) = self.pending_events(call, &record, asking.start());
             self.store.record(events).await?;
+            match again {
+                true => self.refusals.say_in_span(call.request, &told),
+                false => self.refusals.log_call(call.request, &told),
+            }
         }
         self.ask_person(call, asking, record).await
     }
@@ -134,7 +156,9 @@ impl People {
     /// Nothing is dispatched, and the agent is told why.
     async fn refuse(&self, call: PendingCall<'_>, refusal: Refusal, asking: &mut ClientQuestions) -> Step {
         let PendingCall { in_force, request, decided } = call;
-        Step::Reply(self.refusals.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await)
+        let why = refusal.decision;
+        let refused = self.refusals.refuse(request, Some(&decided.prepared), in_force, refusal, asking);
+        Step::Reply(why, refused.await)
     }
 
     fn rejection_stands(&self, in_force: &InForce, record: &ApprovalRecord) -> bool {
@@ -159,7 +183,7 @@ impl People {
              Repeat the request as it was; keys that a client changes with each call belong in [gateway] volatile_meta"
         );
         drop(self.refuse(call, Refusal::deny("request_state", text.clone()), asking).await);
-        Step::Reply(Err(RpcError::new(code::INVALID_PARAMS, text)))
+        Step::Reply(EventDecision::Deny, Err(RpcError::new(code::INVALID_PARAMS, text)))
     }
 
     /// Waits for an answer given elsewhere, at most `approval_wait`.
@@ -210,7 +234,7 @@ impl People {
                     // The pending decision is recorded already.
                     let policies = &in_force.policies;
                     let reply = pending().reply(request.kind, &request.name, request.trace_id, policies);
-                    return Ok(Step::Reply(reply));
+                    return Ok(Step::Reply(EventDecision::PendingApproval, reply));
                 }
             }
         }

@@ -63,11 +63,12 @@ impl People {
                 let sealed = opened.seal(&*self.seal, &bound_to(request, decided), left);
                 let sealed = sealed.map_err(StoreError::Failed)?;
                 let question = self.question_of(call, &record, again);
-                Ok(Step::Reply(Ok(json!({
+                let reply = Ok(json!({
                     "resultType": "input_required",
                     "inputRequests": {QUESTION: {"method": "elicitation/create", "params": question}},
                     "requestState": sealed,
-                }))))
+                }));
+                Ok(Step::Reply(EventDecision::PendingApproval, reply))
             }
         }
     }

@@ -106,8 +106,13 @@ impl People {
         }
         event.detail = Some(detail);
         // One transaction: the call's start, its decision, and the ask, in this order.
-        let mut events =
-            if asking.recorded { Vec::new() } else { self.pending_events(call, &record, !asking.started) };
+        let (mut events, told) = match asking.recorded {
+            true => (Vec::new(), None),
+            false => {
+                let (events, told) = self.pending_events(call, &record, !asking.started);
+                (events, Some(told))
+            }
+        };
         events.extend(self.outdated(&record, now).await?);
         events.push(event);
         let gateway = &in_force.config.gateway;
@@ -120,6 +125,9 @@ impl People {
         let asked = self.store.ask(record, events, limits).await?;
         if matches!(asked, Asked::Made(_)) {
             (asking.recorded, asking.started) = (true, true);
+            if let Some(told) = told {
+                self.refusals.log_call(request, &told);
+            }
         }
         Ok(asked)
     }
@@ -168,12 +176,13 @@ impl People {
         }))
     }
 
+    /// What is recorded of a call that waits, and of that the decision, which is told once it stands.
     pub(super) fn pending_events(
         &self,
         call: PendingCall<'_>,
         record: &ApprovalRecord,
         start: bool,
-    ) -> Vec<EventDraft> {
+    ) -> (Vec<EventDraft>, EventDraft) {
         let PendingCall { in_force, request, decided } = call;
         let now = self.clock.now();
         let subject = subject(request, Some(&decided.prepared), in_force);
@@ -188,7 +197,7 @@ impl People {
         let extras = extras::masked(in_force, &decided.prepared).map(|(value, _)| value);
         let explained = Explained { extras: extras.as_ref(), ..decided.explained() };
         let event = subject.explained(now, &ruling, &explained);
-        self.refusals.log_call(request, &event);
-        start.then(|| subject.start(now)).into_iter().chain([event]).collect()
+        let events = start.then(|| subject.start(now)).into_iter().chain([event.clone()]).collect();
+        (events, event)
     }
 }

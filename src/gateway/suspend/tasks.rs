@@ -43,6 +43,7 @@ use crate::{
     redaction::Entry,
     redaction::Tokenized,
     store::Store,
+    telemetry::{Attribute, Telemetry},
     upstream::Era,
 };
 use serde_json::{Map, Value, json};
@@ -62,6 +63,7 @@ pub(crate) struct Tasks {
     pub(in crate::gateway) freezes: Arc<Freezes>,
     pub(in crate::gateway) labels: Arc<Labels>,
     pub(in crate::gateway) output_alerts: Arc<OutputAlerts>,
+    pub(in crate::gateway) telemetry: Arc<Telemetry>,
 }
 
 impl Tasks {
@@ -108,6 +110,13 @@ impl Tasks {
         made: Made,
         shown: &str,
     ) -> CallReply {
+        if let Some(span) = &request.tracing.span {
+            // Of the call that it is about, where its client says nothing else.
+            if request.parent.is_none() {
+                span.joins(made.trace);
+            }
+            span.say("tollgate.call.id", Attribute::from(made.call.shared()));
+        }
         let view = in_force.view(&request.principal).ok_or_else(not_found)?;
         // The call was made: what its tool is now does not end it.
         let tool = view.tool_in_flight(&made.tool).filter(|tool| tool.upstream == made.upstream);
@@ -157,7 +166,10 @@ impl Tasks {
         let unasked = ended_here.as_ref().is_some_and(Result::is_ok);
         let outcome = match ended_here {
             Some(outcome) => outcome,
-            None => ask_task(in_force, &request, request.verb, &made, &target, params).await,
+            None => {
+                let by = (&*self.telemetry, &*self.clock);
+                ask_task(by, in_force, &request, request.verb, &made, &target, params).await
+            }
         };
         let constraints = Constraints {
             redact,
@@ -224,7 +236,9 @@ impl Tasks {
         let (TaskVerb::Update, Some(responses)) = (request.verb, request.input_responses.clone()) else {
             return Ok(None);
         };
-        let mut now = match ask_task(in_force, request, TaskVerb::Get, made, target, params.clone()).await {
+        let by = (&*self.telemetry, &*self.clock);
+        let asked = ask_task(by, in_force, request, TaskVerb::Get, made, target, params.clone());
+        let mut now = match asked.await {
             Ok(now) => now,
             Err(error) => return Ok(Some(Err(error))),
         };
