@@ -7,7 +7,6 @@ use super::{
     params::{self, Segment},
     person::Caller,
     policies::{Bytes, Members},
-    view,
 };
 use crate::{
     alerts::Verdict,
