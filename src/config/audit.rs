@@ -1,11 +1,6 @@
 //! `[audit]`: where checkpoints of the record are kept, how often they are made, and who witnesses them.
 
-use super::{
-    AuditConfig, SecretUrl, Witness,
-    expand::expand,
-    input::{Input, resolve},
-    is_loopback,
-};
+use super::{AuditConfig, SecretUrl, Witness, expand::expand, file::resolve, input::Input, is_loopback};
 use crate::{
     policy::{
         read::{count, duration, fields, list, mismatch, text},

@@ -1,11 +1,8 @@
 //! `[upstreams.NAME] contain`: what a local server may reach of this machine. What it does not name is not granted.
 
 use super::{
-    Config, ContainConfig, CpuLimit, UpstreamConfig,
-    expand::expand,
-    file::read_file,
-    input::{Input, resolve},
-    tree,
+    Config, ContainConfig, CpuLimit, UpstreamConfig, expand::expand, file::read_file, file::resolve,
+    input::Input, tree,
 };
 use crate::{
     model::{Place, UpstreamName},

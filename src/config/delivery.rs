@@ -2,7 +2,8 @@
 
 use super::{
     DeliveryConfig, DeliveryFormat, DeliveryTarget, SyslogTransport,
-    input::{Input, expanded, resolve},
+    file::resolve,
+    input::{Input, expanded},
     secret_url::signed,
 };
 use crate::policy::{

@@ -138,7 +138,7 @@ pub(super) fn expand(node: &Node, text: &str, env: Env<'_>, report: &mut Report<
             report.error(
                 at,
                 format!("`${{{}}}` names no variable", short(name)),
-                &format!("${{NAME}} or ${{NAME:-default}}: letters, digits and _, no digit first; {FORMS}"),
+                format!("${{NAME}} or ${{NAME:-default}}: letters, digits and _, no digit first; {FORMS}"),
             );
             good = false;
             continue;

@@ -1,10 +1,18 @@
-//! A file of the configuration as text, of bounded size.
+//! A file of the configuration: where it is, and its text, of bounded size.
 
 use crate::{
     model::{Place, Problem, Severity},
     policy::source::MAX_FILE_BYTES,
 };
-use std::{io::Read, path::Path};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+/// Relative paths start at servers.toml's folder.
+pub(super) fn resolve(config: &Path, path: &str) -> PathBuf {
+    config.parent().unwrap_or(Path::new("")).join(path)
+}
 
 /// Why a file has no text, and the line and column where that shows.
 pub(super) struct Unreadable {

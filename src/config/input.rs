@@ -6,7 +6,7 @@ use crate::policy::{
     read::{Fields, text},
     source::Report,
 };
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What reading needs beside the tree.
 #[derive(Clone, Copy)]
@@ -15,11 +15,6 @@ pub(super) struct Input<'i> {
     pub(super) env: Env<'i>,
     /// What authority.yaml names, where it could be read.
     pub(super) names: Option<&'i Names>,
-}
-
-/// Relative paths start at servers.toml's folder.
-pub(super) fn resolve(config: &Path, path: &str) -> PathBuf {
-    config.parent().unwrap_or(Path::new("")).join(path)
 }
 
 /// The text of a key, with its variables filled in.

@@ -3,7 +3,8 @@
 use super::{
     JwksSource, JwtConfig,
     expand::expand,
-    input::{Input, expanded, resolve},
+    file::resolve,
+    input::{Input, expanded},
 };
 use crate::{
     model::CapabilityId,

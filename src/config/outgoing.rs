@@ -2,8 +2,8 @@
 
 use super::{
     expand::{Env, expand},
-    file::read_file,
-    input::{Input, expanded, resolve},
+    file::{read_file, resolve},
+    input::{Input, expanded},
 };
 use crate::policy::{
     read::{Fields, short},

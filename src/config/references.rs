@@ -2,7 +2,7 @@
 //! A command runs without a shell, once; what it said is kept in memory until [`forget_references`]. What either holds is in no
 //! message.
 
-use super::input::resolve;
+use super::file::resolve;
 use crate::redaction::DataRules;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -76,9 +76,11 @@ impl<'r> Reference<'r> {
 /// A secret, or why there is none.
 type Said = Result<SecretString, String>;
 
+/// What one command has said, once it has run: whoever asks meanwhile waits for that.
+type Once = Arc<Mutex<Option<Said>>>;
+
 /// What commands of this process have said, by the folder they ran in and how they are written.
-static COMMANDS: LazyLock<Mutex<HashMap<(PathBuf, String), Arc<Mutex<Option<Said>>>>>> =
-    LazyLock::new(Mutex::default);
+static COMMANDS: LazyLock<Mutex<HashMap<(PathBuf, String), Once>>> = LazyLock::new(Mutex::default);
 
 /// Has the commands that servers.toml names run again at the next load: all of them, or those that failed.
 pub fn forget_references(all: bool) {

@@ -4,7 +4,8 @@ use super::{
     Asks, BreakerConfig, DisabledUpstream, HttpWire, Isolation, OutputCheck, RetryConfig, ToolConfig,
     UpstreamConfig, UpstreamTransport, apps, contain,
     expand::{Env, expand},
-    input::{Input, expanded, resolve},
+    file::resolve,
+    input::{Input, expanded},
     oauth,
     outgoing::{env_file, env_name, header, secrets},
 };

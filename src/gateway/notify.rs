@@ -53,7 +53,7 @@ fn told(event: &Event, config: &Config) -> Option<Value> {
             | EventType::ApprovalCancelled
     );
     let id = draft.approval_id.as_ref();
-    if !is_alert && !(of_approval && id.is_some()) {
+    if !(is_alert || of_approval && id.is_some()) {
         return None;
     }
     let detail = |name: &str| draft.detail.as_ref().and_then(|detail| detail.get(name));

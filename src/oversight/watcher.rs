@@ -126,7 +126,7 @@ impl Watcher {
             }
             let entry = store.register_entry(Register::Watch, STATE.to_owned()).await?;
             // Another one has gone on from it already: its state is the one that is known.
-            let Some(entry) = entry.filter(|entry| entry.value.to_string() == written.to_string()) else {
+            let Some(entry) = entry.filter(|entry| *entry.value == written) else {
                 return Ok(false);
             };
             known.version = entry.version;

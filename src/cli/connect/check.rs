@@ -203,11 +203,11 @@ fn of_stream(body: &[u8]) -> Value {
         return plain;
     }
     let text = String::from_utf8_lossy(body);
-    let data = text
+    let mut data = text
         .lines()
+        .rev()
         .filter_map(|line| line.strip_prefix("data:"))
         .filter_map(|data| serde_json::from_str::<Value>(data.trim_start()).ok());
-    data.filter(|message| message.get("result").is_some() || message.get("error").is_some())
-        .last()
+    data.find(|message| message.get("result").is_some() || message.get("error").is_some())
         .unwrap_or(Value::Null)
 }
