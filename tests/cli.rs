@@ -22,9 +22,8 @@ mod policy_commands;
 #[path = "cli/reports.rs"]
 mod reports;
 
-use binary::{Said, shipped, tollgate, tollgate_in_zone, tollgate_with_key};
+use binary::{shipped, tollgate, tollgate_in_zone, tollgate_with_key};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use std::path::Path;
 
 fn here() -> &'static Path {

@@ -125,18 +125,7 @@ fn of(command: &Command) -> Access {
             PeopleCommand::List(_) | PeopleCommand::Show { .. } => Route("get", "/api/v1/people"),
             PeopleCommand::Add { .. } | PeopleCommand::Rotate { .. } => Only(ADMIN),
         },
-        Command::Servers(command) => match command {
-            ServersCommand::List(_) => Route("get", "/api/v1/upstreams"),
-            ServersCommand::Inspect { .. } => Route("get", "/api/v1/tools"),
-            ServersCommand::Diff { .. } => Route("get", "/api/v1/pins"),
-            ServersCommand::Accept { .. } => Order("post", "/api/v1/pins/accept"),
-            ServersCommand::Pin { .. } => Order("post", "/api/v1/pins/pin"),
-            // What these change is servers.toml.
-            ServersCommand::Add { .. }
-            | ServersCommand::Enable { .. }
-            | ServersCommand::Disable { .. }
-            | ServersCommand::Remove { .. } => Only(ADMIN),
-        },
+        Command::Servers(command) => of_servers(command),
         Command::Store(_) => Only(ADMIN),
         Command::Budget(BudgetCommand::Status(_)) => Route("get", "/api/v1/budgets"),
         Command::Budget(BudgetCommand::Reset { .. }) => Route("post", "/api/v1/budgets/{id}/reset"),
@@ -144,6 +133,21 @@ fn of(command: &Command) -> Access {
         Command::Connect(args) if args.undo => Anybody,
         // They tell whether there is such an agent.
         Command::Connect(_) | Command::ClientConfig(_) => Route("get", "/api/v1/agents"),
+    }
+}
+
+fn of_servers(command: &ServersCommand) -> Access {
+    match command {
+        ServersCommand::List(_) => Route("get", "/api/v1/upstreams"),
+        ServersCommand::Inspect { .. } => Route("get", "/api/v1/tools"),
+        ServersCommand::Diff { .. } => Route("get", "/api/v1/pins"),
+        ServersCommand::Accept { .. } => Order("post", "/api/v1/pins/accept"),
+        ServersCommand::Pin { .. } => Order("post", "/api/v1/pins/pin"),
+        // What these change is servers.toml.
+        ServersCommand::Add { .. }
+        | ServersCommand::Enable { .. }
+        | ServersCommand::Disable { .. }
+        | ServersCommand::Remove { .. } => Only(ADMIN),
     }
 }
 
