@@ -110,7 +110,7 @@ impl World {
             timeout: Duration::from_secs(1),
             retry: RetryPlan::Never,
             param_headers: Vec::new(),
-            caller: CallerKey { agent: "a".into(), session: "s".into() },
+            caller: CallerKey { agent: "a".into(), user: None, session: "s".into() },
             era: Era::Legacy,
         };
         let call = self.upstream.call(request, Arc::new(Anybody));

@@ -13,6 +13,7 @@ use tollgate::{
     identity::{AgentPrincipal, Principal, Proof},
     model::{CallKind, EventType, RpcError},
     store::EventQuery,
+    telemetry::Tracing,
     upstream::Era,
 };
 
