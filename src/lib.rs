@@ -33,6 +33,7 @@ pub mod activation;
 pub mod approval;
 pub mod audit;
 pub mod catalog;
+pub mod connections;
 pub mod identity;
 pub mod oversight;
 

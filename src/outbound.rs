@@ -3,6 +3,12 @@
 //! Few and far between, so each has a connection of its own. Redirects are not followed: whoever answers is whom the
 //! configuration names.
 
+mod reach;
+mod token;
+
+pub use reach::Reach;
+pub use token::{Granted, TokenError, TokenRequest, is_error_code};
+
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -11,7 +17,12 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use std::{fmt, sync::OnceLock, time::Duration};
+use reach::Resolver;
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 /// How long a TCP connection may take to stand.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -44,14 +55,17 @@ pub enum OutboundError {
     TimedOut(Duration),
 }
 
-type Plain = Client<HttpConnector, Full<Bytes>>;
-type Secure = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Tcp = HttpConnector<Resolver>;
+type Plain = Client<Tcp, Full<Bytes>>;
+type Secure = Client<HttpsConnector<Tcp>, Full<Bytes>>;
 
 /// The client.
 pub struct Outbound {
     plain: Plain,
     /// Made when it is first needed: a machine without root certificates can still speak plain HTTP.
     secure: OnceLock<Result<Secure, String>>,
+    /// Where a document names the URLs.
+    reach: Option<Arc<Reach>>,
 }
 
 impl fmt::Debug for Outbound {
@@ -60,21 +74,21 @@ impl fmt::Debug for Outbound {
     }
 }
 
-fn tcp() -> HttpConnector {
-    let mut tcp = HttpConnector::new();
+fn tcp(reach: Option<Arc<Reach>>) -> Tcp {
+    let mut tcp = HttpConnector::new_with_resolver(Resolver::new(reach));
     tcp.set_nodelay(true);
     tcp.enforce_http(false);
     tcp.set_connect_timeout(Some(CONNECT));
     tcp
 }
 
-fn secure() -> Result<Secure, String> {
+fn secure(reach: Option<Arc<Reach>>) -> Result<Secure, String> {
     let https = HttpsConnectorBuilder::new()
         .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
         .map_err(|error| format!("no TLS: {error}"))?
         .https_only()
         .enable_http1()
-        .wrap_connector(tcp());
+        .wrap_connector(tcp(reach));
     Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(https))
 }
 
@@ -95,12 +109,21 @@ pub(crate) fn because(error: &dyn std::error::Error) -> String {
 
 impl Default for Outbound {
     fn default() -> Self {
-        let plain = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(tcp());
-        Self { plain, secure: OnceLock::new() }
+        Self::made(None)
     }
 }
 
 impl Outbound {
+    fn made(reach: Option<Arc<Reach>>) -> Self {
+        let plain = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(tcp(reach.clone()));
+        Self { plain, secure: OnceLock::new(), reach }
+    }
+
+    /// Asks only where a document may lead.
+    pub fn within(reach: Reach) -> Self {
+        Self::made(Some(Arc::new(reach)))
+    }
+
     /// Sends a request with an absolute http or https URI and reads at most `most` bytes of the answer.
     pub async fn send(
         &self,
@@ -108,9 +131,16 @@ impl Outbound {
         most: usize,
         patience: Duration,
     ) -> Result<Reply, OutboundError> {
+        if let Some(reach) = &self.reach {
+            let url = url::Url::parse(&request.uri().to_string()).ok();
+            if !url.is_some_and(|url| reach.allows_url(&url)) {
+                let why = "it may not be asked from here: https is needed, and no address of this machine or network";
+                return Err(OutboundError::Unreachable(why.to_owned()));
+            }
+        }
         let exchange = async {
             let response = if request.uri().scheme_str() == Some("https") {
-                let secure = self.secure.get_or_init(secure).as_ref();
+                let secure = self.secure.get_or_init(|| secure(self.reach.clone())).as_ref();
                 secure.map_err(|why| OutboundError::Unreachable(why.clone()))?.request(request).await
             } else {
                 self.plain.request(request).await

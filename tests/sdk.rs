@@ -69,6 +69,7 @@ fn official_python_sdk_in_both_eras() {
         ("server-everything", servers.join("server-everything")),
         ("server-filesystem", servers.join("server-filesystem")),
         ("server-memory", servers.join("server-memory")),
+        ("oidc-provider", Path::new(ROOT).join("tests/page/issuer/node_modules/oidc-provider")),
     ];
     if ready("the SDK tests", &needed) {
         run(Command::new(python)
@@ -95,6 +96,21 @@ fn official_conformance_suite_through_the_gateway() {
             .args(["--pairings", "--extensions", "--gateway", BINARY, "--fixture"])
             .arg(fixture))
         .unwrap_or_else(|said| panic!("{said}"));
+    }
+}
+
+/// The suite's authorization servers, with upstreams that want their tokens.
+#[test]
+fn official_conformance_suite_for_accounts_at_upstreams() {
+    let python = target().join("sdk-venv/bin/python");
+    let folder = Path::new(ROOT).join("tests/conformance");
+    let needed = [
+        ("Python", python.clone()),
+        ("the conformance suite", folder.join("node_modules/@modelcontextprotocol/conformance")),
+    ];
+    if ready("the conformance suite", &needed) {
+        run(Command::new(python).arg(folder.join("authorize.py")).args(["--gateway", BINARY]))
+            .unwrap_or_else(|said| panic!("{said}"));
     }
 }
 

@@ -31,7 +31,7 @@ const MOST_TEMPLATES: usize = 1_000;
 ///
 /// A name belongs to its upstream as long as that lists it, and while that is down. An upstream that is up and lists
 /// without it has given it up, so that what is remembered is never more than what is listed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct CatalogBuilder {
     /// What may be said of names that are withheld.
     pub data: DataRules,
@@ -55,7 +55,7 @@ pub struct CatalogBuilder {
 }
 
 /// Who has a name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Owner {
     upstream: UpstreamName,
     /// The merge in which it was listed last.

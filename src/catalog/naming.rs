@@ -21,7 +21,7 @@ pub fn full_name(prefix: &str, separator: &str, own: &str) -> String {
 }
 
 /// With what the names of each upstream begin, those that are not started included.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Heads(Vec<(String, UpstreamName)>);
 
 impl Heads {

@@ -18,12 +18,12 @@ use std::{
 };
 
 /// What was found in the items of each upstream by themselves, as long as it lists the same.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Scans {
     of: HashMap<UpstreamName, Scanned>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Scanned {
     listing: Arc<Listing>,
     instructions: Option<String>,

@@ -141,6 +141,8 @@ fn of_servers(command: &ServersCommand) -> Access {
         ServersCommand::List(_) => Route("get", "/api/v1/upstreams"),
         ServersCommand::Inspect { .. } => Route("get", "/api/v1/tools"),
         ServersCommand::Diff { .. } => Route("get", "/api/v1/pins"),
+        ServersCommand::Login { .. } => Route("post", "/api/v1/connections/{upstream}"),
+        ServersCommand::Logout { .. } => Route("delete", "/api/v1/connections/{upstream}"),
         ServersCommand::Accept { .. } => Order("post", "/api/v1/pins/accept"),
         ServersCommand::Pin { .. } => Order("post", "/api/v1/pins/pin"),
         // What these change is servers.toml.
@@ -301,6 +303,8 @@ mod tests {
         "servers list",
         "servers inspect NAME",
         "servers diff",
+        "servers login NAME",
+        "servers logout NAME",
         "servers accept NAME",
         "servers pin",
         "servers add NAME --url https://a.example/mcp",

@@ -2,6 +2,7 @@
 //! comes of it into text, JSON and an exit code.
 
 mod access;
+mod accounts;
 mod agents;
 mod alerts;
 mod approvals;

@@ -70,7 +70,7 @@ fn now(gateway: &Gateway, command: &str) -> Value {
     json!({
         "command": command,
         "process": std::process::id(),
-        "servers": view::upstreams(&in_force.config, &gateway.upstreams(), data),
+        "servers": view::upstreams(&in_force.config, (&gateway.upstreams(), &gateway.connections().list()), data),
         "refused_tools": refused.collect::<Vec<_>>(),
     })
 }

@@ -1,6 +1,7 @@
 //! `tollgate servers …`: the upstreams as they answer now, asked by a short-lived connection of our own.
 
 use super::{
+    accounts,
     args::ServersCommand,
     failure::CliError,
     known,
@@ -42,6 +43,10 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
             let wanted = pins::Accept { upstream: name.into(), name: item, kind, fingerprint };
             pins::accept(&setup, &wanted, json.json).await
         }
+        ServersCommand::Login { name, of, paste } => {
+            accounts::login(&setup, &name.into(), of.as_deref(), paste).await
+        }
+        ServersCommand::Logout { name, of } => accounts::logout(&setup, &name.into(), of.as_deref()).await,
         ServersCommand::Pin { name, json } => pins::pin(&setup, name.map(Into::into), json.json).await,
     }
 }
@@ -50,7 +55,8 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
 async fn list(setup: &Setup, json: bool) -> Result<(), CliError> {
     let config = &setup.loaded.config;
     let mut screen = Screen::new();
-    let (servers, mut doubts, mut refused, from) = match running::find(config) {
+    let connections = accounts::known(setup).await?;
+    let (mut servers, mut doubts, mut refused, from) = match running::find(config) {
         Some(running) => {
             let lints = setup.loaded.lints.0.iter().filter(|lint| lint.strict);
             let doubts: Vec<String> = lints.map(ToString::to_string).collect();
@@ -60,7 +66,7 @@ async fn list(setup: &Setup, json: bool) -> Result<(), CliError> {
         None => {
             let states =
                 wiring::inspect_upstreams(config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
-            let servers = view::upstreams(config, &states, &setup.loaded.policies.data);
+            let servers = view::upstreams(config, (&states, &connections), &setup.loaded.policies.data);
             let doubts = doubts(setup, config, &states, None);
             let catalog = pins::listed_by(setup, config, &states);
             let refused =
@@ -69,6 +75,8 @@ async fn list(setup: &Setup, json: bool) -> Result<(), CliError> {
             (servers, doubts, refused.collect::<Vec<String>>(), from)
         }
     };
+    // What a command has connected a moment ago counts.
+    view::count_connected(&mut servers, config, &connections);
     // They name tools, agents and policies.
     if !setup.reads_records() {
         doubts.clear();
@@ -90,11 +98,13 @@ async fn list(setup: &Setup, json: bool) -> Result<(), CliError> {
 fn row(server: &Value) -> Vec<String> {
     let word = |member: &str| or_dash(server.get(member).and_then(Value::as_str));
     let count = |member: &str| server.get(member).unwrap_or(&Value::Null).to_string();
+    let connected = server.get("connected").and_then(Value::as_u64).unwrap_or_default();
     let state = match server.get("reason").and_then(Value::as_str) {
         Some(reason) => {
             let said = server.get("said").and_then(Value::as_str).map(|said| format!("; {said}"));
             format!("{}: {reason}{}", word("state"), said.unwrap_or_default())
         }
+        None if word("state").starts_with("per ") => format!("{}: {connected} connected", word("state")),
         None if word("state") == "starting" => format!("starting: it {SILENT}"),
         None => word("state"),
     };

@@ -7,6 +7,7 @@ use crate::{
     clock::System,
     config,
     config::{Bundle, Config, Listings},
+    connections::{Connections, code_grant},
     evidence, front,
     gateway::{CheckedFiles, Gateway, GatewayParts, ReloadError, StartError},
     identity::{AgentPrincipal, Principal},
@@ -305,7 +306,7 @@ fn start_upstreams(
     config: &Config,
     policies: &PolicySet,
     system: &Arc<System>,
-    telemetry: &Arc<Telemetry>,
+    (telemetry, connections): (&Arc<Telemetry>, Option<&Arc<Connections>>),
 ) -> Result<UpstreamSet, CliError> {
     // The rules that mask stderr are those the process began with: a reload changes what is decided and recorded.
     let rules = policies.data.clone();
@@ -313,6 +314,7 @@ fn start_upstreams(
     let mut deps = UpstreamDeps::new(system.clone(), system.clone(), redact)
         .map_err(|error| CliError::Told(format!("cannot find this program's own file: {error}")))?;
     deps.telemetry = telemetry.clone();
+    deps.credentials = connections.map(|connections| Arc::clone(connections) as _);
     Ok(UpstreamSet::start(config.upstreams.values().cloned(), deps))
 }
 
@@ -364,10 +366,12 @@ pub(crate) async fn start_gateway(
     use crate::clock::IdSource as _;
     let key = store.secret("request-state", system.random()).await?;
     let seal = Arc::new(front::state::SealedState::new(&key).map_err(CliError::Told)?);
-    let upstreams = start_upstreams(&files.config, &files.policies, &system, telemetry)?;
+    let connections = connections_on(&store, &files.config, &system).await?;
+    let held = (telemetry, Some(&connections));
+    let upstreams = start_upstreams(&files.config, &files.policies, &system, held)?;
     let path = files.config.store.path.clone();
     let clock = system.clone();
-    let parts = GatewayParts { files, store, upstreams, clock, ids: system, seal };
+    let parts = GatewayParts { files, store, upstreams, clock, ids: system, seal, connections };
     let gateway =
         Gateway::start(parts).await.map_err(|StartError::Store(error)| store_failed(&path, error))?;
     Ok(Arc::new(gateway))
@@ -500,12 +504,44 @@ pub(crate) async fn inspect_upstreams(
     system: &Arc<System>,
     patience: Duration,
 ) -> Result<Vec<Arc<UpstreamState>>, CliError> {
-    let upstreams = start_upstreams(config, policies, system, &Arc::default())?;
+    let connections = known_connections(config, system).await?;
+    let held = (&Arc::default(), connections.as_ref().map(|(connections, _)| connections));
+    let upstreams = start_upstreams(config, policies, system, held)?;
     // Whoever has not answered by then is shown as it stands.
     tokio::time::timeout(patience, upstreams.settled()).await.ok();
     let states = upstreams.states().iter().map(|state| state.borrow().clone()).collect();
     upstreams.shutdown(Duration::from_secs(2)).await;
+    if let Some((_, store)) = connections {
+        store.close().await;
+    }
     Ok(states)
+}
+
+/// Who is connected to what, where somebody connects an upstream and there is a store that says it.
+pub(crate) async fn known_connections(
+    config: &Config,
+    system: &Arc<System>,
+) -> Result<Option<(Arc<Connections>, Arc<dyn Store>)>, CliError> {
+    use crate::clock::IdSource as _;
+    let any = config.upstreams.values().any(|upstream| code_grant(upstream).is_some());
+    if !any || !store_exists(&config.store.path).unwrap_or(false) {
+        return Ok(None);
+    }
+    let store = open_store(config, OwnerId::from(system.uuid()))?;
+    let connections = connections_on(&store, config, system).await?;
+    Ok(Some((connections, store)))
+}
+
+/// Who is connected to what, on an open store.
+pub(crate) async fn connections_on(
+    store: &Arc<dyn Store>,
+    config: &Config,
+    system: &Arc<System>,
+) -> Result<Arc<Connections>, CliError> {
+    let connections = Arc::new(Connections::new(store.clone(), system.clone(), system.clone()));
+    connections.configure(&Arc::new(config.clone()));
+    connections.read().await?;
+    Ok(connections)
 }
 
 /// The five answers about one trace or several, for people.

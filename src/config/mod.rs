@@ -34,6 +34,7 @@ mod zones;
 #[cfg(test)]
 mod tests;
 
+pub use crate::model::ClientAuth;
 pub use allowed::{AppsConfig, Asks, ContainConfig, CpuLimit};
 pub use argument::secret as secret_in_argument;
 pub(crate) use contain::own_within;
@@ -43,12 +44,13 @@ pub use load::{
     Bundle, Loaded, compile_bundle, compile_kept, digest_material, load, load_bundle, load_knowing,
     manifest_of, store_place, without_secrets,
 };
+pub use oauth::{CodeGrant, CredentialOf, OauthClient, OauthConfig, OauthGrant, TokenSource};
 pub use record::{AuditConfig, DeliveryConfig, DeliveryFormat, DeliveryTarget, SyslogTransport, Witness};
 pub use references::forget_references;
 pub use render::render;
 pub use secret::is_secret;
 pub use secret_url::SecretUrl;
-pub use sign_in::{ClientAuth, OidcConfig};
+pub use sign_in::OidcConfig;
 pub use signed::{NAMESPACE, VerifyKey, verify_bundle};
 pub use types::*;
 

@@ -1,17 +1,11 @@
 //! How people sign in, and how Tollgate shows an issuer who it is.
 
-use crate::{model::PersonId, policy::Role};
+use crate::{
+    model::{ClientAuth, PersonId},
+    policy::Role,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{collections::BTreeMap, fmt, time::Duration};
-
-/// `auth_method`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// `client_secret_basic`
-    Basic,
-    /// `client_secret_post`
-    Post,
-}
 
 /// `[admin.oidc]`: sign-in by OpenID Connect. `Debug` shows no secret.
 #[derive(Clone)]

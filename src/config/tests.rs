@@ -233,13 +233,14 @@ fn every_key_is_read() {
     let billing = &config.upstreams["billing"];
     let UpstreamTransport::Http { wire, oauth: Some(oauth), .. } = &billing.transport else { panic!("http") };
     assert_eq!(*wire, HttpWire::Sse);
-    assert_eq!(
-        (oauth.token_url.as_str(), oauth.client_id.as_str()),
-        ("https://login.example/token", "tollgate")
-    );
-    assert_eq!((oauth.client_secret.expose_secret(), oauth.auth_method), ("crm-s3cret", ClientAuth::Post));
+    let OauthGrant::ClientCredentials(TokenSource { token_url, client }) = &oauth.grant else {
+        panic!("client credentials")
+    };
+    assert_eq!((token_url.as_str(), client.id.as_str()), ("https://login.example/token", "tollgate"));
+    let secret = client.secret.as_ref().map(ExposeSecret::expose_secret);
+    assert_eq!((secret, client.auth_method), (Some("crm-s3cret"), ClientAuth::Post));
     assert_eq!(oauth.scopes, ["read", "write"]);
-    assert_eq!(oauth.resource, "https://billing.example/mcp?x");
+    assert_eq!(oauth.resource.as_deref(), Some("https://billing.example/mcp?x"));
     assert!(!format!("{config:?}").contains("s3cret"));
     assert_eq!(&*loaded.policies.environment, "production");
 }
@@ -487,6 +488,23 @@ fn wrong_client_credentials_say_where() {
     );
     oauth("token_url = \"https://x/t\", auth_method = ‸\"none\"", "`none`", "client_secret_basic");
     oauth("token_url = \"https://x/t\", ‸secret = 1", "`secret`", "client_secret");
+    oauth("token_url = \"https://x/t\", grant = ‸\"password\"", "`password`", "authorization_code");
+    oauth("token_url = \"https://x/t\", ‸per = \"person\"", "`per` does nothing", "another `grant`");
+    let code = |keys: &str, offending: &str, expected: &str| {
+        http(&format!("oauth = {{ grant = \"authorization_code\", {keys} }}"), offending, expected);
+    };
+    code("per = ‸\"team\"", "`team`", "gateway, person, agent");
+    code("‸token_url = \"https://x/t\"", "`token_url` does nothing", "no `token_url`");
+    code("‸client_secret = \"s3cret\"", "`client_secret` without `client_id`", "`client_id`");
+    code(
+        "client_id = \"c\", ‸client_metadata_url = \"https://x/c.json\"",
+        "both `client_id` and `client_metadata_url`",
+        "one of the two",
+    );
+    code("client_metadata_url = ‸\"http://x/c.json\"", "Metadata Document", "https");
+    code("issuer = ‸\"http://login.example\"", "cannot be trusted", "https");
+    code("redirect = ‸\"https://tollgate.example/callback\"", "listen on", "this machine");
+    code("redirect = ‸\"http://127.0.0.1/callback\"", "listen on", "this machine");
     let both = "headers = { authorization = \"s3cret\" }\n‸oauth = { token_url = \"https://x/t\", client_id = \"c\", \
                 client_secret = \"s3cret\" }";
     http(both, "both `oauth` and an `Authorization`", "one of the two");
@@ -494,6 +512,37 @@ fn wrong_client_credentials_say_where() {
         let text = format!("[upstreams.files]\ncommand = [\"x\"]\n‸{key}");
         check(&text, &[("", "url")]);
     }
+}
+
+#[test]
+fn somebody_connects_an_upstream() {
+    let read = |keys: &str| {
+        let oauth = format!("oauth = {{ grant = \"authorization_code\"{keys} }}");
+        let loaded = loaded(&format!("[upstreams.crm]\nurl = \"https://crm.example/mcp\"\n{oauth}\n"));
+        let UpstreamTransport::Http { oauth: Some(oauth), .. } = &loaded.config.upstreams["crm"].transport
+        else {
+            panic!("http")
+        };
+        OauthConfig::clone(oauth)
+    };
+    let of_gateway = read("");
+    let grant = of_gateway.code_grant().unwrap();
+    assert_eq!((grant.per, &grant.client, &of_gateway.resource), (CredentialOf::Gateway, &None, &None));
+    let own = read(
+        ", per = \"person\", client_id = \"c\", client_secret = \"${CRM_TOKEN}\", scopes = [\"read\"], \
+         issuer = \"https://login.example\", redirect = \"http://127.0.0.1:8789/callback\"",
+    );
+    let grant = own.code_grant().unwrap();
+    let client = grant.client.as_ref().unwrap();
+    assert_eq!(
+        (grant.per, client.id.as_str(), own.scopes.as_slice()),
+        (CredentialOf::Person, "c", &["read".to_owned()][..])
+    );
+    assert_eq!(grant.issuer.as_deref(), Some("https://login.example"));
+    assert_eq!(grant.redirect.as_ref().unwrap().port(), Some(8789));
+    assert!(!format!("{own:?}").contains("crm-s3cret"));
+    assert_eq!(own, own.clone());
+    assert_ne!(own, of_gateway);
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use super::{
     allowed::{AppsConfig, Asks, ContainConfig},
+    oauth::OauthConfig,
     record::{AuditConfig, DeliveryConfig},
     secret_url::SecretUrl,
-    sign_in::{ClientAuth, OidcConfig},
+    sign_in::OidcConfig,
     signed::VerifyKey,
 };
 use crate::{
@@ -50,6 +51,9 @@ impl Config {
     /// The page as people reach it, or at the admin listener; without a `/` at its end.
     pub fn page_link(&self) -> String {
         let base = self.webhook.as_ref().and_then(|webhook| webhook.link.clone()).unwrap_or_else(|| {
+            if let Some(oidc) = &self.admin.oidc {
+                return oidc.public_url.clone();
+            }
             let scheme = if self.gateway.tls.is_some() { "https" } else { "http" };
             format!("{scheme}://{}", self.admin.listen)
         });
@@ -460,33 +464,6 @@ pub enum HttpWire {
     Streamable,
     /// HTTP+SSE of 2024-11-05 only: the URL is that of the event stream.
     Sse,
-}
-
-/// `oauth`: client credentials (RFC 6749, section 4.4).
-#[derive(Clone)]
-pub struct OauthConfig {
-    /// The token endpoint.
-    pub token_url: url::Url,
-    /// Who Tollgate is there.
-    pub client_id: String,
-    /// Its password.
-    pub client_secret: SecretString,
-    /// What is asked for.
-    pub scopes: Vec<String>,
-    /// For whom the token is (RFC 8707): the upstream's URL unless it says otherwise.
-    pub resource: String,
-    /// How the password travels.
-    pub auth_method: ClientAuth,
-}
-
-impl fmt::Debug for OauthConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OauthConfig")
-            .field("origin", &self.token_url.origin().ascii_serialization())
-            .field("client_id", &self.client_id)
-            .field("scopes", &self.scopes)
-            .finish_non_exhaustive()
-    }
 }
 
 impl fmt::Debug for UpstreamTransport {

@@ -217,6 +217,7 @@ impl Core {
             Some(_) => return Err(invalid("unknown `cursor`: lists come whole, on one page")),
         }
         self.until_ready().await;
+        self.service.make_ready(&caller.principal).await;
         let meta = params.get("_meta").and_then(Value::as_object);
         let workflow = named_workflow(meta, caller.workflow.clone());
         Ok(self.service.list(&caller.principal, kind, workflow.as_deref()))
@@ -253,6 +254,7 @@ impl Core {
             return Err(invalid("`params.uri` must be a string"));
         };
         self.until_ready().await;
+        self.service.make_ready(&caller.principal).await;
         let meta = params.get("_meta").and_then(Value::as_object);
         let workflow = named_workflow(meta, caller.workflow.clone());
         match self.service.skill(&caller.principal, uri, workflow.as_deref()) {
@@ -289,6 +291,7 @@ impl Core {
             None => Tracing { sampled: parent.is_none_or(|parent| parent.sampled), span: None },
         };
         self.until_ready().await;
+        self.service.make_ready(&principal).await;
         let request =
             TaskRequest { principal, verb, task_id, input_responses, session, client, tracing, parent };
         self.service.task(request).await

@@ -133,7 +133,10 @@ impl Watcher {
                 return Watched::Ended;
             }
             let generations = *self.generations.borrow_and_update();
-            if self.looked.replace(generations) != Some(generations) {
+            if self.looked != Some(generations) {
+                // First what the principal alone has: whoever was connected a moment ago is told of what that brings.
+                self.core.service.make_ready(&self.principal).await;
+                self.looked = Some(generations);
                 let now = self.core.service.listed(&self.principal, self.workflow.as_deref());
                 let moved = |change: &&Change| change.of(&now) != change.of(&self.seen);
                 let due: Vec<_> = self.wanted.iter().filter(moved).map(|change| change.method()).collect();

@@ -35,6 +35,10 @@ pub trait Service: Send + Sync + 'static {
     fn listed(&self, principal: &Principal, workflow: Option<&str>) -> Listed;
     /// Waits until the first lists can be complete.
     fn ready(&self) -> BoxFuture<'_, ()>;
+    /// The same of what a principal alone has. A call does so by itself.
+    fn make_ready<'a>(&'a self, _principal: &'a Principal) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
     /// `serverInfo`.
     fn server_info(&self) -> Value;
     /// `capabilities` for this principal, as of now.
@@ -104,6 +108,9 @@ impl Service for Gateway {
     }
     fn ready(&self) -> BoxFuture<'_, ()> {
         Box::pin(Gateway::ready(self))
+    }
+    fn make_ready<'a>(&'a self, principal: &'a Principal) -> BoxFuture<'a, ()> {
+        Box::pin(Gateway::make_ready(self, principal))
     }
     fn server_info(&self) -> Value {
         Gateway::server_info(self)

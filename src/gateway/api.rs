@@ -161,6 +161,15 @@ pub struct ListGenerations {
     pub authority: u64,
 }
 
+impl ListGenerations {
+    /// Any list may have changed.
+    pub(super) fn any_list(&mut self) {
+        self.tools += 1;
+        self.resources += 1;
+        self.prompts += 1;
+    }
+}
+
 /// What a principal's lists hold, as the SHA-256 of each. A list that changes for others only keeps its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Listed {

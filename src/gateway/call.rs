@@ -11,8 +11,10 @@ use super::{
     evaluate::{is_large, refusal_of},
     fit::{self, Looks},
     freezes,
-    people::{PendingCall, approve::Step, client_questions::ClientQuestions, waiter::Waiter},
-    placeholders::{KnownValues, caller_of},
+    people::{
+        PendingCall, approve::Step, client_questions::ClientQuestions, connect::Connected, waiter::Waiter,
+    },
+    placeholders::{KnownValues, caller_of, vault_failed},
     prepare::Stop,
     prepared::Prepared,
     reach::{Reach, unreadable},
@@ -34,7 +36,6 @@ use crate::{
     identity::{Principal, user_of},
     model::{AgentId, CallKind, Decision, RpcError, SharePlace},
     offload::Busy,
-    store::StoreError,
     telemetry::Attribute,
     upstream::Era,
 };
@@ -121,7 +122,7 @@ impl Gateway {
         if request.kind == CallKind::Tool
             && [tool_search::FIND, tool_search::CALL].contains(&request.name.as_str())
         {
-            let in_force = self.in_force();
+            let in_force = self.in_force_of(&request.principal);
             let user = user_of(&request.principal, &in_force.policies.authority);
             let frozen = self.0.freezes.frozen_agent(&request.agent, user).is_some();
             // Of a frozen agent the round below says so.
@@ -151,7 +152,9 @@ impl Gateway {
         let arguments = Arc::new(arguments_of(request.kind, &request.name, given));
         let looks = Looks::default();
         let mut underway = Underway { request, arguments, asking, looks, counted: false, lost: 0 };
+        self.take_connect_state(&underway.request, &mut underway.asking);
         loop {
+            self.make_ready(&underway.request.principal).await;
             // Each round sees what is in force now: a key or a policy may have gone while a person was asked.
             let chosen = self.choose(&underway.request);
             match self.round(&chosen, &mut underway).await {
@@ -339,7 +342,13 @@ impl Gateway {
             }
             Stop::Unknown => {
                 let Underway { request, asking, .. } = underway;
-                Halt::Reply(Box::pin(self.0.refusals.refuse_unknown(request, in_force, asking)).await)
+                match Box::pin(self.connect_first(in_force, request, asking)).await {
+                    Some(Connected::Yes) => Halt::Again,
+                    Some(Connected::Reply(reply)) => Halt::Reply(reply),
+                    None => {
+                        Halt::Reply(Box::pin(self.0.refusals.refuse_unknown(request, in_force, asking)).await)
+                    }
+                }
             }
             Stop::Away(refusal, called) => {
                 let refusal = self.0.freezes.frozen(&called).map_or(*refusal, freezes::refusal);
@@ -440,8 +449,9 @@ impl Gateway {
         // The arguments go with the call: only where it was changed is the agent's own version kept.
         let kept = decided.original.is_some().then(|| arguments.clone());
         drop(std::mem::take(arguments));
+        let lacked = self.lacked(in_force, request, &decided);
         let returned = match self.admit_and_dispatch(in_force, request, decided, warrant, asking).await {
-            Ok(reply) => return Ok(reply),
+            Ok(reply) => return Ok(self.told_of_scopes(in_force, request, lacked, reply)),
             Err(AdmitError::AskAbout(requirement, returned)) => {
                 asking.also.retain(|known| known.policy_id != requirement.policy_id);
                 asking.also.push(*requirement);
@@ -554,15 +564,6 @@ fn decision_attributes(decided: &Result<Box<Decided>, Halt>) -> Vec<(&'static st
     ];
     told.extend(rule.map(|rule| ("tollgate.rule.id", Attribute::from(rule.shared()))));
     told
-}
-
-/// The refusal where nobody can tell what stands behind a placeholder, or keep a value for one.
-fn vault_failed(error: &StoreError) -> Refusal {
-    tracing::error!(%error, "the vault of placeholders does not answer");
-    Refusal::deny(
-        "data",
-        "the vault of `tokenize` does not answer: whoever runs the gateway finds the cause in its log",
-    )
 }
 
 /// A budget that asks for a person adds its requirement to the rules' own.

@@ -10,9 +10,9 @@ use crate::{
     config::Config,
     evidence::Stage,
     identity::{Keyring, Principal, granted},
-    model::{AgentId, CapabilityId, SnapshotId},
+    model::{AgentId, CapabilityId, SnapshotId, UpstreamName},
     policy::PolicySet,
-    upstream::{UpstreamSet, UpstreamState},
+    upstream::{UpstreamSet, UpstreamState, is_personal},
 };
 use dashmap::DashMap;
 use std::sync::Arc;
@@ -50,6 +50,10 @@ pub struct InForce {
     pub trial: Option<Arc<Trial>>,
     /// Why every call is refused: an order that this process cannot follow.
     pub(super) blocked: Option<Arc<str>>,
+    /// Upstreams that nobody shares: they are reached with the credential of whoever uses them.
+    pub(super) personal: Arc<[UpstreamName]>,
+    /// Of what it is that of some holders of credentials; none: it is everybody's.
+    shared: Option<Arc<InForce>>,
     views: Views,
 }
 
@@ -79,8 +83,10 @@ impl InForce {
         upstreams: UpstreamSet,
     ) -> Self {
         let keyring = Keyring::of(&policies.authority);
-        let (trial, blocked, views) = (None, None, Views::default());
-        Self { config, policies, catalog, upstreams, keyring, trial, blocked, views }
+        let (trial, blocked, shared, views) = (None, None, None, Views::default());
+        let personal = config.upstreams.values().filter(|upstream| is_personal(upstream));
+        let personal = personal.map(|upstream| upstream.name.clone()).collect();
+        Self { config, policies, catalog, upstreams, keyring, trial, blocked, personal, shared, views }
     }
 
     /// With a bundle that is tried beside it.
@@ -94,6 +100,27 @@ impl InForce {
             Arc::new(Trial { on, candidate: Arc::new(candidate), counts })
         });
         self
+    }
+
+    /// Whether it is everybody's.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.is_none()
+    }
+
+    /// The same over the catalog and servers of some holders of credentials.
+    pub(super) fn over(self: &Arc<Self>, catalog: Arc<Catalog>, upstreams: UpstreamSet) -> Self {
+        let made = |of: &Arc<Self>| {
+            let (config, policies) = (of.config.clone(), of.policies.clone());
+            let mut made = Self::new(config, policies, catalog.clone(), upstreams.clone());
+            (made.blocked, made.shared) = (of.blocked.clone(), Some(of.clone()));
+            made
+        };
+        let mut own = made(self);
+        own.trial = self.trial.as_ref().map(|trial| {
+            let candidate = Arc::new(made(&trial.candidate));
+            Arc::new(Trial { on: trial.on.clone(), candidate, counts: trial.counts.clone() })
+        });
+        own
     }
 
     /// What decides a call that was asked about under a snapshot: that of a candidate decides its own.
@@ -111,6 +138,7 @@ impl InForce {
 
     /// Whether this or its candidate is what a call was decided under.
     pub(super) fn is_or_tries(&self, other: &Arc<Self>) -> bool {
+        let other = other.shared.as_ref().unwrap_or(other);
         std::ptr::eq(self, &**other)
             || self.trial.as_ref().is_some_and(|trial| Arc::ptr_eq(&trial.candidate, other))
     }

@@ -5,6 +5,7 @@ use super::{
     admit::Admission,
     auth_failures::AuthFailures,
     call_log::CallLog,
+    changed::Changed,
     checks::Checks,
     current::Current,
     delivery::Deliveries,
@@ -18,6 +19,7 @@ use super::{
     orders::Orders,
     output::OutputAlerts,
     people::{People, prompts::Prompts, store_error},
+    personal::Personal,
     pin_book::Pins,
     placeholders::Placeholders,
     prepare::Preparation,
@@ -31,9 +33,10 @@ use super::{
 use crate::{
     activation::OnTrial,
     approval::Approvals,
-    catalog::{Catalog, CatalogBuilder},
+    catalog::CatalogBuilder,
     clock::{Clock, IdSource},
     config::Config,
+    connections::Connections,
     cost::TokenCounter,
     evidence::output_unusable,
     identity::Doorkeeper,
@@ -45,9 +48,7 @@ use crate::{
     upstream::UpstreamSet,
 };
 use parking_lot::Mutex;
-use serde_json::Value;
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -82,6 +83,8 @@ pub struct GatewayParts {
     pub ids: Arc<dyn IdSource>,
     /// The seal of `requestState`, keyed from the store.
     pub seal: Arc<dyn StateSeal>,
+    /// The credentials that people connect, which the upstreams have, too.
+    pub connections: Arc<Connections>,
 }
 
 /// Why a gateway does not start.
@@ -124,13 +127,15 @@ struct Outside {
     seal: Arc<dyn StateSeal>,
     large: Arc<Offload>,
     telemetry: Arc<Telemetry>,
+    connections: Arc<Connections>,
 }
 
 impl Outside {
     /// Makes the parts, and gives each what it needs.
     // Long: one entry for each part, so that a reader finds what it is given.
     fn joined(self, current: Arc<Current>, measures: Arc<Measures>, hash_key: [u8; 32]) -> Inner {
-        let Self { store, clock, ids, seal, large, telemetry } = self;
+        let Self { store, clock, ids, seal, large, telemetry, connections } = self;
+        let personal = Arc::new(Personal::new(connections));
         let (stop, log) = (CancellationToken::new(), Arc::new(CallLog::new(&telemetry)));
         let references = Arc::new(References::new(store.clone()));
         let refusals = Arc::new(Refusals::new(&store, &clock, &references, &log));
@@ -162,6 +167,7 @@ impl Outside {
                 refusals: refusals.clone(),
                 measures: measures.clone(),
             },
+            personal: personal.clone(),
             admission: Admission {
                 store: store.clone(),
                 clock: clock.clone(),
@@ -189,6 +195,7 @@ impl Outside {
             parking: Arc::new(Parking::new(&store, &clock, &ids, &seal, &stop)),
             tasks: Tasks {
                 current: current.clone(),
+                personal,
                 measures,
                 held: held.clone(),
                 store: store.clone(),
@@ -234,7 +241,7 @@ impl Outside {
 impl Gateway {
     /// Starts: settles dead owners' calls, records the bundle in force, and begins to watch the upstreams.
     pub async fn start(parts: GatewayParts) -> Result<Self, StartError> {
-        let GatewayParts { files, store, upstreams, clock, ids, seal } = parts;
+        let GatewayParts { files, store, upstreams, clock, ids, seal, connections } = parts;
         let settled = store.settle_dead_owners(clock.now()).await?;
         if settled > 0 {
             tracing::warn!(calls = settled, "calls of processes that are gone were settled as unknown");
@@ -250,9 +257,11 @@ impl Gateway {
         };
         let (config, policies, origin) = keyed(files, hash_key);
         let (large, telemetry) = (upstreams.offload(), upstreams.telemetry());
+        connections.configure(&config);
         let in_force = InForce::new(config, policies, Arc::default(), upstreams);
         let current = Arc::new(Current::new(in_force, clock.clone()));
-        let outside = Outside { store, clock, ids, seal, large, telemetry };
+        connections.read().await?;
+        let outside = Outside { store, clock, ids, seal, large, telemetry, connections };
         let gateway = Self(Arc::new(outside.joined(current, Arc::new(measures), hash_key)));
         // Before the first message: what was frozen stays so over every restart.
         gateway.0.freezes.look().await?;
@@ -292,6 +301,9 @@ impl Gateway {
         self.spawn_until_stop(self.clone().follow_orders());
         self.spawn_until_stop(self.0.freezes.clone().follow());
         self.spawn_until_stop(self.clone().follow_pins());
+        self.spawn_until_stop(self.connections().clone().follow());
+        self.spawn_until_stop(self.clone().follow_connections());
+        self.spawn_until_stop(self.clone().follow_personal_lists());
         let labels = self.0.labels.clone();
         self.spawn_until_stop(async move { labels.follow().await });
         let logger = self.clone();
@@ -448,6 +460,7 @@ impl Gateway {
             retired.end_after(drain);
         }
         if is_reload {
+            self.connections().configure(&new.config);
             // The settings of pins may be others.
             self.0.pins.poke();
             *self.0.rejected_reload.lock() = None;
@@ -561,30 +574,4 @@ pub(super) enum Next {
 pub(super) struct Replaced {
     old: Arc<InForce>,
     pub(super) new: Arc<InForce>,
-}
-
-/// Which lists differ between two catalogs.
-#[derive(Clone, Copy)]
-struct Changed {
-    tools: bool,
-    prompts: bool,
-    resources: bool,
-}
-
-impl Changed {
-    fn between(old: &Catalog, new: &Catalog) -> Self {
-        fn items<K: Ord, T>(map: &BTreeMap<K, Arc<T>>, item: fn(&T) -> &Value) -> Vec<&Value> {
-            map.values().map(|entry| item(entry)).collect()
-        }
-        Self {
-            tools: items(&old.tools, |t| &t.item) != items(&new.tools, |t| &t.item),
-            prompts: items(&old.prompts, |t| &t.item) != items(&new.prompts, |t| &t.item),
-            resources: items(&old.resources, |t| &t.item) != items(&new.resources, |t| &t.item)
-                || items(&old.templates, |t| &t.item) != items(&new.templates, |t| &t.item),
-        }
-    }
-
-    fn any(self) -> bool {
-        self.tools || self.prompts || self.resources
-    }
 }

@@ -12,6 +12,7 @@ mod boundary;
 mod call;
 mod call_log;
 mod catalog_cost;
+mod changed;
 mod checkpoints;
 mod checks;
 mod copies;
@@ -44,6 +45,7 @@ mod notify;
 mod orders;
 mod output;
 mod people;
+mod personal;
 mod pin_book;
 mod pins;
 mod placeholders;
@@ -112,6 +114,7 @@ use metering::Looks;
 use orders::Orders;
 use parking_lot::Mutex;
 use people::People;
+use personal::Personal;
 use pin_book::Pins;
 use reach::Labels;
 use refused::Refusals;
@@ -179,6 +182,7 @@ pub(crate) struct Inner {
     evaluator: Arc<Evaluator>,
     checks: Checks,
     people: People,
+    personal: Arc<Personal>,
     admission: Admission,
     labels: Arc<Labels>,
     dispatcher: Dispatcher,
@@ -370,7 +374,7 @@ impl Gateway {
     /// One whole list, scoped, in a deterministic order, each item as its upstream wrote it but for its name.
     /// `workflow` is the one that the request names: what a call in it could not reach is not shown.
     pub fn list(&self, principal: &Principal, kind: ListKind, workflow: Option<&str>) -> Arc<Vec<Value>> {
-        let in_force = self.in_force();
+        let in_force = self.in_force_of(principal);
         // The request's body may have taken its time, and the key may have gone meanwhile.
         if !self.still_valid(principal) {
             return Arc::default();
@@ -394,7 +398,7 @@ impl Gateway {
 
     /// One entry of `skills/list`, by the URI of its `SKILL.md`.
     pub fn skill(&self, principal: &Principal, uri: &str, workflow: Option<&str>) -> Option<Value> {
-        let in_force = self.in_force();
+        let in_force = self.in_force_of(principal);
         if !self.still_valid(principal) {
             return None;
         }
@@ -403,7 +407,7 @@ impl Gateway {
 
     /// The exposed input schema of a tool that this principal may see (for `Mcp-Param-*` checks).
     pub fn input_schema(&self, principal: &Principal, tool: &str) -> Option<Arc<Value>> {
-        let in_force = self.in_force();
+        let in_force = self.in_force_of(principal);
         let covered = in_force.view(principal)?.tool(tool, None)?;
         // Only a tool that mirrors arguments into headers needs the check: the others cost no copy.
         (!covered.entry.param_headers.is_empty())

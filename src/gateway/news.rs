@@ -46,7 +46,7 @@ impl Gateway {
     /// What a principal's lists hold now, in the workflow that it names. Where it names none: in its own, and in each that
     /// it may name and that has capabilities of its own, so that news of all it may list come.
     pub fn listed(&self, principal: &Principal, workflow: Option<&str>) -> Listed {
-        let in_force = self.in_force();
+        let in_force = self.in_force_of(principal);
         let Some(agent) = principal.agent() else {
             let tools = digest(&*self.list(principal, ListKind::Tools, None));
             return Listed { tools, ..Listed::default() };
@@ -75,7 +75,7 @@ impl Gateway {
     }
 
     fn sees_resource(&self, principal: &Principal, workflow: Option<&str>, uri: &str) -> bool {
-        let in_force = self.in_force();
+        let in_force = self.in_force_of(principal);
         if !self.still_valid(principal) {
             return false;
         }

@@ -91,7 +91,7 @@ impl Gateway {
     }
 
     /// What is to be written about what is listed.
-    async fn writes(&self, in_force: &Arc<InForce>) -> Vec<Writes> {
+    pub(super) async fn writes(&self, in_force: &Arc<InForce>) -> Vec<Writes> {
         let (in_force, book, now) = (in_force.clone(), self.0.pins.book(), self.0.clock.now());
         let work = move || {
             let seen = &in_force.catalog.seen;
@@ -138,14 +138,16 @@ impl Gateway {
     pub fn pin_changes(&self, of: Option<&UpstreamName>) -> Vec<PinChange> {
         let in_force = self.in_force();
         let (book, listed) = (self.0.pins.book(), listed(&in_force));
-        review(&in_force, &book, &listed).changes(of)
+        let seen = self.0.personal.seen(&in_force);
+        review(&in_force, (&book, &seen), &listed).changes(of)
     }
 
     /// Everything in which something was found, of one upstream or of all, whether it is served or not.
     pub fn pin_findings(&self, of: Option<&UpstreamName>) -> Vec<FoundItem> {
         let in_force = self.in_force();
         let (book, listed) = (self.0.pins.book(), listed(&in_force));
-        review(&in_force, &book, &listed).findings(of)
+        let seen = self.0.personal.seen(&in_force);
+        review(&in_force, (&book, &seen), &listed).findings(of)
     }
 
     /// A person accepts what waits.
@@ -153,7 +155,8 @@ impl Gateway {
         self.read_pins().await?;
         let in_force = self.in_force();
         let (book, listed) = (self.0.pins.book(), listed(&in_force));
-        let review = review(&in_force, &book, &listed);
+        let seen = self.0.personal.seen(&in_force);
+        let review = review(&in_force, (&book, &seen), &listed);
         let accepted =
             review.accept(&*self.0.store, by, &wanted, context(&in_force, self.0.clock.now())).await?;
         self.read_pins().await?;
@@ -170,9 +173,10 @@ impl Gateway {
         self.read_pins().await?;
         let in_force = self.in_force();
         let (book, listed) = (self.0.pins.book(), listed(&in_force));
+        let seen = self.0.personal.seen(&in_force);
         let upstreams: Vec<UpstreamName> =
             listed.iter().filter(|name| of.is_none_or(|of| of == *name)).cloned().collect();
-        let review = review(&in_force, &book, &listed);
+        let review = review(&in_force, (&book, &seen), &listed);
         let counts =
             review.pin(&*self.0.store, &upstreams, Some(by), context(&in_force, self.0.clock.now())).await?;
         self.read_pins().await?;
@@ -188,6 +192,10 @@ fn listed(in_force: &InForce) -> HashSet<UpstreamName> {
     whole.map(|state| state.name.clone()).collect()
 }
 
-fn review<'r>(in_force: &'r InForce, book: &'r Book, listed: &'r HashSet<UpstreamName>) -> Review<'r> {
-    Review { book, seen: &in_force.catalog.seen, listed, data: &in_force.policies.data }
+fn review<'r>(
+    in_force: &'r InForce,
+    (book, seen): (&'r Book, &'r [Seen]),
+    listed: &'r HashSet<UpstreamName>,
+) -> Review<'r> {
+    Review { book, seen, listed, data: &in_force.policies.data }
 }

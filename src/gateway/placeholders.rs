@@ -1,5 +1,6 @@
 //! Placeholders of `tokenize` on the path of a call: looked up before the call is decided, and kept before anybody sees them.
 
+use super::refusal::Refusal;
 use crate::{
     clock::{Clock, IdSource},
     config::Config,
@@ -83,6 +84,15 @@ impl Placeholders {
             Err(error) => tracing::error!(%error, "vault.values_not_retired"),
         }
     }
+}
+
+/// The refusal where nobody can tell what stands behind a placeholder, or keep a value for one.
+pub(super) fn vault_failed(error: &StoreError) -> Refusal {
+    tracing::error!(%error, "the vault of placeholders does not answer");
+    Refusal::deny(
+        "data",
+        "the vault of `tokenize` does not answer: whoever runs the gateway finds the cause in its log",
+    )
 }
 
 /// For whom a call of this agent is made.

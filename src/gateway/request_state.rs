@@ -16,6 +16,8 @@ pub(super) enum Opened {
     Upstream(Continuing),
     /// A call that is still in flight.
     Parked(String),
+    /// The client was asked to have something connected: it is not asked again.
+    Connect,
 }
 
 impl Opened {

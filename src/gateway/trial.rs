@@ -102,7 +102,7 @@ fn difference(base: &Said, candidate: &Said, by_candidate: bool) -> Seen {
 impl Gateway {
     /// What decides a call: one look at what is in force.
     pub(super) fn choose(&self, request: &Request) -> Chosen {
-        let in_force = self.in_force();
+        let in_force = self.in_force_of(&request.principal);
         let tried = in_force.trial.clone().filter(|_| in_force.blocked.is_none());
         let Some(trial) = tried else { return Chosen { in_force, other: None } };
         let by_candidate = match trial.on.rollout.stage() {

@@ -19,6 +19,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use dashmap::DashMap;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey};
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use std::{
     collections::BTreeSet,
@@ -37,6 +38,8 @@ const MOST_REMEMBERED: usize = 10_000;
 #[derive(Clone)]
 pub struct Token {
     digest: [u8; 32],
+    /// As it was sent: to be exchanged at the issuer, and for nothing else.
+    text: Arc<SecretString>,
     expires: Timestamp,
     /// Under which rules it was verified: others do not know it.
     by: Arc<JwtConfig>,
@@ -59,6 +62,16 @@ impl Hash for Token {
 }
 
 impl Token {
+    /// By what it is known.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// As it was sent. It goes to its issuer, to be exchanged, and nowhere else.
+    pub fn text(&self) -> &Arc<SecretString> {
+        &self.text
+    }
+
     /// Whether it still counts under these rules at this time.
     pub(super) fn is_valid(&self, rules: Option<&Arc<JwtConfig>>, now: Timestamp) -> bool {
         rules.is_some_and(|rules| Arc::ptr_eq(rules, &self.by) || **rules == *self.by)
@@ -139,7 +152,7 @@ impl Tokens {
             AuthError::Unknown
         })?;
         let now = self.clock.now();
-        let judged = judge(&claims, digest, rules, now);
+        let judged = judge(&claims, (text, digest), rules, now);
         let judged = judged.and_then(|(id, token)| {
             if !authority.agents.contains_key(&id) {
                 return Err("it names no agent of authority.yaml");
@@ -267,7 +280,7 @@ pub(super) fn seconds(claims: &Map<String, Value>, name: &str) -> Result<Option<
 /// RFC 9068, section 4, and RFC 7519: issuer, audience, times, and the agent it is for.
 fn judge(
     claims: &Map<String, Value>,
-    digest: [u8; 32],
+    (sent, digest): (&str, [u8; 32]),
     rules: &Arc<JwtConfig>,
     now: Timestamp,
 ) -> Result<(AgentId, Token), &'static str> {
@@ -301,7 +314,10 @@ fn judge(
             scopes(claims).iter().filter_map(|scope| rules.scope_map.get(*scope)).flatten().collect();
         granted.into_iter().cloned().collect::<Arc<[_]>>()
     });
-    Ok((AgentId::from(agent), Token { digest, expires, by: rules.clone(), grants }))
+    Ok((
+        AgentId::from(agent),
+        Token { digest, text: Arc::new(sent.to_owned().into()), expires, by: rules.clone(), grants },
+    ))
 }
 
 /// `scope` (RFC 9068), or `scp` as some issuers write it.

@@ -2,6 +2,7 @@
 
 mod borrowed;
 mod call;
+mod credential;
 mod event;
 mod glob;
 mod id;
@@ -23,6 +24,7 @@ mod word;
 
 pub use borrowed::BorrowedText;
 pub use call::{CallKind, RetryPlan, ToolTraits};
+pub use credential::{ClientAuth, ConnectionKey, Holder};
 pub use event::{Actor, Event, EventDraft, EventType, JsonTexts, Outcome};
 pub use glob::{Glob, GlobError};
 pub use id::{

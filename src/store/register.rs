@@ -35,6 +35,8 @@ pub enum Register {
     Duty,
     /// What people found in calls that they looked at afterwards.
     Review,
+    /// Who is connected to which upstream; the credentials themselves are in the vault.
+    Connection,
 }
 
 /// What a register may hold at most.
@@ -63,6 +65,7 @@ impl Register {
         Self::Watch,
         Self::Duty,
         Self::Review,
+        Self::Connection,
     ];
 
     /// Its word in the journal.
@@ -82,6 +85,7 @@ impl Register {
             Self::Watch => "watch",
             Self::Duty => "duty",
             Self::Review => "review",
+            Self::Connection => "connection",
         }
     }
 
@@ -107,6 +111,7 @@ impl Register {
             Self::Watch => (4, 2 << 20),
             Self::Duty => (1_000, 2 << 20),
             Self::Review => (10_000, 8 << 20),
+            Self::Connection => (50_000, 16 << 20),
         };
         RegisterBounds { entries, bytes }
     }
@@ -115,7 +120,12 @@ impl Register {
     /// nobody is told: whoever needs it reads it.
     pub fn wakes(self) -> bool {
         match self {
-            Self::Freeze | Self::Pin | Self::LabelsCleared | Self::DeadLetter | Self::Budget => true,
+            Self::Freeze
+            | Self::Pin
+            | Self::LabelsCleared
+            | Self::DeadLetter
+            | Self::Budget
+            | Self::Connection => true,
             Self::Labels
             | Self::Vault
             | Self::Delivery

@@ -3,6 +3,7 @@
 use super::StoreFuture;
 use crate::{config::VaultConfig, redaction::Tokenized};
 use jiff::Timestamp;
+use secrecy::SecretString;
 use std::{fmt, sync::Arc};
 
 /// What a rotation did.
@@ -32,6 +33,22 @@ pub trait Vault: Send + Sync + fmt::Debug {
         scopes: Vec<Arc<str>>,
         now: Timestamp,
     ) -> StoreFuture<'_, Vec<Tokenized>>;
+
+    /// Keeps a credential under its name, encrypted. Its version, which no other one ever had; none where the one that is there
+    /// has not the version that was expected (0: there must be none).
+    fn put_credential(
+        &self,
+        name: String,
+        value: (Option<u64>, SecretString),
+        now: Timestamp,
+        fresh: [u8; 32],
+    ) -> StoreFuture<'_, Option<u64>>;
+
+    /// The credential of a name, with its version.
+    fn credential(&self, name: String) -> StoreFuture<'_, Option<(u64, SecretString)>>;
+
+    /// Removes a credential; whether there was one.
+    fn remove_credential(&self, name: String) -> StoreFuture<'_, bool>;
 
     /// Encrypts everything under a new key, and forgets the old ones. None: nothing was ever kept.
     fn rotate(&self, now: Timestamp, fresh: [u8; 32]) -> StoreFuture<'_, Option<VaultRotation>>;

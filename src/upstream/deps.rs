@@ -1,5 +1,6 @@
 //! What the upstream room needs from outside: time, randomness, masking, and how processes are started.
 
+use super::credentials::Credentials;
 use crate::{
     clock::{Clock, IdSource},
     offload::Offload,
@@ -33,6 +34,8 @@ pub struct UpstreamDeps {
     pub offload: Arc<Offload>,
     /// Where requests and sessions are measured.
     pub telemetry: Arc<Telemetry>,
+    /// Who keeps the credentials that people connect; none: nobody can.
+    pub credentials: Option<Arc<dyn Credentials>>,
 }
 
 impl UpstreamDeps {
@@ -50,6 +53,7 @@ impl UpstreamDeps {
             timing: Timing::default(),
             offload: Arc::default(),
             telemetry: Arc::default(),
+            credentials: None,
         })
     }
 }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     config::{UpstreamConfig, UpstreamTransport},
-    model::UpstreamName,
+    model::{Holder, UpstreamName},
 };
 use arc_swap::ArcSwapOption;
 use futures::future::{BoxFuture, join_all};
@@ -38,7 +38,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{broadcast, watch},
+    sync::{Notify, broadcast, watch},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -66,6 +66,8 @@ pub(super) struct Server {
     era: Mutex<Option<Era>>,
     speaks_both: AtomicBool,
     spans: AtomicU64,
+    /// What it is let in by is another: it connects again, at once.
+    renewed: Notify,
     stop: CancellationToken,
     ended: watch::Sender<bool>,
 }
@@ -80,16 +82,17 @@ impl fmt::Debug for Server {
 type Attempt = Result<(Arc<Connection>, Hello, Listed), Failure>;
 
 impl Server {
-    /// Begins to connect. `generation` is where its listing's counter goes on from.
+    /// Begins to connect, with what `holder` connected where it needs that. `generation` is where its listing's counter goes
+    /// on from.
     pub(super) fn start(
         config: UpstreamConfig,
         deps: UpstreamDeps,
         ticks: Arc<watch::Sender<u64>>,
-        generation: u64,
+        (holder, generation): (&Holder, u64),
     ) -> Arc<Self> {
         let http = match &config.transport {
             UpstreamTransport::Http { url, oauth, .. } => {
-                http::Means::new(url, oauth.as_ref(), &deps).map(Some)
+                http::Means::new(url, oauth.as_ref(), (&config.name, holder), &deps).map(Some)
             }
             UpstreamTransport::Stdio { .. } => Ok(None),
         };
@@ -123,6 +126,7 @@ impl Server {
             era: Mutex::new(None),
             speaks_both: AtomicBool::new(false),
             spans: AtomicU64::new(span),
+            renewed: Notify::new(),
             stop: CancellationToken::new(),
             ended: watch::Sender::new(false),
             config,
@@ -142,6 +146,11 @@ impl Server {
     /// Whether it has listed or failed for the first time.
     pub(super) fn has_settled(&self) -> bool {
         *self.settled.borrow()
+    }
+
+    /// Connects again, at once.
+    pub(super) fn reconnect(&self) {
+        self.renewed.notify_one();
     }
 
     /// Begins to close it, with no regard to its calls.
@@ -197,6 +206,7 @@ impl Server {
             let asked = retry_after.unwrap_or_default().min(self.deps.timing.retry_after);
             tokio::select! {
                 () = tokio::time::sleep(self.backoff(attempts).max(asked)) => {}
+                () = self.renewed.notified() => attempts = 0,
                 () = self.stop.cancelled() => break,
             }
         }
@@ -322,6 +332,11 @@ impl Server {
             tokio::select! {
                 cause = signals.closed() => break cause,
                 () = self.stop.cancelled() => return Cause::default(),
+                () = self.renewed.notified() => {
+                    // At once, and with no wait in between.
+                    self.renewed.notify_one();
+                    break Arc::new(Cause::from("its credential was replaced or removed".to_owned()));
+                }
                 () = signals.changed.notified() => tokio::select! {
                     whole = self.list_again(connection, hello) => is_whole = whole.unwrap_or(is_whole),
                     cause = signals.closed() => break cause,

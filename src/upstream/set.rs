@@ -6,8 +6,8 @@ use super::{
     types::{Upstream, UpstreamState},
 };
 use crate::{
-    config::{OauthConfig, UpstreamConfig, UpstreamTransport},
-    model::UpstreamName,
+    config::{CredentialOf, OauthGrant, UpstreamConfig, UpstreamTransport},
+    model::{Holder, UpstreamName},
     offload::Offload,
     telemetry::Telemetry,
 };
@@ -82,7 +82,12 @@ impl fmt::Debug for Retired {
 
 impl Source {
     fn start(&self, config: UpstreamConfig, generation: u64) -> Arc<Running> {
-        Arc::new(Running(Server::start(config, self.deps.clone(), self.ticks.clone(), generation)))
+        self.start_for(config, &Holder::Gateway, generation)
+    }
+
+    fn start_for(&self, config: UpstreamConfig, holder: &Holder, generation: u64) -> Arc<Running> {
+        let (deps, ticks) = (self.deps.clone(), self.ticks.clone());
+        Arc::new(Running(Server::start(config, deps, ticks, (holder, generation))))
     }
 }
 
@@ -98,6 +103,7 @@ impl UpstreamSet {
         let source = Arc::new(Source { deps, ticks: Arc::new(watch::Sender::new(0)) });
         let servers = configs
             .into_iter()
+            .filter(|config| !is_personal(config))
             .map(|config| {
                 let name = config.name.clone();
                 (name, Place { serving: source.start(config, 0), successor: None })
@@ -161,8 +167,39 @@ impl UpstreamSet {
                 Place { serving: fresh, successor: None }
             }
         };
-        let servers = configs.into_iter().map(|config| (config.name.clone(), place(config))).collect();
+        let shared = configs.into_iter().filter(|config| !is_personal(config));
+        let servers = shared.map(|config| (config.name.clone(), place(config))).collect();
         self.followed_by(servers)
+    }
+
+    /// The same set with servers of their own for holders of credentials, each of which `before` may have already. They end
+    /// with the last set that has them.
+    pub fn with_personal<'c>(
+        &self,
+        wanted: impl IntoIterator<Item = (&'c UpstreamConfig, &'c Holder)>,
+        before: Option<&Self>,
+    ) -> Self {
+        let mut next = self.clone();
+        for (config, holder) in wanted {
+            let known = before.and_then(|before| before.servers.get(&config.name));
+            let known = known.filter(|place| same(&place.serving.0.config, config));
+            let place = match known {
+                Some(place) => place.clone(),
+                None => {
+                    let serving = self.source.start_for(config.clone(), holder, 0);
+                    Place { serving, successor: None }
+                }
+            };
+            next.servers.insert(config.name.clone(), place);
+        }
+        next
+    }
+
+    /// Has one of them connect again, at once: what it is let in by is another.
+    pub fn reconnect(&self, name: &UpstreamName) {
+        for running in self.servers.get(name).into_iter().flat_map(Place::all) {
+            running.0.reconnect();
+        }
     }
 
     /// The set in which successors that have listed or failed have taken their places; none where there is none.
@@ -194,6 +231,16 @@ impl UpstreamSet {
     }
 }
 
+/// Whether whoever uses it has a server of their own: nobody else's credential serves for them.
+pub fn is_personal(config: &UpstreamConfig) -> bool {
+    let UpstreamTransport::Http { oauth: Some(oauth), .. } = &config.transport else { return false };
+    match &oauth.grant {
+        OauthGrant::ClientCredentials(_) => false,
+        OauthGrant::AuthorizationCode(grant) => grant.per != CredentialOf::Gateway,
+        OauthGrant::TokenExchange(..) => true,
+    }
+}
+
 /// Whether two configurations mean one and the same upstream, however it is reached and treated.
 fn same_upstream(a: &UpstreamConfig, b: &UpstreamConfig) -> bool {
     match (&a.transport, &b.transport) {
@@ -205,15 +252,6 @@ fn same_upstream(a: &UpstreamConfig, b: &UpstreamConfig) -> bool {
         (UpstreamTransport::Stdio { .. }, UpstreamTransport::Http { .. })
         | (UpstreamTransport::Http { .. }, UpstreamTransport::Stdio { .. }) => false,
     }
-}
-
-fn same_oauth(a: &OauthConfig, b: &OauthConfig) -> bool {
-    a.token_url == b.token_url
-        && a.client_id == b.client_id
-        && a.client_secret.expose_secret() == b.client_secret.expose_secret()
-        && a.scopes == b.scopes
-        && a.resource == b.resource
-        && a.auth_method == b.auth_method
 }
 
 /// Whether two configurations mean the same connection and the same treatment of calls. Prefix, labels, trust and
@@ -233,14 +271,7 @@ fn same(a: &UpstreamConfig, b: &UpstreamConfig) -> bool {
         (
             UpstreamTransport::Http { url: ua, headers: ha, wire: wa, oauth: oa },
             UpstreamTransport::Http { url: ub, headers: hb, wire: wb, oauth: ob },
-        ) => {
-            let oauth = match (oa, ob) {
-                (None, None) => true,
-                (Some(a), Some(b)) => same_oauth(a, b),
-                (Some(_), None) | (None, Some(_)) => false,
-            };
-            ua == ub && wa == wb && oauth && secrets(ha, hb)
-        }
+        ) => ua == ub && wa == wb && oa == ob && secrets(ha, hb),
         (UpstreamTransport::Stdio { .. }, UpstreamTransport::Http { .. })
         | (UpstreamTransport::Http { .. }, UpstreamTransport::Stdio { .. }) => false,
     };

@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["admission", "evidence"],
     &["alerts", "replay", "clock", "config", "journal", "offload", "outbound", "telemetry"],
     &["store", "upstream"],
-    &["identity", "catalog", "approval", "activation", "audit", "oversight"],
+    &["identity", "catalog", "approval", "activation", "audit", "oversight", "connections"],
     &["gateway"],
     &["front"],
     &["cli"],

@@ -22,6 +22,7 @@ use tollgate::{
     config::{
         self, Asks, BreakerConfig, HttpWire, Isolation, RetryConfig, UpstreamConfig, UpstreamTransport,
     },
+    connections::Connections,
     front::state::SealedState,
     gateway::{CallReply, CheckedFiles, Gateway, GatewayParts, IncomingCall, Origin, Purpose},
     identity::{AgentPrincipal, Principal, Proof},
@@ -502,6 +503,7 @@ impl World {
         let store: Arc<dyn Store> =
             EmbeddedStore::open(path, &config.gateway.data_dir, durability, system.owner_id()).unwrap();
         let upstreams = UpstreamSet::start(config.upstreams.values().cloned(), deps());
+        let connections = Arc::new(Connections::new(store.clone(), system.clone(), system.clone()));
         let parts = GatewayParts {
             files: CheckedFiles { config, policies, origin: Origin::default() },
             store: store.clone(),
@@ -509,6 +511,7 @@ impl World {
             clock: system.clone(),
             ids: system,
             seal: Arc::new(SealedState::new(&[7; 32]).unwrap()),
+            connections,
         };
         let gateway = Gateway::start(parts).await.unwrap();
         gateway.ready().await;

@@ -10,6 +10,7 @@ use tollgate::{
     approval::ApprovalResponse,
     clock::{IdSource as _, System},
     config,
+    connections::Connections,
     front::state::SealedState,
     gateway::{CallReply, CheckedFiles, ClientPort, Gateway, GatewayParts, IncomingCall, Origin, Purpose},
     identity::{AgentPrincipal, Principal, Proof},
@@ -185,6 +186,7 @@ impl World {
         let mut deps = UpstreamDeps::new(system.clone(), system.clone(), Arc::new(str::to_owned)).unwrap();
         deps.supervisor = vec![env!("CARGO_BIN_EXE_tollgate").into(), "supervise-child".into()];
         let upstreams = UpstreamSet::start(config.upstreams.values().cloned(), deps);
+        let connections = Arc::new(Connections::new(store.clone(), system.clone(), system.clone()));
         let gateway = Gateway::start(GatewayParts {
             files: CheckedFiles { config, policies, origin: Origin::default() },
             store: store.clone(),
@@ -192,6 +194,7 @@ impl World {
             clock: system.clone(),
             ids: system,
             seal: Arc::new(SealedState::new(&[7; 32]).unwrap()),
+            connections,
         })
         .await
         .unwrap();

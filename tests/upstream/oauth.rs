@@ -9,7 +9,10 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tollgate::{
-    config::{ClientAuth, HttpWire, OauthConfig, UpstreamConfig, UpstreamTransport},
+    config::{
+        ClientAuth, HttpWire, OauthClient, OauthConfig, OauthGrant, TokenSource, UpstreamConfig,
+        UpstreamTransport,
+    },
     upstream::{Health, UpstreamError, UpstreamSet},
 };
 
@@ -55,12 +58,16 @@ impl World {
     fn config(&self, issuer: &Web, upstream: &Web, auth_method: ClientAuth) -> UpstreamConfig {
         let mut config = http("crm", upstream.url());
         let oauth = OauthConfig {
-            token_url: format!("http://{}/token", issuer.address).parse().unwrap(),
-            client_id: "toll gate".to_owned(),
-            client_secret: "s3cret&+".to_owned().into(),
+            grant: OauthGrant::ClientCredentials(TokenSource {
+                token_url: format!("http://{}/token", issuer.address).parse().unwrap(),
+                client: OauthClient {
+                    id: "toll gate".to_owned(),
+                    secret: Some("s3cret&+".to_owned().into()),
+                    auth_method,
+                },
+            }),
             scopes: vec!["read".to_owned(), "write".to_owned()],
-            resource: "https://crm.example/mcp".to_owned(),
-            auth_method,
+            resource: Some("https://crm.example/mcp".to_owned()),
         };
         config.transport = UpstreamTransport::Http {
             url: upstream.url(),

@@ -77,6 +77,27 @@ Examples:
         #[command(flatten)]
         json: JsonFlag,
     },
+    /// Connect a server that is reached with somebody's own account: sign in at its issuer in a browser
+    #[command(after_help = LOGIN_HELP)]
+    Login {
+        /// The name of its table in servers.toml
+        name: String,
+        /// Whose connection it becomes, where each person or agent has their own; without it that of TOLLGATE_KEY
+        #[arg(long = "for", value_name = "WHO")]
+        of: Option<String>,
+        /// Paste the address to which the browser was sent back, in place of waiting for it on this machine
+        #[arg(long)]
+        paste: bool,
+    },
+    /// Disconnect a server: its tokens are revoked at the issuer and removed here
+    #[command(after_help = LOGIN_HELP)]
+    Logout {
+        /// The name of its table in servers.toml
+        name: String,
+        /// Whose connection it is, where each person or agent has their own; without it that of TOLLGATE_KEY
+        #[arg(long = "for", value_name = "WHO")]
+        of: Option<String>,
+    },
     /// Pin everything that servers list as it is now
     #[command(after_help = PINS_HELP)]
     Pin {
@@ -120,6 +141,17 @@ fn kind(word: &str) -> Result<ItemKind, String> {
     let words = || ItemKind::ALL.map(ItemKind::as_str).join(", ");
     ItemKind::parse(word).ok_or_else(|| format!("expected one of {}", words()))
 }
+
+const LOGIN_HELP: &str = "\
+For servers with `oauth = { grant = \"authorization_code\", per = \"gateway\" | \"person\" | \"agent\" }`. The address to open is printed \
+first; no terminal is needed. Tokens are kept encrypted beside the store, renewed before they end, and used by every process.
+
+Examples:
+  tollgate servers login wiki                          one account for everybody
+  TOLLGATE_KEY=… tollgate servers login crm            the person whose key it is
+  tollgate servers login crm --for alice               on the machine that holds the store
+  tollgate servers login crm --for alice --paste       the browser is on another machine
+  tollgate servers logout crm --for alice";
 
 const PINS_HELP: &str = "\
 What a server lists is pinned when Tollgate sees it first. From then on a tool, prompt, resource, template or skill that is not what it was is \

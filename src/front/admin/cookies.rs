@@ -11,6 +11,8 @@ pub(super) enum Cookie {
     Ticket,
     /// The token of a session: it comes with requests of our own pages alone.
     Session,
+    /// Of an attempt to connect something: it comes with the navigation from the issuer.
+    Connect,
 }
 
 impl Cookie {
@@ -21,13 +23,19 @@ impl Cookie {
             (Self::Ticket, false) => "tollgate-signin",
             (Self::Session, true) => "__Host-tollgate-session",
             (Self::Session, false) => "tollgate-session",
+            (Self::Connect, true) => "__Host-tollgate-connect",
+            (Self::Connect, false) => "tollgate-connect",
         }
     }
 
     pub(super) fn set(self, rules: &OidcConfig, value: &str, seconds: u64) -> Option<HeaderValue> {
-        let secure = is_secure(rules);
+        self.set_as(is_secure(rules), value, seconds)
+    }
+
+    /// The same where it is known whether people come over TLS.
+    pub(super) fn set_as(self, secure: bool, value: &str, seconds: u64) -> Option<HeaderValue> {
         let same_site = match self {
-            Self::Ticket => "Lax",
+            Self::Ticket | Self::Connect => "Lax",
             Self::Session => "Strict",
         };
         let also = if secure { "; Secure" } else { "" };
@@ -38,7 +46,12 @@ impl Cookie {
 
     /// What a browser sent; nothing where it sent two: somebody else has set one of them.
     pub(super) fn of(self, rules: &OidcConfig, headers: &HeaderMap) -> Option<String> {
-        let name = self.name(is_secure(rules));
+        self.of_as(is_secure(rules), headers)
+    }
+
+    /// The same where it is known whether people come over TLS.
+    pub(super) fn of_as(self, secure: bool, headers: &HeaderMap) -> Option<String> {
+        let name = self.name(secure);
         let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
         let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
         let mut found = pairs.filter(|(known, _)| *known == name).map(|(_, value)| value);

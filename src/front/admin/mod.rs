@@ -3,6 +3,7 @@
 mod alerts;
 mod body;
 pub mod budgets;
+mod connections;
 mod cookies;
 mod dead_letters;
 mod decide;
@@ -35,6 +36,7 @@ use crate::{
     audit::DeadLetterError,
     catalog::{AcceptError, Accepted, Catalog, FoundItem, PinChange, Wanted},
     clock::Clock,
+    connections::Connections,
     evidence::{Bounds, Rollout, Stage},
     gateway::{
         CatalogCost, ExplainError, Explanation, Gateway, InForce, Question, Readiness, RolloutWish,
@@ -87,6 +89,10 @@ pub trait AdminPort: Send + Sync + 'static {
     fn look_at_freezes(&self) -> BoxFuture<'_, ()>;
     /// The store.
     fn store(&self) -> &Arc<dyn Store>;
+    /// Who is connected to what; none: nobody can.
+    fn connections(&self) -> Option<&Arc<Connections>> {
+        None
+    }
     /// Every upstream's state.
     fn upstreams(&self) -> Vec<Arc<UpstreamState>>;
     /// The merged catalog.
@@ -195,6 +201,9 @@ impl AdminPort for Desk {
     }
     fn store(&self) -> &Arc<dyn Store> {
         self.gateway.store()
+    }
+    fn connections(&self) -> Option<&Arc<Connections>> {
+        Some(self.gateway.connections())
     }
     fn upstreams(&self) -> Vec<Arc<UpstreamState>> {
         self.gateway.upstreams()

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     approval::{DecideError, Frozen, frozen_by},
     audit::{self, NamedApprovals},
+    connections::Connection,
     model::{ApprovalId, Event, EventDecision, EventType, GrantId, TraceId},
     store::{ApprovalFilter, ApprovalRecord, EventQuery, Store, StoreError},
     telemetry::Exposition,
@@ -319,6 +320,11 @@ pub(super) async fn tools(Given(port): State, _: Caller, RawQuery(query): RawQue
     Ok(Json(page.cut(all, "tools", "name")))
 }
 
+/// Who is connected to what.
+fn connected(port: &dyn AdminPort) -> Vec<Connection> {
+    port.connections().map(|connections| connections.list()).unwrap_or_default()
+}
+
 /// Every upstream and how it stands.
 pub(super) async fn upstreams(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
     let page = Page::read(query.as_deref())?;
@@ -334,7 +340,8 @@ pub(super) async fn upstreams(Given(port): State, caller: Caller, RawQuery(query
 /// Every upstream as they may see it: what one said itself may be about anybody.
 fn upstreams_for(caller: &Caller, port: &dyn AdminPort) -> Vec<Value> {
     let in_force = port.in_force();
-    let mut all = view::upstreams(&in_force.config, &port.upstreams(), &in_force.policies.data);
+    let mut all =
+        view::upstreams(&in_force.config, (&port.upstreams(), &connected(port)), &in_force.policies.data);
     if !caller.sees_values() {
         for said in all.iter_mut().filter_map(|one| one.get_mut("said")) {
             *said = Value::Null;

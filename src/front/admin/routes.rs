@@ -2,7 +2,7 @@
 //! stands here is asked of whoever comes before its handler runs.
 
 use super::{
-    AdminPort, MAX_BODY, Routes, alerts, budgets, dead_letters, decide,
+    AdminPort, MAX_BODY, Routes, alerts, budgets, connections, dead_letters, decide,
     error::ApiError,
     explain, freezes, grants, guard, holds, labels, page,
     person::{Caller, has_credential},
@@ -81,6 +81,11 @@ pub(super) fn table() -> Vec<Row> {
         ("get", "/api/v1/series", People(ALL), get(series::series)),
         ("get", "/api/v1/matrix", People(ALL), get(series::matrix)),
         ("get", "/api/v1/upstreams", People(ALL), get(read::upstreams)),
+        // What each of them connects for themselves.
+        ("get", "/api/v1/connections", People(ALL), get(connections::list)),
+        ("post", "/api/v1/connections/{upstream}", People(ALL), post(connections::connect)),
+        ("delete", "/api/v1/connections/{upstream}", People(ALL), delete(connections::disconnect)),
+        ("get", "/connections/callback", Anybody, get(connections::callback)),
         // Records, and what they are made by.
         ("get", "/api/v1/labels", People(RECORDS), get(labels::labels)),
         ("get", "/api/v1/alerts", People(RECORDS), get(alerts::list)),

@@ -50,13 +50,22 @@ pub(super) async fn ways(Given(port): State, RawQuery(query): RawQuery) -> Resul
     Ok(Json(json!({"keys": true, "oidc": oidc})))
 }
 
-fn to(location: &str, cookies: impl IntoIterator<Item = Option<HeaderValue>>) -> Result<Response, ApiError> {
+pub(super) fn to(
+    location: &str,
+    cookies: impl IntoIterator<Item = Option<HeaderValue>>,
+) -> Result<Response, ApiError> {
     let location = HeaderValue::try_from(location).map_err(|_| ApiError::Unavailable)?;
     let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response();
     for cookie in cookies.into_iter().flatten() {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     Ok(response)
+}
+
+/// Whether a request came to this host, as far as it says.
+pub(super) fn is_at(headers: &HeaderMap, host: &str) -> bool {
+    let here = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    here.is_none_or(|here| here.eq_ignore_ascii_case(host))
 }
 
 /// Sends a person to the issuer.
@@ -69,8 +78,7 @@ pub(super) async fn begin(
     let rules = rules(&*port)?;
     // Cookies are of one host, and the issuer sends people back to that one.
     let host = rules.public_url.split_once("://").map(|(_, host)| host).unwrap_or_default();
-    let here = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    if here.is_some_and(|here| !here.eq_ignore_ascii_case(host)) {
+    if !is_at(&headers, host) {
         // Sent there, a browser would come back to here where a proxy in front writes another `Host`.
         return Err(ApiError::BadRequest(format!(
             "people sign in at {}/signin, and this request came to another `Host`: open that address; where it leads here, the \
@@ -98,7 +106,7 @@ pub(super) async fn callback(
         Ok(token) => to("/", [forget, Cookie::Session.set(&rules, &token, rules.lifetime.as_secs())]),
         Err(error) => {
             tracing::info!(reason = %error, "sign_in.refused");
-            let mut response = told(error, headers);
+            let mut response = failed_page(error, headers, "Not signed in");
             if let Some(forget) = forget {
                 response.headers_mut().append(header::SET_COOKIE, forget);
             }
@@ -108,7 +116,7 @@ pub(super) async fn callback(
 }
 
 /// An error as a person's browser shows it, who came here by a link and not by the page's script.
-fn told(error: ApiError, headers: &HeaderMap) -> Response {
+pub(super) fn failed_page(error: ApiError, headers: &HeaderMap, title: &str) -> Response {
     let wants = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     if !wants.is_some_and(|accept| accept.contains("text/html")) {
         return error.into_response();
@@ -117,8 +125,8 @@ fn told(error: ApiError, headers: &HeaderMap) -> Response {
     let status = error.into_response().status();
     let page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <meta name=\"color-scheme\" content=\"light dark\"><title>Tollgate: not signed in</title></head>\
-         <body><main><h1>Not signed in</h1><p>{text}.</p><p><a href=\"/\">Back to the page</a></p></main></body></html>\n"
+         <meta name=\"color-scheme\" content=\"light dark\"><title>Tollgate: {title}</title></head>\
+         <body><main><h1>{title}</h1><p>{text}.</p><p><a href=\"/\">Back to the page</a></p></main></body></html>\n"
     );
     (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
 }

@@ -6,12 +6,13 @@ use crate::{
     audit::ApprovalReport,
     catalog::{Catalog, Seen, ToolEntry},
     config::{Config, DisabledUpstream, Isolation, UpstreamConfig, UpstreamTransport},
+    connections::{self, Connection, code_grant},
     model::{ApprovalStatus, Glob, PersonId, UpstreamName, UriPattern},
     pinning::{ItemKind, Standing},
     policy::{Agent, Approver, Authority, Capability, ChannelKind, Person, Policy, PolicyBody, PolicySet},
     redaction::DataRules,
     store::{ApprovalAnswer, ApprovalRecord, Requirement, StandingGrant},
-    upstream::{Era, Health, UpstreamState},
+    upstream::{Era, Health, UpstreamState, is_personal},
 };
 use serde_json::{Map, Value, json};
 use std::{collections::HashMap, sync::Arc};
@@ -347,9 +348,59 @@ fn policy(policy: &Policy) -> Value {
 }
 
 /// Every upstream of servers.toml; those that are not started come last.
-pub fn upstreams(config: &Config, states: &[Arc<UpstreamState>], data: &DataRules) -> Vec<Value> {
+pub fn upstreams(
+    config: &Config,
+    (states, connections): (&[Arc<UpstreamState>], &[Connection]),
+    data: &DataRules,
+) -> Vec<Value> {
     let started = states.iter().map(|state| upstream(config.upstreams.get(&state.name), state, data));
-    started.chain(config.disabled.values().map(disabled_upstream)).collect()
+    let personal = config.upstreams.values().filter(|upstream| is_personal(upstream)).map(personal_upstream);
+    let mut all: Vec<Value> = started.chain(personal).collect();
+    count_connected(&mut all, config, connections);
+    let name = |form: &Value| form.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    all.sort_by_key(name);
+    all.extend(config.disabled.values().map(disabled_upstream));
+    all
+}
+
+/// Says of each upstream how many are connected to it, where somebody connects it. Who that is they are told who may connect.
+pub fn count_connected(all: &mut [Value], config: &Config, connections: &[Connection]) {
+    for form in all {
+        let name = form.get("name").and_then(Value::as_str);
+        let known = name.and_then(|name| config.upstreams.get(name));
+        let of = |one: &&Connection| {
+            known.is_some_and(|known| known.name == one.key.upstream)
+                && one.standing == connections::Standing::Connected
+        };
+        let count = known.and_then(code_grant).map(|_| connections.iter().filter(of).count());
+        if let Some(form) = form.as_object_mut() {
+            form.insert("connected".to_owned(), json!(count));
+        }
+    }
+}
+
+/// An upstream that whoever uses it reaches with a credential of their own: it has no state that is everybody's.
+fn personal_upstream(config: &UpstreamConfig) -> Value {
+    let per = code_grant(config).map_or("caller", |grant| grant.per.as_str());
+    let state = UpstreamState {
+        name: config.name.clone(),
+        health: Health::Starting,
+        listing: Arc::default(),
+        missing: Arc::default(),
+        era: None,
+        capabilities: Value::Null,
+        server_info: Value::Null,
+        instructions: None,
+        containment: None,
+        generation: 0,
+    };
+    let mut form = upstream(Some(config), &state, &DataRules::default());
+    if let Some(form) = form.as_object_mut() {
+        let word = json!(format!("per {per}"));
+        form.insert("health".to_owned(), word.clone());
+        form.insert("state".to_owned(), word);
+    }
+    form
 }
 
 /// An upstream that is not started.
@@ -358,6 +409,7 @@ fn disabled_upstream(upstream: &DisabledUpstream) -> Value {
         "name": upstream.name,
         "transport": null,
         "isolation": null,
+        "connected": null,
         "labels": upstream.labels,
         "health": "disabled",
         "state": "disabled",

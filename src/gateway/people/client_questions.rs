@@ -33,6 +33,11 @@ pub(crate) struct ClientQuestions {
     pub(in crate::gateway) asked: bool,
     /// The client has approved without the evidence that is needed, and was told so: once.
     pub(in crate::gateway) reminded: bool,
+    /// The client was asked to have something connected, and it declined.
+    pub(in crate::gateway) asked_to_connect: bool,
+    pub(in crate::gateway) declined_to_connect: bool,
+    /// What somebody has connected was looked at once more.
+    pub(in crate::gateway) looked_again: bool,
     /// The pending decision stands in the audit already.
     pub(in crate::gateway) recorded: bool,
     /// The call's start stands in the audit already.
@@ -63,6 +68,9 @@ impl ClientQuestions {
             also: Vec::new(),
             asked: false,
             reminded: false,
+            asked_to_connect: false,
+            declined_to_connect: false,
+            looked_again: false,
             recorded: false,
             started: false,
         }
@@ -140,7 +148,7 @@ impl ClientQuestions {
     pub(crate) fn trace(&self) -> Option<TraceId> {
         match &self.opened {
             Some(Opened::Approval(_, trace, _)) => Some(*trace),
-            Some(Opened::Upstream(_) | Opened::Parked(_)) | None => None,
+            Some(Opened::Upstream(_) | Opened::Parked(_) | Opened::Connect) | None => None,
         }
     }
 
@@ -155,7 +163,7 @@ impl ClientQuestions {
                 Some((continuing, self.responses.take().unwrap_or_default()))
             }
             Some(Opened::Upstream(_)) | None => None,
-            other @ Some(Opened::Approval(..) | Opened::Parked(_)) => {
+            other @ Some(Opened::Approval(..) | Opened::Parked(_) | Opened::Connect) => {
                 self.opened = other;
                 None
             }
@@ -187,7 +195,7 @@ impl ClientQuestions {
     pub(crate) fn parked(&mut self) -> Option<(String, Option<Map<String, Value>>)> {
         match self.opened.take() {
             Some(Opened::Parked(id)) => Some((id, self.responses.take())),
-            other @ (Some(Opened::Approval(..) | Opened::Upstream(_)) | None) => {
+            other @ (Some(Opened::Approval(..) | Opened::Upstream(_) | Opened::Connect) | None) => {
                 self.opened = other;
                 None
             }
@@ -203,7 +211,9 @@ impl ClientQuestions {
                 self.asked = true;
                 self.responses.as_mut()?.shift_remove(QUESTION)
             }
-            Some(Opened::Approval(..) | Opened::Upstream(_) | Opened::Parked(_)) | None => None,
+            Some(Opened::Approval(..) | Opened::Upstream(_) | Opened::Parked(_) | Opened::Connect) | None => {
+                None
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod approve;
 pub(super) mod client_questions;
+pub(super) mod connect;
 mod follow;
 mod granted;
 mod inline;

@@ -17,6 +17,7 @@ use crate::gateway::{
     later::{DecidedOn, may_answer_recorded, withheld},
     measures::Measures,
     output::{self, Breach, OutputAlerts},
+    personal::Personal,
     placeholders::caller_of,
     reach::{Labels, Reach, unkept},
     relay::Relay,
@@ -59,6 +60,7 @@ pub(crate) struct Tasks {
     pub(in crate::gateway) held: Arc<HeldCalls>,
     pub(in crate::gateway) store: Arc<dyn Store>,
     pub(in crate::gateway) clock: Arc<dyn Clock>,
+    pub(in crate::gateway) personal: Arc<Personal>,
     pub(in crate::gateway) seal: Arc<dyn StateSeal>,
     pub(in crate::gateway) freezes: Arc<Freezes>,
     pub(in crate::gateway) labels: Arc<Labels>,
@@ -72,7 +74,7 @@ impl Tasks {
         if !takes_tasks(request.client.as_ref()) {
             return Err(tasks_not_declared());
         }
-        let in_force = self.current.in_force();
+        let in_force = self.personal.of(self.current.in_force(), &request.principal);
         if !self.current.still_valid(&request.principal) {
             return Err(not_found());
         }

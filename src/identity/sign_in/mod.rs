@@ -10,21 +10,17 @@ pub use sessions::Live;
 use super::keys::Keys;
 use crate::{
     clock::{Clock, IdSource as _, System},
-    config::{ClientAuth, OidcConfig},
+    config::OidcConfig,
     model::PersonId,
-    outbound::Outbound,
+    outbound::{Outbound, TokenError, TokenRequest, is_error_code},
     policy::{Authority, Role},
 };
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
-};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
 use parking_lot::Mutex;
 use provider::{Provider, Providers};
-use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sessions::Sessions;
@@ -37,7 +33,6 @@ use std::{
 };
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
-use url::form_urlencoded::{Serializer, byte_serialize};
 
 /// How long somebody may take at the issuer.
 pub const SIGN_IN_TIME: Duration = Duration::from_secs(10 * 60);
@@ -212,9 +207,7 @@ impl SignIn {
             Some(_) | None => {}
         }
         if let Some(error) = &answer.error {
-            let shown =
-                error.len() <= 60 && error.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-            let code = if shown { error.as_str() } else { "an error" };
+            let code = if is_error_code(error) { error.as_str() } else { "an error" };
             return Err(SignInError::Refused(format!("the issuer answered `{code}`")));
         }
         let code = answer.code.as_deref().filter(|code| !code.is_empty() && code.len() <= LONGEST);
@@ -254,6 +247,7 @@ impl SignIn {
         Ok(())
     }
 
+    /// Exchanges a code, with the proof that this browser's sign-in asked for it.
     async fn exchange(
         &self,
         rules: &OidcConfig,
@@ -261,28 +255,31 @@ impl SignIn {
         ticket: &Ticket,
         code: &str,
     ) -> Result<Map<String, Value>, SignInError> {
-        let request = token_request(rules, provider, ticket, code)?;
-        let reply = self.outbound.send(request, MOST_BYTES, PATIENCE).await;
-        let reply =
-            reply.map_err(|error| SignInError::Unavailable(format!("its token endpoint: {error}")))?;
-        let answer: Option<Value> = serde_json::from_slice(&reply.body).ok();
-        match (reply.status, answer) {
-            (StatusCode::OK, Some(Value::Object(members))) => Ok(members),
-            (status, _) if status.is_server_error() => {
-                Err(SignInError::Unavailable(format!("its token endpoint answered HTTP status {status}")))
-            }
-            (status, answer) => {
-                let code = answer.as_ref().and_then(|answer| answer.get("error")).and_then(Value::as_str);
-                let code = code.filter(|code| {
-                    (1..=40).contains(&code.len())
-                        && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-                });
+        let redirect = redirect_uri(rules);
+        let request = TokenRequest {
+            url: provider.token.as_str(),
+            client_id: &rules.client_id,
+            secret: rules.client_secret.as_ref(),
+            auth_method: rules.auth_method,
+            form: vec![
+                ("grant_type", "authorization_code"),
+                ("code", code),
+                ("redirect_uri", &redirect),
+                ("code_verifier", &ticket.verifier),
+            ],
+        };
+        request.ask(&self.outbound).await.map_err(|error| match error {
+            TokenError::Status { status, code } if !status.is_server_error() => {
                 let code = code.map(|code| format!(", `{code}`")).unwrap_or_default();
-                Err(SignInError::Refused(format!(
+                SignInError::Refused(format!(
                     "the issuer does not take the code (HTTP status {status}{code})"
-                )))
+                ))
             }
-        }
+            TokenError::Malformed(_) => {
+                SignInError::Refused("the issuer does not take the code: its answer is no JSON".to_owned())
+            }
+            other => SignInError::Unavailable(format!("its token endpoint: {other}")),
+        })
     }
 
     /// What the issuer says only there. It must be of the same person.
@@ -333,44 +330,6 @@ impl SignIn {
     pub fn end(&self, token: &[u8]) {
         self.sessions.end(token);
     }
-}
-
-/// What exchanges a code, with the proof that this browser's sign-in asked for it.
-fn token_request(
-    rules: &OidcConfig,
-    provider: &Provider,
-    ticket: &Ticket,
-    code: &str,
-) -> Result<Request<Full<Bytes>>, SignInError> {
-    let mut form = Serializer::new(String::new());
-    form.append_pair("grant_type", "authorization_code")
-        .append_pair("code", code)
-        .append_pair("redirect_uri", &redirect_uri(rules))
-        .append_pair("code_verifier", &ticket.verifier);
-    let mut request = Request::post(provider.token.as_str())
-        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .header(header::ACCEPT, "application/json");
-    match (&rules.client_secret, rules.auth_method) {
-        (Some(secret), ClientAuth::Basic) => {
-            // RFC 6749, section 2.3.1: both are form-encoded first.
-            let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-            let pair = format!("{}:{}", encode(&rules.client_id), encode(secret.expose_secret()));
-            let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)))
-                .map_err(|_| SignInError::Unavailable("the client's name cannot be sent".to_owned()))?;
-            value.set_sensitive(true);
-            request = request.header(header::AUTHORIZATION, value);
-        }
-        (Some(secret), ClientAuth::Post) => {
-            form.append_pair("client_id", &rules.client_id)
-                .append_pair("client_secret", secret.expose_secret());
-        }
-        (None, _) => {
-            form.append_pair("client_id", &rules.client_id);
-        }
-    }
-    request
-        .body(Full::new(Bytes::from(form.finish())))
-        .map_err(|_| SignInError::Unavailable("its token endpoint cannot be requested".to_owned()))
 }
 
 /// Where the issuer sends people back to: always the same.

@@ -2,7 +2,7 @@ use super::{
     sessions::{MOST_OF_ONE, MOST_SESSIONS},
     *,
 };
-use crate::{clock::Fake, policy::Person};
+use crate::{clock::Fake, config::ClientAuth, policy::Person};
 use jiff::Timestamp;
 use serde_json::json;
 use std::collections::BTreeMap;

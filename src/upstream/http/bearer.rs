@@ -1,20 +1,20 @@
-//! The access token that Tollgate itself gets for an upstream: client credentials (RFC 6749, section 4.4).
+//! The access token that is sent to an upstream: by client credentials (RFC 6749, section 4.4), or of the credential that
+//! somebody connected.
 //!
-//! One token serves all connections of an upstream. It is fetched again shortly before it ends, and at once where the upstream
-//! refuses it; no agent's token and no other upstream's is ever sent in its place.
+//! One token serves all connections of an upstream that are of one holder. It is fetched again before it ends, and at once
+//! where the upstream refuses it; no agent's token, no other upstream's and no other holder's is ever sent in its place.
 
 use crate::{
     clock::Clock,
-    config::{ClientAuth, OauthConfig},
-    outbound::Outbound,
+    config::{OauthConfig, OauthGrant, TokenSource},
+    model::ConnectionKey,
+    outbound::{Granted, Outbound, TokenRequest},
+    upstream::credentials::Credentials,
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
-use http_body_util::Full;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
-use secrecy::ExposeSecret as _;
-use serde_json::Value;
+use rmcp::transport::auth::WWWAuthenticateParams;
+use secrecy::{ExposeSecret as _, SecretString};
 use std::{
     sync::{
         Arc,
@@ -22,7 +22,6 @@ use std::{
     },
     time::Duration,
 };
-use url::form_urlencoded::{Serializer, byte_serialize};
 
 /// How long before its end a token is fetched again, so that none ends on its way.
 const EARLY: Duration = Duration::from_secs(30);
@@ -32,17 +31,16 @@ const UNNAMED: Duration = Duration::from_secs(3_600);
 const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 /// Between two attempts that fail.
 const PAUSE: Duration = Duration::from_secs(5);
-/// How long one attempt may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The largest answer of a token endpoint.
-const MOST_BYTES: usize = 64 * 1024;
 
 /// A token as it is sent.
 pub(super) struct Token {
     /// `Bearer …`, marked as sensitive.
     pub(super) header: HeaderValue,
+    secret: SecretString,
     until: Duration,
     renew: Duration,
+    /// Of which credential it is, where it is one that somebody connected.
+    generation: Option<u64>,
     /// The upstream took it at least once: refused later, another one may help.
     taken: AtomicBool,
 }
@@ -56,24 +54,53 @@ impl Token {
     }
 }
 
+/// Where tokens come from.
+enum Source {
+    /// Tollgate's own.
+    Client { config: Arc<OauthConfig>, outbound: Box<Outbound> },
+    /// Somebody connected it.
+    Held { key: ConnectionKey, credentials: Arc<dyn Credentials> },
+}
+
 /// Gets tokens for one upstream.
 pub(super) struct Bearer {
-    config: Arc<OauthConfig>,
+    source: Source,
     clock: Arc<dyn Clock>,
-    outbound: Outbound,
     held: Mutex<Option<Arc<Token>>>,
+    /// The one that the upstream refused.
+    refused: Mutex<Option<Arc<Token>>>,
     /// Who gets one, and the last failure.
     turn: tokio::sync::Mutex<Option<(Duration, String)>>,
 }
 
 impl Bearer {
-    pub(super) fn new(config: Arc<OauthConfig>, clock: Arc<dyn Clock>) -> Self {
-        let (outbound, held, turn) = (Outbound::default(), Mutex::default(), tokio::sync::Mutex::default());
-        Self { config, clock, outbound, held, turn }
+    /// The error says what is missing.
+    pub(super) fn new(
+        config: Arc<OauthConfig>,
+        key: ConnectionKey,
+        credentials: Option<&Arc<dyn Credentials>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, String> {
+        let source = match &config.grant {
+            OauthGrant::ClientCredentials(_) => Source::Client { config, outbound: Box::default() },
+            OauthGrant::AuthorizationCode(_) | OauthGrant::TokenExchange(..) => {
+                let credentials = credentials.ok_or("nothing here keeps credentials that people connect")?;
+                Source::Held { key, credentials: credentials.clone() }
+            }
+        };
+        let (held, refused, turn) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
+        Ok(Self { source, clock, held, refused, turn })
     }
 
     fn held(&self, now: Duration) -> Option<Arc<Token>> {
-        self.held.lock().clone().filter(|token| now < token.until)
+        let token = self.held.lock().clone().filter(|token| now < token.until)?;
+        match &self.source {
+            Source::Client { .. } => Some(token),
+            // One that was removed or replaced counts no more, whoever did it.
+            Source::Held { key, credentials } => {
+                (credentials.generation(key) == token.generation).then_some(token)
+            }
+        }
     }
 
     /// The token in force, or a new one. The error has no secret in it.
@@ -88,7 +115,7 @@ impl Bearer {
         if let Some(token) = self.held(now).filter(fresh) {
             return Ok(token);
         }
-        let why = match failed.as_ref().filter(|(at, _)| now.saturating_sub(*at) < PAUSE) {
+        let why = match failed.as_ref().filter(|(at, _)| self.waits_after(now, *at)) {
             Some((_, why)) => why.clone(),
             None => match self.fetch(now).await {
                 Ok(token) => {
@@ -106,17 +133,46 @@ impl Bearer {
         self.held(now).ok_or_else(|| format!("no access token: {why}"))
     }
 
-    /// The upstream answered 401: whether another token is worth an attempt. One that was never taken is not replaced,
-    /// for the next one would be refused too.
+    /// Whether a failure is too fresh for another attempt. Whoever keeps credentials knows that of theirs.
+    fn waits_after(&self, now: Duration, at: Duration) -> bool {
+        match &self.source {
+            Source::Client { .. } => now.saturating_sub(at) < PAUSE,
+            Source::Held { .. } => false,
+        }
+    }
+
+    /// The upstream answered 401: whether another token is worth an attempt. Of Tollgate's own, one that was never taken is
+    /// not replaced, for the next one would be refused too.
     pub(super) fn refused(&self, token: &Arc<Token>) -> bool {
-        if !token.taken.load(Ordering::Relaxed) {
+        if matches!(self.source, Source::Client { .. }) && !token.taken.load(Ordering::Relaxed) {
             return false;
         }
         let mut held = self.held.lock();
         if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, token)) {
             *held = None;
+            *self.refused.lock() = Some(token.clone());
         }
         true
+    }
+
+    /// The upstream answered 401 to a fresh one, too.
+    pub(super) async fn rejected(&self, token: &Arc<Token>) {
+        if let (Source::Held { key, credentials }, Some(generation)) = (&self.source, token.generation) {
+            credentials.rejected(key, generation).await;
+        }
+    }
+
+    /// Looks whether the upstream wants more scopes than the token has (RFC 6750, section 3.1).
+    pub(super) async fn look_at(&self, status: StatusCode, headers: &HeaderMap, url: &url::Url) {
+        let Source::Held { key, credentials } = &self.source else { return };
+        if status != StatusCode::FORBIDDEN {
+            return;
+        }
+        let all = headers.get_all(header::WWW_AUTHENTICATE).iter();
+        let mut all = all.filter_map(|value| Some(WWWAuthenticateParams::parse(value.to_str().ok()?, url)));
+        if let Some(challenge) = all.find(WWWAuthenticateParams::is_insufficient_scope) {
+            credentials.insufficient(key, challenge.scope).await;
+        }
     }
 
     /// The token as it was sent, where there is one.
@@ -124,76 +180,57 @@ impl Bearer {
         self.held.lock().as_ref().map(|token| token.header.clone())
     }
 
-    fn request(&self) -> Result<Request<Full<Bytes>>, String> {
-        let config = &*self.config;
-        let mut form = Serializer::new(String::new());
-        form.append_pair("grant_type", "client_credentials");
-        form.append_pair("resource", &config.resource);
-        if !config.scopes.is_empty() {
-            form.append_pair("scope", &config.scopes.join(" "));
-        }
-        let mut request = Request::post(config.token_url.as_str())
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .header(header::ACCEPT, "application/json");
-        match config.auth_method {
-            ClientAuth::Basic => {
-                // RFC 6749, section 2.3.1: both are form-encoded first.
-                let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-                let secret = config.client_secret.expose_secret();
-                let pair = format!("{}:{}", encode(&config.client_id), encode(secret));
-                let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)))
-                    .map_err(|_| "the client's name cannot be sent".to_owned())?;
-                value.set_sensitive(true);
-                request = request.header(header::AUTHORIZATION, value);
-            }
-            ClientAuth::Post => {
-                form.append_pair("client_id", &config.client_id);
-                form.append_pair("client_secret", config.client_secret.expose_secret());
-            }
-        }
-        let body = Full::new(Bytes::from(form.finish()));
-        request.body(body).map_err(|_| "`token_url` cannot be requested".to_owned())
-    }
-
     async fn fetch(&self, now: Duration) -> Result<Arc<Token>, String> {
-        let reply = self.outbound.send(self.request()?, MOST_BYTES, PATIENCE).await;
-        let reply = reply.map_err(|error| format!("the token endpoint: {error}"))?;
-        let answer: Option<Value> = serde_json::from_slice(&reply.body).ok();
-        if reply.status != StatusCode::OK {
-            let code = answer.as_ref().and_then(|answer| answer.get("error")).and_then(Value::as_str);
-            let code = code.filter(|code| is_error_code(code)).map(|code| format!(", `{code}`"));
-            let code = code.unwrap_or_default();
-            return Err(format!("the token endpoint answered HTTP status {}{code}", reply.status));
+        match &self.source {
+            Source::Client { config, outbound } => {
+                let OauthGrant::ClientCredentials(source) = &config.grant else {
+                    return Err("another grant is configured".to_owned());
+                };
+                let granted = client_credentials(config, source, outbound).await?;
+                let lasts = granted.lasts.unwrap_or(UNNAMED).min(LONGEST);
+                let renew = lasts.saturating_sub(EARLY).max(lasts / 2);
+                token_of(granted.access_token, now, (renew, lasts), None)
+            }
+            Source::Held { key, credentials } => {
+                let refused = self.refused.lock().take();
+                let refused = refused.as_ref().map(|token| &token.secret);
+                let held = credentials.token(key, refused).await?;
+                token_of(held.access_token, now, (held.renew, held.lasts), Some(held.generation))
+            }
         }
-        let answer = answer.ok_or("the token endpoint's answer is no JSON")?;
-        read(&answer, now).map(Arc::new).map_err(|why| format!("the token endpoint's answer {why}"))
     }
 }
 
-/// RFC 6749, section 5.2: what may be shown of an error.
-fn is_error_code(code: &str) -> bool {
-    (1..=40).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-}
-
-/// RFC 6749, section 5.1.
-fn read(answer: &Value, now: Duration) -> Result<Token, &'static str> {
-    let text = |name: &str| answer.get(name).and_then(Value::as_str);
-    let token = text("access_token").filter(|token| !token.is_empty()).ok_or("has no `access_token`")?;
-    if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
-        return Err("is not a token of the type `Bearer`");
-    }
-    let mut header =
-        HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| "has a token that cannot be sent")?;
+fn token_of(
+    secret: SecretString,
+    now: Duration,
+    (renew, lasts): (Duration, Duration),
+    generation: Option<u64>,
+) -> Result<Arc<Token>, String> {
+    let mut header = HeaderValue::try_from(format!("Bearer {}", secret.expose_secret()))
+        .map_err(|_| "the token endpoint's answer has a token that cannot be sent".to_owned())?;
     header.set_sensitive(true);
-    let lasts = match answer.get("expires_in") {
-        None | Some(Value::Null) => UNNAMED,
-        // Some servers write the number as a text.
-        Some(written) => {
-            let seconds = written.as_u64().or_else(|| written.as_str()?.parse().ok());
-            Duration::from_secs(seconds.ok_or("has an `expires_in` that is not a number of seconds")?)
-        }
+    let (renew, until) = (now + renew, now + lasts);
+    Ok(Arc::new(Token { header, secret, until, renew, generation, taken: AtomicBool::new(false) }))
+}
+
+async fn client_credentials(
+    config: &OauthConfig,
+    source: &TokenSource,
+    outbound: &Outbound,
+) -> Result<Granted, String> {
+    let scope = config.scopes.join(" ");
+    let mut form = vec![("grant_type", "client_credentials")];
+    form.extend(config.resource.as_deref().map(|resource| ("resource", resource)));
+    if !scope.is_empty() {
+        form.push(("scope", &scope));
+    }
+    let request = TokenRequest {
+        url: source.token_url.as_str(),
+        client_id: &source.client.id,
+        secret: source.client.secret.as_ref(),
+        auth_method: source.client.auth_method,
+        form,
     };
-    let lasts = lasts.min(LONGEST);
-    let renew = now + lasts.saturating_sub(EARLY).max(lasts / 2);
-    Ok(Token { header, until: now + lasts, renew, taken: AtomicBool::new(false) })
+    request.token(outbound).await.map_err(|error| format!("the token endpoint: {error}"))
 }

@@ -4,7 +4,11 @@ use super::{
     bearer::Bearer,
     pool::{Pool, pool},
 };
-use crate::{config::OauthConfig, upstream::deps::UpstreamDeps};
+use crate::{
+    config::OauthConfig,
+    model::{ConnectionKey, Holder, UpstreamName},
+    upstream::deps::UpstreamDeps,
+};
 use std::sync::Arc;
 
 /// Their pool, and the token where one is needed.
@@ -15,13 +19,17 @@ pub(in crate::upstream) struct Means {
 }
 
 impl Means {
-    /// The error says why TLS cannot be set up.
+    /// The error says why TLS cannot be set up, or nobody can connect.
     pub(in crate::upstream) fn new(
         url: &url::Url,
         oauth: Option<&Arc<OauthConfig>>,
+        (upstream, holder): (&UpstreamName, &Holder),
         deps: &UpstreamDeps,
     ) -> Result<Self, String> {
-        let bearer = oauth.map(|config| Arc::new(Bearer::new(config.clone(), deps.clock.clone())));
-        Ok(Self { pool: pool(url, &deps.timing)?, bearer })
+        let bearer = |config: &Arc<OauthConfig>| {
+            let key = ConnectionKey { upstream: upstream.clone(), holder: holder.clone() };
+            Bearer::new(config.clone(), key, deps.credentials.as_ref(), deps.clock.clone()).map(Arc::new)
+        };
+        Ok(Self { pool: pool(url, &deps.timing)?, bearer: oauth.map(bearer).transpose()? })
     }
 }

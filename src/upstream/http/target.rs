@@ -159,6 +159,7 @@ impl Target {
         let answer = self.send_as_is(method.clone(), headers.clone(), body.clone(), call).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             token.taken();
+            bearer.look_at(answer.status(), answer.headers(), &self.url).await;
             return Ok(answer);
         }
         if !bearer.refused(&token) {
@@ -171,8 +172,11 @@ impl Target {
         let token = bearer.token().await.map_err(UpstreamError::NotSent)?;
         headers.insert(header::AUTHORIZATION, token.header.clone());
         let answer = self.send_as_is(method, headers, body, call).await?;
-        if answer.status() != StatusCode::UNAUTHORIZED {
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            bearer.rejected(&token).await;
+        } else {
             token.taken();
+            bearer.look_at(answer.status(), answer.headers(), &self.url).await;
         }
         Ok(answer)
     }

@@ -25,6 +25,7 @@ use tollgate::{
     audit::{ReplayReport, kept_bundle, replay_recorded},
     clock::{Clock, Fake, IdSource, System},
     config::{self, Durability},
+    connections::Connections,
     evidence::{ResolvedTool, tools_named},
     front::{self, http::HttpOptions},
     gateway::{CheckedFiles, Gateway, GatewayParts, Origin},
@@ -352,6 +353,8 @@ impl Gate {
             stream_retry: Duration::from_millis(5),
             ..Timing::default()
         };
+        let connections = Arc::new(Connections::new(store.clone(), clock.clone(), ids.clone()));
+        deps.credentials = Some(connections.clone());
         let upstreams = UpstreamSet::start(settings.upstreams.values().cloned(), deps);
         let key = store.secret("request-state", ids.random()).await.unwrap();
         let seal = Arc::new(front::state::SealedState::new(&key).unwrap());
@@ -364,6 +367,7 @@ impl Gate {
             clock: clock.clone(),
             ids: ids.clone(),
             seal,
+            connections,
         };
         let gateway = Arc::new(Gateway::start(parts).await.unwrap());
         let stop = CancellationToken::new();

@@ -1,10 +1,11 @@
-//! The vault of `tokenize`: a SQLite file of its own beside the store, each value encrypted and bound to its placeholder, to who
-//! may use it and to the rule that made it.
+//! The vault of `tokenize` and of credentials: a SQLite file of its own beside the store. Each value of `tokenize` is encrypted
+//! and bound to its placeholder, to who may use it and to the rule that made it; each credential to its name.
 //!
 //! It is no part of the journal: what stands there stays until its segment is removed, and a value has to go when it is old, or
 //! when too many came after it. What it says is no evidence: nothing is decided by it, and where it is lost, placeholders stay
 //! placeholders.
 
+mod credentials;
 mod ring;
 
 use super::terms;
@@ -18,6 +19,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use ring::{Ring, failed};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use secrecy::SecretString;
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -112,6 +114,7 @@ impl Inner {
             // What is removed is overwritten.
             connection.pragma_update(None, "secure_delete", "ON")?;
             connection.execute_batch(SCHEMA)?;
+            connection.execute_batch(credentials::SCHEMA)?;
             state.connection = Some(connection);
         }
         Ok(Some(state))
@@ -239,6 +242,56 @@ impl Vault for EmbeddedVault {
         })
     }
 
+    fn put_credential(
+        &self,
+        name: String,
+        (expected, value): (Option<u64>, SecretString),
+        now: Timestamp,
+        fresh: [u8; 32],
+    ) -> StoreFuture<'_, Option<u64>> {
+        self.run(move |inner, state| {
+            let keys = inner.keys();
+            let Some(State { connection: Some(connection), ring, settings }) = inner.open(state, true)?
+            else {
+                return Err(failed("it cannot be made"));
+            };
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let id = State::current(&tx, ring, (&keys, settings), (now, fresh))?;
+            let key = ring.as_ref().and_then(|ring| ring.key(id));
+            let key = key.ok_or_else(|| failed("its keys are not there"))?;
+            let version = credentials::put(&tx, &name, (expected, &value), (id, key), now)?;
+            tx.commit()?;
+            Ok(version)
+        })
+    }
+
+    fn credential(&self, name: String) -> StoreFuture<'_, Option<(u64, SecretString)>> {
+        self.run(move |inner, state| {
+            let keys = inner.keys();
+            let Some(State { connection: Some(connection), ring, settings }) = inner.open(state, false)?
+            else {
+                return Ok(None);
+            };
+            let Some(row) = credentials::Row::find(connection, &name)? else { return Ok(None) };
+            if ring.as_ref().is_none_or(|ring| ring.key(row.key).is_none()) {
+                // Another process has changed the keys.
+                *ring = Ring::read(&keys, settings)?;
+            }
+            let key = ring.as_ref().and_then(|ring| ring.key(row.key));
+            let key = key.ok_or_else(|| failed("the key of a credential is not there"))?;
+            Ok(Some((u64::try_from(row.version).unwrap_or(0), row.opened(&name, key)?)))
+        })
+    }
+
+    fn remove_credential(&self, name: String) -> StoreFuture<'_, bool> {
+        self.run(move |inner, state| {
+            let Some(State { connection: Some(connection), .. }) = inner.open(state, false)? else {
+                return Ok(false);
+            };
+            Ok(connection.execute("DELETE FROM credentials WHERE name = ?1", [&name])? > 0)
+        })
+    }
+
     fn rotate(&self, now: Timestamp, fresh: [u8; 32]) -> StoreFuture<'_, Option<VaultRotation>> {
         self.run(move |inner, state| {
             let keys = inner.keys();
@@ -255,7 +308,7 @@ impl Vault for EmbeddedVault {
             // Both lie there until the values are encrypted again: a process that dies in between leaves them readable.
             ring.write(&keys, settings)?;
             retire(&tx, now, settings.retention)?;
-            let values = encrypt_anew(&tx, ring, new)?;
+            let values = encrypt_anew(&tx, ring, new)? + credentials::encrypt_anew(&tx, ring, new)?;
             tx.execute("UPDATE ring SET current = ?1", [new])?;
             tx.commit()?;
             ring.keep_only(new);

@@ -189,5 +189,5 @@ fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
 }
 
 pub(super) fn failed(what: &str) -> StoreError {
-    StoreError::Failed(format!("the vault of `tokenize`: {what}"))
+    StoreError::Failed(format!("the vault: {what}"))
 }

@@ -206,3 +206,41 @@ async fn what_nobody_uses_goes_and_one_scope_costs_no_other() {
         .unwrap();
     assert!(bytes <= MOST_BYTES && bytes > MOST_BYTES / 2, "{bytes}");
 }
+
+/// A credential is replaced where it is the one that was expected, outlives a rotation, and is gone when it is removed.
+#[tokio::test]
+async fn a_credential_is_kept_under_its_name_until_it_is_removed() {
+    use secrecy::ExposeSecret as _;
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (vault(folder.path()), vault(folder.path()));
+    let (alice, bob) = ("connection crm person:alice", "connection crm person:bob");
+    let put = async |vault: &EmbeddedVault, name: &str, expected: Option<u64>, value: &str, second: i64| {
+        let value = SecretString::from(value.to_owned());
+        vault.put_credential(name.to_owned(), (expected, value), at(second), [7; 32]).await.unwrap()
+    };
+    let get = async |vault: &EmbeddedVault, name: &str| {
+        let found = vault.credential(name.to_owned()).await.unwrap();
+        found.map(|(version, value)| (version, value.expose_secret().to_owned()))
+    };
+    assert_eq!(get(&one, alice).await, None);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made by a look");
+    let first = put(&one, alice, Some(0), "first-s3cret", 0).await.unwrap();
+    assert_eq!(put(&other, alice, Some(0), "late-s3cret", 1).await, None, "there is one");
+    // A clock that goes back makes no version twice.
+    let second = put(&other, alice, Some(first), "second-s3cret", -60).await.unwrap();
+    assert!(second > first);
+    assert_eq!(put(&one, alice, Some(first), "stale-s3cret", 2).await, None);
+    put(&one, bob, None, "bobs-s3cret", 2).await.unwrap();
+    assert_eq!(get(&one, alice).await, Some((second, "second-s3cret".to_owned())));
+    holds_no(folder.path(), "s3cret");
+    assert_eq!(one.rotate(at(3), [9; 32]).await.unwrap().unwrap().values, 2);
+    assert_eq!(get(&other, alice).await, Some((second, "second-s3cret".to_owned())));
+    // Under another name, or in place of a newer one, it is nothing.
+    let file = rusqlite::Connection::open(folder.path().join("tollgate.vault")).unwrap();
+    file.execute("UPDATE credentials SET sealed = (SELECT sealed FROM credentials WHERE name = ?1)", [bob])
+        .unwrap();
+    assert!(one.credential(alice.to_owned()).await.is_err());
+    assert!(one.remove_credential(alice.to_owned()).await.unwrap());
+    assert!(!other.remove_credential(alice.to_owned()).await.unwrap());
+    assert_eq!((get(&one, alice).await, get(&one, bob).await.unwrap().1.as_str()), (None, "bobs-s3cret"));
+}

@@ -1,0 +1,279 @@
+//! `tollgate servers login` and `logout`: an account at an upstream's issuer, connected from the command line.
+
+use super::{
+    failure::CliError,
+    screen::{Screen, note},
+    setup::Setup,
+    wiring,
+};
+use crate::{
+    clock::IdSource as _,
+    config::CredentialOf,
+    connections::{Answer, Begun, ConnectError, Connection, Connections, LONGEST_WAIT, told},
+    front::admin::ADMIN,
+    model::{AgentId, ConnectionKey, Holder, PersonId, UpstreamName},
+    policy::Role,
+    store::Store,
+};
+use std::{io::Write as _, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+};
+use url::Url;
+
+/// Where a browser is sent back to whose address is pasted.
+const PASTED: &str = "http://127.0.0.1:8789/callback";
+/// The longest request that is read from a browser, and the longest line that is pasted.
+const LONGEST: usize = 16 * 1024;
+/// How long a browser may take to send one request.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl From<ConnectError> for CliError {
+    fn from(error: ConnectError) -> Self {
+        Self::Told(error.to_string())
+    }
+}
+
+/// What is connected, where there is a store that says it.
+pub(super) async fn known(setup: &Setup) -> Result<Vec<Connection>, CliError> {
+    let Some((connections, store)) = wiring::known_connections(&setup.loaded.config, &setup.system).await?
+    else {
+        return Ok(Vec::new());
+    };
+    let list = connections.list();
+    store.close().await;
+    Ok(list)
+}
+
+/// The store, made where it is missing: whoever connects first may not have started anything yet.
+async fn opened(setup: &Setup) -> Result<(Arc<Connections>, Arc<dyn Store>), CliError> {
+    let config = &setup.loaded.config;
+    wiring::ensure_data_dir(config)?;
+    let store = wiring::open_store(config, setup.system.owner_id())?;
+    let connections = wiring::connections_on(&store, config, &setup.system).await?;
+    Ok((connections, store))
+}
+
+/// Which connection is meant, where whoever is typing may make or end it.
+fn wanted(
+    setup: &Setup,
+    connections: &Connections,
+    name: &UpstreamName,
+    of: Option<&str>,
+) -> Result<ConnectionKey, CliError> {
+    let authority = &setup.loaded.policies.authority;
+    let all = connections.upstreams();
+    let per = all.iter().find(|(known, _)| known == name).map(|(_, per)| *per);
+    let (mut person, mut agent) = (setup.person_given().cloned(), None);
+    match (per, of) {
+        (Some(CredentialOf::Person), Some(of)) => person = Some(PersonId::from(of)),
+        (Some(CredentialOf::Agent), of) => agent = of.map(AgentId::from),
+        (Some(CredentialOf::Gateway), Some(_)) => {
+            return Err(CliError::Told(format!("`{name}` is connected once for everybody: leave out --for")));
+        }
+        (Some(CredentialOf::Person | CredentialOf::Gateway) | None, _) => {}
+    }
+    let key = connections.key_for(name, person.as_ref(), agent.as_ref())?;
+    let known = match &key.holder {
+        Holder::Gateway => true,
+        Holder::Person(id) => authority.people.contains_key(id),
+        Holder::Agent(id) => authority.agents.contains_key(id),
+        Holder::Token(_) => false,
+    };
+    if !known {
+        let hint =
+            "`tollgate people list` and `tollgate agents list` show who is in authority.yaml".to_owned();
+        return Err(CliError::Unknown { kind: "holder", name: key.holder.to_string(), hint });
+    }
+    // The local admin may, and so may an admin; others only what is their own.
+    let Some(typing) = setup.person_given() else { return Ok(key) };
+    let own = match &key.holder {
+        Holder::Gateway => false,
+        Holder::Person(id) => id == typing,
+        Holder::Agent(id) => {
+            authority.agents.get(id).is_some_and(|agent| agent.operator.as_ref() == Some(typing))
+        }
+        Holder::Token(_) => false,
+    };
+    match own || setup.roles().contains(&Role::Admin) {
+        true => Ok(key),
+        false => Err(CliError::NotEntitled { person: typing.to_string(), needs: ADMIN }),
+    }
+}
+
+/// `servers login NAME`
+pub(super) async fn login(
+    setup: &Setup,
+    name: &UpstreamName,
+    of: Option<&str>,
+    paste: bool,
+) -> Result<(), CliError> {
+    let (connections, store) = opened(setup).await?;
+    let done = login_on(setup, &connections, name, (of, paste)).await;
+    store.close().await;
+    done
+}
+
+async fn login_on(
+    setup: &Setup,
+    connections: &Connections,
+    name: &UpstreamName,
+    (of, paste): (Option<&str>, bool),
+) -> Result<(), CliError> {
+    let key = wanted(setup, connections, name, of)?;
+    let configured = connections.redirect_of(name)?;
+    let by = setup.person_given().cloned();
+    let mut screen = Screen::new();
+    let asks = |url: &Url| {
+        // First, and at once: whoever reads this through a pipe opens it.
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{url}")?;
+        out.flush()
+    };
+    if paste {
+        let redirect = configured.map_or_else(|| PASTED.to_owned(), |url| url.to_string());
+        let begun = connections.begin(key.clone(), by, &redirect).await?;
+        asks(&begun.url)?;
+        note(
+            "open that address; afterwards paste here the address to which the browser was sent, which shows no page",
+        );
+        let answer = tokio::time::timeout(LONGEST_WAIT, pasted(&begun)).await.map_err(|_| too_late())??;
+        connections.finish(begun, &answer, "cli").await?;
+    } else {
+        let (listener, redirect) = listen(configured).await?;
+        let begun = connections.begin(key.clone(), by, redirect.as_str()).await?;
+        asks(&begun.url)?;
+        note("open that address in a browser on this machine (with --paste, on any): it is waited for here");
+        let waiting = tokio::time::timeout(LONGEST_WAIT, heard(&listener, &redirect, &begun));
+        let (answer, browser) = waiting.await.map_err(|_| too_late())??;
+        let finished = connections.finish(begun, &answer, "cli").await;
+        told_to_browser(browser, &finished, name).await;
+        finished?;
+    }
+    screen.line(&format!("`{name}` is connected for {}", told(&key.holder)))
+}
+
+fn too_late() -> CliError {
+    CliError::Told(format!(
+        "nobody came back from the issuer within {}: begin again",
+        humantime::format_duration(LONGEST_WAIT)
+    ))
+}
+
+/// `servers logout NAME`
+pub(super) async fn logout(setup: &Setup, name: &UpstreamName, of: Option<&str>) -> Result<(), CliError> {
+    let (connections, store) = opened(setup).await?;
+    let done = async {
+        let key = wanted(setup, &connections, name, of)?;
+        let ended = connections.disconnect(&key, setup.person_given()).await?;
+        let at_issuer = match ended.revoked {
+            true => "its tokens are revoked at the issuer and removed here",
+            false => {
+                "its tokens are removed here; the issuer did not take them back, so they end there by themselves"
+            }
+        };
+        Screen::new().line(&format!("`{name}` is disconnected for {}: {at_issuer}", told(&key.holder)))
+    };
+    let done = done.await;
+    store.close().await;
+    done
+}
+
+/// A port of this machine for the browser to come back to.
+async fn listen(configured: Option<Url>) -> Result<(TcpListener, Url), CliError> {
+    let address = match &configured {
+        Some(url) => {
+            let host = url.host_str().unwrap_or("127.0.0.1").trim_matches(['[', ']']).to_owned();
+            (if host == "localhost" { "127.0.0.1".to_owned() } else { host }, url.port().unwrap_or(0))
+        }
+        None => ("127.0.0.1".to_owned(), 0),
+    };
+    let listener = TcpListener::bind(&address).await.map_err(|source| CliError::Io {
+        what: format!("cannot listen on {}:{} for the browser to come back", address.0, address.1),
+        source,
+    })?;
+    let url = match configured {
+        Some(url) => url,
+        None => {
+            let port = listener.local_addr()?.port();
+            Url::parse(&format!("http://127.0.0.1:{port}/callback"))
+                .map_err(|_| CliError::Told("no address to come back to".to_owned()))?
+        }
+    };
+    Ok((listener, url))
+}
+
+/// The answer of this attempt, and the browser that brought it. Whatever else comes is told that it is at the wrong place.
+async fn heard(
+    listener: &TcpListener,
+    redirect: &Url,
+    begun: &Begun,
+) -> Result<(Answer, TcpStream), CliError> {
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        let asked = tokio::time::timeout(PATIENCE, requested(&mut stream)).await.ok().flatten();
+        let url = asked.and_then(|path| redirect.join(&path).ok());
+        let answer = url.filter(|url| url.path() == redirect.path()).map(|url| Answer::of(&url));
+        match answer.filter(|answer| begun.is_answered_by(answer)) {
+            Some(answer) => return Ok((answer, stream)),
+            None => reply(&mut stream, "404 Not Found", "Nothing is waited for here.").await,
+        }
+    }
+}
+
+/// The target of one `GET`.
+async fn requested(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    let mut buffer = [0; 2048];
+    while head.len() < LONGEST && !head.windows(4).any(|four| four == b"\r\n\r\n") {
+        match stream.read(&mut buffer).await.ok()? {
+            0 => break,
+            read => head.extend_from_slice(buffer.get(..read)?),
+        }
+    }
+    let line = head.split(|byte| *byte == b'\r').next()?;
+    let mut words = std::str::from_utf8(line).ok()?.split(' ');
+    (words.next() == Some("GET"))
+        .then(|| words.next().map(str::to_owned))
+        .flatten()
+        .filter(|path| path.starts_with('/'))
+}
+
+async fn told_to_browser(mut stream: TcpStream, finished: &Result<(), ConnectError>, name: &UpstreamName) {
+    let text = match finished {
+        Ok(()) => format!("{name} is connected. You can close this window."),
+        Err(_) => format!("{name} is not connected: the command line says why."),
+    };
+    reply(&mut stream, "200 OK", &text).await;
+}
+
+async fn reply(stream: &mut TcpStream, status: &str, text: &str) {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;");
+    let body = format!("<!doctype html><meta charset=\"utf-8\"><title>Tollgate</title><p>{text}</p>\n");
+    let response = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\
+         Content-Security-Policy: default-src 'none'\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-store\r\n\r\n{body}",
+        body.len()
+    );
+    // Whoever has gone away needs no answer.
+    if stream.write_all(response.as_bytes()).await.is_ok() {
+        stream.shutdown().await.ok();
+    }
+}
+
+/// What a person pastes: the address of the browser, or the code alone.
+async fn pasted(begun: &Begun) -> Result<Answer, CliError> {
+    let mut lines = BufReader::new(tokio::io::stdin().take(LONGEST as u64)).lines();
+    while let Some(line) = lines.next_line().await? {
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        return Ok(match Url::parse(line) {
+            Ok(url) => Answer::of(&url),
+            Err(_) => begun.answer_with(line),
+        });
+    }
+    Err(CliError::Told("nothing was pasted".to_owned()))
+}

@@ -1,0 +1,335 @@
+//! From the wish to connect to the credential: a person is sent to the issuer, and what comes back is exchanged.
+
+use super::{
+    ConnectError, Connection, Connections, Standing, keep_client,
+    kept::{Credential, bounded, lasts},
+    kept_client, told,
+};
+use crate::{
+    config::CodeGrant,
+    evidence::ConnectionRecord,
+    model::{ClientAuth, ConnectionKey, PersonId},
+    outbound::{Outbound, TokenError, TokenRequest, is_error_code},
+    upstream::oauth::{self, Discovered, KnownClient},
+};
+use parking_lot::Mutex;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use std::{collections::VecDeque, fmt, time::Duration};
+use subtle::ConstantTimeEq as _;
+use url::Url;
+
+/// How long somebody may take at the issuer.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
+/// Attempts that are under way at most, and those of one person.
+const MOST_FLOWS: usize = 500;
+const MOST_OF_ONE: usize = 5;
+/// The longest code or state that is looked at.
+const LONGEST: usize = 4_096;
+/// What a client calls itself where it registers.
+const CLIENT_NAME: &str = "Tollgate";
+
+/// What an issuer sends back with a browser.
+#[derive(Clone, Default, Deserialize)]
+pub struct Answer {
+    /// What is exchanged for tokens.
+    #[serde(default)]
+    pub code: Option<String>,
+    /// Of which attempt.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// Who sends it (RFC 9207).
+    #[serde(default)]
+    pub iss: Option<String>,
+    /// Why there is no code.
+    #[serde(default)]
+    pub error: Option<String>,
+}
+
+impl Answer {
+    /// Of the URL to which a browser was sent back.
+    pub fn of(url: &Url) -> Self {
+        let find =
+            |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+        Self { code: find("code"), state: find("state"), iss: find("iss"), error: find("error") }
+    }
+}
+
+/// An attempt: what was begun, by whom, and for whom.
+pub struct Begun {
+    /// Where the person is sent.
+    pub url: Url,
+    /// What becomes connected.
+    pub key: ConnectionKey,
+    by: Option<PersonId>,
+    redirect: String,
+    upstream_url: Url,
+    grant: CodeGrant,
+    client: KnownClient,
+    asked: oauth::Begun,
+    at: Duration,
+    /// The digest of what the browser keeps that began it.
+    browser: [u8; 32],
+}
+
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Begun").field("key", &self.key).field("by", &self.by).finish_non_exhaustive()
+    }
+}
+
+impl Begun {
+    #[cfg(test)]
+    pub(super) fn for_tests(
+        key: ConnectionKey,
+        person: &str,
+        client: KnownClient,
+        asked: oauth::Begun,
+        at: Duration,
+    ) -> Self {
+        let redirect = "http://127.0.0.1:1/callback".to_owned();
+        let upstream_url = asked.resource.parse().unwrap();
+        let grant = CodeGrant {
+            per: crate::config::CredentialOf::Person,
+            client: None,
+            client_metadata_url: None,
+            issuer: None,
+            redirect: None,
+        };
+        let (url, by) = (asked.url.clone(), Some(person.into()));
+        Self { url, key, by, redirect, upstream_url, grant, client, asked, at, browser: [0; 32] }
+    }
+
+    /// Whether an answer is of this attempt.
+    pub fn is_answered_by(&self, answer: &Answer) -> bool {
+        let state = answer.state.as_deref().unwrap_or_default();
+        state.len() <= LONGEST && bool::from(state.as_bytes().ct_eq(self.asked.state.as_bytes()))
+    }
+
+    /// The answer of which a person brings the code alone.
+    pub fn answer_with(&self, code: &str) -> Answer {
+        Answer { code: Some(code.to_owned()), state: Some(self.asked.state.clone()), ..Answer::default() }
+    }
+}
+
+/// Attempts of this process that wait for their answer, in the order in which they began.
+#[derive(Default)]
+pub(super) struct Flows(Mutex<VecDeque<Begun>>);
+
+#[derive(Serialize, Deserialize)]
+struct WrittenClient {
+    id: String,
+    secret: Option<String>,
+    post: bool,
+}
+
+pub(super) fn read_client(text: &SecretString) -> Option<KnownClient> {
+    let written: WrittenClient = serde_json::from_str(text.expose_secret()).ok()?;
+    let auth_method = if written.post { ClientAuth::Post } else { ClientAuth::Basic };
+    Some(KnownClient { id: written.id, secret: written.secret.map(SecretString::from), auth_method })
+}
+
+fn write_client(client: &KnownClient) -> Option<SecretString> {
+    let secret = client.secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+    let post = client.auth_method == ClientAuth::Post;
+    let written = WrittenClient { id: client.id.clone(), secret, post };
+    serde_json::to_string(&written).ok().map(SecretString::from)
+}
+
+fn refused(why: impl Into<String>) -> ConnectError {
+    ConnectError::Refused(why.into())
+}
+
+impl Connections {
+    /// Begins to connect: where the person is to be sent. `redirect` is where the issuer sends them back to.
+    pub async fn begin(
+        &self,
+        key: ConnectionKey,
+        by: Option<PersonId>,
+        redirect: &str,
+    ) -> Result<Begun, ConnectError> {
+        let settings = self.settings(&key.upstream)?;
+        let grant = settings.grant()?.clone();
+        let failed = |error: oauth::OauthError| ConnectError::Issuer(key.upstream.clone(), error.to_string());
+        self.read().await?;
+        let mut discovered = oauth::discover(&settings.url, &grant).await.map_err(failed)?;
+        let client = self.client(&mut discovered, &grant, &key, redirect).await?;
+        // More than before is asked for together with what there was.
+        let known = self.get(&key);
+        let wanted = known.filter(|known| !known.wants.is_empty()).map(|known| {
+            let all = settings.oauth.scopes.iter().chain(&known.scopes).chain(&known.wants);
+            bounded(all.cloned().collect())
+        });
+        let scopes = wanted.as_deref().unwrap_or(&settings.oauth.scopes);
+        let asked = discovered.begin(&client, redirect, (scopes, settings.oauth.resource.as_deref())).await;
+        let asked = asked.map_err(failed)?;
+        Ok(Begun {
+            url: asked.url.clone(),
+            by,
+            redirect: redirect.to_owned(),
+            upstream_url: settings.url,
+            grant,
+            client,
+            asked,
+            at: self.clock.monotonic(),
+            browser: [0; 32],
+            key,
+        })
+    }
+
+    /// Who Tollgate is at an issuer: what the configuration says, its metadata document, or what was registered there.
+    async fn client(
+        &self,
+        discovered: &mut Discovered,
+        grant: &CodeGrant,
+        key: &ConnectionKey,
+        redirect: &str,
+    ) -> Result<KnownClient, ConnectError> {
+        if let Some(known) = &grant.client {
+            let (id, secret, auth_method) = (known.id.clone(), known.secret.clone(), known.auth_method);
+            return Ok(KnownClient { id, secret, auth_method });
+        }
+        if let Some(url) = grant.client_metadata_url.as_ref().filter(|_| discovered.takes_metadata_document())
+        {
+            let auth_method = ClientAuth::Basic;
+            return Ok(KnownClient { id: url.to_string(), secret: None, auth_method });
+        }
+        let vault = self.vault()?;
+        let name = format!("client {} {redirect}", discovered.issuer());
+        if let Some(client) = kept_client(vault, &name).await? {
+            return Ok(client);
+        }
+        let client = discovered.register(CLIENT_NAME, redirect).await;
+        let client = client.map_err(|error| ConnectError::Issuer(key.upstream.clone(), error.to_string()))?;
+        if let Some(text) = write_client(&client) {
+            keep_client(self, vault, name, text).await?;
+        }
+        Ok(client)
+    }
+
+    /// Keeps an attempt until its answer comes to this process, from the browser that has `browser`.
+    pub fn await_answer(&self, mut begun: Begun, browser: [u8; 32]) -> Result<(), ConnectError> {
+        begun.browser = browser;
+        let now = self.clock.monotonic();
+        let mut flows = self.flows.0.lock();
+        flows.retain(|flow| now.saturating_sub(flow.at) < LONGEST_WAIT);
+        // Whoever begins without end gives up what they began first.
+        if flows.iter().filter(|flow| flow.by == begun.by).count() >= MOST_OF_ONE
+            && let Some(first) = flows.iter().position(|flow| flow.by == begun.by)
+        {
+            flows.remove(first);
+        }
+        if flows.len() >= MOST_FLOWS {
+            return Err(ConnectError::Busy);
+        }
+        flows.push_back(begun);
+        Ok(())
+    }
+
+    /// The answer that a browser brings: connected, and by whom. An answer counts once.
+    pub async fn answered(
+        &self,
+        answer: &Answer,
+        browser: &[u8; 32],
+    ) -> Result<(ConnectionKey, Option<PersonId>), ConnectError> {
+        let state = answer.state.as_deref().unwrap_or_default();
+        let begun = {
+            let now = self.clock.monotonic();
+            let mut flows = self.flows.0.lock();
+            flows.retain(|flow| now.saturating_sub(flow.at) < LONGEST_WAIT);
+            let found = flows.iter().position(|flow| {
+                let same = flow.asked.state.as_bytes().ct_eq(state.as_bytes());
+                bool::from(same & flow.browser.ct_eq(browser))
+            });
+            found.and_then(|at| flows.remove(at))
+        };
+        let begun = begun.ok_or_else(|| {
+            refused("it is not of an attempt that this browser began here, or it comes too late: begin again")
+        })?;
+        let (key, by) = (begun.key.clone(), begun.by.clone());
+        self.finish(begun, answer, "page").await?;
+        Ok((key, by))
+    }
+
+    /// Makes a connection of the issuer's answer; `through` is where it was made, for the record.
+    pub async fn finish(&self, begun: Begun, answer: &Answer, through: &str) -> Result<(), ConnectError> {
+        if !begun.is_answered_by(answer) {
+            return Err(refused("it is not of this attempt"));
+        }
+        let Begun { key, by, redirect, upstream_url, grant, client, asked, .. } = begun;
+        match &answer.iss {
+            Some(iss) if *iss != asked.issuer => return Err(refused("it is of another issuer")),
+            None if asked.names_itself => {
+                return Err(refused("it does not say of which issuer it is"));
+            }
+            Some(_) | None => {}
+        }
+        if let Some(error) = &answer.error {
+            let code = if is_error_code(error) { error.as_str() } else { "an error" };
+            return Err(refused(format!("the issuer answered `{code}`")));
+        }
+        let code = answer.code.as_deref().filter(|code| !code.is_empty() && code.len() <= LONGEST);
+        let code = code.ok_or_else(|| refused("it has no code"))?;
+        let request = TokenRequest {
+            url: &asked.token_url,
+            client_id: &client.id,
+            secret: client.secret.as_ref(),
+            auth_method: client.auth_method,
+            form: vec![
+                ("grant_type", "authorization_code"),
+                ("code", code),
+                ("redirect_uri", &redirect),
+                ("code_verifier", asked.verifier.expose_secret()),
+                ("resource", &asked.resource),
+            ],
+        };
+        let outbound = Outbound::within(oauth::reach(&upstream_url, &grant));
+        let granted = request.token(&outbound).await.map_err(|error| self.not_exchanged(&key, &error))?;
+        let now = self.clock.now();
+        // No two have the same, also where one was removed in between.
+        let generation = u64::try_from(now.as_microsecond()).unwrap_or(1).max(1);
+        let scopes = bounded(granted.scopes.clone().unwrap_or(asked.scopes));
+        let credential = Credential {
+            generation,
+            upstream_url: upstream_url.to_string(),
+            issuer: asked.issuer.clone(),
+            token_url: asked.token_url,
+            revocation_url: asked.revocation_url,
+            client_id: client.id,
+            client_secret: client.secret,
+            auth_method: client.auth_method,
+            resource: asked.resource,
+            scopes: scopes.clone(),
+            lasts: lasts(granted.lasts),
+            access_token: granted.access_token,
+            refresh_token: granted.refresh_token,
+            had_at: now,
+        };
+        self.keep(&key, None, &credential).await?;
+        let record = ConnectionRecord { key: &key, by: by.as_ref(), issuer: &asked.issuer, scopes: &scopes };
+        let events = vec![record.connected(now, through)];
+        let connection = Connection {
+            standing: Standing::Connected,
+            since: now,
+            issuer: asked.issuer.clone(),
+            scopes: scopes.clone(),
+            wants: Vec::new(),
+            by: by.clone(),
+            generation,
+            key: key.clone(),
+        };
+        self.tell(&key, Some(&connection), events).await?;
+        tracing::info!(upstream = %key.upstream, holder = %key.holder, "connection.made");
+        Ok(())
+    }
+
+    fn not_exchanged(&self, key: &ConnectionKey, error: &TokenError) -> ConnectError {
+        tracing::warn!(upstream = %key.upstream, %error, "connection.not_made");
+        match error {
+            TokenError::Status { status, .. } if !status.is_server_error() => {
+                refused(format!("the token endpoint does not take it for {}: {error}", told(&key.holder)))
+            }
+            other => ConnectError::Issuer(key.upstream.clone(), format!("the token endpoint: {other}")),
+        }
+    }
+}

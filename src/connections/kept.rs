@@ -1,0 +1,283 @@
+//! What is kept of a connection: the credential itself, encrypted in the vault, and beside it what may be told of it.
+
+use crate::{
+    model::{ClientAuth, ConnectionKey, PersonId},
+    outbound::Granted,
+    store::RegisterEntry,
+};
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::{fmt, time::Duration};
+
+/// A token that names no end is taken to last so long.
+const UNNAMED: Duration = Duration::from_secs(3_600);
+/// The longest any token is used without another look.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// Scopes that are kept, and characters of each.
+const MOST_SCOPES: usize = 100;
+const LONGEST_SCOPE: usize = 200;
+
+/// A credential. It is written into the vault as JSON, and nowhere else.
+#[derive(Clone)]
+pub(super) struct Credential {
+    /// The connection was made with this number.
+    pub(super) generation: u64,
+    /// The upstream's URL at that time: it goes nowhere else.
+    pub(super) upstream_url: String,
+    pub(super) issuer: String,
+    pub(super) token_url: String,
+    pub(super) revocation_url: Option<String>,
+    pub(super) client_id: String,
+    pub(super) client_secret: Option<SecretString>,
+    pub(super) auth_method: ClientAuth,
+    pub(super) resource: String,
+    pub(super) scopes: Vec<String>,
+    pub(super) access_token: SecretString,
+    pub(super) refresh_token: Option<SecretString>,
+    pub(super) had_at: Timestamp,
+    pub(super) lasts: Duration,
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    generation: u64,
+    upstream_url: String,
+    issuer: String,
+    token_url: String,
+    #[serde(default)]
+    revocation_url: Option<String>,
+    client_id: String,
+    #[serde(default)]
+    client_secret: Option<String>,
+    post: bool,
+    resource: String,
+    scopes: Vec<String>,
+    access_token: String,
+    #[serde(default)]
+    refresh_token: Option<String>,
+    had_at: Timestamp,
+    lasts: u64,
+}
+
+impl Credential {
+    pub(super) fn write(&self) -> Result<SecretString, String> {
+        let plain = |secret: &SecretString| secret.expose_secret().to_owned();
+        let written = Written {
+            generation: self.generation,
+            upstream_url: self.upstream_url.clone(),
+            issuer: self.issuer.clone(),
+            token_url: self.token_url.clone(),
+            revocation_url: self.revocation_url.clone(),
+            client_id: self.client_id.clone(),
+            client_secret: self.client_secret.as_ref().map(plain),
+            post: self.auth_method == ClientAuth::Post,
+            resource: self.resource.clone(),
+            scopes: self.scopes.clone(),
+            access_token: plain(&self.access_token),
+            refresh_token: self.refresh_token.as_ref().map(plain),
+            had_at: self.had_at,
+            lasts: self.lasts.as_secs(),
+        };
+        serde_json::to_string(&written).map(SecretString::from).map_err(|_| "it cannot be written".to_owned())
+    }
+
+    pub(super) fn read(text: &SecretString) -> Option<Self> {
+        let written: Written = serde_json::from_str(text.expose_secret()).ok()?;
+        Some(Self {
+            generation: written.generation,
+            upstream_url: written.upstream_url,
+            issuer: written.issuer,
+            token_url: written.token_url,
+            revocation_url: written.revocation_url,
+            client_id: written.client_id,
+            client_secret: written.client_secret.map(SecretString::from),
+            auth_method: if written.post { ClientAuth::Post } else { ClientAuth::Basic },
+            resource: written.resource,
+            scopes: written.scopes,
+            access_token: written.access_token.into(),
+            refresh_token: written.refresh_token.map(SecretString::from),
+            had_at: written.had_at,
+            lasts: Duration::from_secs(written.lasts),
+        })
+    }
+
+    /// What the token endpoint gave takes the place of what was there; what it does not say stays.
+    pub(super) fn renew(&mut self, granted: Granted, now: Timestamp) {
+        self.access_token = granted.access_token;
+        if granted.refresh_token.is_some() {
+            self.refresh_token = granted.refresh_token;
+        }
+        if let Some(scopes) = granted.scopes {
+            self.scopes = bounded(scopes);
+        }
+        (self.had_at, self.lasts) = (now, lasts(granted.lasts));
+    }
+
+    /// What is left of its token's life, and of that until it is renewed: when less than a quarter is left.
+    pub(super) fn left(&self, now: Timestamp) -> (Duration, Duration) {
+        let age = now.duration_since(self.had_at).max(SignedDuration::ZERO).unsigned_abs();
+        let renew = self.lasts.saturating_sub(self.lasts / 4);
+        (renew.saturating_sub(age), self.lasts.saturating_sub(age))
+    }
+}
+
+/// How long a token is used.
+pub(super) fn lasts(said: Option<Duration>) -> Duration {
+    said.unwrap_or(UNNAMED).min(LONGEST)
+}
+
+/// Scopes as they are kept: an issuer may say anything.
+pub(super) fn bounded(scopes: Vec<String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for scope in scopes {
+        let fits = scope.len() <= LONGEST_SCOPE && scope.bytes().all(|byte| byte.is_ascii_graphic());
+        if fits && kept.len() < MOST_SCOPES && !kept.contains(&scope) {
+            kept.push(scope);
+        }
+    }
+    kept
+}
+
+/// How a connection stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It can be used.
+    Connected,
+    /// It cannot be used any more, and why.
+    Lost(String),
+}
+
+/// What may be told of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Where, and whose.
+    pub key: ConnectionKey,
+    /// How it stands.
+    pub standing: Standing,
+    /// Since when.
+    pub since: Timestamp,
+    /// Who connected it; none: the local admin.
+    pub by: Option<PersonId>,
+    /// The issuer.
+    pub issuer: String,
+    /// What its tokens may be used for.
+    pub scopes: Vec<String>,
+    /// What the upstream wanted beyond that.
+    pub wants: Vec<String>,
+    pub(super) generation: u64,
+}
+
+impl Connection {
+    pub(super) fn value(&self) -> Value {
+        let Self { standing, since, by, issuer, scopes, wants, generation, key: _ } = self;
+        let lost = match standing {
+            Standing::Connected => None,
+            Standing::Lost(why) => Some(why),
+        };
+        json!({
+            "lost": lost, "since": since, "by": by, "issuer": issuer, "scopes": scopes, "wants": wants,
+            "generation": generation,
+        })
+    }
+
+    /// As the API and the command line show it.
+    pub fn form(&self) -> Value {
+        let Self { standing, since, by, issuer, scopes, wants, key, generation: _ } = self;
+        let (state, reason) = match standing {
+            Standing::Connected => ("connected", None),
+            Standing::Lost(why) => ("lost", Some(why)),
+        };
+        json!({
+            "upstream": key.upstream, "holder": key.holder.to_string(), "state": state, "reason": reason,
+            "since": since, "by": by, "issuer": issuer, "scopes": scopes, "wants": wants,
+        })
+    }
+
+    /// One that cannot be read is none: somebody connects it again.
+    pub(super) fn read(entry: &RegisterEntry) -> Option<Self> {
+        let value = &*entry.value;
+        let texts = |name: &str| {
+            let all = value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            all.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let text = |name: &str| value.get(name).and_then(Value::as_str);
+        Some(Self {
+            key: ConnectionKey::parse(&entry.key)?,
+            standing: text("lost").map_or(Standing::Connected, |why| Standing::Lost(why.to_owned())),
+            since: text("since")?.parse().ok()?,
+            by: text("by").map(PersonId::from),
+            issuer: text("issuer").unwrap_or_default().to_owned(),
+            scopes: texts("scopes"),
+            wants: texts("wants"),
+            generation: value.get("generation").and_then(Value::as_u64)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credential() -> Credential {
+        Credential {
+            generation: 7,
+            upstream_url: "https://crm.example/mcp".to_owned(),
+            issuer: "https://login.example".to_owned(),
+            token_url: "https://login.example/token".to_owned(),
+            revocation_url: None,
+            client_id: "c".to_owned(),
+            client_secret: Some("s3cret-client".to_owned().into()),
+            auth_method: ClientAuth::Post,
+            resource: "https://crm.example/mcp".to_owned(),
+            scopes: vec!["read".to_owned()],
+            access_token: "s3cret-access".to_owned().into(),
+            refresh_token: Some("s3cret-refresh".to_owned().into()),
+            had_at: Timestamp::from_second(1_000).unwrap(),
+            lasts: Duration::from_secs(400),
+        }
+    }
+
+    #[test]
+    fn it_is_read_as_it_was_written_and_shows_no_secret() {
+        let written = credential().write().unwrap();
+        let read = Credential::read(&written).unwrap();
+        assert_eq!(read.write().unwrap().expose_secret(), written.expose_secret());
+        assert!(!format!("{read:?} {written:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn it_is_renewed_when_less_than_a_quarter_is_left() {
+        let check = |at: i64, renew: u64, lasts: u64| {
+            let left = credential().left(Timestamp::from_second(at).unwrap());
+            assert_eq!(left, (Duration::from_secs(renew), Duration::from_secs(lasts)), "{at}");
+        };
+        check(1_000, 300, 400);
+        check(1_299, 1, 101);
+        check(1_300, 0, 100);
+        check(1_400, 0, 0);
+        // A clock that goes back makes it no older, and no younger than it was.
+        check(900, 300, 400);
+    }
+
+    #[test]
+    fn what_the_endpoint_does_not_say_stays() {
+        let mut credential = credential();
+        let granted = Granted {
+            access_token: "new".to_owned().into(),
+            refresh_token: None,
+            lasts: None,
+            scopes: Some(vec!["a".to_owned(), "a".to_owned(), "\u{202e}".to_owned(), "b".to_owned()]),
+        };
+        credential.renew(granted, Timestamp::from_second(2_000).unwrap());
+        assert_eq!(credential.refresh_token.as_ref().unwrap().expose_secret(), "s3cret-refresh");
+        assert_eq!((credential.scopes, credential.lasts), (vec!["a".to_owned(), "b".to_owned()], UNNAMED));
+    }
+}

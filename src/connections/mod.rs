@@ -1,0 +1,424 @@
+//! Credentials that people connect to upstreams: begun at an issuer, kept encrypted, renewed by one for all, revoked and removed;
+//! for every process that shares the store.
+
+mod exchange;
+mod flow;
+mod kept;
+mod tokens;
+
+pub use flow::{Answer, Begun, LONGEST_WAIT};
+pub use kept::{Connection, Standing};
+
+use crate::{
+    clock::{Clock, IdSource},
+    config::{CodeGrant, Config, CredentialOf, OauthConfig, UpstreamConfig, UpstreamTransport},
+    evidence::ConnectionRecord,
+    model::{ConnectionKey, EventDraft, Holder, PersonId, UpstreamName},
+    outbound::{Outbound, TokenRequest},
+    store::{Register, RegisterChange, Store, StoreError, Vault},
+    upstream::oauth,
+};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use kept::Credential;
+use parking_lot::Mutex;
+use secrecy::{ExposeSecret as _, SecretString};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
+use tokio::sync::watch;
+use url::Url;
+
+/// Why a connection is not made, or not ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// There is nothing to connect there.
+    #[error("{0}")]
+    Unknown(String),
+    /// Somebody else's.
+    #[error("{0}")]
+    NotYours(String),
+    /// What came back from the issuer does not count.
+    #[error("the issuer's answer is refused: {0}")]
+    Refused(String),
+    /// The issuer or the upstream does not do what it takes.
+    #[error("`{0}` cannot be connected: {1}")]
+    Issuer(UpstreamName, String),
+    /// Too many at once.
+    #[error("too many people connect at this moment: try again later")]
+    Busy,
+    /// The store did not do it.
+    #[error("the store did not keep it: {0}")]
+    Store(String),
+}
+
+impl From<StoreError> for ConnectError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+/// What a disconnect came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disconnected {
+    /// The issuer took the tokens back.
+    pub revoked: bool,
+}
+
+/// Everything that is connected, as one process knows it.
+type Known = BTreeMap<ConnectionKey, Connection>;
+
+/// The connections of one store.
+pub struct Connections {
+    store: Arc<dyn Store>,
+    vault: Option<Arc<dyn Vault>>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    config: ArcSwapOption<Config>,
+    known: ArcSwap<Known>,
+    changes: watch::Sender<u64>,
+    /// Renewals, one at a time for each connection.
+    turns: Mutex<HashMap<ConnectionKey, Arc<tokio::sync::Mutex<()>>>>,
+    flows: flow::Flows,
+    exchanges: exchange::Exchanges,
+    /// How often an upstream wanted more scopes than a credential has.
+    lacked: Mutex<HashMap<ConnectionKey, u64>>,
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("known", &self.known.load().len()).finish_non_exhaustive()
+    }
+}
+
+impl Connections {
+    /// On this store; nothing is known before [`Self::read`].
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
+        Self {
+            vault: store.vault(),
+            store,
+            clock,
+            ids,
+            config: ArcSwapOption::empty(),
+            known: ArcSwap::default(),
+            changes: watch::Sender::new(0),
+            turns: Mutex::default(),
+            flows: flow::Flows::default(),
+            exchanges: exchange::Exchanges::default(),
+            lacked: Mutex::default(),
+        }
+    }
+
+    /// What servers.toml says from now on.
+    pub fn configure(&self, config: &Arc<Config>) {
+        let before = self.config.swap(Some(config.clone()));
+        if let Some(vault) = &self.vault
+            && before.is_none_or(|before| !Arc::ptr_eq(&before, config))
+        {
+            vault.configure(config.store.vault.clone());
+        }
+    }
+
+    /// Reads what is connected. Whether it is something else than before.
+    pub async fn read(&self) -> Result<bool, StoreError> {
+        let entries = self.store.register(Register::Connection).await?;
+        let next: Known =
+            entries.iter().filter_map(Connection::read).map(|found| (found.key.clone(), found)).collect();
+        if **self.known.load() == next {
+            return Ok(false);
+        }
+        self.known.store(Arc::new(next));
+        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+        Ok(true)
+    }
+
+    /// Follows what other processes connect and disconnect, for ever.
+    pub async fn follow(self: Arc<Self>) {
+        let mut changes = self.store.register_changes();
+        loop {
+            if let Err(error) = self.read().await {
+                tracing::error!(%error, "connections.not_read");
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Wakes whenever somebody connects or disconnects, in this process or another.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Everything that is connected, or was until it was lost.
+    pub fn list(&self) -> Vec<Connection> {
+        self.known.load().values().cloned().collect()
+    }
+
+    /// One connection.
+    pub fn get(&self, key: &ConnectionKey) -> Option<Connection> {
+        self.known.load().get(key).cloned()
+    }
+
+    /// Whether somebody is connected, as far as this process knows.
+    pub fn is_connected(&self, key: &ConnectionKey) -> bool {
+        if let Holder::Token(_) = &key.holder {
+            return self.exchanges.has(key);
+        }
+        self.known.load().get(key).is_some_and(|found| found.standing == Standing::Connected)
+    }
+
+    /// How often an upstream has wanted more scopes than a credential has, in this process.
+    pub fn lacked(&self, key: &ConnectionKey) -> u64 {
+        self.lacked.lock().get(key).copied().unwrap_or_default()
+    }
+
+    /// Whose credential a call by this agent, for this person, uses at an upstream; none where nobody connects that one, or
+    /// nobody knows for whom the agent acts.
+    pub fn holder_of(
+        upstream: &UpstreamConfig,
+        agent: &crate::model::AgentId,
+        person: Option<&PersonId>,
+    ) -> Option<Holder> {
+        match code_grant(upstream)?.per {
+            CredentialOf::Gateway => Some(Holder::Gateway),
+            CredentialOf::Agent => Some(Holder::Agent(agent.clone())),
+            CredentialOf::Person => person.cloned().map(Holder::Person),
+        }
+    }
+
+    /// The connection of whoever sent an access token to an upstream for which it is exchanged; none where none is.
+    pub fn of_token(
+        &self,
+        upstream: &UpstreamConfig,
+        digest: [u8; 32],
+        text: &Arc<SecretString>,
+    ) -> Option<ConnectionKey> {
+        exchange::settings(upstream)?;
+        let holder = Holder::Token(hex::encode(digest));
+        let key = ConnectionKey { upstream: upstream.name.clone(), holder };
+        self.exchanges.bring(&key, text);
+        Some(key)
+    }
+
+    /// What is configured of an upstream that somebody connects.
+    fn settings(&self, name: &UpstreamName) -> Result<Settings, ConnectError> {
+        let config = self.config.load_full();
+        let upstream = config.as_ref().and_then(|config| config.upstreams.get(name));
+        let upstream = upstream
+            .ok_or_else(|| ConnectError::Unknown(format!("servers.toml has no upstream `{name}`")))?;
+        let UpstreamTransport::Http { url, oauth: Some(oauth), .. } = &upstream.transport else {
+            return Err(ConnectError::Unknown(format!("upstream `{name}` has no `oauth`")));
+        };
+        if oauth.code_grant().is_none() {
+            let why =
+                format!("nobody connects `{name}`: its `oauth` has another `grant` than authorization_code");
+            return Err(ConnectError::Unknown(why));
+        }
+        Ok(Settings { url: url.clone(), oauth: oauth.clone() })
+    }
+
+    /// The connection that a person means at an upstream: their own, that of an agent they operate, or the gateway's.
+    pub fn key_for(
+        &self,
+        name: &UpstreamName,
+        person: Option<&PersonId>,
+        agent: Option<&crate::model::AgentId>,
+    ) -> Result<ConnectionKey, ConnectError> {
+        let settings = self.settings(name)?;
+        let holder = match settings.grant()?.per {
+            CredentialOf::Gateway => Holder::Gateway,
+            CredentialOf::Person => Holder::Person(person.cloned().ok_or_else(|| {
+                ConnectError::Unknown(format!(
+                    "`{name}` is connected for each person: say whose (TOLLGATE_KEY of a person, or --for PERSON)"
+                ))
+            })?),
+            CredentialOf::Agent => Holder::Agent(agent.cloned().ok_or_else(|| {
+                ConnectError::Unknown(format!("`{name}` is connected for each agent: say which (--for AGENT)"))
+            })?),
+        };
+        Ok(ConnectionKey { upstream: name.clone(), holder })
+    }
+
+    /// Where the issuer of an upstream sends people back to on the command line, where that is configured.
+    pub fn redirect_of(&self, name: &UpstreamName) -> Result<Option<Url>, ConnectError> {
+        Ok(self.settings(name)?.grant()?.redirect.clone())
+    }
+
+    /// The upstreams that somebody connects, in the order of their names, with whose credentials they take.
+    pub fn upstreams(&self) -> Vec<(UpstreamName, CredentialOf)> {
+        let config = self.config.load_full();
+        let all = config.iter().flat_map(|config| config.upstreams.values());
+        all.filter_map(|upstream| Some((upstream.name.clone(), code_grant(upstream)?.per))).collect()
+    }
+
+    fn vault(&self) -> Result<&Arc<dyn Vault>, ConnectError> {
+        self.vault.as_ref().ok_or_else(|| ConnectError::Store("it has no vault for credentials".to_owned()))
+    }
+
+    fn vault_name(key: &ConnectionKey) -> String {
+        format!("connection {key}")
+    }
+
+    /// The credential of a connection, with its version in the vault.
+    async fn credential(&self, key: &ConnectionKey) -> Result<Option<(u64, Credential)>, ConnectError> {
+        let kept = self.vault()?.credential(Self::vault_name(key)).await?;
+        Ok(kept.and_then(|(version, text)| Some((version, Credential::read(&text)?))))
+    }
+
+    /// Keeps a credential; false where another one than `expected` is there.
+    async fn keep(
+        &self,
+        key: &ConnectionKey,
+        expected: Option<u64>,
+        credential: &Credential,
+    ) -> Result<bool, ConnectError> {
+        let value = credential.write().map_err(ConnectError::Store)?;
+        let (now, fresh) = (self.clock.now(), self.ids.random());
+        let kept = self.vault()?.put_credential(Self::vault_name(key), (expected, value), now, fresh).await?;
+        Ok(kept.is_some())
+    }
+
+    /// Says how a connection stands from now on, with the record that tells it.
+    async fn tell(
+        &self,
+        key: &ConnectionKey,
+        stands: Option<&Connection>,
+        events: Vec<EventDraft>,
+    ) -> Result<(), StoreError> {
+        let change = match stands {
+            Some(connection) => {
+                RegisterChange::set(Register::Connection, key.to_string(), connection.value())
+            }
+            None => RegisterChange::remove(Register::Connection, key.to_string()),
+        };
+        self.store.set(vec![change], events).await?;
+        self.read().await.map(drop)
+    }
+
+    /// Takes the tokens back at the issuer, as far as it takes them, and removes the connection.
+    pub async fn disconnect(
+        &self,
+        key: &ConnectionKey,
+        by: Option<&PersonId>,
+    ) -> Result<Disconnected, ConnectError> {
+        self.read().await?;
+        let known = self.get(key);
+        let credential = self.credential(key).await;
+        if known.is_none() && !matches!(credential, Ok(Some(_))) {
+            return Err(ConnectError::Unknown(format!(
+                "`{}` is not connected for {}",
+                key.upstream,
+                told(&key.holder)
+            )));
+        }
+        // What is removed here cannot be used, whatever the issuer says.
+        self.vault()?.remove_credential(Self::vault_name(key)).await?;
+        let credential = credential.ok().flatten().map(|(_, credential)| credential);
+        let revoked = match &credential {
+            Some(credential) => self.revoke(credential).await,
+            None => false,
+        };
+        let (issuer, scopes) = known.map(|known| (known.issuer, known.scopes)).unwrap_or_default();
+        let record = ConnectionRecord { key, by, issuer: &issuer, scopes: &scopes };
+        self.tell(key, None, vec![record.disconnected(self.clock.now(), revoked)]).await?;
+        Ok(Disconnected { revoked })
+    }
+
+    /// RFC 7009. Whether the issuer took all of them back.
+    async fn revoke(&self, credential: &Credential) -> bool {
+        let Some(url) = &credential.revocation_url else { return false };
+        let outbound = self.outbound(credential);
+        let tokens = [
+            credential.refresh_token.as_ref().map(|token| (token, "refresh_token")),
+            Some((&credential.access_token, "access_token")),
+        ];
+        let mut all = true;
+        for (token, hint) in tokens.into_iter().flatten() {
+            let request = TokenRequest {
+                url,
+                client_id: &credential.client_id,
+                secret: credential.client_secret.as_ref(),
+                auth_method: credential.auth_method,
+                form: vec![("token", token.expose_secret()), ("token_type_hint", hint)],
+            };
+            match request.done(&outbound).await {
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::warn!(issuer = credential.issuer, %error, "connection.not_revoked");
+                    all = false;
+                }
+            }
+        }
+        all
+    }
+
+    /// Where a credential's issuer may be.
+    fn outbound(&self, credential: &Credential) -> Outbound {
+        let upstream = Url::parse(&credential.upstream_url).ok();
+        let reach = upstream.map(|url| crate::outbound::Reach::of(&url)).unwrap_or_default();
+        // An issuer that the configuration named when it was connected may be inside.
+        let named = self.config.load_full().and_then(|config| {
+            let of = |upstream: &UpstreamConfig| {
+                let grant = code_grant(upstream)?;
+                grant
+                    .issuer
+                    .clone()
+                    .filter(|issuer| issuer.trim_end_matches('/') == credential.issuer.trim_end_matches('/'))
+            };
+            Url::parse(&config.upstreams.values().find_map(of)?).ok()
+        });
+        Outbound::within(reach.and(named.as_ref()))
+    }
+}
+
+/// What is configured of one upstream.
+struct Settings {
+    url: Url,
+    oauth: Arc<OauthConfig>,
+}
+
+impl Settings {
+    fn grant(&self) -> Result<&CodeGrant, ConnectError> {
+        self.oauth.code_grant().ok_or_else(|| ConnectError::Unknown("its `grant` is another".to_owned()))
+    }
+}
+
+/// What an upstream says of who connects it.
+pub fn code_grant(upstream: &UpstreamConfig) -> Option<&CodeGrant> {
+    match &upstream.transport {
+        UpstreamTransport::Http { oauth: Some(oauth), .. } => oauth.code_grant(),
+        UpstreamTransport::Http { oauth: None, .. } | UpstreamTransport::Stdio { .. } => None,
+    }
+}
+
+/// A holder in a sentence.
+pub fn told(holder: &Holder) -> String {
+    match holder {
+        Holder::Gateway => "the gateway".to_owned(),
+        Holder::Agent(agent) => format!("agent `{agent}`"),
+        Holder::Person(person) => format!("`{person}`"),
+        Holder::Token(_) => "the caller's own token".to_owned(),
+    }
+}
+
+/// A client that an issuer has registered, as the vault keeps it.
+async fn kept_client(vault: &Arc<dyn Vault>, name: &str) -> Result<Option<oauth::KnownClient>, StoreError> {
+    let kept = vault.credential(name.to_owned()).await?;
+    Ok(kept.and_then(|(_, text)| flow::read_client(&text)))
+}
+
+/// Keeps one.
+async fn keep_client(
+    connections: &Connections,
+    vault: &Arc<dyn Vault>,
+    name: String,
+    text: SecretString,
+) -> Result<(), StoreError> {
+    let (now, fresh) = (connections.clock.now(), connections.ids.random());
+    vault.put_credential(name, (None, text), now, fresh).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,310 @@
+//! A call for which a person has to connect an upstream first: they are shown where, and the call goes on once they have.
+//!
+//! The address is the same for everybody and gives nobody anything: whoever opens it signs in there, and connects an account of
+//! their own. So whoever sends it to somebody else gets nothing by it.
+
+use super::client_questions::{ClientQuestions, QUESTION};
+use crate::gateway::{
+    Gateway, InForce,
+    api::{CallReply, Purpose},
+    decided::Decided,
+    refusal::Refusal,
+    request::{Request, workflow_of},
+    request_state::{Opened, UPSTREAM_STATE_TTL},
+};
+use crate::{
+    config::CredentialOf,
+    connections::{Connections, code_grant, told},
+    identity::{granted, user_of},
+    model::{CallKind, CapabilityId, ConnectionKey},
+    upstream::Era,
+};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+
+/// The policy id under which such a call is refused.
+pub(in crate::gateway) const CREDENTIALS: &str = "credentials";
+
+/// What has to be connected before a call can be decided.
+enum Lacking {
+    /// This.
+    Connection(ConnectionKey),
+    /// It is connected, and what it lists was not ready when the call was decided.
+    Look,
+    /// Nobody is behind the agent whose account it could be.
+    Person(String),
+}
+
+/// What a person at the client comes to.
+enum Asked {
+    Connected,
+    Reply(CallReply),
+    No(Refusal),
+}
+
+/// What comes of it.
+pub(in crate::gateway) enum Connected {
+    /// It is connected: the call is decided again.
+    Yes,
+    /// It is not, or not yet.
+    Reply(CallReply),
+}
+
+impl Gateway {
+    /// What somebody has to connect before what a call names can be there; none where that is not why it is unknown.
+    fn lacking(&self, in_force: &InForce, request: &Request) -> Option<Lacking> {
+        if !matches!(request.purpose, Purpose::Use) || request.kind == CallKind::Resource {
+            return None;
+        }
+        let separator = &in_force.config.gateway.separator;
+        let upstream = in_force.personal.iter().find_map(|name| {
+            let upstream = in_force.config.upstreams.get(name)?;
+            let own = request.name.strip_prefix(&*upstream.prefix)?.strip_prefix(separator.as_str())?;
+            (!upstream.prefix.is_empty() && !own.is_empty()).then_some(upstream)
+        })?;
+        // What an agent may not use, it does not hear of.
+        if !may_name(in_force, request) {
+            return None;
+        }
+        if code_grant(upstream).is_none() {
+            let why = format!(
+                "`{}` takes what the issuer gives for a caller's own access token (`grant = \"token_exchange\"`), and agent `{}` \
+                 came without one",
+                upstream.name, request.agent
+            );
+            return in_force.is_shared().then_some(Lacking::Person(why));
+        }
+        let person = user_of(&request.principal, &in_force.policies.authority);
+        let Some(holder) = Connections::holder_of(upstream, &request.agent, person) else {
+            let why = format!(
+                "`{}` is reached with each person's own account (`per = \"{}\"`), and agent `{}` acts for nobody",
+                upstream.name,
+                CredentialOf::Person.as_str(),
+                request.agent
+            );
+            return Some(Lacking::Person(why));
+        };
+        let key = ConnectionKey { upstream: upstream.name.clone(), holder };
+        match self.connections().is_connected(&key) {
+            true => in_force.is_shared().then_some(Lacking::Look),
+            false => Some(Lacking::Connection(key)),
+        }
+    }
+
+    /// Where a person connects accounts.
+    pub(in crate::gateway) fn connect_link(in_force: &InForce) -> String {
+        format!("{}/#/connections", in_force.config.page_link())
+    }
+
+    /// The refusal of a call for which nothing is connected.
+    pub(in crate::gateway) fn unconnected(in_force: &InForce, key: &ConnectionKey, why: &str) -> Refusal {
+        let link = Self::connect_link(in_force);
+        let reason = format!(
+            "`{}` {why} for {}: it can be connected at {link} or with `tollgate servers login {}`",
+            key.upstream,
+            told(&key.holder),
+            key.upstream
+        );
+        Refusal { advice: Some("Call again once it is connected."), ..Refusal::deny(CREDENTIALS, reason) }
+    }
+
+    /// Where a call names what somebody has to connect first: asks the person at the client, where that can show it, and the call
+    /// goes on once they have. None: nothing is to be connected.
+    pub(in crate::gateway) async fn connect_first(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        asking: &mut ClientQuestions,
+    ) -> Option<Connected> {
+        let asked = match self.lacking(in_force, request)? {
+            Lacking::Connection(key) => self.ask_to_connect(in_force, request, key, asking).await,
+            Lacking::Look if std::mem::replace(&mut asking.looked_again, true) => return None,
+            Lacking::Look => Asked::Connected,
+            Lacking::Person(why) => Asked::No(Refusal::deny(CREDENTIALS, why)),
+        };
+        Some(match asked {
+            Asked::Connected => Connected::Yes,
+            Asked::Reply(reply) => Connected::Reply(reply),
+            Asked::No(refusal) => {
+                let refused = self.0.refusals.refuse(request, None, in_force, refusal, asking);
+                Connected::Reply(refused.await)
+            }
+        })
+    }
+
+    async fn ask_to_connect(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        key: ConnectionKey,
+        asking: &mut ClientQuestions,
+    ) -> Asked {
+        // Another process may have connected it a moment ago.
+        match self.connections().read().await {
+            Ok(_) if self.connections().is_connected(&key) => return Asked::Connected,
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "connections.not_read"),
+        }
+        let patience = in_force.config.gateway.approval_wait;
+        let was_asked = std::mem::replace(&mut asking.asked_to_connect, true);
+        if asking.declined_to_connect {
+            return Asked::No(Self::unconnected(in_force, &key, "is not connected"));
+        }
+        if was_asked {
+            // They say that they have: what another process has kept comes within half a second.
+            return match self.is_soon_connected(&key, patience).await {
+                true => Asked::Connected,
+                false => Asked::No(Self::unconnected(in_force, &key, "is still not connected")),
+            };
+        }
+        if !shows_pages(asking.client.capabilities()) {
+            return Asked::No(Self::unconnected(in_force, &key, "is not connected"));
+        }
+        let id = self.0.ids.uuid();
+        let question = json!({
+            "mode": "url",
+            "elicitationId": id,
+            "url": Self::connect_link(in_force),
+            "message": format!(
+                "Tollgate: `{}` is reached with an account of your own, and none is connected for {}. Open the page, sign in \
+                 there and connect it; this call goes on then.",
+                key.upstream,
+                told(&key.holder)
+            ),
+        });
+        match asking.client.era() {
+            Era::Legacy => {
+                let answer = asking.client.ask("elicitation/create".to_owned(), question);
+                let connected = tokio::select! {
+                    answer = answer => match is_accepted(&answer) {
+                        true => self.is_soon_connected(&key, patience).await,
+                        false => false,
+                    },
+                    () = self.until_connected(&key) => true,
+                };
+                match connected {
+                    true => {
+                        asking
+                            .client
+                            .notify("notifications/elicitation/complete", json!({"elicitationId": id}));
+                        Asked::Connected
+                    }
+                    false => Asked::No(Self::unconnected(in_force, &key, "is not connected")),
+                }
+            }
+            Era::Modern => {
+                let sealed = Opened::Connect.seal(&*self.0.seal, &connect_bound(request), UPSTREAM_STATE_TTL);
+                match sealed {
+                    Ok(sealed) => Asked::Reply(Ok(json!({
+                        "resultType": "input_required",
+                        "inputRequests": {QUESTION: {"method": "elicitation/create", "params": question}},
+                        "requestState": sealed,
+                    }))),
+                    Err(_) => Asked::No(Self::unconnected(in_force, &key, "is not connected")),
+                }
+            }
+        }
+    }
+
+    /// Whose credential a call uses, and how often its upstream wanted more than that gives.
+    pub(in crate::gateway) fn lacked(
+        &self,
+        in_force: &InForce,
+        request: &Request,
+        decided: &Decided,
+    ) -> Option<(ConnectionKey, u64)> {
+        let upstream = in_force.config.upstreams.get(decided.prepared.target.upstream())?;
+        let holder = Connections::holder_of(
+            upstream,
+            &request.agent,
+            user_of(&request.principal, &in_force.policies.authority),
+        )?;
+        let key = ConnectionKey { upstream: upstream.name.clone(), holder };
+        let lacked = self.connections().lacked(&key);
+        Some((key, lacked))
+    }
+
+    /// The reply to a call, or what its agent is told where its upstream wanted more scopes than the credential has.
+    pub(in crate::gateway) fn told_of_scopes(
+        &self,
+        in_force: &InForce,
+        request: &Request,
+        before: Option<(ConnectionKey, u64)>,
+        reply: CallReply,
+    ) -> CallReply {
+        let lacks = before.filter(|(key, before)| self.connections().lacked(key) > *before);
+        let Some((key, _)) = lacks else { return reply };
+        let wants = self.connections().get(&key).map(|known| known.wants.join(" ")).unwrap_or_default();
+        let refusal = Self::unconnected(in_force, &key, &format!("wants more than was granted (`{wants}`)"));
+        refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
+    }
+
+    async fn until_connected(&self, key: &ConnectionKey) {
+        let mut changes = self.connections().changes();
+        loop {
+            changes.borrow_and_update();
+            if self.connections().is_connected(key) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    async fn is_soon_connected(&self, key: &ConnectionKey, patience: Duration) -> bool {
+        tokio::time::timeout(patience, self.until_connected(key)).await.is_ok()
+    }
+
+    /// Takes the `requestState` of a retry whose client was asked to connect something, so that it is not asked again.
+    pub(in crate::gateway) fn take_connect_state(&self, request: &Request, asking: &mut ClientQuestions) {
+        let Some(sealed) = &asking.sealed else { return };
+        let opened = Opened::open(&*self.0.seal, sealed, &connect_bound(request));
+        if let Some(Opened::Connect) = opened {
+            asking.sealed = None;
+            asking.asked_to_connect = true;
+            if let Some(responses) = &mut asking.responses {
+                let answer = responses.shift_remove(QUESTION);
+                asking.declined_to_connect = !answer.is_some_and(|answer| is_accepted(&Ok(answer)));
+            }
+        }
+    }
+}
+
+/// The principal and what it calls. Whoever hands this back is not asked again, and gets nothing else by it.
+fn connect_bound(request: &Request) -> Vec<u8> {
+    let key = request.principal.key();
+    [key.as_str(), "\nconnect\n", request.kind.as_str(), "\n", &request.name].concat().into_bytes()
+}
+
+fn is_accepted(answer: &Result<Value, crate::model::RpcError>) -> bool {
+    answer.as_ref().is_ok_and(|answer| answer.get("action").and_then(Value::as_str) == Some("accept"))
+}
+
+/// Whether a client can open a page for its person.
+fn shows_pages(capabilities: &Value) -> bool {
+    capabilities.pointer("/elicitation/url").is_some_and(|url| !url.is_null())
+}
+
+/// Whether a capability of the agent covers the name that it calls.
+fn may_name(in_force: &InForce, request: &Request) -> bool {
+    let authority = &in_force.policies.authority;
+    let Some(agent) = authority.agents.get(&request.agent) else { return false };
+    let (workflow, refused) = workflow_of(&authority.workflows, agent, request.workflow.as_deref());
+    if refused.is_some() {
+        return false;
+    }
+    let narrow = workflow.and_then(|workflow| workflow.capabilities.as_deref());
+    let of_principal = granted(&request.principal, authority);
+    let granted = |id: &&CapabilityId| {
+        narrow.is_none_or(|narrow| narrow.contains(id))
+            && of_principal.as_ref().is_none_or(|granted| granted.contains(id))
+    };
+    let capabilities =
+        agent.capabilities.iter().filter(granted).filter_map(|id| authority.capabilities.get(id));
+    let mut globs = capabilities.flat_map(|capability| match request.kind {
+        CallKind::Prompt => &capability.prompts,
+        CallKind::Tool | CallKind::Resource => &capability.tools,
+    });
+    globs.any(|glob| glob.matches(&request.name))
+}

@@ -1,0 +1,351 @@
+//! What is in force for whoever has credentials of their own: the same files, and beside the shared servers those that are
+//! reached with these credentials. What one of them lists is in nobody else's catalog.
+
+use super::{
+    Gateway, InForce, ListGenerations,
+    changed::Changed,
+    pin_book::{context, write},
+};
+use crate::{
+    catalog::{CatalogBuilder, Seen},
+    connections::{Connections, code_grant},
+    identity::{AgentPrincipal, Principal, Proof, user_of},
+    model::{ConnectionKey, Holder, UpstreamName},
+    pinning::Standing,
+    store::StoreError,
+    upstream::{Credentials as _, Health, UpstreamSet, UpstreamState, is_personal},
+};
+use futures::future::join_all;
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::sync::Notify;
+
+/// Holders whose servers are kept connected.
+const MOST: usize = 256;
+/// How long nobody may ask before they are let go.
+const IDLE: Duration = Duration::from_secs(3_600);
+/// How long the first lists of somebody's own servers are waited for.
+const FIRST_LISTS: Duration = Duration::from_secs(10);
+/// How often lists are held against pins that change under them.
+const MOST_ROUNDS: usize = 8;
+
+/// Whose credentials a call uses, in the order of the upstreams, and which they are: with another one servers connect anew.
+type Holders = Arc<[(ConnectionKey, u64)]>;
+
+/// What is in force for holders of credentials, as far as somebody has asked.
+pub(super) struct Personal {
+    pub(super) connections: Arc<Connections>,
+    slots: Mutex<HashMap<Holders, Slot>>,
+    /// For each of them one is made at a time.
+    turns: Mutex<HashMap<Holders, Arc<tokio::sync::Mutex<()>>>>,
+    /// Whoever is connected is looked at again.
+    poked: Notify,
+}
+
+struct Slot {
+    /// What it was made of.
+    base: Arc<InForce>,
+    states: Vec<Arc<UpstreamState>>,
+    in_force: Arc<InForce>,
+    used: Duration,
+}
+
+impl Personal {
+    pub(super) fn new(connections: Arc<Connections>) -> Self {
+        Self { connections, slots: Mutex::default(), turns: Mutex::default(), poked: Notify::new() }
+    }
+
+    fn turn(&self, holders: &Holders) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock();
+        if turns.len() >= MOST {
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        }
+        turns.entry(holders.clone()).or_default().clone()
+    }
+
+    /// The connections of a principal's own that can be used now.
+    fn holders(&self, base: &InForce, principal: &Principal) -> Option<Holders> {
+        let agent = principal.agent()?;
+        let person = user_of(principal, &base.policies.authority);
+        let own = base.personal.iter().filter_map(|name| {
+            let upstream = base.config.upstreams.get(name)?;
+            if let Principal::Agent(AgentPrincipal { proof: Proof::Token(token), .. }) = principal
+                && let Some(key) = self.connections.of_token(upstream, token.digest(), token.text())
+            {
+                return Some((key, 0));
+            }
+            let holder = Connections::holder_of(upstream, agent, person)?;
+            let key = ConnectionKey { upstream: name.clone(), holder };
+            self.connections.generation(&key).map(|generation| (key, generation))
+        });
+        let own: Vec<(ConnectionKey, u64)> = own.collect();
+        (!own.is_empty()).then(|| own.into())
+    }
+
+    /// What is in force for a principal, as it was last made ready; what is in force for everybody where it has nothing of its
+    /// own.
+    pub(super) fn of(&self, base: Arc<InForce>, principal: &Principal) -> Arc<InForce> {
+        if base.personal.is_empty() {
+            return base;
+        }
+        let Some(holders) = self.holders(&base, principal) else { return base };
+        let slots = self.slots.lock();
+        // Of a list that another server has changed meanwhile it does not hang; of the files it does.
+        let of_these = |slot: &&Slot| {
+            Arc::ptr_eq(&slot.base.config, &base.config) && Arc::ptr_eq(&slot.base.policies, &base.policies)
+        };
+        slots.get(&holders).filter(of_these).map_or(base.clone(), |slot| slot.in_force.clone())
+    }
+
+    /// What was made last, where it still is what it would be made of.
+    fn is_fresh(&self, base: &Arc<InForce>, holders: &Holders) -> bool {
+        let slots = self.slots.lock();
+        let slot = slots.get(holders).filter(|slot| Arc::ptr_eq(&slot.base, base));
+        let Some(slot) = slot else { return false };
+        let states = slot.in_force.upstream_states();
+        states.len() == slot.states.len()
+            && states.iter().zip(&slot.states).all(|(now, then)| is_listed_alike(now, then))
+    }
+
+    /// Somebody asks for it.
+    fn touch(&self, holders: &Holders, now: Duration) {
+        if let Some(slot) = self.slots.lock().get_mut(holders) {
+            slot.used = now;
+        }
+    }
+
+    /// What all upstreams list, held against its pins: those that all share, and what holders' own servers list. Of an item that
+    /// they list differently, one that is not as it was pinned counts.
+    pub(super) fn seen(&self, base: &InForce) -> Vec<Seen> {
+        let mut all = base.catalog.seen.to_vec();
+        let mut places = HashMap::new();
+        let slots = self.slots.lock();
+        let own = slots.values().flat_map(|slot| &slot.in_force.catalog.seen);
+        for seen in own.filter(|seen| base.personal.contains(&seen.item.upstream)) {
+            let name = (seen.item.upstream.clone(), seen.item.kind, seen.item.name.clone());
+            match places.get(&name).and_then(|place: &usize| all.get_mut(*place)) {
+                Some(known) if matches!(known.standing, Standing::Pinned) => *known = seen.clone(),
+                Some(_) => {}
+                None => {
+                    places.insert(name, all.len());
+                    all.push(seen.clone());
+                }
+            }
+        }
+        all
+    }
+
+    fn servers_before(&self, holders: &Holders) -> Option<UpstreamSet> {
+        self.slots.lock().get(holders).map(|slot| slot.in_force.upstreams.clone())
+    }
+
+    fn put(&self, holders: Holders, mut slot: Slot) {
+        let mut slots = self.slots.lock();
+        if let Some(before) = slots.get(&holders) {
+            slot.used = before.used;
+        }
+        if slots.len() >= MOST && !slots.contains_key(&holders) {
+            let idlest = slots.iter().min_by_key(|(_, slot)| slot.used).map(|(key, _)| key.clone());
+            if let Some(idlest) = idlest {
+                slots.remove(&idlest);
+            }
+        }
+        slots.insert(holders, slot);
+    }
+
+    /// Lets go of what nobody has asked for lately, and of what is not connected any more; whose are left.
+    fn tidy(&self, now: Duration) -> Vec<Holders> {
+        let mut slots = self.slots.lock();
+        slots.retain(|holders, slot| {
+            let connected = |(key, generation): &(ConnectionKey, u64)| match key.holder {
+                Holder::Token(_) => self.connections.is_connected(key),
+                Holder::Gateway | Holder::Agent(_) | Holder::Person(_) => {
+                    self.connections.generation(key) == Some(*generation)
+                }
+            };
+            holders.iter().all(connected) && now.saturating_sub(slot.used) < IDLE
+        });
+        slots.keys().cloned().collect()
+    }
+}
+
+/// Whether nothing differs that a catalog is made of.
+fn is_listed_alike(now: &Arc<UpstreamState>, then: &Arc<UpstreamState>) -> bool {
+    Arc::ptr_eq(now, then)
+        || (now.name == then.name
+            && now.health == then.health
+            && (Arc::ptr_eq(&now.listing, &then.listing) || now.listing == then.listing))
+}
+
+impl Gateway {
+    /// Who is connected to what.
+    pub fn connections(&self) -> &Arc<Connections> {
+        &self.0.personal.connections
+    }
+
+    /// What is in force for a principal.
+    pub(super) fn in_force_of(&self, principal: &Principal) -> Arc<InForce> {
+        self.0.personal.of(self.in_force(), principal)
+    }
+
+    /// Has the servers of a principal's own connected and listed, where it has any: at most ten seconds are waited for.
+    pub async fn make_ready(&self, principal: &Principal) {
+        let has_none = self.0.current.peek().personal.is_empty();
+        if has_none {
+            return;
+        }
+        let base = self.in_force();
+        let Some(holders) = self.0.personal.holders(&base, principal) else { return };
+        self.0.personal.touch(&holders, self.0.clock.monotonic());
+        if self.0.personal.is_fresh(&base, &holders) {
+            return;
+        }
+        if let Err(error) = Box::pin(self.make(holders)).await {
+            // What is not pinned is not served.
+            tracing::error!(%error, "personal_lists.not_pinned");
+        }
+    }
+
+    /// Makes what is in force for some holders, until nothing more is to be pinned of what their servers list.
+    async fn make(&self, holders: Holders) -> Result<(), StoreError> {
+        let personal = &self.0.personal;
+        let turn = personal.turn(&holders);
+        let _turn = turn.lock().await;
+        for _ in 0..MOST_ROUNDS {
+            let base = self.in_force();
+            if personal.is_fresh(&base, &holders) {
+                return Ok(());
+            }
+            let before = personal.servers_before(&holders);
+            let wanted = holders
+                .iter()
+                .filter_map(|(key, _)| Some((base.config.upstreams.get(&key.upstream)?, &key.holder)));
+            let upstreams = base.upstreams.with_personal(wanted, before.as_ref());
+            // Those that do not answer delay nobody for longer: what they list comes later.
+            drop(tokio::time::timeout(FIRST_LISTS, upstreams.settled()).await);
+            let made = self.made_of(base, upstreams).await;
+            let Some((base, states, in_force)) = made else { return Ok(()) };
+            let used = self.0.clock.monotonic();
+            personal.put(holders.clone(), Slot { base, states, in_force: in_force.clone(), used });
+            if !self.pin_personal(&in_force).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The catalog over somebody's servers, on a thread of its own.
+    async fn made_of(
+        &self,
+        base: Arc<InForce>,
+        upstreams: UpstreamSet,
+    ) -> Option<(Arc<InForce>, Vec<Arc<UpstreamState>>, Arc<InForce>)> {
+        let gateway = self.clone();
+        let work = move || {
+            let states: Vec<_> = upstreams.states().iter().map(|state| state.borrow().clone()).collect();
+            // Names that others have stay theirs.
+            let mut builder: CatalogBuilder = gateway.0.builder.lock().clone();
+            builder.data = base.policies.data.clone();
+            builder.pins = Some(gateway.0.pins.book());
+            let catalog = builder.build(&base.config, &states);
+            let in_force = Arc::new(base.over(Arc::new(catalog), upstreams));
+            (base, states, in_force)
+        };
+        let made = tokio::task::spawn_blocking(work).await;
+        made.inspect_err(|_| {
+            tracing::error!("what is in force for a holder of credentials could not be built")
+        })
+        .ok()
+    }
+
+    /// Writes the pins of what was listed for the first time. Whether any were written: then it is judged once more.
+    async fn pin_personal(&self, in_force: &Arc<InForce>) -> Result<bool, StoreError> {
+        let _turn = self.0.pins.turn.lock().await;
+        let writes = self.writes(in_force).await;
+        let any = !writes.is_empty();
+        for writes in writes {
+            match write(&*self.0.store, context(in_force, self.0.clock.now()), writes).await {
+                Ok(true) => {}
+                // Another process was first: what it wrote is read and counts.
+                Ok(false) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if any {
+            self.read_pins().await?;
+            // It is judged by these once more; its servers stay.
+            let mut slots = self.0.personal.slots.lock();
+            let own = slots.values_mut().filter(|slot| Arc::ptr_eq(&slot.in_force, in_force));
+            own.for_each(|slot| slot.states.clear());
+        }
+        Ok(any)
+    }
+
+    /// Makes what is in force for holders of credentials once more, wherever something of it has changed, for ever.
+    pub(super) async fn follow_personal_lists(self) {
+        let mut ticks = self.in_force().upstreams.changes();
+        loop {
+            ticks.borrow_and_update();
+            let all = self.0.personal.tidy(self.0.clock.monotonic());
+            if join_all(all.into_iter().map(|holders| self.has_changed(holders))).await.contains(&true) {
+                self.0.current.count_up(ListGenerations::any_list);
+            }
+            tokio::select! {
+                changed = ticks.changed() => if changed.is_err() { return },
+                () = self.0.personal.poked.notified() => {}
+            }
+        }
+    }
+
+    async fn has_changed(&self, holders: Holders) -> bool {
+        let now =
+            |holders: &Holders| self.0.personal.slots.lock().get(holders).map(|slot| slot.in_force.clone());
+        let before = now(&holders);
+        if let Err(error) = self.make(holders.clone()).await {
+            tracing::error!(%error, "personal_lists.not_pinned");
+        }
+        match (before, now(&holders)) {
+            (Some(before), Some(now)) => Changed::between(&before.catalog, &now.catalog).any(),
+            (_, _) => false,
+        }
+    }
+
+    /// Follows who connects and disconnects, for ever: servers connect again with what they are let in by now, and lists are
+    /// looked at.
+    pub(super) async fn follow_connections(self) {
+        let connections = self.connections().clone();
+        let mut changes = connections.changes();
+        let mut before: HashMap<UpstreamName, Option<u64>> = HashMap::new();
+        loop {
+            changes.borrow_and_update();
+            let in_force = self.in_force();
+            let of_gateway = in_force
+                .config
+                .upstreams
+                .values()
+                .filter(|upstream| code_grant(upstream).is_some() && !is_personal(upstream));
+            for upstream in of_gateway {
+                let key = ConnectionKey { upstream: upstream.name.clone(), holder: Holder::Gateway };
+                let now = connections.generation(&key);
+                let was = before.insert(upstream.name.clone(), now);
+                let is_down = || {
+                    in_force
+                        .upstream_states()
+                        .iter()
+                        .any(|state| state.name == upstream.name && state.health != Health::Up)
+                };
+                // At the start it is known already, unless it was read too late for its first attempt.
+                if was.is_some_and(|was| was != now) || (was.is_none() && now.is_some() && is_down()) {
+                    in_force.upstreams.reconnect(&upstream.name);
+                }
+            }
+            if !in_force.personal.is_empty() {
+                self.0.personal.poked.notify_one();
+                self.0.current.count_up(ListGenerations::any_list);
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
