@@ -15,8 +15,9 @@ export class ApiError extends Error {
 let signOut: (why: string) => void = () => {};
 export const onSignOut = (does: (why: string) => void) => (signOut = does);
 
-// `link`: a link to what this is about led the person to it.
-export async function api(path: string, body?: unknown, method = body ? "POST" : "GET", link = false): Promise<any> {
+// `link`: a link to what this is about led the person to it. `keep`: the browser is to keep the cookie of the answer, though a key was
+// given.
+export async function api(path: string, body?: unknown, method = body ? "POST" : "GET", { link = false, keep = false } = {}): Promise<any> {
   const who = credentials(method);
   const headers = who.headers;
   // The record tells answers that were given on the page from those of other clients of the API.
@@ -30,7 +31,7 @@ export async function api(path: string, body?: unknown, method = body ? "POST" :
       headers,
       body: body ? written(body) : null,
       cache: "no-store",
-      credentials: who.credentials,
+      credentials: keep ? "same-origin" : who.credentials,
     });
   } catch {
     throw new ApiError(0, "The gateway does not answer. Nothing was changed; try again.");

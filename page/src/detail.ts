@@ -250,7 +250,7 @@ export async function decide(id, decision) {
     if (form.evidence.value.trim()) body.evidence = form.evidence.value.trim();
     const grant = form.grant && decision === "approve" ? form.grant.value() : null;
     if (grant) body.grant = grant;
-    const decided = await api(`approvals/${encodeURIComponent(id)}/decision`, body, "POST", inbox.linked.has(id));
+    const decided = await api(`approvals/${encodeURIComponent(id)}/decision`, body, "POST", { link: inbox.linked.has(id) });
     form.busy = false;
     forms.delete(id);
     take(decided);

@@ -4,6 +4,7 @@ import * as alerts from "./alerts.js";
 import { api, onSignOut, allPages } from "./api.js";
 import * as budgets from "./budgets.js";
 import * as catalog from "./catalog.js";
+import * as connections from "./connections.js";
 import * as deadletters from "./deadletters.js";
 import { formInFront } from "./detail.js";
 import { $, announce, el, FIELDS, notice, shown, typing } from "./dom.js";
@@ -50,6 +51,7 @@ const VIEWS: Record<string, View> = {
   matrix: { title: "Agents and tools", roles: COUNTERS, section: "matrix", open: matrix.open },
   upstreams: { title: "Upstreams", roles: COUNTERS, section: "upstreams", open: upstreams.open },
   catalog: { title: "Catalog", roles: READERS, section: "catalog", open: catalog.open },
+  connections: { title: "Connections", roles: COUNTERS, section: "connections", open: connections.open },
   people: { title: "People and agents", roles: READERS, section: "people", open: people.open },
   events: { title: "Events", roles: READERS, section: "events", open: events.open },
   scorecard: { title: "Scorecard and maturity", roles: COUNTERS, section: "scorecard", open: scorecard.open },
@@ -223,7 +225,7 @@ function leave(why) {
   Object.assign(state, { key: null, csrf: null, me: null, view: "pending", rest: "", agents: new Map(), policies: new Map() });
   for (const dialog of document.querySelectorAll<HTMLDialogElement>("dialog[open]")) dialog.close();
   forgetAll();
-  for (const view of [alerts, budgets, catalog, deadletters, events, explain, freeze, grants, labels, matrix, now, people, pins, policies, scorecard, spend, upstreams]) view.clear();
+  for (const view of [alerts, budgets, catalog, connections, deadletters, events, explain, freeze, grants, labels, matrix, now, people, pins, policies, scorecard, spend, upstreams]) view.clear();
   for (const { section } of Object.values(VIEWS)) $(section).hidden = true;
   for (const id of ["environment", "nav", "who"]) $(id).hidden = true;
   $("login").hidden = false;

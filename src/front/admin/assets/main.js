@@ -96,7 +96,7 @@ var ApiError = class extends Error {
 var signOut = () => {
 };
 var onSignOut = (does) => signOut = does;
-async function api(path, body6, method = body6 ? "POST" : "GET", link = false) {
+async function api(path2, body6, method = body6 ? "POST" : "GET", { link = false, keep = false } = {}) {
   const who = credentials(method);
   const headers = who.headers;
   if (method !== "GET") headers["Tollgate-Inbox"] = link ? "link" : "page";
@@ -104,12 +104,12 @@ async function api(path, body6, method = body6 ? "POST" : "GET", link = false) {
   const key2 = state.key;
   let answer;
   try {
-    answer = await fetch(`/api/v1/${path}`, {
+    answer = await fetch(`/api/v1/${path2}`, {
       method,
       headers,
       body: body6 ? written(body6) : null,
       cache: "no-store",
-      credentials: who.credentials
+      credentials: keep ? "same-origin" : who.credentials
     });
   } catch {
     throw new ApiError(0, "The gateway does not answer. Nothing was changed; try again.");
@@ -120,10 +120,10 @@ async function api(path, body6, method = body6 ? "POST" : "GET", link = false) {
   if (answer.status === 401 && state.me && state.key === key2) signOut(state.key ? "Your key is no longer valid." : "Your session is over.");
   throw new ApiError(answer.status, message);
 }
-async function allPages(path, ...members2) {
-  const first = await api(path);
+async function allPages(path2, ...members2) {
+  const first = await api(path2);
   for (let last = first; last.truncated; ) {
-    last = await api(`${path}${path.includes("?") ? "&" : "?"}after=${encodeURIComponent(last.next)}`);
+    last = await api(`${path2}${path2.includes("?") ? "&" : "?"}after=${encodeURIComponent(last.next)}`);
     for (const member of members2) first[member].push(...last[member]);
   }
   return first;
@@ -398,8 +398,8 @@ function draw() {
   const { alerts, incidents, duties, tunings, next: next4 } = known;
   const list3 = alerts.length ? el("ul", { class: "cards" }, ...alerts.map(card)) : el("p", { id: "no-alerts" }, all ? "There is none." : "Nobody has to look at anything. Alerts are raised by what is recorded; `alerts` in bundle.yaml says at which thresholds.");
   const more3 = next4 ? el("p", { class: "soft" }, "There are more: `tollgate alerts list` shows them.") : null;
-  const open18 = incidents.filter((one2) => all || one2.status === "open");
-  const shownIncidents = open18.length ? [el("h2", {}, "Incidents"), el("ul", { class: "cards" }, ...open18.map(incident))] : [];
+  const open19 = incidents.filter((one2) => all || one2.status === "open");
+  const shownIncidents = open19.length ? [el("h2", {}, "Incidents"), el("ul", { class: "cards" }, ...open19.map(incident))] : [];
   place($("alerts"), [...head10, list3, more3, tuned(tunings), ...shownIncidents, ...due(duties)].filter(Boolean), $("alerts"));
 }
 function card(one2) {
@@ -2487,10 +2487,10 @@ function _monotoneCubic(xs, ys, moveTo, lineTo, bezierCurveTo, pxRound) {
   const n = xs.length;
   if (n < 2)
     return null;
-  const path = new Path2D();
-  moveTo(path, xs[0], ys[0]);
+  const path2 = new Path2D();
+  moveTo(path2, xs[0], ys[0]);
   if (n == 2)
-    lineTo(path, xs[1], ys[1]);
+    lineTo(path2, xs[1], ys[1]);
   else {
     let ms = Array(n), ds = Array(n - 1), dys = Array(n - 1), dxs = Array(n - 1);
     for (let i = 0; i < n - 1; i++) {
@@ -2511,7 +2511,7 @@ function _monotoneCubic(xs, ys, moveTo, lineTo, bezierCurveTo, pxRound) {
     ms[n - 1] = ds[n - 2];
     for (let i = 0; i < n - 1; i++) {
       bezierCurveTo(
-        path,
+        path2,
         xs[i] + dxs[i] / 3,
         ys[i] + ms[i] * dxs[i] / 3,
         xs[i + 1] - dxs[i] / 3,
@@ -2521,7 +2521,7 @@ function _monotoneCubic(xs, ys, moveTo, lineTo, bezierCurveTo, pxRound) {
       );
     }
   }
-  return path;
+  return path2;
 }
 var cursorPlots = /* @__PURE__ */ new Set();
 function invalidateRects() {
@@ -4931,10 +4931,10 @@ var Chart = class {
     this.plot?.destroy();
     this.plot = null;
   }
-  showFigures(open18) {
-    this.figures.hidden = !open18;
-    this.toggle.setAttribute("aria-expanded", String(open18));
-    this.toggle.textContent = open18 ? "No table" : "Table";
+  showFigures(open19) {
+    this.figures.hidden = !open19;
+    this.toggle.setAttribute("aria-expanded", String(open19));
+    this.toggle.textContent = open19 ? "No table" : "Table";
     this.fill();
   }
   // The table is made when somebody looks at it.
@@ -5393,43 +5393,135 @@ function draw2() {
   body.replaceChildren(...parts2.filter((part3) => part3 !== null));
 }
 
+// src/connections.ts
+var connections_exports = {};
+__export(connections_exports, {
+  clear: () => clear4,
+  open: () => open4
+});
+var SECTION = "connections";
+var asked4 = 0;
+function clear4() {
+  asked4 += 1;
+  $(SECTION).replaceChildren();
+}
+async function open4() {
+  const mine2 = ++asked4;
+  place($(SECTION), [el("h2", {}, "Connections")], $(SECTION));
+  $(SECTION).focus({ preventScroll: true });
+  try {
+    const { connections } = await api("connections");
+    if (mine2 === asked4 && state.view === "connections") draw3(connections);
+  } catch (error) {
+    if (mine2 === asked4) failed(error);
+  }
+}
+var failed = (error) => place($(SECTION), [el("h2", {}, "Connections"), el("p", { class: "error", role: "alert" }, error.message)], $(SECTION));
+function draw3(connections) {
+  const intro = el(
+    "p",
+    { class: "soft" },
+    "Servers that are reached with somebody's own account. Connecting one leads to the sign-in of its issuer; what it gives Tollgate is kept encrypted and sent to that server alone. Disconnecting takes it back."
+  );
+  const none = el("p", { id: "no-connections" }, "No server is reached with an account that you connect.");
+  const list3 = el("ul", { class: "cards" }, ...connections.map(card3));
+  place($(SECTION), [el("h2", {}, "Connections"), intro, connections.length ? list3 : none], $(SECTION));
+}
+var whose = (one2) => {
+  const [kind3, name2] = String(one2.holder).split(/:(.*)/s);
+  return kind3 === "gateway" ? "everybody" : name2 === state.me.id && kind3 === "person" ? "you" : `${kind3} ${name2}`;
+};
+function card3(one2) {
+  const isConnected = one2.state === "connected";
+  const wants = isConnected && one2.wants.length > 0;
+  const buttons2 = el("div", { class: "buttons" });
+  const add = (words, act, attributes = {}) => {
+    const button = el("button", { type: "button", ...attributes }, words);
+    button.addEventListener("click", () => act(button));
+    buttons2.append(button);
+  };
+  if (one2.may_connect && !isConnected) add("Connect", (button) => connect(one2, button), { class: "approve" });
+  if (one2.may_connect && wants) add("Connect with more", (button) => connect(one2, button), { class: "approve" });
+  if (one2.state !== "not connected") add("Disconnect…", () => disconnect(one2), { class: "reject" });
+  const known7 = facts([
+    ["For", shown(whose(one2), true)],
+    ["State", one2.state],
+    ...one2.reason ? [["Why", shown(one2.reason, true)]] : [],
+    ...one2.since ? [["Since", when(one2.since)]] : [],
+    ...one2.issuer ? [["Issuer", shown(one2.issuer, true)]] : [],
+    ...one2.scopes.length ? [["May", shown(one2.scopes.join(" "), true)]] : [],
+    ...wants ? [["The server wants", shown(one2.wants.join(" "), true)]] : []
+  ]);
+  return el("li", { class: "card", "data-upstream": one2.upstream, "data-holder": one2.holder }, el("h3", {}, shown(one2.upstream, true)), known7, buttons2);
+}
+var path = (one2) => `connections/${encodeURIComponent(one2.upstream)}`;
+var agentOf = (one2) => String(one2.holder).startsWith("agent:") ? String(one2.holder).slice("agent:".length) : null;
+async function connect(one2, button) {
+  button.disabled = true;
+  try {
+    const begun = await api(path(one2), { agent: agentOf(one2) }, "POST", { keep: true });
+    const url = new URL(begun.url);
+    if (url.protocol !== "https:" && url.protocol !== "http:") throw new Error("The issuer's address cannot be opened.");
+    location.assign(url.href);
+  } catch (error) {
+    button.disabled = false;
+    failed(error);
+  }
+}
+async function disconnect(one2) {
+  const agent = agentOf(one2);
+  const [kind3, name2] = String(one2.holder).split(/:(.*)/s);
+  const query3 = agent ? `?agent=${encodeURIComponent(agent)}` : kind3 === "person" ? `?person=${encodeURIComponent(name2)}` : "";
+  await confirm({
+    title: `Disconnect ${one2.upstream}?`,
+    body: [el("p", {}, "Its tokens are revoked at the issuer and removed here. Calls that need them are refused until it is connected again.")],
+    action: "Disconnect",
+    danger: true,
+    run: async () => {
+      await api(`${path(one2)}${query3}`, void 0, "DELETE");
+      announce(`${one2.upstream} is disconnected`);
+      await open4();
+    }
+  });
+}
+
 // src/deadletters.ts
 var deadletters_exports = {};
 __export(deadletters_exports, {
   ROLES: () => ROLES,
   changed: () => changed3,
-  clear: () => clear4,
-  open: () => open4
+  clear: () => clear5,
+  open: () => open5
 });
 var ROLES = ["admin"];
-var asked4 = 0;
+var asked5 = 0;
 var known2 = [];
 var next = null;
 var all2 = false;
-function clear4() {
-  asked4 += 1;
+function clear5() {
+  asked5 += 1;
   known2 = [];
   next = null;
   all2 = false;
   $("deadletters").replaceChildren();
 }
-async function open4() {
-  draw3();
+async function open5() {
+  draw4();
   $("deadletters").focus({ preventScroll: true });
   await changed3();
 }
 async function changed3(before = null) {
   if (state.view !== "deadletters") return;
-  const mine2 = ++asked4;
+  const mine2 = ++asked5;
   try {
     const query3 = new URLSearchParams({ ...all2 ? { status: "all" } : {}, ...before ? { before_seq: before } : {} });
     const found2 = await api(query3.size ? `deadletters?${query3}` : "deadletters");
-    if (mine2 !== asked4) return;
+    if (mine2 !== asked5) return;
     known2 = before ? [...known2, ...found2.deadletters] : found2.deadletters;
     next = found2.next;
-    draw3();
+    draw4();
   } catch (error) {
-    if (mine2 === asked4) place($("deadletters"), [el("h2", {}, "Dead letters"), el("p", { class: "error" }, error.message)], $("deadletters"));
+    if (mine2 === asked5) place($("deadletters"), [el("h2", {}, "Dead letters"), el("p", { class: "error" }, error.message)], $("deadletters"));
   }
 }
 var which2 = el("input", { type: "checkbox", id: "deadletters-all" });
@@ -5437,7 +5529,7 @@ which2.addEventListener("change", () => {
   all2 = which2.checked;
   changed3();
 });
-function draw3() {
+function draw4() {
   const intro = el(
     "p",
     { class: "soft" },
@@ -5445,13 +5537,13 @@ function draw3() {
   );
   which2.checked = all2;
   const choice2 = el("label", {}, which2, " also those that were dealt with");
-  const list3 = el("ul", { class: "cards" }, ...known2.map(card3));
+  const list3 = el("ul", { class: "cards" }, ...known2.map(card4));
   const none = el("p", { id: "no-deadletters" }, next ? "None in this part of the record." : all2 ? "There is none." : "None is open.");
   const more3 = next ? el("button", { type: "button", id: "more-deadletters" }, "Look further back in the record") : null;
   if (more3) more3.addEventListener("click", () => changed3(String(next)));
   place($("deadletters"), [el("h2", {}, "Dead letters"), intro, choice2, known2.length ? list3 : none, more3].filter(Boolean), $("deadletters"));
 }
-function card3(one2) {
+function card4(one2) {
   const isOpen = one2.status === "open";
   const look = el("button", { type: "button", "aria-label": `Show the arguments of ${one2.call_id}` }, "Arguments");
   const arguments_ = el("pre", { class: "text", hidden: true, tabindex: "0" });
@@ -5816,7 +5908,7 @@ async function loadPending() {
   found2.approvals.forEach(take);
   render();
 }
-var asked5 = 0;
+var asked6 = 0;
 var answered = 0;
 var AT_A_TIME = 200;
 async function loadHistory(before = null) {
@@ -5824,13 +5916,13 @@ async function loadHistory(before = null) {
   if (before) query3.set("before", before);
   const agent = $("f-agent").value.trim();
   if (agent) query3.set("agent_id", agent);
-  const mine2 = ++asked5;
+  const mine2 = ++asked6;
   let said = "";
   const found2 = await api(`approvals?${query3}`).catch((error) => {
     said = error.message;
     return null;
   });
-  if (mine2 !== asked5 || !state.me) return;
+  if (mine2 !== asked6 || !state.me) return;
   answered = mine2;
   if (found2) {
     inbox.history = before ? [...inbox.history, ...found2.approvals] : found2.approvals;
@@ -5918,7 +6010,7 @@ function render() {
   if ($("more-words").textContent !== words) $("more-words").textContent = words;
   $("show-more").hidden = !isHistory;
   $("empty").hidden = all3.length > 0;
-  const none = asked5 === answered ? "No approval fits these filters." : "Reading the history…";
+  const none = asked6 === answered ? "No approval fits these filters." : "Reading the history…";
   $("empty").textContent = state.view === "pending" ? "Nothing waits for approval. Rules with REQUIRE_APPROVAL put calls here, and you are told when one comes." : none;
   if (!all3.some((one2) => one2.id === inbox.chosen)) {
     inbox.chosen = inbox.chosen === null ? all3.length ? all3[0].id : null : "";
@@ -5951,8 +6043,8 @@ function item(one2, differs) {
   const names2 = differs ? [...differs].join(" ") : "";
   if (line3.one === one2 && line3.differs === names2) return line3.node;
   Object.assign(line3, { one: one2, differs: names2 });
-  const open18 = one2.status === "pending" && one2.may_decide;
-  line3.mark.hidden = !open18;
+  const open19 = one2.status === "pending" && one2.may_decide;
+  line3.mark.hidden = !open19;
   line3.mark.setAttribute("aria-label", `Mark ${one2.tool} for ${one2.agent_id}, asked ${one2.created_at}`);
   const time = one2.status === "pending" ? countdown(one2.expires_at) : when(decidedAt(one2) || one2.created_at);
   line3.button.replaceChildren(
@@ -6010,8 +6102,8 @@ function following(id) {
 function advance(one2, rest) {
   const what = `${one2.tool} for ${one2.agent_id}`;
   const said = one2.status === "pending" ? `Recorded, and others must agree: ${what}.` : `${ENDED[one2.status] || one2.status}: ${what}.`;
-  const open18 = (other) => other && other.status === "pending" && other.may_decide;
-  const next4 = rest.map((id) => inbox.approvals.get(id)).find(open18) || mine().find((other) => other.id !== one2.id);
+  const open19 = (other) => other && other.status === "pending" && other.may_decide;
+  const next4 = rest.map((id) => inbox.approvals.get(id)).find(open19) || mine().find((other) => other.id !== one2.id);
   const isInFront = state.view === "pending" && inbox.chosen === one2.id;
   if (next4 && isInFront) {
     done(said, one2.id);
@@ -6031,13 +6123,13 @@ function mark(some3) {
   announce(`${counted(inbox.marked.size, "ask is", "asks are")} marked.`);
 }
 function renderBatch() {
-  const open18 = state.view === "pending" ? mine() : [];
-  $("batch").hidden = open18.length < 2 && !inbox.marked.size;
+  const open19 = state.view === "pending" ? mine() : [];
+  $("batch").hidden = open19.length < 2 && !inbox.marked.size;
   const one2 = chosen();
-  const like = one2 && open18.includes(one2) ? alike(one2) : [];
+  const like = one2 && open19.includes(one2) ? alike(one2) : [];
   const count = inbox.marked.size;
-  $("mark-all").textContent = `Mark all ${open18.length}`;
-  $("mark-alike").hidden = like.length < 2 || like.length === open18.length;
+  $("mark-all").textContent = `Mark all ${open19.length}`;
+  $("mark-alike").hidden = like.length < 2 || like.length === open19.length;
   $("mark-alike").textContent = `Mark the ${like.length} like this`;
   $("unmark").hidden = !count;
   $("reject-marked").disabled = !count;
@@ -6057,7 +6149,7 @@ async function rejectMarked() {
     action: `Reject ${some3.length}`,
     danger: true,
     run: async (comment, tell3) => {
-      const failed2 = [];
+      const failed3 = [];
       let count2 = 0;
       for (const [at, one2] of some3.entries()) {
         tell3(`Rejecting ${at + 1} of ${some3.length}…`);
@@ -6067,18 +6159,18 @@ async function rejectMarked() {
           count2 += 1;
         } catch (error) {
           if (!state.me) return null;
-          failed2.push({ one: one2, error });
+          failed3.push({ one: one2, error });
         }
       }
-      return { count: count2, failed: failed2 };
+      return { count: count2, failed: failed3 };
     }
   });
   if (!result) return;
-  const { count, failed } = result;
-  const what = failed.map(({ one: one2, error }) => `${one2.tool} for ${one2.agent_id}: ${error.message}`);
-  const said = `Rejected: ${count}.${failed.length ? ` Not rejected: ${failed.length}. ${what.slice(0, 3).join(" ")}` : ""}`;
+  const { count, failed: failed2 } = result;
+  const what = failed2.map(({ one: one2, error }) => `${one2.tool} for ${one2.agent_id}: ${error.message}`);
+  const said = `Rejected: ${count}.${failed2.length ? ` Not rejected: ${failed2.length}. ${what.slice(0, 3).join(" ")}` : ""}`;
   done(said);
-  if (failed.length) await loadPending().catch(() => {
+  if (failed2.length) await loadPending().catch(() => {
   });
   render();
   const next4 = mine()[0];
@@ -6141,11 +6233,11 @@ var MOST_EDITS = 100;
 function edits(value2) {
   const found2 = [];
   let more3 = 0;
-  const walk = (item3, path) => {
+  const walk = (item3, path2) => {
     if (!isTree(item3)) return;
     const isList = Array.isArray(item3);
     for (const [name2, member] of isList ? item3.entries() : Object.entries(item3)) {
-      const at = isList ? `${path}[${name2}]` : path ? `${path}.${name2}` : name2;
+      const at = isList ? `${path2}[${name2}]` : path2 ? `${path2}.${name2}` : name2;
       if (typeof member !== "string") walk(member, at);
       else if (!isList) {
         const other = partner(item3, name2);
@@ -6413,8 +6505,8 @@ function risks(one2) {
   if (one2.frozen && one2.frozen.length) add("frozen", "bad");
   if (one2.status === "pending") {
     if (one2.evidence_required) add("needs evidence");
-    const open18 = one2.requirements.filter((need) => need.quorum > 1);
-    for (const need of open18) add(`${need.approved_by} of ${need.quorum} agreed`);
+    const open19 = one2.requirements.filter((need) => need.quorum > 1);
+    for (const need of open19) add(`${need.approved_by} of ${need.quorum} agreed`);
     if (isOutdated(one2)) add("the policies have changed", "warn");
   }
   return words;
@@ -6430,10 +6522,10 @@ function takenAs(traits2) {
 function headOf(one2) {
   const agent = state.agents.get(one2.agent_id);
   const changes2 = one2.action.startsWith(`${one2.upstream}:`) ? one2.tool : `${one2.tool}, as ${one2.action}`;
-  const open18 = !["consumed", "rejected", "expired"].includes(one2.status);
+  const open19 = !["consumed", "rejected", "expired"].includes(one2.status);
   let banner = "";
   if (one2.covered_by) banner = `A standing grant (${one2.covered_by}) has let its call through while it waited: nobody has to answer it any more.`;
-  else if (open18 && isOutdated(one2)) banner = "The policies have changed since this was asked for: no answer to it lets the call through. The agent has to make the call again.";
+  else if (open19 && isOutdated(one2)) banner = "The policies have changed since this was asked for: no answer to it lets the call through. The agent has to make the call again.";
   const frozen = one2.frozen && one2.frozen.length ? `${one2.frozen.join(", ")} is frozen: the call is refused, approved or not, until an admin lifts that.` : "";
   return [
     el("button", { type: "button", class: "back", onclick: back }, "← All asks"),
@@ -6510,15 +6602,15 @@ function formOf(one2) {
     form9 = newForm(one2);
     forms.set(one2.id, form9);
   }
-  const open18 = one2.status === "pending" && one2.may_decide && !form9.busy;
+  const open19 = one2.status === "pending" && one2.may_decide && !form9.busy;
   const parts2 = unseen(one2);
-  form9.approve.disabled = !open18 || parts2 > 0;
-  form9.reject.disabled = !open18;
+  form9.approve.disabled = !open19 || parts2 > 0;
+  form9.reject.disabled = !open19;
   for (const field3 of [form9.comment, form9.evidence]) field3.readOnly = form9.busy;
   const shut = one2.status === "pending" && !one2.may_decide && !form9.busy;
   form9.fields.hidden = one2.status !== "pending" && !form9.comment.value && !form9.evidence.value;
   form9.bar.hidden = one2.status !== "pending" && form9.fields.hidden;
-  form9.hint.hidden = !open18 || parts2 === 0;
+  form9.hint.hidden = !open19 || parts2 === 0;
   form9.words.textContent = `To approve it, open what is not shown yet: ${counted(parts2, "part", "parts")}.`;
   if ((shut || one2.status !== "pending") && !form9.busy && one2.why_not) say2(form9, `You cannot decide it: ${one2.why_not}.`);
   return form9;
@@ -6581,7 +6673,7 @@ async function decide(id, decision) {
     if (form9.evidence.value.trim()) body6.evidence = form9.evidence.value.trim();
     const grant2 = form9.grant && decision === "approve" ? form9.grant.value() : null;
     if (grant2) body6.grant = grant2;
-    const decided2 = await api(`approvals/${encodeURIComponent(id)}/decision`, body6, "POST", inbox.linked.has(id));
+    const decided2 = await api(`approvals/${encodeURIComponent(id)}/decision`, body6, "POST", { link: inbox.linked.has(id) });
     form9.busy = false;
     forms.delete(id);
     take(decided2);
@@ -6683,13 +6775,13 @@ async function readMore(one2) {
 // src/events.ts
 var events_exports = {};
 __export(events_exports, {
-  clear: () => clear5,
-  open: () => open5
+  clear: () => clear6,
+  open: () => open6
 });
 var PAGE = 50;
 var TYPES = ["agent_decision", "agent_side_effect", "agent_start", "approval_requested", "approval_decided", "approval_expired", "approval_cancelled", "grant_made", "grant_ended", "alert", "policy_activated", "policy_rejected", "admin_action", "auth_failed", "tool_quarantined", "tool_accepted", "frozen", "unfrozen", "note"];
 var DECISIONS2 = ["allow", "allow_with_constraints", "deny", "pending_approval", "approved", "rejected", "expired", "remediate", "suggest", "throttle"];
-var asked6 = 0;
+var asked7 = 0;
 var found = [];
 var next2 = null;
 var left2 = [];
@@ -6769,15 +6861,15 @@ function go(filters) {
   state.rest = hash.slice("#/events".length);
   void search(filters);
 }
-function clear5() {
-  asked6 += 1;
+function clear6() {
+  asked7 += 1;
   found = [];
   next2 = null;
   verified.replaceChildren();
   for (const name2 of NAMES2) fields[name2].value = "";
   $("events").replaceChildren();
 }
-async function open5(_given, rest = "") {
+async function open6(_given, rest = "") {
   const trace = /^\/([0-9a-fA-F-]{32,36})$/.exec(rest);
   if (trace) {
     await tell(trace[1]);
@@ -6801,22 +6893,22 @@ async function page(filters, before) {
   return api(`events?${asks}`);
 }
 async function search(filters) {
-  const mine2 = ++asked6;
+  const mine2 = ++asked7;
   say3("");
   body2.replaceChildren(el("p", { class: "soft" }, "Searching…"));
   try {
     const read13 = await page(filters, null);
-    if (mine2 !== asked6 || state.view !== "events") return;
+    if (mine2 !== asked7 || state.view !== "events") return;
     found = read13.events;
     next2 = read13.truncated ? read13.next : null;
     left2 = read13.left_out ?? [];
   } catch (error) {
-    if (mine2 !== asked6 || state.view !== "events") return;
+    if (mine2 !== asked7 || state.view !== "events") return;
     body2.replaceChildren();
     say3(error.message);
     return;
   }
-  draw4(filters);
+  draw5(filters);
   announce(found.length ? `${counted(found.length, "event", "events")}${next2 === null ? "" : ", and more"}.` : "Nothing is found.");
 }
 function person(event) {
@@ -6824,17 +6916,17 @@ function person(event) {
   const named3 = [event.detail?.person, event.detail?.by].find((name2) => typeof name2 === "string" && name2 !== "");
   return named3 ?? null;
 }
-function draw4(filters) {
+function draw5(filters) {
   if (!found.length) {
     const words = filters.size ? "No event is like this. Names take `*`; a time is one like 2026-11-20T08:00:00Z, a day, or how long ago, like 7d." : "Nothing is recorded yet. Every call leaves a record of what was decided before it is made, and one of what came of it.";
     body2.replaceChildren(el("p", { id: "no-events" }, words));
     return;
   }
   const rows = found.map((event) => {
-    const open18 = event.trace_id === null ? null : el("a", { href: `#/events/${event.trace_id}`, "aria-label": `The trace of record ${event.seq}` }, String(event.seq));
+    const open19 = event.trace_id === null ? null : el("a", { href: `#/events/${event.trace_id}`, "aria-label": `The trace of record ${event.seq}` }, String(event.seq));
     const acted = person(event) ?? event.agent_id ?? event.actor.type;
     return [
-      td(open18 ?? String(event.seq)),
+      td(open19 ?? String(event.seq)),
       td(when(event.timestamp) ?? ""),
       td(event.event_type.replaceAll("_", " ")),
       td(acted === null ? "" : parted(acted)),
@@ -6846,11 +6938,11 @@ function draw4(filters) {
   const older = el("button", { type: "button" }, "Show older ones");
   older.addEventListener("click", async () => {
     older.disabled = true;
-    const mine2 = asked6;
+    const mine2 = asked7;
     const from = found.length;
     try {
       const read13 = await page(filters, next2);
-      if (mine2 !== asked6) return;
+      if (mine2 !== asked7) return;
       found = found.concat(read13.events);
       next2 = read13.truncated ? read13.next : null;
     } catch (error) {
@@ -6858,7 +6950,7 @@ function draw4(filters) {
       older.disabled = false;
       return;
     }
-    draw4(filters);
+    draw5(filters);
     body2.querySelectorAll("tbody tr")[from]?.querySelector("a")?.focus();
   });
   const parts2 = [
@@ -6870,7 +6962,7 @@ function draw4(filters) {
   body2.replaceChildren(...parts2.filter((part3) => part3 !== null));
 }
 async function tell(trace) {
-  const mine2 = ++asked6;
+  const mine2 = ++asked7;
   const back2 = el("a", { href: "#/events" }, "← Search");
   const place2 = el("div", { class: "stack" }, el("p", { class: "soft" }, "Reading the trace…"));
   $("events").replaceChildren(el("p", {}, back2), el("h2", {}, "Trace ", el("span", { class: "code" }, trace)), place2);
@@ -6879,10 +6971,10 @@ async function tell(trace) {
   try {
     report2 = await api(`traces/${encodeURIComponent(trace)}`);
   } catch (error) {
-    if (mine2 === asked6 && state.view === "events") place2.replaceChildren(el("p", { class: "error" }, error.message));
+    if (mine2 === asked7 && state.view === "events") place2.replaceChildren(el("p", { class: "error" }, error.message));
     return;
   }
-  if (mine2 !== asked6 || state.view !== "events") return;
+  if (mine2 !== asked7 || state.view !== "events") return;
   const notes = (report2.notes ?? []).map((note) => el("li", {}, when(note.at), note.by === null ? "" : [" ", shown(note.by, true)], ": ", note.text === null ? "" : shown(note.text)));
   const nodes = [
     report2.truncated ? el("p", { class: "banner" }, "These are the newest records of this trace: `tollgate audit show` tells all.") : null,
@@ -6983,12 +7075,12 @@ function evidence(all3) {
 var explain_exports = {};
 __export(explain_exports, {
   ROLES: () => ROLES2,
-  clear: () => clear6,
-  open: () => open6
+  clear: () => clear7,
+  open: () => open7
 });
 var ROLES2 = ["approver", "admin", "auditor", "auditor-full"];
 var form3 = null;
-function clear6() {
+function clear7() {
   form3 = null;
   $("explain").replaceChildren();
 }
@@ -7051,7 +7143,7 @@ function offerAgents({ agent }, chosen2) {
   agent.replaceChildren(...[...ids].map((id) => el("option", { value: id }, id)));
   if (chosen2) agent.value = chosen2;
 }
-async function open6(given) {
+async function open7(given) {
   if (!form3) {
     form3 = build();
     $("explain").replaceChildren(
@@ -7227,8 +7319,8 @@ function counter(one2) {
 }
 function loop(one2) {
   const seen2 = one2.seen === null ? `at most ${one2.max}` : `${one2.seen} of ${one2.max}`;
-  const whose = one2.kind === "fan_out" ? `, ${one2.of}` : "";
-  return item2(el("strong", {}, "loop"), ` (${one2.kind}${whose}, per ${one2.window_s} s): ${seen2}; above it `, chip("throttle"), one2.full ? " and it is full" : "");
+  const whose2 = one2.kind === "fan_out" ? `, ${one2.of}` : "";
+  return item2(el("strong", {}, "loop"), ` (${one2.kind}${whose2}, per ${one2.window_s} s): ${seen2}; above it `, chip("throttle"), one2.full ? " and it is full" : "");
 }
 function step2(one2) {
   return [td(chip(one2.decision)), td(shown(ruled(one2.policy_id, one2.rule_id))), el("td", { class: "text" }, shown(one2.reason || ""))];
@@ -7267,8 +7359,8 @@ function drawn3(answer) {
 var freeze_exports = {};
 __export(freeze_exports, {
   changed: () => changed4,
-  clear: () => clear7,
-  open: () => open7
+  clear: () => clear8,
+  open: () => open8
 });
 var KINDS2 = {
   agent: "Agent",
@@ -7277,27 +7369,27 @@ var KINDS2 = {
   upstream: "Server",
   capability: "Capability"
 };
-var asked7 = 0;
+var asked8 = 0;
 var known4 = [];
 var kindOf = (one2) => Object.keys(KINDS2).find((kind3) => typeof one2[kind3] === "string");
 var wordsOf = (one2) => {
   const kind3 = kindOf(one2);
   return kind3 ? `${kind3} ${one2[kind3]}` : "everything";
 };
-function clear7() {
-  asked7 += 1;
+function clear8() {
+  asked8 += 1;
   known4 = [];
   $("frozen").hidden = true;
   $("frozen").replaceChildren();
   $("freeze").replaceChildren();
 }
 async function changed4() {
-  const mine2 = ++asked7;
+  const mine2 = ++asked8;
   const found2 = await allPages("freeze", "freezes");
-  if (mine2 !== asked7) return;
+  if (mine2 !== asked8) return;
   known4 = found2.freezes;
   drawBanner();
-  if (state.view === "freeze") draw5();
+  if (state.view === "freeze") draw6();
 }
 function drawBanner() {
   const names2 = known4.slice(0, 3).map(wordsOf).join(", ");
@@ -7306,8 +7398,8 @@ function drawBanner() {
   if ($("frozen").textContent !== text2) $("frozen").replaceChildren(text2 ? shown(text2, true) : "");
   $("frozen").hidden = !text2;
 }
-async function open7() {
-  draw5();
+async function open8() {
+  draw6();
   $("freeze").focus({ preventScroll: true });
   try {
     await changed4();
@@ -7315,14 +7407,14 @@ async function open7() {
     if (state.view === "freeze") place($("freeze"), [el("h2", {}, "Freeze"), el("p", { class: "error" }, error.message)], $("freeze"));
   }
 }
-function draw5() {
+function draw6() {
   const isAdmin = hasRole("admin");
   const intro = el(
     "p",
     { class: "soft" },
     "A freeze stops calls at once, in every process and over every restart: calls in flight are answered and cancelled at their server, approvals and grants count for nothing. The agent is told that it is frozen, not why."
   );
-  const list3 = el("ul", { class: "cards" }, ...known4.map(card4));
+  const list3 = el("ul", { class: "cards" }, ...known4.map(card5));
   const none = el("p", { id: "no-freezes" }, "Nothing is frozen.");
   place($("freeze"), [el("h2", {}, "Freeze"), intro, isAdmin ? everything() : null, isAdmin ? one : null, known4.length ? list3 : none].filter(Boolean), $("freeze"));
 }
@@ -7364,7 +7456,7 @@ async function ask(target, title, text2) {
   await changed4();
   $("freeze").focus({ preventScroll: true });
 }
-function card4(freeze) {
+function card5(freeze) {
   const lift = el("button", { type: "button", "aria-label": `Lift the freeze of ${wordsOf(freeze)}` }, "Lift…");
   lift.addEventListener("click", () => askLift(freeze));
   return el(
@@ -7403,10 +7495,10 @@ var grants_exports = {};
 __export(grants_exports, {
   bound: () => bound,
   changed: () => changed5,
-  clear: () => clear8,
-  open: () => open8
+  clear: () => clear9,
+  open: () => open9
 });
-var asked8 = 0;
+var asked9 = 0;
 var cards = /* @__PURE__ */ new Map();
 var ended = el("input", { type: "checkbox", name: "ended" });
 ended.addEventListener("change", () => read3());
@@ -7415,13 +7507,13 @@ var head3 = [
   el("p", { class: "soft" }, "Calls that go through without a person being asked. One use of a grant is one call."),
   el("label", { class: "check" }, ended, " Those that have ended too")
 ];
-function clear8() {
-  asked8 += 1;
+function clear9() {
+  asked9 += 1;
   cards.clear();
   ended.checked = false;
   $("grants").replaceChildren();
 }
-async function open8() {
+async function open9() {
   cards.clear();
   place($("grants"), [...head3, el("p", { class: "soft" }, "Reading the grants…")]);
   $("grants").focus({ preventScroll: true });
@@ -7431,15 +7523,15 @@ async function changed5() {
   if (state.view === "grants") await read3();
 }
 async function read3() {
-  const mine2 = ++asked8;
+  const mine2 = ++asked9;
   let found2 = null;
   try {
     found2 = await api(ended.checked ? "grants?status=all" : "grants");
   } catch (error) {
-    if (mine2 === asked8 && state.view === "grants") place($("grants"), [...head3, el("p", { class: "error" }, error.message)], $("grants"));
+    if (mine2 === asked9 && state.view === "grants") place($("grants"), [...head3, el("p", { class: "error" }, error.message)], $("grants"));
     return;
   }
-  if (mine2 !== asked8 || state.view !== "grants") return;
+  if (mine2 !== asked9 || state.view !== "grants") return;
   const ids = new Set(found2.grants.map((grant2) => grant2.id));
   for (const id of cards.keys()) if (!ids.has(id)) cards.delete(id);
   place(list, found2.grants.map(cardOf), $("grants"));
@@ -7452,7 +7544,7 @@ function cardOf(grant2) {
   const text2 = written(grant2);
   const before = cards.get(grant2.id);
   if (before && before.text === text2) return before.node;
-  const node = card5(grant2);
+  const node = card6(grant2);
   cards.set(grant2.id, { text: text2, node });
   return node;
 }
@@ -7486,7 +7578,7 @@ var ENDS = {
   capability: "the agent may not use the tool any more",
   lost: "records of its use are lost"
 };
-function card5(grant2) {
+function card6(grant2) {
   const end = grant2.ended;
   const mayRevoke = !end && (hasRole("admin") || grant2.approvers.includes(state.me.id));
   const revoke = el("button", { type: "button", class: "reject", "aria-label": `Revoke the grant of ${grant2.tool} for ${grant2.agent}` }, "Revoke…");
@@ -7549,10 +7641,10 @@ async function askRevoke(grant2) {
 // src/labels.ts
 var labels_exports = {};
 __export(labels_exports, {
-  clear: () => clear9,
-  open: () => open9
+  clear: () => clear10,
+  open: () => open10
 });
-var asked9 = 0;
+var asked10 = 0;
 var known5 = [];
 var next3 = null;
 var head4 = [
@@ -7563,30 +7655,30 @@ var head4 = [
     "What data has reached workflows and agents. Policies read it as session.labels. Labels only grow until their time is over; an admin takes them away."
   )
 ];
-function clear9() {
-  asked9 += 1;
+function clear10() {
+  asked10 += 1;
   known5 = [];
   next3 = null;
   $("labels").replaceChildren();
 }
-async function open9() {
+async function open10() {
   place($("labels"), [...head4, el("p", { class: "soft" }, "Reading the labels…")]);
   $("labels").focus({ preventScroll: true });
   await read4(null);
 }
 async function read4(after) {
-  const mine2 = ++asked9;
+  const mine2 = ++asked10;
   let found2 = null;
   try {
     found2 = await api(after ? `labels?${new URLSearchParams({ after })}` : "labels");
   } catch (error) {
-    if (mine2 === asked9 && state.view === "labels") place($("labels"), [...head4, el("p", { class: "error" }, error.message)], $("labels"));
+    if (mine2 === asked10 && state.view === "labels") place($("labels"), [...head4, el("p", { class: "error" }, error.message)], $("labels"));
     return;
   }
-  if (mine2 !== asked9 || state.view !== "labels") return;
+  if (mine2 !== asked10 || state.view !== "labels") return;
   known5 = after ? [...known5, ...found2.labels] : found2.labels;
   next3 = found2.next;
-  draw6();
+  draw7();
 }
 function holders() {
   const all3 = /* @__PURE__ */ new Map();
@@ -7598,17 +7690,17 @@ function holders() {
   }
   return [...all3.values()];
 }
-function draw6() {
-  const list3 = el("ul", { class: "cards" }, ...holders().map(card6));
+function draw7() {
+  const list3 = el("ul", { class: "cards" }, ...holders().map(card7));
   const none = el("p", { id: "no-labels" }, "No labelled data has reached a workflow or an agent. `labels` of servers in servers.toml and the classes of data.yaml say which data has which.");
   const more3 = el("button", { type: "button", id: "more-labels" }, "Show more");
   more3.addEventListener("click", () => read4(next3));
   place($("labels"), [...head4, known5.length ? list3 : none, next3 ? more3 : null].filter(Boolean), $("labels"));
 }
-function card6(holder) {
+function card7(holder) {
   const words = `${holder.kind} ${holder.name}`;
-  const clear18 = el("button", { type: "button", class: "reject", "aria-label": `Clear the labels of ${words}` }, "Clear…");
-  clear18.addEventListener("click", () => askClear(holder, words));
+  const clear19 = el("button", { type: "button", class: "reject", "aria-label": `Clear the labels of ${words}` }, "Clear…");
+  clear19.addEventListener("click", () => askClear(holder, words));
   const line3 = (one2) => [
     one2.label,
     el("span", {}, "since ", when(one2.since), ", until ", when(one2.until), ", first by trace ", shown(one2.trace_id, true))
@@ -7618,7 +7710,7 @@ function card6(holder) {
     { class: "panel", "data-holder": words },
     el("h3", {}, shown(words, true)),
     facts(holder.labels.map(line3)),
-    hasRole("admin") ? el("div", { class: "buttons" }, clear18) : null
+    hasRole("admin") ? el("div", { class: "buttons" }, clear19) : null
   );
 }
 async function askClear(holder, words) {
@@ -7642,32 +7734,32 @@ async function askClear(holder, words) {
 // src/matrix.ts
 var matrix_exports = {};
 __export(matrix_exports, {
-  clear: () => clear10,
-  open: () => open10
+  clear: () => clear11,
+  open: () => open11
 });
 var SPANS2 = [["1h", "hour"], ["1d", "day"], ["7d", "7 days"], ["30d", "30 days"], ["365d", "year"]];
 var REFUSED = ["deny", "rejected", "expired"];
 var HELD = ["pending_approval", "throttle", "remediate", "suggest"];
-var asked10 = 0;
+var asked11 = 0;
 var matrix = null;
 var span = el("select", { name: "since" }, SPANS2.map(([value2, words]) => el("option", { value: value2 }, words)));
 span.value = "7d";
 span.addEventListener("change", () => read5());
 var shows = el("select", { name: "shows" }, ["calls", "refused", "held", "failed", "cost"].map((value2) => el("option", { value: value2 }, value2 === "held" ? "asked or held" : value2)));
-shows.addEventListener("change", () => draw7());
+shows.addEventListener("change", () => draw8());
 var form4 = el("form", { class: "filters" }, el("label", {}, "The last ", span), " ", el("label", {}, "showing ", shows));
 form4.addEventListener("submit", (event) => event.preventDefault());
 var head5 = [el("h2", {}, "Agents and tools"), form4];
 var body3 = el("div", { class: "stack" });
 var detail = el("div", { class: "panel", hidden: true, tabindex: "-1", role: "region", "aria-label": "The chosen agent and tool" });
-function clear10() {
-  asked10 += 1;
+function clear11() {
+  asked11 += 1;
   matrix = null;
   span.value = "7d";
   shows.value = "calls";
   $("matrix").replaceChildren();
 }
-async function open10() {
+async function open11() {
   body3.replaceChildren(el("p", { class: "soft" }, "Counting…"));
   detail.hidden = true;
   $("matrix").replaceChildren(...head5, body3, detail);
@@ -7675,16 +7767,16 @@ async function open10() {
   await read5();
 }
 async function read5() {
-  const mine2 = ++asked10;
+  const mine2 = ++asked11;
   try {
     const found2 = await api(`matrix?since=${span.value}`);
-    if (mine2 !== asked10 || state.view !== "matrix") return;
+    if (mine2 !== asked11 || state.view !== "matrix") return;
     matrix = found2;
   } catch (error) {
-    if (mine2 === asked10 && state.view === "matrix") body3.replaceChildren(el("p", { class: "error" }, error.message));
+    if (mine2 === asked11 && state.view === "matrix") body3.replaceChildren(el("p", { class: "error" }, error.message));
     return;
   }
-  draw7();
+  draw8();
   announce(`${counted(matrix.agents.length, "agent", "agents")} and ${counted(matrix.tools.length, "tool", "tools")}.`);
 }
 var number2 = (value2) => Number(value2 ?? 0);
@@ -7709,7 +7801,7 @@ var named2 = (name2) => name2 === UNKNOWN ? "unknown" : name2 ?? "(no tool)";
 function shade(part3) {
   return `heat heat-${part3 <= 0 ? 0 : Math.min(5, Math.max(1, Math.ceil(Math.sqrt(part3) * 5)))}`;
 }
-function draw7() {
+function draw8() {
   if (!matrix) return;
   const { agents, tools: tools2, cells } = matrix;
   detail.hidden = true;
@@ -7769,8 +7861,8 @@ var mayFind = () => ["approver", "admin", "auditor", "auditor-full"].some((role)
 var now_exports = {};
 __export(now_exports, {
   changed: () => changed6,
-  clear: () => clear11,
-  open: () => open11
+  clear: () => clear12,
+  open: () => open12
 });
 var SPANS3 = [
   ["30m", "1m", "30 minutes"],
@@ -7789,7 +7881,7 @@ var BYS = [
 ];
 var SOON = 3e3;
 var LATER = 15e3;
-var asked11 = 0;
+var asked12 = 0;
 var charts2 = null;
 var timer = null;
 var due2 = 0;
@@ -7802,8 +7894,8 @@ var form5 = el("form", { class: "filters" }, el("label", {}, "The last ", span2)
 form5.addEventListener("submit", (event) => event.preventDefault());
 var tiles = el("dl", { class: "tiles" });
 var partial = el("p", { class: "banner", hidden: true }, "Figures of older parts of the record are still being made: they will be here in a moment.");
-function clear11() {
-  asked11 += 1;
+function clear12() {
+  asked12 += 1;
   if (timer) clearTimeout(timer);
   timer = null;
   for (const chart of Object.values(charts2 ?? {})) chart.destroy();
@@ -7813,7 +7905,7 @@ function clear11() {
   by.value = "decision";
   $("now").replaceChildren();
 }
-async function open11() {
+async function open12() {
   if (!charts2) {
     charts2 = {
       calls: new Chart("Calls", "decided", "No call was made in this time. Connect a client with `tollgate connect`, and its calls appear here as they are decided."),
@@ -7846,7 +7938,7 @@ function plan(wait) {
   }, wait);
 }
 async function read6() {
-  const mine2 = ++asked11;
+  const mine2 = ++asked12;
   const since = span2.value;
   const step3 = SPANS3.find(([value2]) => value2 === since)[1];
   const ask2 = (name2, by2) => series({ name: name2, by: by2, since, step: step3, groups: "7" });
@@ -7854,12 +7946,12 @@ async function read6() {
   try {
     found2 = await Promise.all([ask2("calls", by.value), ask2("spend_usd", "agent"), ask2("latency", "none"), ask2("pending", "agent"), ask2("errors", "tool"), ask2("tokens", "tool"), ask2("denies", "none")]);
   } catch (error) {
-    if (mine2 === asked11 && state.view === "now") notice(error.message);
+    if (mine2 === asked12 && state.view === "now") notice(error.message);
     return;
   } finally {
-    if (mine2 === asked11) plan(LATER);
+    if (mine2 === asked12) plan(LATER);
   }
-  if (mine2 !== asked11 || state.view !== "now" || !charts2) return;
+  if (mine2 !== asked12 || state.view !== "now" || !charts2) return;
   notice("");
   const [calls3, spend, latency, pending2, errors, tokens, denies] = found2;
   partial.hidden = !found2.some((one2) => one2.partial);
@@ -7887,38 +7979,38 @@ async function read6() {
 // src/people.ts
 var people_exports = {};
 __export(people_exports, {
-  clear: () => clear12,
-  open: () => open12
+  clear: () => clear13,
+  open: () => open13
 });
-var asked12 = 0;
+var asked13 = 0;
 var find2 = el("input", { type: "search", name: "find", spellcheck: "false", autocapitalize: "none" });
-find2.addEventListener("input", () => draw8());
+find2.addEventListener("input", () => draw9());
 var form6 = el("form", { class: "filters" }, el("label", {}, "Names with ", find2));
 form6.addEventListener("submit", (event) => event.preventDefault());
 var head6 = [el("h2", {}, "People and agents"), form6];
 var body4 = el("div", { class: "stack" });
 var MOST3 = 100;
 var known6 = null;
-function clear12() {
-  asked12 += 1;
+function clear13() {
+  asked13 += 1;
   known6 = null;
   find2.value = "";
   $("people").replaceChildren();
 }
-async function open12() {
+async function open13() {
   body4.replaceChildren(el("p", { class: "soft" }, "Reading…"));
   $("people").replaceChildren(...head6, body4);
   $("people").focus({ preventScroll: true });
-  const mine2 = ++asked12;
+  const mine2 = ++asked13;
   try {
     const [people, map, grants] = await Promise.all([allPages("people", "people"), allPages("agents", "agents"), api("grants?limit=1000")]);
-    if (mine2 !== asked12 || state.view !== "people") return;
+    if (mine2 !== asked13 || state.view !== "people") return;
     known6 = { people: people.people, agents: map.agents, capabilities: map.capabilities, workflows: map.workflows, grants: grants.grants, more: grants.truncated };
   } catch (error) {
-    if (mine2 === asked12 && state.view === "people") body4.replaceChildren(el("p", { class: "error" }, error.message));
+    if (mine2 === asked13 && state.view === "people") body4.replaceChildren(el("p", { class: "error" }, error.message));
     return;
   }
-  draw8();
+  draw9();
   announce(`${counted(known6.people.length, "person", "people")} and ${counted(known6.agents.length, "agent", "agents")}.`);
 }
 var chips2 = (names2) => el("span", { class: "chips" }, ...(names2 ?? []).map((name2) => el("span", { class: "chip" }, shown(name2, true))));
@@ -7930,7 +8022,7 @@ function part2(title, label2, columns, all3, row, none) {
   const nothing = el("p", {}, all3.length ? "None has that in its name." : none);
   return el("section", { class: "panel" }, el("h3", {}, `${title} (${words ? `${fits.length} of ` : ""}${all3.length})`), told3.length ? table(label2, columns, told3.map(row)) : nothing, rest);
 }
-function draw8() {
+function draw9() {
   if (!known6) return;
   const { people, agents, capabilities, workflows, grants, more: more3 } = known6;
   const live2 = (key2, name2) => grants.filter((grant2) => grant2[key2] === name2 || grant2[`${key2}_id`] === name2).length;
@@ -7980,19 +8072,19 @@ function draw8() {
 var pins_exports = {};
 __export(pins_exports, {
   changed: () => changed7,
-  clear: () => clear13,
-  open: () => open13
+  clear: () => clear14,
+  open: () => open14
 });
-var asked13 = 0;
+var asked14 = 0;
 var head7 = [
   el("h2", {}, "Quarantine"),
   el("p", { class: "soft" }, "Tools, prompts, resources, templates and skills that are not as they were pinned. Agents neither see nor call them until somebody accepts them.")
 ];
-function clear13() {
-  asked13 += 1;
+function clear14() {
+  asked14 += 1;
   $("quarantine").replaceChildren();
 }
-async function open13() {
+async function open14() {
   place($("quarantine"), [...head7, el("p", { class: "soft" }, "Reading what has changed…")]);
   $("quarantine").focus({ preventScroll: true });
   await read7();
@@ -8001,17 +8093,17 @@ async function changed7() {
   if (state.view === "quarantine") await read7();
 }
 async function read7() {
-  const mine2 = ++asked13;
+  const mine2 = ++asked14;
   let found2 = null;
   try {
     found2 = await allPages("pins", "changes", "findings");
   } catch (error) {
-    if (mine2 === asked13 && state.view === "quarantine") place($("quarantine"), [...head7, el("p", { class: "error" }, error.message)], $("quarantine"));
+    if (mine2 === asked14 && state.view === "quarantine") place($("quarantine"), [...head7, el("p", { class: "error" }, error.message)], $("quarantine"));
     return;
   }
-  if (mine2 !== asked13 || state.view !== "quarantine") return;
+  if (mine2 !== asked14 || state.view !== "quarantine") return;
   const none = el("p", { id: "no-pins" }, "Everything is as it was pinned.");
-  const list3 = el("ul", { class: "cards" }, ...found2.changes.map(card7));
+  const list3 = el("ul", { class: "cards" }, ...found2.changes.map(card8));
   const held = new Set(found2.changes.map(key));
   const served = (found2.findings || []).filter((one2) => !held.has(key(one2)));
   place($("quarantine"), [...head7, found2.changes.length ? list3 : none, ...findingsOf(served, found2.truncated)], $("quarantine"));
@@ -8063,7 +8155,7 @@ function finding(one2) {
   return el("li", {}, el("span", { class: "chip warn" }, one2.kind), " ", shown(one2.what, true), one2.text ? [": ", shown(one2.text, true)] : null);
 }
 var whole2 = (words, value2) => value2 === null || value2 === void 0 ? null : opened(words, () => el("pre", {}, shown(written(value2))));
-function card7(change3) {
+function card8(change3) {
   const accept = el("button", { type: "button", class: "primary", "aria-label": `Accept ${change3.exposed} of ${change3.upstream}` }, "Accept…");
   accept.addEventListener("click", () => askAccept(change3));
   const may = hasRole("admin") && change3.state !== "gone";
@@ -8112,42 +8204,42 @@ async function askAccept(change3) {
 var policies_exports = {};
 __export(policies_exports, {
   changed: () => changed8,
-  clear: () => clear14,
-  open: () => open14
+  clear: () => clear15,
+  open: () => open15
 });
-var asked14 = 0;
+var asked15 = 0;
 var folderTold = "null";
-function clear14() {
-  asked14 += 1;
+function clear15() {
+  asked15 += 1;
   $("policies").replaceChildren();
 }
-async function open14() {
+async function open15() {
   $("policies").replaceChildren(el("h2", {}, "Policies"), el("p", { class: "soft" }, "Reading the policies…"));
   $("policies").focus({ preventScroll: true });
   await read8();
-  again2(asked14, 0);
+  again2(asked15, 0);
 }
 async function changed8() {
   if (state.view !== "policies") return;
   await read8();
-  again2(asked14, 5);
+  again2(asked15, 5);
 }
 function again2(mine2, soon) {
-  const isOurs = () => mine2 === asked14 && state.view === "policies" && state.me;
+  const isOurs = () => mine2 === asked15 && state.view === "policies" && state.me;
   setTimeout(async () => {
     if (!isOurs()) return;
     const past = await api("policies/history").catch(() => null);
     if (!isOurs()) return;
     const differs = past && JSON.stringify(past.folder ?? null) !== folderTold;
     if (differs) await read8();
-    again2(differs ? asked14 : mine2, Math.max(soon - 1, 0));
+    again2(differs ? asked15 : mine2, Math.max(soon - 1, 0));
   }, soon ? 1e3 : 5e3);
 }
 async function read8() {
-  const mine2 = ++asked14;
+  const mine2 = ++asked15;
   const none = (error) => ({ error });
   const [bundle, past] = await Promise.all([allPages("policies", "policies").catch(none), api("policies/history").catch(none)]);
-  if (mine2 !== asked14 || state.view !== "policies" || !state.me) return;
+  if (mine2 !== asked15 || state.view !== "policies" || !state.me) return;
   folderTold = JSON.stringify(past.folder ?? null);
   const hadFocus = $("policies").contains(document.activeElement);
   $("policies").replaceChildren(
@@ -8298,10 +8390,10 @@ function files(answer) {
 // src/scorecard.ts
 var scorecard_exports = {};
 __export(scorecard_exports, {
-  clear: () => clear15,
-  open: () => open15
+  clear: () => clear16,
+  open: () => open16
 });
-var asked15 = 0;
+var asked16 = 0;
 var SPANS4 = [["1d", "the last day"], ["7d", "the last 7 days"], ["30d", "the last 30 days"]];
 var span3 = el("select", { name: "since" }, SPANS4.map(([value2, words]) => el("option", { value: value2 }, words)));
 span3.value = "7d";
@@ -8310,26 +8402,26 @@ var form7 = el("form", { class: "filters" }, el("label", {}, "Of ", span3));
 form7.addEventListener("submit", (event) => event.preventDefault());
 var head8 = [el("h2", {}, "Scorecard and maturity"), form7];
 var body5 = el("div", { class: "stack" });
-function clear15() {
-  asked15 += 1;
+function clear16() {
+  asked16 += 1;
   span3.value = "7d";
   $("scorecard").replaceChildren();
 }
-async function open15() {
+async function open16() {
   $("scorecard").replaceChildren(...head8, body5);
   $("scorecard").focus({ preventScroll: true });
   await read9();
 }
 async function read9() {
-  const mine2 = ++asked15;
+  const mine2 = ++asked16;
   body5.replaceChildren(el("p", { class: "soft" }, "Adding up what is recorded…"));
   const parts2 = await Promise.allSettled([api(`report/scorecard?since=${span3.value}`), api(`report/maturity?since=${span3.value}`)]);
-  if (mine2 !== asked15 || state.view !== "scorecard") return;
-  const [card9, level] = parts2;
-  const failed = (part3) => el("p", { class: "error" }, part3.reason.message);
+  if (mine2 !== asked16 || state.view !== "scorecard") return;
+  const [card10, level] = parts2;
+  const failed2 = (part3) => el("p", { class: "error" }, part3.reason.message);
   body5.replaceChildren(
-    ...level.status === "fulfilled" ? maturity(level.value) : [failed(level)],
-    ...card9.status === "fulfilled" ? scorecard(card9.value) : [failed(card9)]
+    ...level.status === "fulfilled" ? maturity(level.value) : [failed2(level)],
+    ...card10.status === "fulfilled" ? scorecard(card10.value) : [failed2(card10)]
   );
   if (level.status === "fulfilled") announce(`Level ${level.value.level} of 4.`);
 }
@@ -8380,18 +8472,18 @@ function bar2(parts2) {
 function moved(name2, one2) {
   return [el("th", { scope: "row" }, name2), td(percent(one2.before)), td(percent(one2.now)), td(one2.drifts ? el("span", { class: "chip warn" }, "drifts") : "")];
 }
-function scorecard(card9) {
-  const flows = Object.entries(card9.decision_distribution).sort((one2, other) => number3(other[1].calls) - number3(one2[1].calls));
+function scorecard(card10) {
+  const flows = Object.entries(card10.decision_distribution).sort((one2, other) => number3(other[1].calls) - number3(one2[1].calls));
   const words = [["allow", "allow", "good"], ["allow_with_constraints", "with constraints", "calm"], ["pending_approval", "asked", "warn"], ["remediate", "changed", "calm"], ["suggest", "proposed", "calm"], ["throttle", "throttled", "warn"], ["deny", "refused", "bad"]];
   const sum2 = (key2) => flows.reduce((all3, [, one2]) => all3 + number3(one2[key2]), 0);
   const rows = flows.slice(0, 100).map(([name2, one2]) => [el("th", { scope: "row" }, shown(name2, true)), td(whole(number3(one2.calls))), td(percent(one2.allow_rate)), td(percent(one2.deny_rate)), td(whole(number3(one2.pending_approval))), td(percent(one2.remediate_rate))]);
-  const asks = card9.approval_integrity;
-  const risky = card9.constraint_usage;
-  const complete = card9.audit_completeness;
-  const drift = card9.drift_indicators;
+  const asks = card10.approval_integrity;
+  const risky = card10.constraint_usage;
+  const complete = card10.audit_completeness;
+  const drift = card10.drift_indicators;
   const agents = Object.entries(drift.agents ?? {}).slice(0, 100);
   return [
-    el("p", { class: "soft" }, "Between ", when(card9.since), " and ", when(card9.until), ". Drift holds it against the same time before."),
+    el("p", { class: "soft" }, "Between ", when(card10.since), " and ", when(card10.until), ". Drift holds it against the same time before."),
     el(
       "section",
       { class: "panel" },
@@ -8435,10 +8527,10 @@ function scorecard(card9) {
 // src/spend.ts
 var spend_exports = {};
 __export(spend_exports, {
-  clear: () => clear16,
-  open: () => open16
+  clear: () => clear17,
+  open: () => open17
 });
-var asked16 = 0;
+var asked17 = 0;
 var KINDS3 = [
   ["agent", "Agent"],
   ["workflow", "Workflow"],
@@ -8456,39 +8548,39 @@ var span4 = el("select", { name: "since" }, SPANS5.map(([value2, words]) => el("
 var kind2 = el("select", { name: "by" }, KINDS3.map(([value2, words]) => el("option", { value: value2 }, words.toLowerCase())));
 span4.value = "7d";
 span4.addEventListener("change", () => read10());
-kind2.addEventListener("change", () => draw9());
+kind2.addEventListener("change", () => draw10());
 var form8 = el("form", { class: "filters" }, el("label", {}, "Of ", span4), " ", el("label", {}, "by ", kind2));
 form8.addEventListener("submit", (event) => event.preventDefault());
 var head9 = [el("h2", {}, "Spend"), form8];
 var report = null;
-function clear16() {
-  asked16 += 1;
+function clear17() {
+  asked17 += 1;
   report = null;
   span4.value = "7d";
   kind2.value = "agent";
   $("spend").replaceChildren();
 }
-async function open16() {
+async function open17() {
   report = null;
   $("spend").replaceChildren(...head9, el("p", { class: "soft" }, "Adding up…"));
   $("spend").focus({ preventScroll: true });
   await read10();
 }
 async function read10() {
-  const mine2 = ++asked16;
+  const mine2 = ++asked17;
   let found2 = null;
   try {
     found2 = await api(`report/spend?since=${span4.value}`);
   } catch (error) {
-    if (mine2 === asked16 && state.view === "spend") {
+    if (mine2 === asked17 && state.view === "spend") {
       report = null;
       replace([el("p", { class: "error" }, error.message)]);
     }
     return;
   }
-  if (mine2 !== asked16 || state.view !== "spend" || !state.me) return;
+  if (mine2 !== asked17 || state.view !== "spend" || !state.me) return;
   report = found2;
-  draw9();
+  draw10();
   announce(`${usd2(found2.cost_usd)} in ${counted(found2.calls, "call", "calls")}.`);
 }
 function replace(nodes) {
@@ -8500,7 +8592,7 @@ var number4 = (value2) => Number(value2);
 var usd2 = (value2) => `${number4(value2).toLocaleString(void 0, { minimumFractionDigits: 2, maximumFractionDigits: 6 })} USD`;
 var whole3 = (value2) => number4(value2).toLocaleString();
 var percent2 = (share2) => `${Math.round(number4(share2) * 100)} %`;
-function draw9() {
+function draw10() {
   if (!report) return;
   notice("");
   replace([
@@ -8617,21 +8709,21 @@ function estimates() {
 // src/upstreams.ts
 var upstreams_exports = {};
 __export(upstreams_exports, {
-  clear: () => clear17,
-  open: () => open17
+  clear: () => clear18,
+  open: () => open18
 });
-var asked17 = 0;
+var asked18 = 0;
 var charts3 = null;
 var again3 = el("button", { type: "button" }, "Read again");
 again3.addEventListener("click", () => read11());
-function clear17() {
-  asked17 += 1;
+function clear18() {
+  asked18 += 1;
   for (const chart of Object.values(charts3 ?? {})) chart.destroy();
   charts3 = null;
   $("upstreams").replaceChildren();
 }
 var list2 = el("div", { class: "stack" });
-async function open17() {
+async function open18() {
   charts3 ??= {
     latency: new Chart("95 of 100 calls end within", "the last day, by upstream", "No call went to an upstream in the last day."),
     calls: new Chart("Calls", "the last day, by upstream", "No call was decided in the last day.")
@@ -8649,13 +8741,13 @@ var p95 = (read13) => ({
   lines: read13.groups.map((group) => ({ name: group.name ?? "no upstream", values: group.p95.values, total: group.p95.total === null ? "–" : duration(group.p95.total) }))
 });
 async function read11() {
-  const mine2 = ++asked17;
+  const mine2 = ++asked18;
   const ask2 = (name2) => series({ name: name2, by: "upstream", since: "1d", step: "30m", groups: "8" });
   try {
     const [all3, calls3, latency, errors] = await Promise.all([allPages("upstreams", "upstreams"), ask2("calls"), ask2("latency"), ask2("errors")]);
-    if (mine2 !== asked17 || state.view !== "upstreams" || !charts3) return;
+    if (mine2 !== asked18 || state.view !== "upstreams" || !charts3) return;
     const of = (from, name2) => from.groups.find((group) => group.name === name2 && !group.rest);
-    const cards2 = all3.upstreams.map((one2) => card8(one2, of(calls3, one2.name), of(latency, one2.name), of(errors, one2.name)));
+    const cards2 = all3.upstreams.map((one2) => card9(one2, of(calls3, one2.name), of(latency, one2.name), of(errors, one2.name)));
     list2.replaceChildren(
       cards2.length ? el("ul", { class: "cards" }, ...cards2) : el("p", {}, "There is no upstream. `tollgate init` takes over the servers of your clients, and `[upstreams.NAME]` in servers.toml adds one; its health and latency are then here.")
     );
@@ -8663,11 +8755,11 @@ async function read11() {
     charts3.calls.draw(counts(calls3, whole, "no upstream"));
     announce(counted(all3.upstreams.length, "upstream", "upstreams"));
   } catch (error) {
-    if (mine2 === asked17 && state.view === "upstreams") list2.replaceChildren(el("p", { class: "error" }, error.message));
+    if (mine2 === asked18 && state.view === "upstreams") list2.replaceChildren(el("p", { class: "error" }, error.message));
   }
 }
 var GOOD = ["ready", "connected", "healthy", "up", "ok", "closed"];
-function card8(one2, calls3, latency, errors) {
+function card9(one2, calls3, latency, errors) {
   const isGood = GOOD.includes(one2.state) || GOOD.includes(one2.health);
   const ended2 = latency ? latency.p95.total : null;
   const offers = ["tools", "resources", "resource_templates", "prompts", "skills"].filter((kind3) => Number(one2[kind3]) > 0).map((kind3) => counted(Number(one2[kind3]), kind3.replace("_", " ").slice(0, -1), kind3.replace("_", " ")));
@@ -8700,23 +8792,24 @@ var COUNTERS = [...READERS, "viewer"];
 var VIEWS = {
   pending: { title: "Approvals that wait", roles: READERS, section: "inbox", open: () => render() },
   history: { title: "Approvals of before", roles: READERS, section: "inbox", open: openHistory },
-  grants: { title: "Standing grants", roles: READERS, section: "grants", open: open8 },
+  grants: { title: "Standing grants", roles: READERS, section: "grants", open: open9 },
   budgets: { title: "Budgets", roles: READERS, section: "budgets", open: open2 },
-  explain: { title: "Explain a decision", roles: ROLES2, section: "explain", open: open6 },
-  policies: { title: "Policies", roles: READERS, section: "policies", open: open14 },
-  now: { title: "Now", roles: COUNTERS, section: "now", open: open11 },
-  matrix: { title: "Agents and tools", roles: COUNTERS, section: "matrix", open: open10 },
-  upstreams: { title: "Upstreams", roles: COUNTERS, section: "upstreams", open: open17 },
+  explain: { title: "Explain a decision", roles: ROLES2, section: "explain", open: open7 },
+  policies: { title: "Policies", roles: READERS, section: "policies", open: open15 },
+  now: { title: "Now", roles: COUNTERS, section: "now", open: open12 },
+  matrix: { title: "Agents and tools", roles: COUNTERS, section: "matrix", open: open11 },
+  upstreams: { title: "Upstreams", roles: COUNTERS, section: "upstreams", open: open18 },
   catalog: { title: "Catalog", roles: READERS, section: "catalog", open: open3 },
-  people: { title: "People and agents", roles: READERS, section: "people", open: open12 },
-  events: { title: "Events", roles: READERS, section: "events", open: open5 },
-  scorecard: { title: "Scorecard and maturity", roles: COUNTERS, section: "scorecard", open: open15 },
-  spend: { title: "Spend", roles: COUNTERS, section: "spend", open: open16 },
-  deadletters: { title: "Dead letters", roles: ROLES, section: "deadletters", open: open4 },
-  labels: { title: "Labels of data", roles: READERS, section: "labels", open: open9 },
+  connections: { title: "Connections", roles: COUNTERS, section: "connections", open: open4 },
+  people: { title: "People and agents", roles: READERS, section: "people", open: open13 },
+  events: { title: "Events", roles: READERS, section: "events", open: open6 },
+  scorecard: { title: "Scorecard and maturity", roles: COUNTERS, section: "scorecard", open: open16 },
+  spend: { title: "Spend", roles: COUNTERS, section: "spend", open: open17 },
+  deadletters: { title: "Dead letters", roles: ROLES, section: "deadletters", open: open5 },
+  labels: { title: "Labels of data", roles: READERS, section: "labels", open: open10 },
   alerts: { title: "Alerts", roles: READERS, section: "alerts", open },
-  freeze: { title: "Freeze", roles: READERS, section: "freeze", open: open7 },
-  quarantine: { title: "Quarantine", roles: READERS, section: "quarantine", open: open13 }
+  freeze: { title: "Freeze", roles: READERS, section: "freeze", open: open8 },
+  quarantine: { title: "Quarantine", roles: READERS, section: "quarantine", open: open14 }
 };
 var LOST = { title: "Not for your role", roles: [], section: "lost", open: () => {
 } };
@@ -8730,7 +8823,7 @@ function openHistory() {
   loadHistory();
   render();
 }
-function draw10() {
+function draw11() {
   const { section: section2 } = viewOf(state.view);
   for (const { section: other } of [...Object.values(VIEWS), LOST]) $(other).hidden = other !== section2;
   for (const button of buttons()) {
@@ -8747,7 +8840,7 @@ function lose(link, what, roles) {
   state.view = "lost";
   state.rest = link;
   notice("");
-  draw10();
+  draw11();
   const mine2 = state.me.roles?.join(", ") || "none";
   const why = roles ? el("p", {}, what, ` is for people with a role of ${roles.join(", ")}; yours: ${mine2}. Roles stand in authority.yaml, under people: whoever administers it can give you another.`) : el("p", {}, `This page has no view of the name “`, shown(what, true), "”.");
   const links = [...buttons()].filter((button) => maySee(button.dataset.view)).map((button) => el("li", {}, el("a", { href: `#/${button.dataset.view === "pending" ? "" : button.dataset.view}` }, viewOf(button.dataset.view).title)));
@@ -8768,7 +8861,7 @@ function show(view, given, rest = "") {
   }
   notice("");
   if (isOther) done("");
-  draw10();
+  draw11();
   const hash = view === "pending" ? "#/" : `#/${view}${rest}`;
   if (location.hash !== hash) history.pushState(null, "", hash);
   render();
@@ -8803,7 +8896,7 @@ async function follow() {
     inbox.approvals.set(id, one2);
     inbox.linked.add(id);
     state.view = "pending";
-    draw10();
+    draw11();
     choose(id, false);
     inbox.pane = "detail";
     notice("");
@@ -8833,7 +8926,7 @@ async function enter() {
   for (const id of ["environment", "nav", "who"]) $(id).hidden = false;
   $("login").hidden = true;
   state.view = firstView();
-  draw10();
+  draw11();
   if (!maySee("pending")) {
     live("signed in", "good");
     VIEWS[state.view].open();
@@ -8854,7 +8947,7 @@ function leave(why) {
   Object.assign(state, { key: null, csrf: null, me: null, view: "pending", rest: "", agents: /* @__PURE__ */ new Map(), policies: /* @__PURE__ */ new Map() });
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   forgetAll();
-  for (const view of [alerts_exports, budgets_exports, catalog_exports, deadletters_exports, events_exports, explain_exports, freeze_exports, grants_exports, labels_exports, matrix_exports, now_exports, people_exports, pins_exports, policies_exports, scorecard_exports, spend_exports, upstreams_exports]) view.clear();
+  for (const view of [alerts_exports, budgets_exports, catalog_exports, connections_exports, deadletters_exports, events_exports, explain_exports, freeze_exports, grants_exports, labels_exports, matrix_exports, now_exports, people_exports, pins_exports, policies_exports, scorecard_exports, spend_exports, upstreams_exports]) view.clear();
   for (const { section: section2 } of Object.values(VIEWS)) $(section2).hidden = true;
   for (const id of ["environment", "nav", "who"]) $(id).hidden = true;
   $("login").hidden = false;
