@@ -1,0 +1,390 @@
+"""Accounts that people connect to upstreams: a certified authorization server, an MCP server that demands its tokens, and the
+official SDK's client in both eras."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from http.cookiejar import CookieJar
+from pathlib import Path
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from client import ERAS, User, over_http
+from harness import Gateway, digest, free_port
+from mcp_types import ElicitResult
+
+ISSUER = Path(__file__).resolve().parent.parent / "page" / "issuer"
+POLICIES = {
+    "bundle.yaml": 'version: "1"\nowner: tests\ndefault_decision: ALLOW\n',
+    "authority.yaml": """\
+capabilities:
+  crm: { tools: ["crm__*"], resources: ["crm://**"] }
+  none: { tools: ["demo__*"] }
+agents:
+  of-alice: { owner: crm-team, operator: alice, capabilities: [crm], keys: ["%s"] }
+  of-bob: { owner: crm-team, operator: bob, capabilities: [crm], keys: ["%s"] }
+  of-nobody: { owner: crm-team, capabilities: [crm], keys: ["%s"] }
+  stranger: { owner: crm-team, operator: alice, capabilities: [none], keys: ["%s"] }
+people:
+  alice: { keys: ["%s"], roles: [approver] }
+  bob: { keys: ["%s"], roles: [viewer] }
+  carol: { keys: ["%s"], roles: [admin] }
+""" % tuple(digest(f"key-{name}") for name in ["of-alice", "of-bob", "of-nobody", "stranger", "alice", "bob", "carol"]),
+}
+
+
+class Upstream:
+    """The MCP server and its authorization server."""
+
+    def __enter__(self) -> "Upstream":
+        self.issuer_port, self.port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.port}/mcp"
+        self.issuer = f"http://127.0.0.1:{self.issuer_port}"
+        self.process = subprocess.Popen(["node", "upstream.mjs", str(self.issuer_port), str(self.port)],
+                                        cwd=ISSUER, stdout=subprocess.PIPE, text=True)
+        assert sorted(self.process.stdout.readline().strip() for _ in range(2)) == ["issuer", "mcp"]
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def seen(self) -> dict:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/seen", timeout=10) as answer:
+            return json.load(answer)
+
+    def set(self, **settings) -> None:
+        query = urllib.parse.urlencode(settings)
+        with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{self.port}/set?{query}", method="POST"), timeout=10):
+            pass
+
+
+def sign_in(url: str, user: str, opener=None) -> str:
+    """What a browser does at the issuer; what it shows in the end."""
+    opener = opener or urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+    with opener.open(url, timeout=30) as page:
+        form = re.search(r'action="([^"]+)"', page.read().decode())
+        target = urllib.parse.urljoin(page.geturl(), form.group(1))
+    with opener.open(target, urllib.parse.urlencode({"user": user}).encode(), timeout=30) as page:
+        return page.read().decode()
+
+
+def login(gateway: Gateway, user: str, *arguments: str, key: str | None = None) -> str:
+    """`servers login`, with a browser that signs in as `user`; what the command says in the end."""
+    env = {**os.environ, **gateway.env, **({"TOLLGATE_KEY": key} if key else {})}
+    command = [gateway.binary, "--config", str(gateway.config), "servers", "login", "crm", *arguments]
+    # No terminal: it reads nothing and writes into pipes.
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env=env, cwd=gateway.folder) as process:
+        url = process.stdout.readline().strip()
+        assert url.startswith("http"), process.stderr.read()
+        shown = sign_in(url, user)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err + shown
+        return out
+
+
+def world(binary, upstream: Upstream, per: str, more: str = "", **settings) -> Gateway:
+    oauth = f'oauth = {{ grant = "authorization_code", per = "{per}"{more} }}'
+    return Gateway(binary, f'[upstreams.crm]\nurl = "{upstream.url}"\n{oauth}\n', POLICIES, ready_within=60, **settings)
+
+
+async def tools(gateway: Gateway, agent: str, era: str) -> list[str]:
+    async with over_http(gateway.url, f"key-{agent}", era) as client:
+        return sorted(tool.name for tool in (await client.list_tools()).tools)
+
+
+async def call(gateway: Gateway, agent: str, tool: str, era: str, user: User | None = None):
+    async with over_http(gateway.url, f"key-{agent}", era, user) as client:
+        return await client.call_tool(tool, {})
+
+
+def text(result) -> str:
+    return result.content[0].text
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("era", ERAS)
+async def test_one_account_for_everybody(binary, era):
+    """Connected from the command line while the gateway runs; disconnected, its tokens are taken back at the issuer."""
+    with Upstream() as upstream, world(binary, upstream, "gateway") as gateway:
+        upstream.set(era="modern" if era != "legacy" else "legacy")
+        assert await tools(gateway, "of-alice", era) == []
+        told = json.loads(gateway.cli("servers", "list", "--json").stdout)["servers"][0]
+        assert told["state"] == "down" and "nobody has connected" in told["reason"], told
+        said = login(gateway, "service")
+        assert "connected" in said
+        for _ in range(100):
+            if await tools(gateway, "of-bob", era):
+                break
+        assert await tools(gateway, "of-bob", era) == ["crm__only_service", "crm__whoami", "crm__write"]
+        assert text(await call(gateway, "of-bob", "crm__whoami", era)) == "service"
+        told = json.loads(gateway.cli("servers", "list", "--json").stdout)["servers"][0]
+        assert (told["state"], told["connected"]) == ("up", 1)
+        seen = upstream.seen()
+        assert seen["registered"] == 1
+        assert seen["token"] == [{"grant": "authorization_code", "resource": upstream.url}]
+        token = seen["calls"][0]["token"].split(" ")[1]
+        out = gateway.cli("servers", "logout", "crm")
+        assert out.returncode == 0 and "revoked" in out.stdout, out
+        assert upstream.seen()["revoked"] == 1
+        for _ in range(100):
+            result = await call_or_error(gateway, "of-bob", "crm__whoami", era)
+            if "service" != result:
+                break
+        assert result != "service"
+        events = [event["action"] for event in gateway.events(event_type="admin_action") if event["action"] != "pin"]
+        assert events == ["credential_connected", "credential_disconnected"], events
+        # Neither tokens nor codes stand anywhere outside the vault.
+        for file in gateway.folder.rglob("*"):
+            if file.is_file():
+                assert token.encode() not in file.read_bytes(), file
+
+
+async def call_or_error(gateway: Gateway, agent: str, tool: str, era: str) -> str:
+    try:
+        return text(await call(gateway, agent, tool, era))
+    except BaseException as error:  # An unknown tool is an error of the protocol.
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        return str(error)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("era", ERAS)
+async def test_each_person_has_their_own(binary, era):
+    """Lists, resources and tools are the caller's own, and nobody sees what another's token lists."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        upstream.set(era="modern" if era != "legacy" else "legacy")
+        login(gateway, "alice-at-crm", key="key-alice")
+        login(gateway, "bob-at-crm", "--for", "bob")
+        for agent, sub in [("of-alice", "alice-at-crm"), ("of-bob", "bob-at-crm"), ("of-alice", "alice-at-crm")]:
+            for _ in range(100):
+                if await tools(gateway, agent, era):
+                    break
+            assert await tools(gateway, agent, era) == [f"crm__only_{sub}", "crm__whoami", "crm__write"]
+            assert text(await call(gateway, agent, "crm__whoami", era)) == sub
+            async with over_http(gateway.url, f"key-{agent}", era) as client:
+                found = (await client.list_resources()).resources
+                assert [str(resource.uri) for resource in found] == [f"crm://notes/{sub}"]
+                read = await client.read_resource(f"crm://notes/{sub}")
+                assert read.contents[0].text == f"notes of {sub}"
+        for agent in ["of-nobody", "stranger"]:
+            assert await tools(gateway, agent, era) == []
+        assert "Unknown tool" in await call_or_error(gateway, "of-bob", "crm__only_alice-at-crm", era)
+        assert "Unknown tool" in await call_or_error(gateway, "stranger", "crm__whoami", era)
+        assert "acts for nobody" in text(await call(gateway, "of-nobody", "crm__whoami", era))
+        told = json.loads(gateway.cli("servers", "list", "--json").stdout)["servers"][0]
+        assert (told["state"], told["connected"]) == ("per person", 2)
+        # It survives a restart, and counts there.
+        gateway.stop()
+        gateway.start()
+        assert text(await call(gateway, "of-alice", "crm__whoami", era)) == "alice-at-crm"
+        assert gateway.cli("servers", "logout", "crm", key="key-alice").returncode == 0
+        for _ in range(100):
+            if not await tools(gateway, "of-alice", era):
+                break
+        assert await tools(gateway, "of-alice", era) == []
+        assert text(await call(gateway, "of-bob", "crm__whoami", era)) == "bob-at-crm"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_call_asks_to_connect_and_goes_on(binary, era):
+    """URL-mode elicitation in both eras; a client that cannot show one is refused with the address."""
+    with Upstream() as upstream, world(binary, upstream, "person", approval_wait="20s") as gateway:
+        upstream.set(era="modern" if era != "legacy" else "legacy")
+        refused = await call(gateway, "of-alice", "crm__whoami", era)
+        assert refused.is_error and f"{gateway.admin}/#/connections" in text(refused), refused
+        assert refused.meta["tollgate/decision"]["policy_id"] == "credentials"
+
+        class Person(User):
+            async def __call__(self, _context, params):
+                self.asked.append(params)
+                connect_on_page(gateway, "alice", "alice-at-crm")
+                return ElicitResult(action="accept")
+
+        person = Person()
+        result = await call(gateway, "of-alice", "crm__whoami", era, person)
+        assert text(result) == "alice-at-crm", result
+        (asked,) = person.asked
+        assert (asked.mode, asked.url) == ("url", f"{gateway.admin}/#/connections")
+        # Whoever says no is not asked again in this call, and nothing is sent.
+        said_no = User.says("decline")
+        refused = await call(gateway, "of-bob", "crm__whoami", era, said_no)
+        assert refused.is_error and len(said_no.asked) == 1
+        assert [made["sub"] for made in upstream.seen()["calls"]] == ["alice-at-crm"]
+        decisions = gateway.events(event_type="agent_decision")
+        assert [event["policy_id"] for event in decisions if event["decision"] == "deny"] == ["credentials", "credentials"]
+
+
+def connect_on_page(gateway: Gateway, person: str, user: str, opener=None) -> str:
+    """What the page does: it begins, and the browser goes to the issuer and comes back."""
+    opener = opener or urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+    request = urllib.request.Request(f"{gateway.admin}/api/v1/connections/crm", data=b"{}", method="POST",
+                                     headers={"Authorization": f"Bearer key-{person}", "Content-Type": "application/json"})
+    with opener.open(request, timeout=30) as answer:
+        url = json.load(answer)["url"]
+    return sign_in(url, user, opener)
+
+
+@pytest.mark.anyio
+async def test_an_answer_counts_in_the_browser_that_began(binary):
+    """A link that somebody else sends connects nothing of theirs, and an answer counts once."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        begins = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        request = urllib.request.Request(f"{gateway.admin}/api/v1/connections/crm", data=b"{}", method="POST",
+                                         headers={"Authorization": "Bearer key-bob", "Content-Type": "application/json"})
+        with begins.open(request, timeout=30) as answer:
+            url = json.load(answer)["url"]
+        # Another browser follows bob's link: it began nothing.
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            sign_in(url, "alice-at-crm")
+        assert refused.value.code == 400
+        status, listed = gateway.api("connections", "key-bob")
+        assert (status, listed["connections"][0]["state"]) == (200, "not connected")
+        connect_on_page(gateway, "bob", "bob-at-crm")
+        status, listed = gateway.api("connections", "key-bob")
+        (mine,) = listed["connections"]
+        assert (mine["state"], mine["holder"], mine["by"]) == ("connected", "person:bob", "bob")
+        # Others do not hear of it; an admin does, and may end it.
+        assert gateway.api("connections", "key-alice")[1]["connections"][0]["state"] == "not connected"
+        holders = [one["holder"] for one in gateway.api("connections", "key-carol")[1]["connections"]]
+        assert holders == ["person:carol", "person:bob"]
+
+
+@pytest.mark.anyio
+async def test_a_token_is_renewed_once_for_all_who_wait(binary):
+    """Two processes on one store, many calls at once, one renewal; and one that the issuer refuses ends the connection."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        upstream.set(ttl=2)
+        login(gateway, "alice-at-crm", "--for", "alice")
+        assert text(await call(gateway, "of-alice", "crm__whoami", "2026-07-28")) == "alice-at-crm"
+        upstream.set(ttl=3600)
+        before = len([one for one in upstream.seen()["token"] if one.get("grant") == "refresh_token"])
+        # Until what it has is over.
+        done = threading.Event()
+        done.wait(2.5)
+        results = []
+        async with over_http(gateway.url, "key-of-alice", "2026-07-28") as client:
+            import anyio
+
+            async def one():
+                results.append(text(await client.call_tool("crm__whoami", {})))
+
+            async with anyio.create_task_group() as group:
+                for _ in range(10):
+                    group.start_soon(one)
+        assert results == ["alice-at-crm"] * 10
+        renewed = [one for one in upstream.seen()["token"] if one.get("grant") == "refresh_token"]
+        assert len(renewed) - before <= 1, renewed
+        assert not [one for one in upstream.seen()["token"] if "error" in one]
+
+
+@pytest.mark.anyio
+async def test_a_token_that_is_refused_ends_the_connection(binary):
+    """401 to a fresh token: not connected, recorded, and said."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        login(gateway, "alice-at-crm", "--for", "alice")
+        assert text(await call(gateway, "of-alice", "crm__whoami", "2026-07-28")) == "alice-at-crm"
+        upstream.set(refuse="true")
+        refused = await call_or_error(gateway, "of-alice", "crm__whoami", "2026-07-28")
+        assert "alice-at-crm" not in refused
+        (mine,) = gateway.api("connections", "key-alice")[1]["connections"]
+        assert (mine["state"], mine["reason"]) == ("lost", "the upstream does not take its tokens")
+        assert "credential_lost" in [event["action"] for event in gateway.events(event_type="admin_action")]
+
+
+@pytest.mark.anyio
+async def test_more_scopes_are_asked_for_together_with_the_old(binary):
+    """403 insufficient_scope: the next connection asks for the union."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        login(gateway, "alice-at-crm", "--for", "alice")
+        refused = await call_or_error(gateway, "of-alice", "crm__write", "2026-07-28")
+        assert "written" not in refused
+        (mine,) = gateway.api("connections", "key-alice")[1]["connections"]
+        assert (mine["scopes"], mine["wants"]) == (["notes:read"], ["notes:write"])
+        login(gateway, "alice-at-crm", "--for", "alice")
+        (mine,) = gateway.api("connections", "key-alice")[1]["connections"]
+        assert (sorted(mine["scopes"]), mine["wants"]) == (["notes:read", "notes:write"], [])
+        for _ in range(100):
+            written = await call_or_error(gateway, "of-alice", "crm__write", "2026-07-28")
+            if "written" in written:
+                break
+        assert written == "written by alice-at-crm"
+
+
+@pytest.mark.anyio
+async def test_the_browser_may_be_on_another_machine(binary):
+    """`--paste`: the address to which the browser was sent comes by standard input."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        command = [gateway.binary, "--config", str(gateway.config), "servers", "login", "crm", "--for", "alice", "--paste"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              cwd=gateway.folder) as process:
+            url = process.stdout.readline().strip()
+            with pytest.raises(urllib.error.URLError) as nowhere:
+                sign_in(url, "alice-at-crm", urllib.request.build_opener(Kept, urllib.request.HTTPCookieProcessor(CookieJar())))
+            out, err = process.communicate(str(nowhere.value.reason) + "\n", timeout=60)
+            assert process.returncode == 0, err
+        assert text(await call(gateway, "of-alice", "crm__whoami", "2026-07-28")) == "alice-at-crm"
+        # Nobody connects for somebody else with a key of their own.
+        refused = gateway.cli("servers", "login", "crm", "--for", "alice", key="key-bob")
+        assert refused.returncode == 1 and "`admin`" in refused.stderr, refused
+        assert gateway.cli("servers", "logout", "crm", "--for", "alice", key="key-carol").returncode == 0
+
+
+class Kept(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but for the last, to a machine on which nobody listens: that address is kept."""
+
+    def redirect_request(self, request, fp, code, message, headers, url):
+        if "/callback?" in url:
+            raise urllib.error.URLError(url)
+        return super().redirect_request(request, fp, code, message, headers, url)
+
+
+@pytest.mark.anyio
+async def test_a_callers_token_is_exchanged_and_never_passed_on(binary):
+    """RFC 8693: each caller reaches the upstream with what the issuer gives for their own token; `act` reaches the issuer whole."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = {**json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())), "kid": "one", "alg": "ES256", "use": "sig"}
+
+    def token(agent: str, **more) -> str:
+        now = int(time.time())
+        claims = {"iss": "https://idp.example", "aud": "tollgate", "sub": agent, "iat": now, "exp": now + 600, **more}
+        return jwt.encode(claims, key, algorithm="ES256", headers={"kid": "one"})
+
+    with Upstream() as upstream:
+        oauth = f'''[upstreams.crm]
+url = "{upstream.url}"
+oauth = {{ grant = "token_exchange", token_url = "{upstream.issuer}/token", client_id = "exchanger", client_secret = "exchanger-secret" }}
+'''
+        auth = 'jwt = { issuer = "https://idp.example", audience = "tollgate", jwks_file = "jwks.json" }'
+        gateway = Gateway(binary, oauth, POLICIES, auth=auth, ready_within=60)
+        (gateway.folder / "jwks.json").write_text(json.dumps({"keys": [public]}))
+        with gateway:
+            sent = {"of-alice": token("of-alice", act={"sub": "desk"}), "of-bob": token("of-bob")}
+            for agent, bearer in sent.items():
+                async with over_http(gateway.url, bearer, "2026-07-28") as client:
+                    names = sorted(tool.name for tool in (await client.list_tools()).tools)
+                    assert names == [f"crm__only_{agent}-at-crm", "crm__whoami", "crm__write"]
+                    assert text(await client.call_tool("crm__whoami", {})) == f"{agent}-at-crm"
+            seen = upstream.seen()
+            assert [one["act"] for one in seen["exchanged"]] == [{"sub": "desk"}, None]
+            assert {one["actor"] for one in seen["exchanged"]} == {"exchanger"}
+            assert {one["resource"] for one in seen["exchanged"]} == {upstream.url}
+            assert [one["subject_token"] for one in seen["exchanged"]] == list(sent.values())
+            for made in seen["calls"]:
+                assert made["token"].split(" ")[1] not in sent.values()
+            # Whoever comes with a key has nothing to exchange.
+            refused = await call(gateway, "of-alice", "crm__whoami", "2026-07-28")
+            assert refused.is_error and "came without one" in text(refused), refused
