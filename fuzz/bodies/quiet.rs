@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tollgate::{
     front::Service,
     gateway::{CallReply, IncomingCall, ListGenerations, ListKind, Listed, ResourceNews, TaskRequest},
-    identity::{AgentPrincipal, AuthError, Principal, Proof},
+    identity::{AgentPrincipal, AuthError, Presented, Principal, Proof},
     model::RpcError,
 };
 
@@ -24,7 +24,7 @@ pub(crate) fn agent() -> Principal {
 }
 
 impl Service for Quiet {
-    fn authenticate(&self, _: IpAddr, _: Option<&[u8]>) -> Result<Principal, AuthError> {
+    fn authenticate(&self, _: IpAddr, _: &Presented<'_>) -> Result<Principal, AuthError> {
         Ok(agent())
     }
     fn still_valid(&self, _: &Principal) -> bool {

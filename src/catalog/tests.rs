@@ -62,6 +62,8 @@ pub(super) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             formats: crate::config::Formats::Annotate,
             tls: None,
             behind_tls_proxy: false,
+            trusted_proxies: Vec::new(),
+            forwarded_by: Default::default(),
         },
         admin: AdminConfig { listen: "127.0.0.1:2".parse().unwrap(), metrics_key: None, oidc: None },
         otel: Default::default(),
@@ -475,6 +477,7 @@ pub(super) fn agent(capabilities: &[&str]) -> Agent {
         max_catalog_tokens: None,
         capabilities: capabilities.iter().map(|c| CapabilityId::from(*c)).collect(),
         keys: vec![],
+        certificates: vec![],
     }
 }
 

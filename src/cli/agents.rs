@@ -3,6 +3,7 @@
 use super::{
     args::AgentsCommand,
     failure::CliError,
+    key_book::LastUse,
     keys::Holder,
     screen::{Screen, or_dash},
     setup::Setup,
@@ -25,7 +26,7 @@ pub(super) fn agents(setup: Setup, command: AgentsCommand) -> Result<(), CliErro
         AgentsCommand::Show { name, json } => {
             let agent = find(authority, &name)?;
             let cost = spend::cost_of(&setup, agent);
-            show(&mut screen, authority, agent, cost, json.json)
+            show(&mut screen, &setup, agent, cost, json.json)
         }
         AgentsCommand::Add { name, capability, key } => {
             let known = || authority.capabilities.keys().map(|id| id.as_str());
@@ -88,11 +89,13 @@ fn text(text: &str) -> String {
 
 fn show(
     screen: &mut Screen,
-    authority: &Authority,
+    setup: &Setup,
     agent: &Agent,
     cost: Option<CatalogCost>,
     json: bool,
 ) -> Result<(), CliError> {
+    let authority = &setup.loaded.policies.authority;
+    let (used, now) = (LastUse::read(&setup.loaded.config), setup.now());
     let capabilities = || agent.capabilities.iter().filter_map(|id| authority.capabilities.get(id));
     if json {
         let mut form = view::agent(agent);
@@ -100,6 +103,8 @@ fn show(
             let full = capabilities().map(view::capability).collect();
             members.insert("capabilities".to_owned(), Value::Array(full));
             members.insert("catalog".to_owned(), json!(cost));
+            members.insert("key_details".to_owned(), used.form(&agent.keys, now));
+            members.insert("last_used".to_owned(), json!(used.newest(&agent.keys)));
         }
         return screen.json(&form);
     }
@@ -114,6 +119,12 @@ fn show(
     let all = if named.is_empty() { "-".to_owned() } else { named.join(", ") };
     screen.field("workflow", &format!("{} (may name: {all})", or_dash(agent.workflow.as_ref())))?;
     screen.field("keys", &agent.keys.len().to_string())?;
+    for line in used.lines(&agent.keys, now) {
+        screen.field("", &line)?;
+    }
+    if !agent.certificates.is_empty() {
+        screen.field("certificates", &agent.certificates.join(" "))?;
+    }
     if let Some(cost) = cost {
         let CatalogCost { mode, tools, tokens, full_tokens, max_tokens, left_out, .. } = cost;
         let cap = max_tokens.map_or_else(String::new, |most| format!(", at most {most}"));

@@ -4,7 +4,7 @@ use super::{
     args::CheckArgs,
     contained,
     failure::CliError,
-    folder, known, policy,
+    folder, key_book, known, policy,
     screen::{Screen, note},
     setup::{Setup, certified, exposed, load_knowing},
     wiring,
@@ -129,6 +129,7 @@ async fn looked_at(path: &Path, mut setup: Setup, args: &CheckArgs) -> Result<Se
         }
     }
     setup.loaded.lints.0.extend(refused_tools(path, &setup));
+    setup.loaded.lints.0.extend(key_book::doubts(&setup.loaded, setup.now()));
     for (name, reason) in silent {
         match args.smoke {
             true => wrong.push(Problem {

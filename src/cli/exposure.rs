@@ -18,7 +18,7 @@ pub(super) fn check(loaded: &Loaded) -> Problems {
     let file = gateway.policies.join("authority.yaml");
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     let problems = agents.chain(people).flat_map(|(kind, name, keys)| {
-        let published = keys.iter().map(hex::encode).filter(|key| PUBLISHED_KEY_DIGESTS.contains(&key.as_str()));
+        let published = keys.iter().map(|key| hex::encode(key.digest)).filter(|key| PUBLISHED_KEY_DIGESTS.contains(&key.as_str()));
         published.map(|key| {
             let (line, column) = place(&text, &key);
             Problem {

@@ -8,9 +8,9 @@ use super::{
     screen::Screen,
     setup::Setup,
 };
-use crate::{clock::IdSource, identity::key_digest};
+use crate::{clock::IdSource, identity::key_digest, policy::ApiKey};
 use base64::Engine as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
@@ -29,6 +29,22 @@ pub(super) fn fresh(ids: &dyn IdSource) -> FreshKey {
         Zeroizing::new(format!("tg_{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(*bytes)));
     let digest = format!("sha256:{}", hex::encode(key_digest(key.as_bytes())));
     FreshKey { key, digest }
+}
+
+/// A key as authority.yaml has it.
+fn entry(key: &ApiKey) -> Value {
+    let digest = format!("sha256:{}", hex::encode(key.digest));
+    if key.expires.is_none() && key.name.is_none() {
+        return json!(digest);
+    }
+    let mut entry = json!({"sha256": digest});
+    if let (Some(expires), Some(entry)) = (key.expires, entry.as_object_mut()) {
+        entry.insert("expires".to_owned(), json!(expires));
+    }
+    if let (Some(name), Some(entry)) = (&key.name, entry.as_object_mut()) {
+        entry.insert("name".to_owned(), json!(name));
+    }
+    entry
 }
 
 /// Whose key it is.
@@ -80,17 +96,19 @@ impl Holder {
         self,
         setup: &Setup,
         name: &str,
-        keys: &[[u8; 32]],
+        keys: &[ApiKey],
         end_old: bool,
         args: &KeyArgs,
     ) -> Result<(), CliError> {
         let (word, map) = self.words();
         let fresh = fresh(&*setup.system);
-        let old = keys.iter().filter(|_| !end_old).map(|k| format!("sha256:{}", hex::encode(k)));
+        let kept = || keys.iter().filter(|_| !end_old);
+        let old = kept().map(|key| format!("sha256:{}", hex::encode(key.digest)));
         let digests: Vec<String> = old.chain([fresh.digest.clone()]).collect();
+        let entries: Vec<Value> = kept().map(entry).chain([json!(fresh.digest)]).collect();
         let change = Change {
             file: file(setup),
-            yaml: format!("    keys: {}\n", serde_json::to_string(&digests).unwrap_or_default()),
+            yaml: format!("    keys: {}\n", Value::Array(entries)),
             place: format!("Let this be the `keys` of `{name}` in {}", file(setup).display()),
             edit: &|text| yaml::with_list(text, (map, name, "keys"), &digests),
         };

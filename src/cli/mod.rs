@@ -29,6 +29,7 @@ mod freezes;
 mod grants;
 mod holds;
 mod init;
+mod key_book;
 mod keys;
 mod known;
 mod labels;

@@ -3,6 +3,7 @@
 use super::{
     args::PeopleCommand,
     failure::CliError,
+    key_book::LastUse,
     keys::Holder,
     screen::{Screen, or_dash},
     setup::Setup,
@@ -11,6 +12,7 @@ use crate::{
     front::admin::view,
     policy::{Authority, Person},
 };
+use serde_json::json;
 
 /// Runs one of them.
 pub(super) fn people(setup: Setup, command: PeopleCommand) -> Result<(), CliError> {
@@ -30,13 +32,27 @@ pub(super) fn people(setup: Setup, command: PeopleCommand) -> Result<(), CliErro
         }
         PeopleCommand::Show { name, json } => {
             let person = find(authority, &name)?;
+            let (used, now) = (LastUse::read(&setup.loaded.config), setup.now());
             if json.json {
-                return screen.json(&view::person(authority, person));
+                let mut form = view::person(authority, person);
+                if let Some(members) = form.as_object_mut() {
+                    members.insert("key_details".to_owned(), used.form(&person.keys, now));
+                    members.insert("last_used".to_owned(), json!(used.newest(&person.keys)));
+                }
+                return screen.json(&form);
             }
             for (field, value) in
                 ["person", "roles", "groups", "operates", "keys"].into_iter().zip(row(authority, person))
             {
                 screen.field(field, &value)?;
+            }
+            for line in used.lines(&person.keys, now) {
+                screen.field("", &line)?;
+            }
+            if let Some(capabilities) = &person.capabilities {
+                let names: Vec<&str> = capabilities.iter().map(|id| id.as_str()).collect();
+                screen
+                    .field("capabilities", &or_dash(Some(names.join(", ")).filter(|all| !all.is_empty())))?;
             }
             Ok(())
         }

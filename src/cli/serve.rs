@@ -5,7 +5,7 @@ use super::{
     failure::CliError,
     folder,
     follow::{self, Follower, Sink},
-    log, names, origin, reload, running,
+    key_book, log, names, origin, reload, running,
     setup::{load_to_run, load_to_serve},
     wiring::{self, Loaded},
 };
@@ -43,6 +43,7 @@ struct Running {
     reloader: JoinHandle<()>,
     names: JoinHandle<()>,
     told: JoinHandle<()>,
+    key_use: JoinHandle<()>,
 }
 
 impl Running {
@@ -87,7 +88,8 @@ impl Running {
                 tracing::error!(error = %error, "reload.stopped");
             }
         });
-        Ok(Self { gateway, store, telemetry, drain, sinks, sinks_end, reloader, names, told })
+        let key_use = tokio::spawn(key_book::follow(Arc::clone(&gateway)));
+        Ok(Self { gateway, store, telemetry, drain, sinks, sinks_end, reloader, names, told, key_use })
     }
 
     /// Calls in flight first, then the upstreams, then the record of it all.
@@ -95,6 +97,8 @@ impl Running {
         self.reloader.abort();
         self.names.abort();
         self.told.abort();
+        self.key_use.abort();
+        key_book::note(&self.gateway).await;
         wiring::shutdown(&self.gateway).await;
         self.sinks_end.cancel();
         for sink in self.sinks {

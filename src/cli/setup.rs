@@ -83,12 +83,13 @@ impl Setup {
     }
 
     fn of(path: &Path, loaded: Loaded, standing: Standing) -> Result<Self, CliError> {
+        let system = Arc::new(System::default());
         let person = match std::env::var("TOLLGATE_KEY") {
             Err(std::env::VarError::NotPresent) => None,
             Err(std::env::VarError::NotUnicode(_)) => return Err(CliError::UnreadableKey),
             Ok(key) if key.trim().is_empty() => return Err(CliError::UnreadableKey),
             Ok(key) => {
-                let person = person_by_key(&loaded.policies.authority, key.as_bytes());
+                let person = person_by_key(&loaded.policies.authority, key.as_bytes(), system.now());
                 let person = person.ok_or(CliError::WrongKey)?;
                 if person.roles.is_empty() {
                     return Err(CliError::NotEntitled { person: person.id.to_string(), needs: &Role::ALL });
@@ -96,7 +97,7 @@ impl Setup {
                 Some(person.id.clone())
             }
         };
-        Ok(Self { path: path.to_owned(), loaded, standing, system: Arc::new(System::default()), person })
+        Ok(Self { path: path.to_owned(), loaded, standing, system, person })
     }
 
     /// The person whose key was given; without one nobody can decide.

@@ -411,10 +411,10 @@ pub(crate) async fn shutdown(gateway: &Gateway) {
     gateway.shutdown().await;
 }
 
-fn tls(gateway: &Gateway) -> Result<Option<Arc<rustls::ServerConfig>>, CliError> {
+fn tls(gateway: &Gateway) -> Result<Option<front::tls::Tls>, CliError> {
     let in_force = gateway.in_force();
     let tls = in_force.config.gateway.tls.as_ref().map(front::tls::server_config).transpose();
-    Ok(tls.map_err(CliError::Told)?.map(Arc::new))
+    tls.map_err(CliError::Told)
 }
 
 /// Whether listeners could use a certificate and key.

@@ -9,14 +9,14 @@ use super::{
 use crate::{
     model::CapabilityId,
     policy::{
-        read::{entries, fields, mismatch, short, text},
+        read::{entries, fields, mismatch, short, text, word},
         source::{Kind, Node, Report},
     },
 };
 use std::collections::BTreeMap;
 
 const KEYS: &[&str] =
-    &["issuer", "audience", "jwks_url", "jwks_file", "agent_claim", "user_claim", "scope_map"];
+    &["issuer", "audience", "jwks_url", "jwks_file", "agent_claim", "user_claim", "scope_map", "dpop"];
 
 /// Reads the table; what is wrong is in `report`.
 pub(super) fn read(node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<JwtConfig> {
@@ -45,6 +45,8 @@ pub(super) fn read(node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
     };
     let agent_claim =
         map.read("agent_claim", report, text).map_or_else(|| "sub".to_owned(), |c| c.to_string());
+    let dpop = const { &[("accepted", false), ("required", true)] };
+    let dpop_required = map.read("dpop", report, word(dpop)).unwrap_or(false);
     let user_claim = map.read("user_claim", report, text).map(|claim| claim.to_string());
     for key in ["agent_claim", "user_claim"] {
         if let Some(node) = map.get(key).filter(|node| node.as_text() == Some("")) {
@@ -69,6 +71,7 @@ pub(super) fn read(node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         agent_claim,
         user_claim,
         scope_map: scope_map?,
+        dpop_required,
     })
 }
 

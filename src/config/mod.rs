@@ -9,6 +9,7 @@ mod credentials;
 mod delivery;
 mod expand;
 mod file;
+mod incoming;
 mod input;
 mod jwt;
 mod listed;

@@ -2,10 +2,11 @@
 
 use super::{
     AdminConfig, AuthConfig, CatalogMode, CheckConfig, Config, Durability, Formats, GatewayConfig,
-    LabelTerms, MetaKey, RejectedAsks, StoreConfig, TlsConfig, Unchecked, VaultConfig, WebhookConfig, audit,
-    contain, delivery,
+    LabelTerms, MetaKey, RejectedAsks, StoreConfig, Unchecked, VaultConfig, WebhookConfig, audit, contain,
+    delivery,
     expand::{Env, expand},
     file::resolve,
+    incoming::{forwarded_by, tls, trusted_proxies},
     input::{Input, expanded},
     jwt, oidc,
     otel::{metrics_key, otel},
@@ -54,6 +55,8 @@ const GATEWAY_KEYS: &[&str] = &[
     "formats",
     "tls",
     "behind_tls_proxy",
+    "trusted_proxies",
+    "forwarded_by",
 ];
 
 const STORE_KEYS: &[&str] = &[
@@ -180,7 +183,7 @@ pub(super) fn store_place(root: &Node, path: &Path, env: Env<'_>) -> Option<(Sto
     (!quiet.into_problems().has_errors()).then_some((store, data_dir))
 }
 
-fn path(
+pub(super) fn path(
     map: &Fields<'_>,
     key: &str,
     default: &str,
@@ -257,6 +260,8 @@ fn gateway(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Opti
         formats,
         tls,
         behind_tls_proxy: map.read("behind_tls_proxy", report, boolean).unwrap_or(false),
+        trusted_proxies: trusted_proxies(map, report),
+        forwarded_by: forwarded_by(map, report),
     })
 }
 
@@ -401,25 +406,6 @@ fn public_url(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> O
         mismatch(node, "public_url", "an http or https URL", report);
     }
     good.then_some(written)
-}
-
-fn tls(node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<TlsConfig> {
-    let map = fields(node, "tls", &["cert", "key"], report)?;
-    let file = |key: &str, report: &mut Report<'_>| {
-        let node = map.required(key, "the path of a PEM file", report)?;
-        let found = path(&map, key, "", input, report)?;
-        if !found.is_file() {
-            report.error(
-                node.start,
-                format!("`{}` is not a file", found.display()),
-                "the path of a PEM file",
-            );
-        }
-        Some(found)
-    };
-    let cert = file("cert", report);
-    let key = file("key", report);
-    Some(TlsConfig { cert: cert?, key: key? })
 }
 
 fn store(

@@ -137,6 +137,20 @@ pub struct GatewayConfig {
     pub tls: Option<TlsConfig>,
     /// Something in front ends TLS.
     pub behind_tls_proxy: bool,
+    /// Proxies that are believed when they say whose request they pass on.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// In which header they say so.
+    pub forwarded_by: ForwardedBy,
+}
+
+/// `forwarded_by`: of two headers the one that proxies do not write is the client's to make up, so one of them counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedBy {
+    /// `X-Forwarded-For`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// `rejected_asks`
@@ -236,6 +250,8 @@ pub struct TlsConfig {
     pub cert: PathBuf,
     /// PEM private key.
     pub key: PathBuf,
+    /// PEM certificates of who vouches for clients' certificates; none: clients are asked for none.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// `[admin]`. `Debug` shows no key.
@@ -329,6 +345,8 @@ pub struct JwtConfig {
     pub user_claim: Option<String>,
     /// What each scope grants. Empty: scopes are not looked at, and an agent may what authority.yaml gives it.
     pub scope_map: BTreeMap<String, Vec<CapabilityId>>,
+    /// Tokens that are bound to no key are refused.
+    pub dpop_required: bool,
 }
 
 /// Where a JWK set (RFC 7517) is read.

@@ -8,6 +8,7 @@ mod answer;
 mod client;
 mod conversation;
 mod exchange;
+mod forwarded;
 mod headers;
 pub mod http;
 mod level;

@@ -5,7 +5,7 @@ use crate::{
         CallReply, Gateway, InForce, IncomingCall, ListGenerations, ListKind, Listed, ResourceNews,
         TaskRequest,
     },
-    identity::{AuthError, Principal},
+    identity::{AuthError, Presented, Principal},
     model::{RpcError, code},
     offload::Offload,
     telemetry::{Telemetry, Tracing, Wire},
@@ -17,13 +17,13 @@ use tokio::sync::watch;
 
 /// The gateway as a front sees it. [`Gateway`] is the one implementation outside tests.
 pub trait Service: Send + Sync + 'static {
-    /// Authenticates an `Authorization` header value.
-    fn authenticate(&self, peer: IpAddr, authorization: Option<&[u8]>) -> Result<Principal, AuthError>;
+    /// Authenticates whoever sends a request.
+    fn authenticate(&self, peer: IpAddr, presented: &Presented<'_>) -> Result<Principal, AuthError>;
     /// Verifies an access token, where [`Service::authenticate`] gave [`AuthError::Unverified`].
     fn verify<'a>(
         &'a self,
         _peer: IpAddr,
-        _authorization: &'a [u8],
+        _presented: &'a Presented<'a>,
     ) -> BoxFuture<'a, Result<Principal, AuthError>> {
         Box::pin(std::future::ready(Err(AuthError::Unknown)))
     }
@@ -87,15 +87,15 @@ pub trait Service: Send + Sync + 'static {
 }
 
 impl Service for Gateway {
-    fn authenticate(&self, peer: IpAddr, authorization: Option<&[u8]>) -> Result<Principal, AuthError> {
-        Gateway::authenticate(self, peer, authorization)
+    fn authenticate(&self, peer: IpAddr, presented: &Presented<'_>) -> Result<Principal, AuthError> {
+        Gateway::authenticate(self, peer, presented)
     }
     fn verify<'a>(
         &'a self,
         peer: IpAddr,
-        authorization: &'a [u8],
+        presented: &'a Presented<'a>,
     ) -> BoxFuture<'a, Result<Principal, AuthError>> {
-        Box::pin(Gateway::verify(self, peer, authorization))
+        Box::pin(Gateway::verify(self, peer, presented))
     }
     fn still_valid(&self, principal: &Principal) -> bool {
         Gateway::still_valid(self, principal)

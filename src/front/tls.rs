@@ -1,27 +1,106 @@
-//! The certificate of both listeners.
+//! The certificate of both listeners, and the certificates of clients.
 
-use crate::config::TlsConfig;
-use rustls::{ServerConfig, crypto::aws_lc_rs};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use std::sync::Arc;
+use crate::{config::TlsConfig, identity::ClientCertificate};
+use jiff::Timestamp;
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::aws_lc_rs,
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _};
+use sha2::{Digest as _, Sha256};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
+use tokio_rustls::TlsAcceptor;
+use webpki::EndEntityCert;
 
-/// Reads the PEM files and makes what a listener needs: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
-pub fn server_config(tls: &TlsConfig) -> Result<ServerConfig, String> {
-    let (cert, key) = (tls.cert.display(), tls.key.display());
-    let chain = CertificateDer::pem_file_iter(&tls.cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| format!("cannot read the certificate chain `{cert}`: {error}"))?;
-    if chain.is_empty() {
-        return Err(format!("`{cert}` holds no PEM certificate"));
+/// Names of one certificate that are looked at.
+const MOST_URIS: usize = 32;
+
+/// What a listener needs to speak TLS.
+#[derive(Clone)]
+pub struct Tls {
+    config: Arc<ServerConfig>,
+    /// Who looks at clients' certificates, where they may bring one.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("clients", &self.clients.is_some()).finish_non_exhaustive()
     }
+}
+
+/// Reads the PEM files and makes what a listener needs: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. With `client_ca`, a client may bring
+/// a certificate; one that nobody there vouches for ends the handshake.
+pub fn server_config(tls: &TlsConfig) -> Result<Tls, String> {
+    let (cert, key) = (tls.cert.display(), tls.key.display());
+    let chain = certificates(&tls.cert, "certificate chain")?;
     let secret = PrivateKeyDer::from_pem_file(&tls.key)
         .map_err(|error| format!("cannot read the private key `{key}`: {error}"))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let clients = match &tls.client_ca {
+        None => None,
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for root in certificates(path, "certificates of who vouches for clients")? {
+                roots.add(root).map_err(|error| format!("`{}` cannot be used: {error}", path.display()))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+            let verifier = verifier.allow_unauthenticated().build();
+            Some(verifier.map_err(|error| format!("`{}` cannot be used: {error}", path.display()))?)
+        }
+    };
+    let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| format!("cannot set up TLS: {error}"))?
-        .with_no_client_auth()
+        .map_err(|error| format!("cannot set up TLS: {error}"))?;
+    let config = match &clients {
+        None => config.with_no_client_auth(),
+        Some(clients) => config.with_client_cert_verifier(clients.clone()),
+    };
+    let mut config = config
         .with_single_cert(chain, secret)
         .map_err(|error| format!("`{cert}` and `{key}` do not go together: {error}"))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    Ok(Tls { config: Arc::new(config), clients })
+}
+
+fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let shown = path.display();
+    let read = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| format!("cannot read the {what} `{shown}`: {error}"))?;
+    if read.is_empty() {
+        return Err(format!("`{shown}` holds no PEM certificate"));
+    }
+    Ok(read)
+}
+
+impl Tls {
+    /// For a listener's handshakes.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.config))
+    }
+
+    /// The certificate that a handshake has verified; what it says is looked at again as long as its connection lives.
+    pub(super) fn certificate(
+        &self,
+        chain: Option<&[CertificateDer<'static>]>,
+    ) -> Option<Arc<ClientCertificate>> {
+        let clients = self.clients.clone()?;
+        let (first, rest) = chain?.split_first()?;
+        let parsed = EndEntityCert::try_from(first).ok()?;
+        let uris = parsed.valid_uri_names().take(MOST_URIS).map(Arc::from).collect();
+        let thumbprint = Sha256::digest(first).into();
+        let (first, rest) = (first.clone(), rest.to_vec());
+        let check = move |now: Timestamp| {
+            let since = Duration::from_secs(u64::try_from(now.as_second()).unwrap_or_default());
+            let verified: Result<ClientCertVerified, _> =
+                clients.verify_client_cert(&first, &rest, UnixTime::since_unix_epoch(since));
+            verified.is_ok()
+        };
+        Some(Arc::new(ClientCertificate::new(uris, thumbprint, check)))
+    }
 }

@@ -60,6 +60,8 @@ impl Gateway {
         let (reason, is_limited) = match error {
             AuthError::Missing => ("missing", None),
             AuthError::Unknown => ("unknown", Some(false)),
+            AuthError::Expired => ("expired", Some(false)),
+            AuthError::Unproven(_) => ("unproven", Some(false)),
             AuthError::RateLimited(_) => ("rate_limited", Some(true)),
             AuthError::Unavailable => ("unavailable", None),
             // It is asked about once more.

@@ -94,7 +94,7 @@ use crate::{
     catalog::{Catalog, CatalogBuilder},
     clock::{Clock, IdSource},
     evidence::{Rollout, session_started},
-    identity::{AuthError, Doorkeeper, Principal},
+    identity::{AuthError, Doorkeeper, KeyUse, Presented, Principal},
     offload::Offload,
     store::Store,
     telemetry::Telemetry,
@@ -210,8 +210,8 @@ pub(crate) struct Inner {
 }
 
 impl Gateway {
-    /// Authenticates an `Authorization` header value.
-    pub fn authenticate(&self, peer: IpAddr, authorization: Option<&[u8]>) -> Result<Principal, AuthError> {
+    /// Authenticates whoever sends a request.
+    pub fn authenticate(&self, peer: IpAddr, presented: &Presented<'_>) -> Result<Principal, AuthError> {
         let in_force = self.0.current.peek();
         let authority = &in_force.policies.authority;
         let known = self.0.doorkeeper.authenticate(
@@ -219,17 +219,23 @@ impl Gateway {
             authority,
             &in_force.config.auth,
             peer,
-            authorization,
+            presented,
         );
         known.inspect_err(|error| self.count_failure(error))
     }
 
     /// Verifies an access token, where [`Gateway::authenticate`] gave [`AuthError::Unverified`].
-    pub async fn verify(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError> {
+    pub async fn verify(&self, peer: IpAddr, presented: &Presented<'_>) -> Result<Principal, AuthError> {
         let in_force = self.0.current.in_force();
-        let authority = &in_force.policies.authority;
-        let known = self.0.doorkeeper.verify(authority, &in_force.config.auth, peer, authorization).await;
+        let (keyring, authority) = (&in_force.keyring, &in_force.policies.authority);
+        let auth = &in_force.config.auth;
+        let known = self.0.doorkeeper.verify(keyring, authority, auth, peer, presented).await;
         known.inspect_err(|error| self.count_failure(error))
+    }
+
+    /// When keys were last used here.
+    pub fn key_use(&self) -> &KeyUse {
+        self.0.doorkeeper.key_use()
     }
 
     /// Whether a principal still is one (revocation; checked at every message of a live session).

@@ -43,7 +43,7 @@ pub fn granted(principal: &Principal, authority: &Authority) -> Option<Arc<[Capa
     let Principal::Agent(AgentPrincipal { id, proof, delegation }) = principal else { return None };
     let token = match proof {
         Proof::Token(token) => token.grants.as_ref(),
-        Proof::Key(_) | Proof::Stdio | Proof::Anonymous => None,
+        Proof::Key(_) | Proof::Stdio | Proof::Certificate(..) | Proof::Anonymous => None,
     };
     let person = user_of(principal, authority).and_then(|user| capabilities_of(authority, user));
     let mut bound = meet(token.cloned(), person);

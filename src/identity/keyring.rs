@@ -3,18 +3,22 @@
 use super::{AgentPrincipal, PersonPrincipal, Principal, Proof};
 use crate::{
     model::{AgentId, PersonId},
-    policy::Authority,
+    policy::{ApiKey, Authority},
 };
 use std::{
     collections::HashMap,
     hash::{Hash, Hasher},
+    sync::Arc,
 };
 use subtle::ConstantTimeEq as _;
 
-/// The keys of all agents and people of one authority map: one look-up, however many there are. It belongs to that map, and
+/// The keys of all agents and people of one authority map, and the URIs by which certificates name agents: one look-up, however many there are. It belongs to that map, and
 /// is replaced with it.
 #[derive(Debug, Default)]
-pub struct Keyring(HashMap<KeyDigest, Owner>);
+pub struct Keyring {
+    keys: HashMap<KeyDigest, (Owner, ApiKey)>,
+    uris: HashMap<Arc<str>, AgentId>,
+}
 
 /// The SHA-256 of a key. Equality takes the same time wherever two differ; what the hash table does before depends on a
 /// random key of the process, and tells nothing of where a digest lies.
@@ -50,20 +54,34 @@ impl Keyring {
     /// Of an authority map. Two owners of one key are an error when the map is read.
     pub fn of(authority: &Authority) -> Self {
         let agents = authority.agents.values().flat_map(|agent| {
-            agent.keys.iter().map(|digest| (KeyDigest(*digest), Owner::Agent(agent.id.clone())))
+            let owned = |key: &ApiKey| (KeyDigest(key.digest), (Owner::Agent(agent.id.clone()), key.clone()));
+            agent.keys.iter().map(owned)
         });
         let people = authority.people.values().flat_map(|person| {
-            person.keys.iter().map(|digest| (KeyDigest(*digest), Owner::Person(person.id.clone())))
+            let owned =
+                |key: &ApiKey| (KeyDigest(key.digest), (Owner::Person(person.id.clone()), key.clone()));
+            person.keys.iter().map(owned)
         });
-        Self(agents.chain(people).collect())
+        let uris = authority
+            .agents
+            .values()
+            .flat_map(|agent| agent.certificates.iter().map(|uri| (uri.clone(), agent.id.clone())));
+        Self { keys: agents.chain(people).collect(), uris: uris.collect() }
     }
 
-    /// Whose key has this digest.
-    pub(super) fn find(&self, digest: [u8; 32]) -> Option<Principal> {
+    /// Whose key has this digest, and the key, which may have expired.
+    pub(super) fn find(&self, digest: [u8; 32]) -> Option<(Principal, &ApiKey)> {
         let proof = Proof::Key(digest);
-        Some(match self.0.get(&KeyDigest(digest))?.clone() {
+        let (owner, key) = self.keys.get(&KeyDigest(digest))?;
+        let principal = match owner.clone() {
             Owner::Agent(id) => Principal::Agent(AgentPrincipal::new(id, proof)),
             Owner::Person(id) => Principal::Person(PersonPrincipal { id, proof }),
-        })
+        };
+        Some((principal, key))
+    }
+
+    /// The agent that certificates with this URI name.
+    pub(super) fn named_by(&self, uri: &str) -> Option<&AgentId> {
+        self.uris.get(uri)
     }
 }

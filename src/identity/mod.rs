@@ -1,25 +1,34 @@
 //! Credential → [`Principal`]. Keys are found by their SHA-256 digest and compared in constant time, failed attempts
 //! are rate-limited per address, and a principal can be held against a later bundle (revocation).
 
+mod certificate;
 mod delegation;
+mod dpop;
+mod key_use;
 mod keyring;
 mod keys;
 mod sign_in;
 mod token;
 
+pub use certificate::ClientCertificate;
 pub use delegation::{Delegation, granted, user_of};
+pub use dpop::{DPOP_ALGORITHMS, Possession};
+pub use key_use::{KeyUse, Used};
 pub use keyring::Keyring;
 pub use sign_in::{
     Answer as SignInAnswer, CALLBACK, Identity, Live, SIGN_IN_TIME, SignIn, SignInError, Ticket, person_of,
 };
 pub use token::Token;
 
-use self::token::Tokens;
+use self::{
+    dpop::{Proofs, Unproven},
+    token::Tokens,
+};
 use crate::{
     clock::Clock,
     config::AuthConfig,
     model::{AgentId, PersonId},
-    policy::{Authority, Person, Role},
+    policy::{ApiKey, Authority, Person, Role},
 };
 use dashmap::DashMap;
 use jiff::Timestamp;
@@ -77,8 +86,28 @@ pub enum Proof {
     Token(Token),
     /// The process that started a stdio front named it.
     Stdio,
+    /// The certificate of its connection, and the URI in it that names it.
+    Certificate(Arc<ClientCertificate>, Arc<str>),
     /// `[auth] anonymous_agent`.
     Anonymous,
+}
+
+/// What a request brings by which its sender may be known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Presented<'p> {
+    /// The `Authorization` header.
+    pub authorization: Option<&'p [u8]>,
+    /// The certificate of its connection.
+    pub certificate: Option<&'p Arc<ClientCertificate>>,
+    /// Its `DPoP` header.
+    pub possession: Option<Possession<'p>>,
+}
+
+impl<'p> Presented<'p> {
+    /// A header alone.
+    pub fn header(authorization: Option<&'p [u8]>) -> Self {
+        Self { authorization, ..Self::default() }
+    }
 }
 
 impl fmt::Debug for Proof {
@@ -87,6 +116,7 @@ impl fmt::Debug for Proof {
             Self::Key(_) => "Key",
             Self::Token(_) => "Token",
             Self::Stdio => "Stdio",
+            Self::Certificate(..) => "Certificate",
             Self::Anonymous => "Anonymous",
         })
     }
@@ -146,6 +176,12 @@ pub enum AuthError {
     /// The header is not `Bearer <key>`, or nobody has this key.
     #[error("unknown credential")]
     Unknown,
+    /// It is a key that somebody had.
+    #[error("this key has expired: ask whoever gave it to you for a new one")]
+    Expired,
+    /// The token is bound to a key, and that its sender has this key is not proven.
+    #[error("no proof that this token's key is yours: {0}")]
+    Unproven(&'static str),
     /// Too many failures from this address.
     #[error("too many failed attempts: try again in {} s", .0.as_secs().max(1))]
     RateLimited(Duration),
@@ -174,6 +210,8 @@ const MAX_TOKEN_BYTES: usize = 16 * 1024;
 pub struct Doorkeeper {
     clock: Arc<dyn Clock>,
     tokens: Tokens,
+    proofs: Proofs,
+    used: KeyUse,
     failures: DashMap<IpAddr, (Duration, u32)>,
     swept: Mutex<Duration>,
 }
@@ -181,10 +219,17 @@ pub struct Doorkeeper {
 impl Doorkeeper {
     /// With no failures yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { tokens: Tokens::new(clock.clone()), clock, failures: DashMap::new(), swept: Mutex::default() }
+        Self {
+            tokens: Tokens::new(clock.clone()),
+            proofs: Proofs::new(clock.clone()),
+            used: KeyUse::default(),
+            clock,
+            failures: DashMap::new(),
+            swept: Mutex::default(),
+        }
     }
 
-    /// Authenticates an `Authorization` header. A right key is let in even while its address is limited,
+    /// Authenticates whoever sends a request. A right key is let in even while its address is limited,
     /// so that a noisy neighbour behind one NAT cannot lock an agent out; a wrong one is told nothing. `keyring` is that of
     /// the authority map.
     pub fn authenticate(
@@ -193,44 +238,151 @@ impl Doorkeeper {
         authority: &Authority,
         auth: &AuthConfig,
         peer: IpAddr,
-        authorization: Option<&[u8]>,
+        presented: &Presented<'_>,
     ) -> Result<Principal, AuthError> {
-        let Some(header) = authorization else {
+        let by_certificate = self.by_certificate(keyring, peer, presented)?;
+        let Some(header) = presented.authorization else {
+            if let Some(principal) = by_certificate {
+                return Ok(principal);
+            }
             return match auth.anonymous_agent.as_ref().filter(|id| authority.agents.contains_key(*id)) {
                 Some(id) => Ok(Principal::Agent(AgentPrincipal::new(id.clone(), Proof::Anonymous))),
                 None => Err(AuthError::Missing),
             };
         };
-        let Some(bearer) = bearer(header) else { return Err(self.failed(peer)) };
-        let digest = key_digest(bearer);
-        if bearer.len() <= MAX_KEY_BYTES
-            && let Some(principal) = keyring.find(digest)
+        let Some((scheme, credential)) = credential(header) else { return Err(self.failed(peer)) };
+        let digest = key_digest(credential);
+        let now = self.clock.now();
+        let known = match keyring
+            .find(digest)
+            .filter(|_| scheme == Scheme::Bearer && credential.len() <= MAX_KEY_BYTES)
         {
-            return Ok(principal);
-        }
-        match &auth.jwt {
-            Some(_) if token::has_form(bearer) => {
-                self.tokens.remembered(&digest, auth, authority).ok_or(AuthError::Unverified)
+            Some((_, key)) if key.is_over(now) => {
+                // It counts as a failure like any other, and its holder may know what is wrong.
+                return Err(match self.failed(peer) {
+                    AuthError::Unknown => AuthError::Expired,
+                    limited => limited,
+                });
             }
-            Some(_) | None => Err(self.failed(peer)),
-        }
+            Some((principal, _)) => {
+                self.used.note(&digest, now);
+                principal
+            }
+            None if auth.jwt.is_some() && token::has_form(credential) => {
+                let known = self.tokens.remembered(&digest, auth, authority).ok_or(AuthError::Unverified)?;
+                self.prove(peer, known, auth, (scheme, credential), presented)?
+            }
+            None => return Err(self.failed(peer)),
+        };
+        self.agree(peer, known, by_certificate)
     }
 
     /// Verifies the access token in an `Authorization` header for which [`Doorkeeper::authenticate`] gave
     /// [`AuthError::Unverified`].
     pub async fn verify(
         &self,
+        keyring: &Keyring,
         authority: &Authority,
         auth: &AuthConfig,
         peer: IpAddr,
-        authorization: &[u8],
+        presented: &Presented<'_>,
     ) -> Result<Principal, AuthError> {
-        let (Some(bearer), Some(rules)) = (bearer(authorization), &auth.jwt) else {
+        let by_certificate = self.by_certificate(keyring, peer, presented)?;
+        let credential = presented.authorization.and_then(credential);
+        let (Some((scheme, token)), Some(rules)) = (credential, &auth.jwt) else {
             return Err(self.failed(peer));
         };
-        match self.tokens.verify(bearer, key_digest(bearer), rules, authority).await {
-            Err(AuthError::Unknown) => Err(self.failed(peer)),
-            other => other,
+        let known = match self.tokens.verify(token, key_digest(token), rules, authority).await {
+            Err(AuthError::Unknown) => return Err(self.failed(peer)),
+            other => other?,
+        };
+        let known = self.prove(peer, known, auth, (scheme, token), presented)?;
+        self.agree(peer, known, by_certificate)
+    }
+
+    /// The keys that were used lately.
+    pub fn key_use(&self) -> &KeyUse {
+        &self.used
+    }
+
+    /// Whom the certificate of a connection names. One that counts no longer is a wrong credential; one that names nobody
+    /// here is no credential.
+    fn by_certificate(
+        &self,
+        keyring: &Keyring,
+        peer: IpAddr,
+        presented: &Presented<'_>,
+    ) -> Result<Option<Principal>, AuthError> {
+        let Some(certificate) = presented.certificate else { return Ok(None) };
+        if !certificate.is_valid(self.clock.now()) {
+            return Err(self.failed(peer));
+        }
+        let mut named = certificate.uris.iter().filter_map(|uri| Some((keyring.named_by(uri)?, uri)));
+        match (named.next(), named.next()) {
+            (None, _) => Ok(None),
+            (Some((id, uri)), None) => {
+                let proof = Proof::Certificate(certificate.clone(), uri.clone());
+                Ok(Some(Principal::Agent(AgentPrincipal::new(id.clone(), proof))))
+            }
+            // Which of them it is nobody can tell.
+            (Some(_), Some(_)) => Err(self.failed(peer)),
+        }
+    }
+
+    /// Who a header says it is must be who the certificate of the connection says it is, where that names somebody.
+    fn agree(
+        &self,
+        peer: IpAddr,
+        known: Principal,
+        by_certificate: Option<Principal>,
+    ) -> Result<Principal, AuthError> {
+        match by_certificate {
+            Some(certified) if certified.agent() != known.agent() => {
+                tracing::info!("a credential was refused: the connection's certificate is another agent's");
+                Err(self.failed(peer))
+            }
+            Some(_) | None => Ok(known),
+        }
+    }
+
+    /// Holds a verified token against what it is bound to.
+    fn prove(
+        &self,
+        peer: IpAddr,
+        known: Principal,
+        auth: &AuthConfig,
+        (scheme, token): (Scheme, &[u8]),
+        presented: &Presented<'_>,
+    ) -> Result<Principal, AuthError> {
+        let Principal::Agent(AgentPrincipal { id, proof: Proof::Token(said), .. }) = &known else {
+            return Err(self.failed(peer));
+        };
+        let wrong = |why: &'static str| match self.failed(peer) {
+            AuthError::Unknown => AuthError::Unproven(why),
+            limited => limited,
+        };
+        if let Some(wanted) = &said.certificate
+            && presented.certificate.is_none_or(|certificate| certificate.thumbprint != *wanted)
+        {
+            return Err(wrong("it is bound to the certificate of another connection"));
+        }
+        match (&said.thumbprint, scheme, presented.possession) {
+            (None, Scheme::Bearer, _) if auth.jwt.as_ref().is_some_and(|rules| rules.dpop_required) => {
+                Err(wrong("tokens must be bound to a key here (DPoP, RFC 9449)"))
+            }
+            (None, Scheme::Bearer, _) => Ok(known),
+            (None, Scheme::Dpop, _) => Err(wrong("it is bound to no key: send it as `Bearer`")),
+            (Some(_), Scheme::Bearer, _) => {
+                Err(wrong("it is bound to a key: send it as `DPoP`, with a `DPoP` header"))
+            }
+            (Some(_), Scheme::Dpop, None) => Err(wrong("the `DPoP` header is missing")),
+            (Some(thumbprint), Scheme::Dpop, Some(possession)) => {
+                match self.proofs.take(id, (token, thumbprint), possession) {
+                    Ok(()) => Ok(known),
+                    Err(Unproven::Bad(why)) => Err(wrong(why)),
+                    Err(Unproven::TooMany) => Err(AuthError::RateLimited(FAILURE_WINDOW)),
+                }
+            }
         }
     }
 
@@ -273,12 +425,25 @@ pub fn network(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// The key in an `Authorization: Bearer <key>` value.
-fn bearer(header: &[u8]) -> Option<&[u8]> {
-    let (scheme, key) = header.split_at_checked(7)?;
-    let key = key.trim_ascii();
-    (scheme.eq_ignore_ascii_case(b"bearer ") && !key.is_empty() && key.len() <= MAX_TOKEN_BYTES)
-        .then_some(key)
+/// How a credential is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Bearer,
+    /// A token with a proof that its key is the sender's (RFC 9449).
+    Dpop,
+}
+
+/// The credential in an `Authorization` value.
+fn credential(header: &[u8]) -> Option<(Scheme, &[u8])> {
+    let at = header.iter().position(|byte| *byte == b' ')?;
+    let (name, rest) = header.split_at_checked(at)?;
+    let scheme = match name {
+        name if name.eq_ignore_ascii_case(b"bearer") => Scheme::Bearer,
+        name if name.eq_ignore_ascii_case(b"dpop") => Scheme::Dpop,
+        _ => return None,
+    };
+    let credential = rest.trim_ascii();
+    (!credential.is_empty() && credential.len() <= MAX_TOKEN_BYTES).then_some((scheme, credential))
 }
 
 /// The SHA-256 of an API key, as `authority.yaml` holds it.
@@ -286,12 +451,17 @@ pub fn key_digest(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
-/// A person by key, for the admin listener and the command line.
-pub fn person_by_key<'a>(authority: &'a Authority, key: &[u8]) -> Option<&'a Person> {
+/// A person by key, for the command line. One that has expired is nobody's.
+pub fn person_by_key<'a>(authority: &'a Authority, key: &[u8], now: Timestamp) -> Option<&'a Person> {
     match Keyring::of(authority).find(key_digest(key.trim_ascii()))? {
-        Principal::Person(person) => authority.people.get(&person.id),
-        Principal::Agent(_) => None,
+        (Principal::Person(person), key) if !key.is_over(now) => authority.people.get(&person.id),
+        (Principal::Person(_) | Principal::Agent(_), _) => None,
     }
+}
+
+/// Whether a key is one of these, and counts.
+fn holds(keys: &[ApiKey], digest: &[u8; 32], now: Timestamp) -> bool {
+    keys.iter().any(|key| key.digest == *digest && !key.is_over(now))
 }
 
 /// Whether a principal is still one under this bundle and at this time: a removed key, agent or person is not, nor is
@@ -301,7 +471,10 @@ pub fn still_valid(authority: &Authority, auth: &AuthConfig, now: Timestamp, pri
         Principal::Agent(agent) => {
             principal.user().is_none_or(|user| authority.people.contains_key(user))
                 && authority.agents.get(&agent.id).is_some_and(|known| match &agent.proof {
-                    Proof::Key(digest) => known.keys.contains(digest),
+                    Proof::Key(digest) => holds(&known.keys, digest, now),
+                    Proof::Certificate(certificate, uri) => {
+                        known.certificates.contains(uri) && certificate.is_valid(now)
+                    }
                     Proof::Token(token) => token.is_valid(auth.jwt.as_ref(), now),
                     Proof::Stdio => true,
                     Proof::Anonymous => auth.anonymous_agent.as_ref() == Some(&agent.id),
@@ -309,8 +482,8 @@ pub fn still_valid(authority: &Authority, auth: &AuthConfig, now: Timestamp, pri
         }
         Principal::Person(person) => {
             authority.people.get(&person.id).is_some_and(|known| match &person.proof {
-                Proof::Key(digest) => known.keys.contains(digest),
-                Proof::Token(_) | Proof::Stdio | Proof::Anonymous => false,
+                Proof::Key(digest) => holds(&known.keys, digest, now),
+                Proof::Token(_) | Proof::Stdio | Proof::Certificate(..) | Proof::Anonymous => false,
             })
         }
     }

@@ -1,5 +1,9 @@
 use super::*;
-use crate::{clock::Fake, model::Autonomy, policy::Agent};
+use crate::{
+    clock::Fake,
+    model::Autonomy,
+    policy::{Agent, ApiKey},
+};
 use std::collections::BTreeMap;
 
 fn agent(name: &str, keys: &[&str]) -> (AgentId, Agent) {
@@ -18,7 +22,8 @@ fn agent(name: &str, keys: &[&str]) -> (AgentId, Agent) {
         autonomy: Autonomy::Supervised,
         max_catalog_tokens: None,
         capabilities: vec![],
-        keys: keys.iter().map(|k| key_digest(k.as_bytes())).collect(),
+        keys: keys.iter().map(|k| ApiKey::new(key_digest(k.as_bytes()))).collect(),
+        certificates: vec![],
     };
     (id, agent)
 }
@@ -26,7 +31,7 @@ fn agent(name: &str, keys: &[&str]) -> (AgentId, Agent) {
 fn authority() -> Authority {
     let person = Person {
         id: PersonId::from("alice"),
-        keys: vec![key_digest(b"alice-key")],
+        keys: vec![ApiKey::new(key_digest(b"alice-key"))],
         groups: vec![],
         roles: vec![Role::Approver],
         capabilities: None,
@@ -51,8 +56,13 @@ fn a_key_names_its_owner_and_nothing_else_does() {
     let authority = authority();
     let check = |header: Option<&str>, anonymous: Option<&str>, expect: Result<&str, AuthError>| {
         let auth = AuthConfig { anonymous_agent: anonymous.map(AgentId::from), jwt: None };
-        let got =
-            door.authenticate(&Keyring::of(&authority), &authority, &auth, PEER, header.map(str::as_bytes));
+        let got = door.authenticate(
+            &Keyring::of(&authority),
+            &authority,
+            &auth,
+            PEER,
+            &Presented::header(header.map(str::as_bytes)),
+        );
         assert_eq!(got.map(|p| p.key()), expect.map(str::to_owned), "{header:?} {anonymous:?}");
     };
     check(Some("Bearer key-a2"), None, Ok("agent:a"));
@@ -77,7 +87,7 @@ fn a_key_is_found_among_many() {
         authority.agents.extend([agent(&name, &[&format!("key of {name}")])]);
     }
     let keyring = Keyring::of(&authority);
-    let find = |key: &str| keyring.find(key_digest(key.as_bytes())).map(|found| found.key());
+    let find = |key: &str| keyring.find(key_digest(key.as_bytes())).map(|(found, _)| found.key());
     for number in [0, 7, 1_999] {
         assert_eq!(find(&format!("key of agent-{number}")), Some(format!("agent:agent-{number}")));
     }
@@ -87,8 +97,8 @@ fn a_key_is_found_among_many() {
     // One bit is enough.
     let mut digest = key_digest(b"key-a");
     digest[31] ^= 1;
-    assert_eq!(keyring.find(digest), None);
-    assert_eq!(Keyring::default().find(key_digest(b"")), None);
+    assert!(keyring.find(digest).is_none());
+    assert!(Keyring::default().find(key_digest(b"")).is_none());
 }
 
 #[test]
@@ -101,7 +111,7 @@ fn failures_are_limited_per_address_and_a_right_key_still_enters() {
             &authority,
             &AuthConfig::default(),
             PEER,
-            Some(format!("Bearer {key}").as_bytes()),
+            &Presented::header(Some(format!("Bearer {key}").as_bytes())),
         )
     };
     for _ in 0..MAX_FAILURES {
@@ -123,7 +133,7 @@ fn a_removed_key_or_agent_is_no_principal_any_more() {
             &authority,
             &AuthConfig::default(),
             PEER,
-            Some(b"Bearer key-a"),
+            &Presented::header(Some(b"Bearer key-a")),
         )
         .unwrap();
     assert!(still_valid(&authority, &AuthConfig::default(), Timestamp::UNIX_EPOCH, &principal));

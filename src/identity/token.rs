@@ -45,6 +45,10 @@ pub struct Token {
     by: Arc<JwtConfig>,
     /// What its scopes grant of what the agent has; none: all of it.
     pub grants: Option<Arc<[CapabilityId]>>,
+    /// The thumbprint of the key that it is bound to (RFC 9449).
+    pub(super) thumbprint: Option<Arc<str>>,
+    /// The SHA-256 of the certificate that it is bound to (RFC 8705).
+    pub(super) certificate: Option<[u8; 32]>,
 }
 
 impl PartialEq for Token {
@@ -226,18 +230,7 @@ impl Head {
         if !["jwt", "at+jwt", "application/at+jwt"].contains(&kind.as_str()) {
             return None;
         }
-        let algorithm = match head.get("alg")?.as_str()? {
-            "RS256" => Algorithm::RS256,
-            "RS384" => Algorithm::RS384,
-            "RS512" => Algorithm::RS512,
-            "PS256" => Algorithm::PS256,
-            "PS384" => Algorithm::PS384,
-            "PS512" => Algorithm::PS512,
-            "ES256" => Algorithm::ES256,
-            "ES384" => Algorithm::ES384,
-            "EdDSA" => Algorithm::EdDSA,
-            _ => return None,
-        };
+        let algorithm = algorithm(&head)?;
         let kid = match head.get("kid") {
             None => None,
             Some(Value::String(kid)) => Some(kid.clone()),
@@ -247,8 +240,24 @@ impl Head {
     }
 }
 
+/// The algorithm that a head names, where it is an asymmetric one.
+pub(super) fn algorithm(head: &Map<String, Value>) -> Option<Algorithm> {
+    Some(match head.get("alg")?.as_str()? {
+        "RS256" => Algorithm::RS256,
+        "RS384" => Algorithm::RS384,
+        "RS512" => Algorithm::RS512,
+        "PS256" => Algorithm::PS256,
+        "PS384" => Algorithm::PS384,
+        "PS512" => Algorithm::PS512,
+        "ES256" => Algorithm::ES256,
+        "ES384" => Algorithm::ES384,
+        "EdDSA" => Algorithm::EdDSA,
+        _ => return None,
+    })
+}
+
 /// Read strictly: what two readers could take for two things is nothing.
-fn object(part: &str) -> Option<Map<String, Value>> {
+pub(super) fn object(part: &str) -> Option<Map<String, Value>> {
     match json::parse(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()? {
         Value::Object(object) => Some(object),
         _ => None,
@@ -314,10 +323,30 @@ fn judge(
             scopes(claims).iter().filter_map(|scope| rules.scope_map.get(*scope)).flatten().collect();
         granted.into_iter().cloned().collect::<Arc<[_]>>()
     });
-    Ok((
-        AgentId::from(agent),
-        Token { digest, text: Arc::new(sent.to_owned().into()), expires, by: rules.clone(), grants },
-    ))
+    let (thumbprint, certificate) = bound(claims)?;
+    let text = Arc::new(sent.to_owned().into());
+    let token = Token { digest, text, expires, by: rules.clone(), grants, thumbprint, certificate };
+    Ok((AgentId::from(agent), token))
+}
+
+/// The key and the certificate that a token is bound to, where it is: `cnf` (RFC 7800). What cannot be checked is no less of a
+/// bond.
+fn bound(claims: &Map<String, Value>) -> Result<(Option<Arc<str>>, Option<[u8; 32]>), &'static str> {
+    let Some(cnf) = claims.get("cnf") else { return Ok((None, None)) };
+    let wrong = "it is bound to what cannot be checked here";
+    let cnf = cnf.as_object().filter(|cnf| !cnf.is_empty()).ok_or(wrong)?;
+    let (mut thumbprint, mut certificate) = (None, None);
+    for (name, value) in cnf {
+        let text = value.as_str().ok_or(wrong)?;
+        let hash = URL_SAFE_NO_PAD.decode(text).ok().and_then(|hash| <[u8; 32]>::try_from(hash).ok());
+        let hash = hash.ok_or(wrong)?;
+        match name.as_str() {
+            "jkt" => thumbprint = Some(Arc::from(text)),
+            "x5t#S256" => certificate = Some(hash),
+            _ => return Err(wrong),
+        }
+    }
+    Ok((thumbprint, certificate))
 }
 
 /// `scope` (RFC 9068), or `scp` as some issuers write it.

@@ -1,14 +1,14 @@
 //! authority.yaml: capabilities, agents, people, workflows.
 
 use super::{
-    Agent, Authority, Capability, Person, ROLES, Workflow,
+    Agent, ApiKey, Authority, Capability, Person, ROLES, Workflow,
     condition::Condition,
     names::{Names, OPERATOR, Scope},
     near::did_you_mean,
     outcome::condition,
     read::{
-        DAYS_366, Fields, boolean, count, duration, fields, glob, key_digest, list_of, name, section, short,
-        text, texts, uri_pattern, word,
+        DAYS_366, Fields, boolean, count, duration, fields, glob, key_digest, list_of, moment, name, section,
+        short, text, texts, uri_pattern, word,
     },
     source::{Entry, Kind, Node, Report},
 };
@@ -18,6 +18,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -206,6 +207,7 @@ const AGENT_KEYS: &[&str] = &[
     "max_catalog_tokens",
     "capabilities",
     "keys",
+    "certificates",
 ];
 
 fn agent(entry: &Entry, scope: Scope<'_>, keys: &mut Keys, report: &mut Report<'_>) -> Option<Agent> {
@@ -252,7 +254,12 @@ fn agent(entry: &Entry, scope: Scope<'_>, keys: &mut Keys, report: &mut Report<'
         );
     }
     let digests = keys.read(&map, &format!("agent `{shown}`"), report);
-    if empty("keys") {
+    let certificates = map
+        .read("certificates", report, |node, key, report| {
+            list_of(node, key, report, |item, key, report| keys.uri(item, key, &entry.key, report))
+        })
+        .unwrap_or_default();
+    if empty("keys") && certificates.is_empty() {
         report.lint(
             entry.at,
             format!("agent `{shown}` has no key: it can come in over stdio only"),
@@ -274,15 +281,23 @@ fn agent(entry: &Entry, scope: Scope<'_>, keys: &mut Keys, report: &mut Report<'
         max_catalog_tokens: map.read("max_catalog_tokens", report, count(1, u64::MAX)),
         capabilities,
         keys: digests,
+        certificates,
     })
 }
 
-/// Whose each key is: one key must not open two doors.
+/// Whose each key and each URI of a certificate is: one key must not open two doors.
 #[derive(Default)]
-struct Keys(BTreeMap<[u8; 32], String>);
+struct Keys {
+    digests: BTreeMap<[u8; 32], String>,
+    uris: BTreeMap<Arc<str>, String>,
+}
+
+/// The longest name of a key, and the longest URI in a certificate.
+const LONGEST_KEY_NAME: usize = 64;
+const LONGEST_URI: usize = 1024;
 
 impl Keys {
-    fn read(&mut self, map: &Fields<'_>, whose: &str, report: &mut Report<'_>) -> Vec<[u8; 32]> {
+    fn read(&mut self, map: &Fields<'_>, whose: &str, report: &mut Report<'_>) -> Vec<ApiKey> {
         let read = map.read("keys", report, |node, key, report| {
             if !matches!(node.kind, Kind::List(_)) {
                 report.error(
@@ -293,19 +308,72 @@ impl Keys {
                 return None;
             }
             list_of(node, key, report, |item, key, report| {
-                let digest = key_digest(item, key, report)?;
-                if let Some(other) = self.0.insert(digest, whose.to_owned()) {
+                let read = api_key(item, key, report)?;
+                if let Some(other) = self.digests.insert(read.digest, whose.to_owned()) {
                     report.error(
                         item.start,
                         format!("the same key belongs to {other} and to {whose}"),
                         "a key of its own for each",
                     );
                 }
-                Some(digest)
+                Some(read)
             })
         });
         read.unwrap_or_default()
     }
+
+    /// A URI by which certificates name an agent.
+    fn uri(&mut self, node: &Node, key: &str, agent: &str, report: &mut Report<'_>) -> Option<Arc<str>> {
+        let written = text(node, key, report)?;
+        let is_uri = written.len() <= LONGEST_URI
+            && written.is_ascii()
+            && url::Url::parse(&written).is_ok_and(|url| url.query().is_none() && url.fragment().is_none());
+        if !is_uri {
+            report.error(
+                node.start,
+                format!("`{}` is no URI that a certificate could name an agent by", short(&written)),
+                "a URI, to the letter as the certificate has it, like spiffe://acme.example/agent/planner-01",
+            );
+            return None;
+        }
+        if let Some(other) = self.uris.insert(written.clone(), agent.to_owned()) {
+            report.error(
+                node.start,
+                format!("`{}` names agent `{}` and agent `{}`", short(&written), short(&other), short(agent)),
+                "a URI of its own for each",
+            );
+        }
+        Some(written)
+    }
+}
+
+/// A digest, or a digest with when it expires and what it is called.
+fn api_key(node: &Node, key: &str, report: &mut Report<'_>) -> Option<ApiKey> {
+    if !matches!(node.kind, Kind::Map(_)) {
+        return key_digest(node, key, report).map(ApiKey::new);
+    }
+    let map = fields(node, key, &["sha256", "expires", "name"], report)?;
+    let digest = map.required("sha256", "the 64 hex digits of the key's SHA-256", report);
+    let digest = digest.and_then(|node| key_digest(node, "sha256", report));
+    let expires = map.get("expires").map(|node| moment(node, "expires", report));
+    let called = map.read("name", report, |node, key, report| {
+        let called = text(node, key, report)?;
+        if called.is_empty()
+            || called.chars().count() > LONGEST_KEY_NAME
+            || called.chars().any(char::is_control)
+        {
+            report.error(node.start, "`name` is no name of a key", "1 to 64 printable characters");
+            return None;
+        }
+        Some(called)
+    });
+    let expires = match expires {
+        // One whose end cannot be read has none that would be seen.
+        Some(None) => return None,
+        Some(read) => read,
+        None => None,
+    };
+    Some(ApiKey { digest: digest?, expires, name: called })
 }
 
 fn lint(map: &Fields<'_>, report: &mut Report<'_>) {

@@ -11,6 +11,7 @@ use super::{
     source::{Entry, Kind, Node, Report},
 };
 use crate::model::{Glob, MicroUsd, UriPattern, UriPatternError, pointer::Pointer};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::{Map, Number, Value};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -407,7 +408,7 @@ pub fn key_digest(node: &Node, key: &str, report: &mut Report<'_>) -> Option<[u8
     let mut digest = [0u8; 32];
     let good = node
         .as_text()
-        .and_then(|text| text.strip_prefix("sha256:"))
+        .and_then(|text| text.strip_prefix("sha256:").or((key == "sha256").then_some(text)))
         .is_some_and(|digits| hex::decode_to_slice(digits, &mut digest).is_ok());
     if good {
         return Some(digest);
@@ -418,6 +419,23 @@ pub fn key_digest(node: &Node, key: &str, report: &mut Report<'_>) -> Option<[u8
         "sha256: and the 64 hex digits of the key's SHA-256",
     );
     None
+}
+
+/// A moment, or a date: its beginning in UTC.
+pub fn moment(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Timestamp> {
+    let read = node.as_text().and_then(|text| {
+        let day = || text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok().map(|day| day.timestamp());
+        text.parse().ok().or_else(day)
+    });
+    if read.is_none() {
+        mismatch(
+            node,
+            key,
+            "a date like 2027-01-31 (from its beginning on, in UTC), or a time like 2027-01-31T12:00:00Z",
+            report,
+        );
+    }
+    read
 }
 
 /// A JSON number as written.

@@ -304,7 +304,7 @@ fn authority_prices_budgets_and_bundle_are_read() {
     );
     assert_eq!((agent.attended, agent.operator.as_deref()), (true, Some("alice")));
     assert_eq!(agent.workflows.len(), 2);
-    assert_eq!(hex::encode(agent.keys[0]), HEX_A.strip_prefix("sha256:").unwrap());
+    assert_eq!(hex::encode(agent.keys[0].digest), HEX_A.strip_prefix("sha256:").unwrap());
     assert_eq!(set.authority.workflows["wf-124"].capabilities.as_ref().unwrap().len(), 1);
     assert_eq!(set.authority.workflows["wf-123"].approval_sla, Some(Duration::from_secs(900)));
     assert!(set.authority.capabilities["docs.write"].condition.is_some());

@@ -5,9 +5,11 @@ use crate::model::{
     AgentId, Autonomy, CapabilityId, Decision, Glob, MicroUsd, PersonId, PolicyId, RuleId, Selector, Share,
     SharePlace, UriPattern, WorkflowId, pointer::Pointer,
 };
+use jiff::Timestamp;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -88,8 +90,48 @@ pub struct Agent {
     pub max_catalog_tokens: Option<u64>,
     /// What it may use.
     pub capabilities: Vec<CapabilityId>,
-    /// SHA-256 digests of its API keys.
-    pub keys: Vec<[u8; 32]>,
+    /// Its API keys.
+    pub keys: Vec<ApiKey>,
+    /// The URIs that its clients' certificates name it by.
+    pub certificates: Vec<Arc<str>>,
+}
+
+/// An API key, of which only the digest is known.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its SHA-256.
+    pub digest: [u8; 32],
+    /// From when on it opens nothing.
+    pub expires: Option<Timestamp>,
+    /// What people call it.
+    pub name: Option<Arc<str>>,
+}
+
+impl ApiKey {
+    /// One that does not expire.
+    pub fn new(digest: [u8; 32]) -> Self {
+        Self { digest, expires: None, name: None }
+    }
+
+    /// Whether it opens nothing any more.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| now >= expires)
+    }
+
+    /// As people know it: by its name, or by how its digest begins.
+    pub fn label(&self) -> String {
+        let short = || hex::encode(self.digest.get(..4).unwrap_or_default());
+        self.name.as_ref().map_or_else(short, ToString::to_string)
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKey")
+            .field("expires", &self.expires)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Authority {
@@ -120,8 +162,8 @@ impl AgentFacts {
 pub struct Person {
     /// The name.
     pub id: PersonId,
-    /// SHA-256 digests of the API keys.
-    pub keys: Vec<[u8; 32]>,
+    /// The API keys.
+    pub keys: Vec<ApiKey>,
     /// Groups that `approvers` may name.
     pub groups: Vec<Arc<str>>,
     /// What they may do.

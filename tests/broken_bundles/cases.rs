@@ -653,6 +653,88 @@ pub(crate) const ERRORS: &[Case] = &[
         SERVERS,
         &[("[upstreams.filesystem]", "[store]\nvault_retention = \"5m\"\n\n[upstreams.filesystem]")],
     ),
+    case(
+        "a key that expires on no day",
+        AUTHORITY,
+        &[(
+            "[\"sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"]",
+            "[{ sha256: 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff, expires: next year }]",
+        )],
+    ),
+    case(
+        "a key with another member",
+        AUTHORITY,
+        &[(
+            "[\"sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"]",
+            "[{ sha256: 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff, until: 2027-01-31 }]",
+        )],
+    ),
+    case(
+        "a key without its digest",
+        AUTHORITY,
+        &[(
+            "[\"sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"]",
+            "[{ expires: 2027-01-31 }]",
+        )],
+    ),
+    case(
+        "a certificate name that is no URI",
+        AUTHORITY,
+        &[("    model: gpt-4o", "model: gpt-4o\n    certificates: [planner]")],
+    ),
+    case(
+        "a person with a capability that is none",
+        AUTHORITY,
+        &[("groups: [leads]", "groups: [leads]\n    capabilities: [docs.wrote]")],
+    ),
+    case(
+        "a proxy that is no address",
+        SERVERS,
+        &[("environment = \"staging\"", "environment = \"staging\"\ntrusted_proxies = [\"10.0.0.0/33\"]")],
+    ),
+    case(
+        "a network with bits behind its prefix",
+        SERVERS,
+        &[("environment = \"staging\"", "environment = \"staging\"\ntrusted_proxies = [\"10.0.0.7/8\"]")],
+    ),
+    case(
+        "another header of proxies",
+        SERVERS,
+        &[(
+            "environment = \"staging\"",
+            "environment = \"staging\"\ntrusted_proxies = [\"10.0.0.7\"]\nforwarded_by = \"x-real-ip\"",
+        )],
+    ),
+    case(
+        "one claim for agent and person",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[auth.jwt]\nissuer = \"https://login.example\"\naudience = \"x\"\njwks_url = \"https://login.example/jwks\"\nuser_claim = \"sub\"\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case(
+        "another word for DPoP",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[auth.jwt]\nissuer = \"https://login.example\"\naudience = \"x\"\njwks_url = \"https://login.example/jwks\"\ndpop = \"yes\"\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case("a secret in no file", SERVERS, &[("timeout = \"30s\"", "env = { TOKEN = \"${file:}\" }")]),
+    case(
+        "a command with an open quote",
+        SERVERS,
+        &[("timeout = \"30s\"", "env = { TOKEN = \"${cmd:vault read 'crm}\" }")],
+    ),
+    case(
+        "a secret of the gateway that is not there",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[webhook]\nurl = \"https://hook.example/x\"\nsecret = \"${cmd:no-such-vault-client read hook}\"\n\n[upstreams.filesystem]",
+        )],
+    ),
 ];
 
 /// What can be used and should not.
@@ -814,5 +896,20 @@ pub(crate) const LINTS: &[Case] = &[
         "a missing variable of an upstream",
         SERVERS,
         &[("timeout = \"30s\"", "env = { LEVEL = \"${MISSING}\" }")],
+    ),
+    case(
+        "a proxy that is everybody",
+        SERVERS,
+        &[("environment = \"staging\"", "environment = \"staging\"\ntrusted_proxies = [\"0.0.0.0/0\"]")],
+    ),
+    case(
+        "a header of proxies without proxies",
+        SERVERS,
+        &[("environment = \"staging\"", "environment = \"staging\"\nforwarded_by = \"forwarded\"")],
+    ),
+    case(
+        "a secret of an upstream that cannot be had",
+        SERVERS,
+        &[("timeout = \"30s\"", "env = { TOKEN = \"${cmd:no-such-vault-client read crm}\" }")],
     ),
 ];

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tollgate::{
     front::Service,
     gateway::{CallReply, IncomingCall, ListGenerations, ListKind, Listed},
-    identity::{AgentPrincipal, AuthError, Principal, Proof},
+    identity::{AgentPrincipal, AuthError, Presented, Principal, Proof},
     model::{RpcError, code},
 };
 
@@ -201,8 +201,8 @@ impl Script {
 }
 
 impl Service for Script {
-    fn authenticate(&self, _: IpAddr, authorization: Option<&[u8]>) -> Result<Principal, AuthError> {
-        let key = match authorization {
+    fn authenticate(&self, _: IpAddr, presented: &Presented<'_>) -> Result<Principal, AuthError> {
+        let key = match presented.authorization {
             None => return Err(AuthError::Missing),
             Some(header) => header.strip_prefix(b"Bearer ").unwrap_or_default(),
         };

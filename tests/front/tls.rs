@@ -17,7 +17,7 @@ use tollgate::{
     config::TlsConfig,
     front::{
         http::{Endpoint, HttpOptions, Limits, serve},
-        tls::server_config,
+        tls::{Tls, server_config},
     },
 };
 
@@ -26,7 +26,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// The server's side, with the key for these tests.
-pub(crate) fn server() -> rustls::ServerConfig {
+pub(crate) fn server() -> Tls {
     server_config(&config("cert.pem", "key.pem")).unwrap()
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn trusting() -> rustls::ClientConfig {
 }
 
 fn config(cert: &str, key: &str) -> TlsConfig {
-    TlsConfig { cert: fixture(cert), key: fixture(key) }
+    TlsConfig { cert: fixture(cert), key: fixture(key), client_ca: None }
 }
 
 #[test]
@@ -75,7 +75,7 @@ async fn both_http_versions_are_spoken_over_tls() {
     let script = Script::new();
     let served = tokio::spawn(serve(
         listener,
-        Some(Arc::new(self::server())),
+        Some(self::server()),
         Endpoint::new(script.clone(), options),
         shutdown.clone(),
     ));

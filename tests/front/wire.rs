@@ -68,7 +68,7 @@ impl Server {
                 return serve(listener, None, endpoint, end).await;
             }
             let lanes = CoreRuntimes::start()?;
-            let tls = Some(Arc::new(crate::tls::server()));
+            let tls = Some(crate::tls::server());
             serve_on(listener, tls, endpoint, end, Some(&lanes)).await
         });
         Self { address, url: format!("http://{address}/mcp"), script, shutdown, served }

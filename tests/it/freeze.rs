@@ -323,7 +323,7 @@ async fn a_name_that_nobody_has_does_not_look_frozen() {
     assert!(ended && said.contains("frozen: agent `ada`"), "{said}");
     files.client(&process, "eve").call("up__read", json!({"path": "/a"})).await.ok();
     assert_frozen(&files.client(&process, "ada").call("up__read", json!({"path": "/a"})).await);
-    let (_, said) = run(None, &["freeze", "list", "--json"]).await;
+    let (_child, said) = run(None, &["freeze", "list", "--json"]).await;
     let listed: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(
         listed["freezes"].as_array().unwrap().len(),

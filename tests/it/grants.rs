@@ -555,6 +555,6 @@ async fn a_killed_gateway_gives_back_no_use() {
     pending(&bot.call("up__write", json!({"path": "/scratch/more"})).await);
     let listed = run(None, &["grants", "list", "--json"]).await;
     assert_eq!(listed["grants"], json!([]));
-    let (mut child, _) = files.command(&["audit", "verify"]);
+    let (mut child, _said) = files.command(&["audit", "verify"]);
     assert!(soon(child.wait()).await.unwrap().success());
 }

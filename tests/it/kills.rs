@@ -82,7 +82,7 @@ impl Load {
         if random.below(6) != 0 {
             return false;
         }
-        let (mut child, _) = self.files.command(arguments);
+        let (mut child, _said) = self.files.command(arguments);
         // No event tells of the moments within a start.
         tokio::time::sleep(Duration::from_millis(random.below(400))).await;
         child.kill().await.unwrap();

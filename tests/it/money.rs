@@ -233,7 +233,7 @@ async fn the_command_sets_a_budget_back() {
     client.call("up__echo", json!({"n": 1})).await.ok();
     assert!(!went(&client.call("up__echo", json!({"n": 2})).await));
     let fails = async |person: Option<&str>, arguments: &[&str]| {
-        let (mut child, _) = files.command_of(person, arguments);
+        let (mut child, _said) = files.command_of(person, arguments);
         !soon(child.wait()).await.unwrap().success()
     };
     let told = async |person: Option<&str>, arguments: &[&str]| -> Value {

@@ -568,8 +568,8 @@ async fn a_person_reviews_and_accepts_on_the_command_line() {
     })
     .await;
     ada.call("up__pay", json!({})).await.ok();
-    let (_, said) = run(&files, Some("dan"), &["servers", "pin", "up", "--json"]).await;
+    let (_child, said) = run(&files, Some("dan"), &["servers", "pin", "up", "--json"]).await;
     assert!(said.contains("\"tool\": 3"), "{said}");
-    let (_, said) = run(&files, None, &["servers", "diff", "up", "--json"]).await;
+    let (_child, said) = run(&files, None, &["servers", "diff", "up", "--json"]).await;
     assert_eq!(serde_json::from_str::<Value>(&said).unwrap(), json!({"changes": []}));
 }

@@ -3,7 +3,7 @@
 use crate::harness::*;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use tollgate::{gateway::ListKind, model::EventType};
+use tollgate::{gateway::ListKind, identity::Presented, model::EventType};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -289,7 +289,7 @@ async fn a_removed_key_lists_nothing() {
     let world = World::of("").await;
     let gateway = world.gate.gateway.clone();
     let peer = std::net::IpAddr::from([127, 0, 0, 1]);
-    let principal = gateway.authenticate(peer, Some(b"Bearer key-ada")).unwrap();
+    let principal = gateway.authenticate(peer, &Presented::header(Some(b"Bearer key-ada"))).unwrap();
     let kinds = [ListKind::Tools, ListKind::Resources, ListKind::Templates, ListKind::Prompts];
     assert!(kinds.iter().any(|kind| !gateway.list(&principal, *kind, None).is_empty()));
     let other = authority().replace(&digest("key-ada"), &digest("another"));

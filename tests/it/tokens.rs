@@ -12,7 +12,7 @@ use std::{
 use tollgate::{
     clock::{Clock, Fake},
     config::{AuthConfig, JwksSource, JwtConfig},
-    identity::{AuthError, Doorkeeper, Keyring, Principal, still_valid},
+    identity::{AuthError, Doorkeeper, Keyring, Presented, Principal, still_valid},
     model::AgentId,
     policy::Authority,
 };
@@ -42,6 +42,7 @@ impl Door {
             keys,
             agent_claim: "client_id".to_owned(),
             user_claim: None,
+            dpop_required: false,
             scope_map,
         };
         let auth = AuthConfig { anonymous_agent: None, jwt: Some(Arc::new(jwt)) };
@@ -57,15 +58,15 @@ impl Door {
 
     pub(crate) async fn enter(&self, token: &str) -> Result<Principal, AuthError> {
         let header = format!("Bearer {token}");
-        match self.door.authenticate(
-            &Keyring::of(&self.authority),
-            &self.authority,
-            &self.auth,
-            PEER,
-            Some(header.as_bytes()),
-        ) {
+        self.present(&Presented::header(Some(header.as_bytes()))).await
+    }
+
+    /// The same with what else a request brings.
+    pub(crate) async fn present(&self, presented: &Presented<'_>) -> Result<Principal, AuthError> {
+        let keyring = Keyring::of(&self.authority);
+        match self.door.authenticate(&keyring, &self.authority, &self.auth, PEER, presented) {
             Err(AuthError::Unverified) => {
-                self.door.verify(&self.authority, &self.auth, PEER, header.as_bytes()).await
+                self.door.verify(&keyring, &self.authority, &self.auth, PEER, presented).await
             }
             known => known,
         }
@@ -505,6 +506,8 @@ async fn a_client_without_a_token_learns_where_to_get_one() {
             "resource_name": "Tollgate",
             "authorization_servers": [ISSUER],
             "bearer_methods_supported": ["header"],
+            "dpop_signing_alg_values_supported": tollgate::identity::DPOP_ALGORITHMS,
+            "dpop_bound_access_tokens_required": false,
             "scopes_supported": ["mcp:all", "mcp:read"],
         });
         assert_eq!(reply.json::<Value>().await.unwrap(), expected);

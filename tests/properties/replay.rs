@@ -32,6 +32,7 @@ fn bundle(world: &World, facts: &Facts) -> PolicySet {
         max_catalog_tokens: None,
         capabilities: facts.capabilities.clone(),
         keys: Vec::new(),
+        certificates: Vec::new(),
     };
     set.authority.agents.insert(agent.id.clone(), agent);
     set

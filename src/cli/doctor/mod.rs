@@ -5,13 +5,13 @@ mod files;
 mod upstreams;
 
 use super::{
-    args::DoctorArgs, demo_upstream::PUBLISHED_KEY_DIGESTS, exposure, failure::CliError, screen::Screen,
-    setup::Setup,
+    args::DoctorArgs, demo_upstream::PUBLISHED_KEY_DIGESTS, exposure, failure::CliError, key_book,
+    screen::Screen, setup::Setup,
 };
 use crate::{
     config::Config,
     outbound::Outbound,
-    policy::{Authority, Role},
+    policy::{ApiKey, Authority, Role},
     store::EventQuery,
 };
 use bytes::Bytes;
@@ -154,6 +154,10 @@ fn keys(setup: &Setup, findings: &mut Findings) {
     for problem in exposure::check(&setup.loaded).0 {
         findings.wrong(area, "keys and listeners", problem.message, &problem.expected);
     }
+    let now = setup.now();
+    for doubt in key_book::doubts(&setup.loaded, now) {
+        findings.advice(area, "keys that end", doubt.message, &doubt.expected);
+    }
     let published = published(authority);
     if published.is_empty() {
         findings.ok(area, "published keys", "none of the shipped example's keys is in use");
@@ -165,7 +169,7 @@ fn keys(setup: &Setup, findings: &mut Findings) {
             "`tollgate agents rotate NAME --end-old` and `tollgate people rotate NAME --end-old` before anything but a demo runs here",
         );
     }
-    let many = |keys: &[[u8; 32]]| keys.len() > 1;
+    let many = |keys: &[ApiKey]| keys.iter().filter(|key| !key.is_over(now)).count() > 1;
     let agents =
         authority.agents.values().filter(|agent| many(&agent.keys)).map(|agent| agent.id.to_string());
     let people = authority.people.values().filter(|one| many(&one.keys)).map(|one| one.id.to_string());
@@ -205,8 +209,9 @@ fn keys(setup: &Setup, findings: &mut Findings) {
 fn published(authority: &Authority) -> Vec<String> {
     let agents = authority.agents.values().map(|agent| (agent.id.to_string(), &agent.keys));
     let people = authority.people.values().map(|one| (one.id.to_string(), &one.keys));
-    let is_published =
-        |keys: &[[u8; 32]]| keys.iter().any(|key| PUBLISHED_KEY_DIGESTS.contains(&hex::encode(key).as_str()));
+    let is_published = |keys: &[ApiKey]| {
+        keys.iter().any(|key| PUBLISHED_KEY_DIGESTS.contains(&hex::encode(key.digest).as_str()))
+    };
     agents.chain(people).filter(|(_, keys)| is_published(keys)).map(|(name, _)| name).collect()
 }
 

@@ -106,9 +106,11 @@ impl ApiError {
 impl From<AuthError> for ApiError {
     fn from(error: AuthError) -> Self {
         match error {
-            AuthError::Missing | AuthError::Unknown => Self::Unauthenticated(error),
+            AuthError::Missing | AuthError::Unknown | AuthError::Expired => Self::Unauthenticated(error),
             // Access tokens are agents', and agents have no business here.
-            AuthError::Unverified | AuthError::Unavailable => Self::Unauthenticated(AuthError::Unknown),
+            AuthError::Unverified | AuthError::Unavailable | AuthError::Unproven(_) => {
+                Self::Unauthenticated(AuthError::Unknown)
+            }
             AuthError::RateLimited(wait) => Self::RateLimited(wait),
         }
     }

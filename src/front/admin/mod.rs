@@ -42,7 +42,7 @@ use crate::{
         CatalogCost, ExplainError, Explanation, Gateway, InForce, Question, Readiness, RolloutWish,
         StateSeal, Wish,
     },
-    identity::{AuthError, Principal, SignIn},
+    identity::{AuthError, Presented, Principal, SignIn},
     model::{CallId, PersonId, SnapshotId, UpstreamName},
     pinning::ItemKind,
     store::Store,
@@ -166,7 +166,7 @@ impl Desk {
 
 impl AdminPort for Desk {
     fn authenticate(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError> {
-        self.gateway.authenticate(peer, Some(authorization))
+        self.gateway.authenticate(peer, &Presented::header(Some(authorization)))
     }
     fn sign_in(&self) -> &SignIn {
         &self.sign_in

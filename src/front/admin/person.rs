@@ -6,7 +6,7 @@ use crate::{
     approval::sees_values,
     audit::NamedApprovals,
     evidence::{event_without_values, without_hashes},
-    front::http::Visit,
+    front::{forwarded, http::Visit},
     identity::{AuthError, Live, Principal, person_of},
     model::{ApprovalId, Event, PersonId},
     policy::{PolicySet, Role},
@@ -55,7 +55,9 @@ impl Credential {
                 let token = rules.and_then(|rules| Cookie::Session.of(rules, &parts.headers));
                 token.map(Self::Session).ok_or_else(|| AuthError::Missing.into())
             }
-            (Some(value), None) => Ok(Self::Key { header: value.as_bytes().to_vec(), peer: peer(parts) }),
+            (Some(value), None) => {
+                Ok(Self::Key { header: value.as_bytes().to_vec(), peer: peer(parts, port) })
+            }
             (Some(_), Some(_)) => Err(AuthError::Unknown.into()),
         }
     }
@@ -299,8 +301,9 @@ fn own_page(parts: &Parts, session: &Live) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Requests whose peer is not known share one count of failures.
-pub(super) fn peer(parts: &Parts) -> IpAddr {
+/// Whose request it is. Those whose peer is not known share one count of failures.
+pub(super) fn peer(parts: &Parts, port: &dyn AdminPort) -> IpAddr {
     let known = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    known.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
+    let Some(ConnectInfo(address)) = known else { return IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    forwarded::client(&port.in_force().config.gateway, address.ip(), &parts.headers)
 }

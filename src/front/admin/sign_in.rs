@@ -166,7 +166,7 @@ async fn finish(
     }
     let identity = port.sign_in().finish(rules, &ticket, &answer).await.map_err(|error| match error {
         // It counts as a wrong key does: no key is empty.
-        SignInError::Refused(_) => match port.authenticate(peer(parts), b"") {
+        SignInError::Refused(_) => match port.authenticate(peer(parts, &**port), b"") {
             Err(limited @ AuthError::RateLimited(_)) => ApiError::from(limited),
             Ok(_) | Err(_) => error.into(),
         },

@@ -240,6 +240,7 @@ pub fn agent(agent: &Agent) -> Value {
         "max_catalog_tokens": agent.max_catalog_tokens,
         "capabilities": agent.capabilities,
         "keys": agent.keys.len(),
+        "certificates": agent.certificates,
     })
 }
 

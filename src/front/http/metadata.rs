@@ -2,7 +2,7 @@
 //! it points at (RFC 9728).
 
 use super::{Front, reply};
-use crate::{config::Config, model::code};
+use crate::{config::Config, identity::DPOP_ALGORITHMS, model::code};
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use serde_json::json;
@@ -16,6 +16,7 @@ const RESOURCE: &str = super::PATH;
 pub(super) struct Protected {
     issuer: String,
     scopes: Vec<String>,
+    dpop_required: bool,
     /// Where `public_url` says it.
     public: Option<url::Url>,
     scheme: &'static str,
@@ -30,6 +31,7 @@ impl Protected {
         Some(Self {
             issuer: jwt.issuer.clone(),
             scopes: jwt.scope_map.keys().cloned().collect(),
+            dpop_required: jwt.dpop_required,
             public: gateway.public_url.as_ref().and_then(|_| url::Url::parse(&gateway.endpoint()).ok()),
             scheme: if secure { "https" } else { "http" },
         })
@@ -43,6 +45,12 @@ impl Protected {
         }
     }
 
+    /// Where agents send requests to.
+    pub(super) fn url(&self, host: Option<&str>) -> Option<url::Url> {
+        let (origin, path) = self.resource(host)?;
+        url::Url::parse(&format!("{origin}{path}")).ok()
+    }
+
     fn document(&self, host: Option<&str>) -> Option<serde_json::Value> {
         let (origin, path) = self.resource(host)?;
         let mut document = json!({
@@ -50,6 +58,8 @@ impl Protected {
             "resource_name": "Tollgate",
             "authorization_servers": [self.issuer],
             "bearer_methods_supported": ["header"],
+            "dpop_signing_alg_values_supported": DPOP_ALGORITHMS,
+            "dpop_bound_access_tokens_required": self.dpop_required,
         });
         if let Some(document) = document.as_object_mut().filter(|_| !self.scopes.is_empty()) {
             document.insert("scopes_supported".to_owned(), json!(self.scopes));
@@ -64,16 +74,34 @@ pub(super) fn host_of<B>(request: &Request<B>) -> Option<String> {
     named.or_else(|| request.uri().authority().map(http::uri::Authority::as_str)).map(str::to_owned)
 }
 
-/// RFC 6750, section 3, with `resource_metadata` (RFC 9728, section 5.1) and `scope`, where tokens are taken.
-pub(super) fn challenge(protected: Option<&Protected>, host: Option<&str>, invalid: bool) -> HeaderValue {
-    let mut text = "Bearer".to_owned();
+/// What a 401 says of the credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Challenge {
+    /// There was none.
+    Missing,
+    /// It opens nothing.
+    Invalid,
+    /// That the token's key is its sender's is not proven.
+    Unproven,
+}
+
+/// RFC 6750, section 3, with `resource_metadata` (RFC 9728, section 5.1) and `scope`, where tokens are taken; RFC 9449, section
+/// 7.1, where they must be bound to a key.
+pub(super) fn challenge(protected: Option<&Protected>, host: Option<&str>, of: Challenge) -> HeaderValue {
+    let dpop = of == Challenge::Unproven || protected.is_some_and(|protected| protected.dpop_required);
+    let mut text = if dpop { "DPoP" } else { "Bearer" }.to_owned();
     let mut separator = " ";
     let mut add = |name: &str, value: &str| {
         text.extend([separator, name, "=\"", value, "\""]);
         separator = ", ";
     };
-    if invalid {
-        add("error", "invalid_token");
+    match of {
+        Challenge::Missing => {}
+        Challenge::Invalid => add("error", "invalid_token"),
+        Challenge::Unproven => add("error", "invalid_dpop_proof"),
+    }
+    if dpop {
+        add("algs", &DPOP_ALGORITHMS.join(" "));
     }
     if let Some(protected) = protected {
         if let Some((origin, path)) = protected.resource(host) {

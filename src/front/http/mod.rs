@@ -25,7 +25,7 @@ pub use shelf::Replay;
 
 use self::{
     allow_list::AllowList,
-    metadata::Protected,
+    metadata::{Challenge, Protected},
     principal_quota::{PrincipalQuota, Standings},
     reply::Accepts,
     resume::{Own, Resumed},
@@ -33,7 +33,7 @@ use self::{
 use super::{
     LEGACY_VERSIONS,
     answer::{Caller, Core},
-    headers,
+    forwarded, headers,
     listen::{UPDATED, Watched, Watcher},
     message,
     service::Service,
@@ -42,7 +42,7 @@ use crate::{
     clock::{Clock, IdSource},
     config::GatewayConfig,
     gateway::InForce,
-    identity::{AuthError, Principal},
+    identity::{AuthError, Possession, Presented, Principal},
     model::code,
     telemetry::Wire,
 };
@@ -325,7 +325,7 @@ fn preflight() -> Response {
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, DELETE"));
     // `*` would not cover `Authorization`, and the names of `Mcp-Param-*` are the tools'.
     let names = HeaderValue::from_static(
-        "Authorization, Content-Type, Accept, Mcp-Session-Id, MCP-Protocol-Version, Mcp-Method, Mcp-Name, \
+        "Authorization, DPoP, Content-Type, Accept, Mcp-Session-Id, MCP-Protocol-Version, Mcp-Method, Mcp-Name, \
          Last-Event-ID, Traceparent, X-Workflow-Id, *",
     );
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
@@ -337,6 +337,9 @@ fn preflight() -> Response {
 const SINGLE: [&str; 3] = [SESSION, "content-type", WORKFLOW];
 /// Names the workflow of a request, where its `_meta` names none.
 const WORKFLOW: &str = "x-workflow-id";
+
+/// Carries the proof that a token's key is its sender's.
+const DPOP: &str = "dpop";
 
 /// One of [`SINGLE`] that stands more than once.
 fn ambiguous(headers: &HeaderMap) -> Option<&'static str> {
@@ -380,9 +383,29 @@ impl Front {
             // Whoever stands in front may have looked at the other one: neither counts.
             (_, Some(_)) => Some(&b""[..]),
         };
-        let mut known = self.core.service.authenticate(peer, authorization);
-        if let (Err(AuthError::Unverified), Some(authorization)) = (&known, authorization) {
-            known = self.core.service.verify(peer, authorization).await;
+        let peer = match &settings.of {
+            Some(of) => forwarded::client(&of.config.gateway, peer, request.headers()),
+            None => peer,
+        };
+        let mut proofs = request.headers().get_all(DPOP).iter();
+        let proof = proofs.next().map(|first| if proofs.next().is_none() { first.as_bytes() } else { b"" });
+        let url = match proof {
+            Some(_) => settings
+                .protected
+                .as_ref()
+                .and_then(|protected| protected.url(metadata::host_of(&request).as_deref())),
+            None => None,
+        };
+        let possession = proof.zip(url.as_ref()).map(|(proof, url)| Possession {
+            proof,
+            method: request.method().as_str(),
+            url,
+        });
+        let certificate = visit.and_then(Visit::certificate);
+        let presented = Presented { authorization, certificate, possession };
+        let mut known = self.core.service.authenticate(peer, &presented);
+        if matches!(known, Err(AuthError::Unverified)) {
+            known = self.core.service.verify(peer, &presented).await;
         }
         let principal = match known {
             Ok(principal) => principal,
@@ -534,7 +557,11 @@ fn not_allowed(allow: &'static str) -> Response {
 
 fn unauthenticated(error: AuthError, protected: Option<&Protected>, host: Option<&str>) -> Response {
     let status = match error {
-        AuthError::Missing | AuthError::Unknown | AuthError::Unverified => StatusCode::UNAUTHORIZED,
+        AuthError::Missing
+        | AuthError::Unknown
+        | AuthError::Expired
+        | AuthError::Unproven(_)
+        | AuthError::Unverified => StatusCode::UNAUTHORIZED,
         AuthError::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
         AuthError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     };
@@ -542,11 +569,13 @@ fn unauthenticated(error: AuthError, protected: Option<&Protected>, host: Option
     let headers = response.headers_mut();
     match error {
         AuthError::Missing => {
-            headers.insert(header::WWW_AUTHENTICATE, metadata::challenge(protected, host, false))
+            headers.insert(header::WWW_AUTHENTICATE, metadata::challenge(protected, host, Challenge::Missing))
         }
-        AuthError::Unknown | AuthError::Unverified => {
-            headers.insert(header::WWW_AUTHENTICATE, metadata::challenge(protected, host, true))
+        AuthError::Unknown | AuthError::Expired | AuthError::Unverified => {
+            headers.insert(header::WWW_AUTHENTICATE, metadata::challenge(protected, host, Challenge::Invalid))
         }
+        AuthError::Unproven(_) => headers
+            .insert(header::WWW_AUTHENTICATE, metadata::challenge(protected, host, Challenge::Unproven)),
         AuthError::RateLimited(wait) => headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into()),
         AuthError::Unavailable => headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5")),
     };

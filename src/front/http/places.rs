@@ -5,7 +5,7 @@
 //! principals go only where there are too many of them, and then the idlest of the principal that has most. So neither
 //! silent peers nor one principal keep a right key out, whichever address it comes from.
 
-use crate::identity::network;
+use crate::identity::{ClientCertificate, network};
 use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -179,6 +179,7 @@ impl Places {
             from,
             since: Instant::now(),
             principal: OnceLock::new(),
+            certificate: OnceLock::new(),
             presence,
             _permit: permit,
         })
@@ -202,6 +203,7 @@ pub(super) struct Seat {
     from: IpAddr,
     since: Instant,
     principal: OnceLock<Arc<str>>,
+    certificate: OnceLock<Arc<ClientCertificate>>,
     presence: Arc<Presence>,
     _permit: OwnedSemaphorePermit,
 }
@@ -216,6 +218,11 @@ impl Seat {
             untaken: AtomicBool::new(false),
             share: OnceLock::new(),
         }))
+    }
+
+    /// Its handshake has verified this certificate of its client.
+    pub(super) fn certified(&self, certificate: Arc<ClientCertificate>) {
+        self.certificate.get_or_init(|| certificate);
     }
 
     /// Waits until the place was given to somebody else.
@@ -315,6 +322,11 @@ impl Visit {
         if let Some(share) = share {
             self.0.share.get_or_init(|| Arc::clone(share));
         }
+    }
+
+    /// The certificate of its client.
+    pub(super) fn certificate(&self) -> Option<&Arc<ClientCertificate>> {
+        self.0.seat.certificate.get()
     }
 
     /// The reply, which keeps the request open until it is taken.

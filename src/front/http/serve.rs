@@ -4,6 +4,7 @@ use super::{
     core_runtimes::CoreRuntimes,
     places::{Places, Seat, Visit},
 };
+use crate::front::tls::Tls;
 use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
 use futures::{FutureExt as _, future::BoxFuture};
 use http::Request;
@@ -27,7 +28,6 @@ use tokio::{
     task::JoinSet,
     time::{Instant, Sleep, sleep},
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -66,7 +66,7 @@ impl Site for Router {
 /// Serves until `shutdown`, then lets what is in flight finish; a caller that will not wait drops the future.
 pub async fn serve<S: Site>(
     listener: TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Tls>,
     site: S,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
@@ -76,12 +76,11 @@ pub async fn serve<S: Site>(
 /// The same, with the connections on threads of their own.
 pub async fn serve_on<S: Site>(
     listener: TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Tls>,
     site: S,
     shutdown: CancellationToken,
     core_runtimes: Option<&CoreRuntimes>,
 ) -> io::Result<()> {
-    let tls = tls.map(TlsAcceptor::from);
     let places = Places::new();
     let mut connections = JoinSet::new();
     loop {
@@ -134,7 +133,7 @@ async fn connection<S: Site>(
     stream: TcpStream,
     peer: SocketAddr,
     seat: Arc<Seat>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     site: S,
     shutdown: CancellationToken,
 ) {
@@ -143,10 +142,13 @@ async fn connection<S: Site>(
         biased;
         () = seat.lost() => return,
         () = seat.overdue() => return,
-        stream = tls.accept(stream) => stream,
+        stream = tls.acceptor().accept(stream) => stream,
     };
     // Every port scan fails here; there is nobody to tell.
     if let Ok(stream) = stream {
+        if let Some(certificate) = tls.certificate(stream.get_ref().1.peer_certificates()) {
+            seat.certified(certificate);
+        }
         speak(stream, peer, seat, site, shutdown).await;
     }
 }

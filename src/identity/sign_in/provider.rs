@@ -104,6 +104,7 @@ async fn read(rules: &OidcConfig, outbound: &Outbound) -> Result<Provider, Strin
         keys: JwksSource::Url(needed("jwks_uri")?),
         agent_claim: "sub".to_owned(),
         user_claim: None,
+        dpop_required: false,
         scope_map: BTreeMap::new(),
     };
     Ok(Provider {

@@ -14,10 +14,12 @@ use crate::{
         CheckedFiles, ExplainError, Explanation, InForce, Origin, Question, Readiness, Resolver,
         ResolverParts,
     },
-    identity::{AuthError, Doorkeeper, Principal, SignIn, key_digest},
+    identity::{AuthError, Doorkeeper, Presented, Principal, SignIn, key_digest},
     journal::index::Members,
     model::*,
-    policy::{Agent, Approver, Authority, BundleInfo, ChannelKind, GrantLimits, Person, PolicySet, Role},
+    policy::{
+        Agent, ApiKey, Approver, Authority, BundleInfo, ChannelKind, GrantLimits, Person, PolicySet, Role,
+    },
     store::{self, *},
     upstream::{Cause, Health, Listing, UpstreamDeps, UpstreamSet, UpstreamState},
 };
@@ -42,7 +44,7 @@ pub(super) fn authority() -> Authority {
     for (name, roles, groups) in KEYS {
         let person = Person {
             id: name.into(),
-            keys: vec![key_digest(format!("key-of-{name}").as_bytes())],
+            keys: vec![ApiKey::new(key_digest(format!("key-of-{name}").as_bytes()))],
             groups: groups.iter().map(|g| Arc::from(*g)).collect(),
             roles: roles.to_vec(),
             capabilities: None,
@@ -63,7 +65,8 @@ pub(super) fn authority() -> Authority {
         autonomy: Autonomy::Supervised,
         max_catalog_tokens: None,
         capabilities: Vec::new(),
-        keys: vec![key_digest(b"key-of-planner")],
+        keys: vec![ApiKey::new(key_digest(b"key-of-planner"))],
+        certificates: Vec::new(),
     };
     authority.agents.insert(agent.id.clone(), agent);
     authority
@@ -144,6 +147,8 @@ fn files() -> CheckedFiles {
             formats: crate::config::Formats::Annotate,
             tls: None,
             behind_tls_proxy: false,
+            trusted_proxies: Vec::new(),
+            forwarded_by: Default::default(),
         },
         admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap(), metrics_key: None, oidc: None },
         otel: Default::default(),
@@ -513,7 +518,7 @@ impl AdminPort for Scripted {
             &in_force.policies.authority,
             &config.auth,
             peer,
-            Some(authorization),
+            &Presented::header(Some(authorization)),
         )
     }
     fn in_force(&self) -> Arc<InForce> {

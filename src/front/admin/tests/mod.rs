@@ -712,7 +712,7 @@ async fn a_stream_ends_with_the_right_to_read_it() {
         (|_| {}, "event: "),
         (|bob| bob.roles.clear(), ""),
         (|bob| bob.keys.clear(), ""),
-        (|bob| bob.keys = vec![key_digest(b"another")], ""),
+        (|bob| bob.keys = vec![crate::policy::ApiKey::new(key_digest(b"another"))], ""),
     ];
     for (change, expect) in changes {
         let port = scripted();

@@ -1,0 +1,205 @@
+//! What is known of keys beside the bundle: when each was last used, kept in the data directory, and which of them expire.
+
+use super::{exposure::place, wiring::Loaded};
+use crate::{
+    config::Config,
+    gateway::Gateway,
+    identity::Used,
+    model::{Place, Problem, Severity},
+    policy::{ApiKey, Authority},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read as _, Write as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+const FILE: &str = "key-use.json";
+const LOCK: &str = "key-use.lock";
+/// The largest file that is read.
+const MOST_BYTES: u64 = 16 << 20;
+/// How often what is new is written.
+const EVERY: Duration = Duration::from_secs(60);
+/// How long before its end a key is told of.
+const SOON: jiff::SignedDuration = jiff::SignedDuration::from_hours(14 * 24);
+
+/// When keys were last used, by the hex of their digests.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct LastUse(BTreeMap<String, Timestamp>);
+
+impl LastUse {
+    /// As far as a data directory tells; a file that is missing or not ours tells nothing.
+    pub(super) fn read(config: &Config) -> Self {
+        read(&config.gateway.data_dir)
+    }
+
+    /// Of one key.
+    pub(super) fn of(&self, key: &ApiKey) -> Option<Timestamp> {
+        self.0.get(&hex::encode(key.digest)).copied()
+    }
+
+    /// The newest of several.
+    pub(super) fn newest(&self, keys: &[ApiKey]) -> Option<Timestamp> {
+        keys.iter().filter_map(|key| self.of(key)).max()
+    }
+
+    /// Keys as the command line shows them.
+    pub(super) fn form(&self, keys: &[ApiKey], now: Timestamp) -> Value {
+        let one = |key: &ApiKey| {
+            json!({
+                "key": key.label(),
+                "name": key.name,
+                "expires": key.expires,
+                "expired": key.is_over(now),
+                "last_used": self.of(key),
+            })
+        };
+        keys.iter().map(one).collect()
+    }
+
+    /// The same in words, one each.
+    pub(super) fn lines(&self, keys: &[ApiKey], now: Timestamp) -> Vec<String> {
+        let one = |key: &ApiKey| {
+            let end = match key.expires {
+                Some(end) if key.is_over(now) => format!("expired {end}"),
+                Some(end) => format!("until {end}"),
+                None => "no end".to_owned(),
+            };
+            let used = self.of(key).map_or_else(|| "never used".to_owned(), |at| format!("last used {at}"));
+            format!("{}: {end}, {used}", key.label())
+        };
+        keys.iter().map(one).collect()
+    }
+}
+
+fn read(folder: &Path) -> LastUse {
+    let mut bytes = Vec::new();
+    match File::open(folder.join(FILE)).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes)) {
+        Ok(_) => serde_json::from_slice(&bytes).unwrap_or_default(),
+        Err(_) => LastUse::default(),
+    }
+}
+
+/// Adds what was used to what stands in the file; keys that nobody has any more go. Other processes write it too.
+fn write(folder: &Path, authority: &Authority, used: &[Used]) -> io::Result<()> {
+    let lock = File::options().create(true).append(true).open(folder.join(LOCK))?;
+    lock.lock()?;
+    let mut kept = read(folder);
+    let agents = authority.agents.values().flat_map(|agent| &agent.keys);
+    let keys = agents.chain(authority.people.values().flat_map(|person| &person.keys));
+    let known: std::collections::HashSet<String> = keys.map(|key| hex::encode(key.digest)).collect();
+    kept.0.retain(|key, _| known.contains(key));
+    for Used { digest, at } in used {
+        let key = hex::encode(digest);
+        if known.contains(&key) {
+            let last = kept.0.entry(key).or_insert(*at);
+            *last = (*last).max(*at);
+        }
+    }
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(&serde_json::to_vec(&kept).map_err(io::Error::other)?)?;
+    file.persist(folder.join(FILE))?;
+    Ok(())
+}
+
+/// Writes what was used, for ever.
+pub(super) async fn follow(gateway: Arc<Gateway>) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        note(&gateway).await;
+    }
+}
+
+/// Writes what was used since this was last done.
+pub(super) async fn note(gateway: &Arc<Gateway>) {
+    let used = gateway.key_use().take();
+    if used.is_empty() {
+        return;
+    }
+    let in_force = gateway.in_force();
+    let written = tokio::task::spawn_blocking(move || {
+        write(&in_force.config.gateway.data_dir, &in_force.policies.authority, &used)
+    });
+    match written.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "when keys were last used could not be kept"),
+        Err(error) => tracing::error!(%error, "when keys were last used could not be kept"),
+    }
+}
+
+/// Keys that have expired, and those that soon will.
+pub(super) fn doubts(loaded: &Loaded, now: Timestamp) -> Vec<Problem> {
+    let authority = &loaded.policies.authority;
+    let agents = authority.agents.values().map(|agent| ("agent", "agents", agent.id.as_str(), &agent.keys));
+    let people = authority.people.values().map(|one| ("person", "people", one.id.as_str(), &one.keys));
+    let file = loaded.config.gateway.policies.join("authority.yaml");
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let mut found = Vec::new();
+    for (kind, command, name, keys) in agents.chain(people) {
+        for key in keys {
+            let Some(end) = key.expires else { continue };
+            let label = key.label();
+            let message = if key.is_over(now) {
+                format!("key `{label}` of {kind} `{name}` has expired at {end}: it opens nothing")
+            } else if end.duration_since(now) < SOON {
+                format!("key `{label}` of {kind} `{name}` expires at {end}")
+            } else {
+                continue;
+            };
+            let (line, column) = place(&text, &hex::encode(key.digest));
+            found.push(Problem {
+                place: Place { file: file.display().to_string(), line, column },
+                severity: Severity::Lint,
+                message,
+                expected: format!("another key (`tollgate {command} rotate {name}`), and this one removed"),
+                strict: false,
+            });
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Person;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// What several processes note is merged, the newest counts, and keys that nobody has leave the file.
+    #[test]
+    fn what_several_processes_note_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut authority = Authority::default();
+        let person = Person {
+            id: "alice".into(),
+            keys: vec![ApiKey::new([1; 32]), ApiKey::new([2; 32])],
+            groups: vec![],
+            roles: vec![],
+            capabilities: None,
+        };
+        authority.people.insert(person.id.clone(), person);
+        let used = |digest: u8, second: i64| Used { digest: [digest; 32], at: at(second) };
+        let times = || [1, 2, 3].map(|digest| read(folder.path()).of(&ApiKey::new([digest; 32])));
+        std::fs::write(folder.path().join(FILE), "no JSON").unwrap();
+        write(folder.path(), &authority, &[used(1, 60), used(3, 60)]).unwrap();
+        assert_eq!(times(), [Some(at(60)), None, None]);
+        write(folder.path(), &authority, &[used(1, 30), used(2, 120)]).unwrap();
+        assert_eq!(times(), [Some(at(60)), Some(at(120)), None]);
+        authority.people.get_mut("alice").unwrap().keys.remove(0);
+        write(folder.path(), &authority, &[]).unwrap();
+        assert_eq!(times(), [None, Some(at(120)), None]);
+        let whole = std::fs::read_to_string(folder.path().join(FILE)).unwrap();
+        assert!(!whole.contains(&"01".repeat(32)), "{whole}");
+    }
+}
