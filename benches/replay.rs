@@ -158,6 +158,7 @@ async fn call(store: &EmbeddedStore, set: &PolicySet, tools: &[(ToolFacts, Arc<R
     let (action, environment) = (tool.action.clone(), set.environment.clone());
     let subject = CallSubject {
         replay_of: None,
+        actors: Vec::new(),
         trace_id: TraceId::from_bytes((u128::from(n) << 64 | 1).to_be_bytes()),
         call_id: &call_id,
         agent: &agent.id,

@@ -17,6 +17,8 @@ mod doctor;
 mod edits;
 #[path = "cli/holds.rs"]
 mod holds;
+#[path = "cli/init.rs"]
+mod init_of_clients;
 #[path = "cli/policy_commands.rs"]
 mod policy_commands;
 #[path = "cli/reports.rs"]
@@ -410,12 +412,12 @@ fn init_imports_the_servers_of_mcp_clients() {
         "home/.config/Claude/claude_desktop_config.json",
         r#"{"mcpServers": {"files": {"command": "files-mcp", "args": ["/srv"]}}}"#,
     );
-    let done = init(dir.path(), &["--json", "--agent", "my-ide"]);
+    let done = init(dir.path(), &["--json", "--agent", "my-ide", "--secrets", "none"]);
     assert!(done.status.success(), "{done:?}");
     let told: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
     let names: Vec<&str> =
         told["upstreams"].as_array().unwrap().iter().map(|u| u["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["git", "web", "git-2", "old", "query", "path", "files"]);
+    assert_eq!(names, ["git", "web", "git-cursor", "old", "query", "path", "files"]);
     assert_eq!(told["skipped"][0]["name"], "user");
     let servers = std::fs::read_to_string(dir.path().join("servers.toml")).unwrap();
     assert!(!servers.contains(&secret) && servers.contains("${GITHUB_TOKEN}"), "{servers}");

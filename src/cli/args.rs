@@ -449,6 +449,21 @@ pub(crate) struct InitArgs {
     /// What the agent is called
     #[arg(long, value_name = "NAME", default_value = "agent", value_parser = agent_name)]
     pub(crate) agent: String,
+    /// A person who may agree to calls; the first one sits at the client, a second one is asked about what destroys something
+    #[arg(long, value_name = "NAME", default_value = "admin", value_parser = agent_name)]
+    pub(crate) person: Vec<String>,
+    /// Ask nothing: the servers are started once, and what they mark as only reading is taken for that
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Start no server: their tools are not looked at, and no first call is made
+    #[arg(long)]
+    pub(crate) no_start: bool,
+    /// How long a server may take to start and list its tools
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) wait: std::time::Duration,
+    /// Where values that look like secrets go: servers.env beside servers.toml (mode 0600), or nowhere
+    #[arg(long, value_enum, value_name = "PLACE")]
+    pub(crate) secrets: Option<SecretsPlace>,
     /// Move an existing servers.toml and policies/ aside
     #[arg(long)]
     pub(crate) force: bool,
@@ -458,6 +473,15 @@ pub(crate) struct InitArgs {
     /// JSON instead of text
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Where `init` puts values that look like secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SecretsPlace {
+    /// servers.env beside servers.toml, for its owner alone; `serve` and `stdio` read it by themselves
+    EnvFile,
+    /// Nowhere: you set the variables yourself
+    None,
 }
 
 /// A name that needs no quoting in YAML, a URL or a shell; the error says what was expected.

@@ -20,6 +20,7 @@ mod dead_letters;
 pub mod demo_upstream;
 mod doctor;
 mod edit;
+mod environment;
 mod exposure;
 mod failure;
 mod figures;
@@ -127,7 +128,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
     let done = match cli.command {
         Command::Serve(args) => block(serve::serve(path, args)),
         Command::Stdio(args) => block(serve::stdio(path, args)),
-        Command::Init(args) => init::init(&path, &args),
+        Command::Init(args) => block(init::init(&path, &args)),
         Command::Check(args) => block(check::check(&path, &args)),
         Command::Doctor(args) => block(doctor::doctor(&path, &args)),
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),

@@ -7,7 +7,7 @@ use super::{
     wiring::{self, Loaded, Reloaded},
 };
 use crate::{
-    config::{Config, forget_references},
+    config::{self, Config, forget_references},
     gateway::{CheckedFiles, Gateway},
 };
 use notify_debouncer_full::{
@@ -147,10 +147,11 @@ impl Watched {
     /// Where the system cannot watch files, SIGHUP still works, and the log says so.
     fn start(path: &Path, changed: mpsc::Sender<()>) -> Self {
         let file = path.file_name().map(OsStr::to_owned).unwrap_or_default();
+        let variables = config::variables_file(path).file_name().map(OsStr::to_owned).unwrap_or_default();
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         let told = move |result: DebounceEventResult| {
             let matters = match &result {
-                Ok(events) => events.iter().any(|event| matters(&event.event, &folder, &file)),
+                Ok(events) => events.iter().any(|event| matters(&event.event, &folder, &[&file, &variables])),
                 // Events were lost: read everything.
                 Err(_) => true,
             };
@@ -191,8 +192,8 @@ impl Watched {
     }
 }
 
-/// Reading is no change; in servers.toml's own folder only that file counts, or what it is a link to.
-fn matters(event: &Event, folder: &Path, file: &OsStr) -> bool {
+/// Reading is no change; in servers.toml's own folder only that file and its variables count, or what they are links to.
+fn matters(event: &Event, folder: &Path, files: &[&OsStr]) -> bool {
     let changes = match &event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
         EventKind::Access(_) => false,
@@ -207,11 +208,14 @@ fn matters(event: &Event, folder: &Path, file: &OsStr) -> bool {
             let own = path.parent() == Some(folder);
             let name = path.file_name().unwrap_or_default();
             let git = path.components().any(|part| part.as_os_str() == ".git");
-            !git && (!own || name == file || path.is_dir() || name.as_encoded_bytes().starts_with(b".."))
+            !git && (!own
+                || files.contains(&name)
+                || path.is_dir()
+                || name.as_encoded_bytes().starts_with(b".."))
         })
 }
 
-/// Over servers.toml and every file of the bundle, so that a touch, or our own reading, is no change.
+/// Over servers.toml, its variables and every file of the bundle, so that a touch, or our own reading, is no change.
 fn fingerprint(path: &Path, policies: &Path) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut add = |file: &Path| {
@@ -223,6 +227,7 @@ fn fingerprint(path: &Path, policies: &Path) -> [u8; 32] {
         }
     };
     add(path);
+    add(&config::variables_file(path));
     let mut files = Vec::new();
     list(policies, &mut files, 0);
     files.sort();
@@ -262,13 +267,14 @@ mod tests {
         let check = |kind: EventKind, path: &str, expect: bool| {
             let event = Event::new(kind).add_path(path.into());
             assert_eq!(
-                matters(&event, Path::new("/srv"), OsStr::new("servers.toml")),
+                matters(&event, Path::new("/srv"), &[OsStr::new("servers.toml"), OsStr::new("servers.env")]),
                 expect,
                 "{kind:?} {path}"
             );
         };
         let write = EventKind::Modify(ModifyKind::Data(DataChange::Content));
         check(write, "/srv/servers.toml", true);
+        check(write, "/srv/servers.env", true);
         check(write, "/srv/notes.txt", false);
         check(write, "/srv/..data", true);
         check(write, "/srv/policies/authority.yaml", true);
@@ -293,6 +299,9 @@ mod tests {
         let more = fingerprint(&path, &policies);
         assert_ne!(before, more);
         std::fs::write(policies.join("bundle.yaml"), "c").unwrap();
-        assert_ne!(more, fingerprint(&path, &policies));
+        let other = fingerprint(&path, &policies);
+        assert_ne!(more, other);
+        std::fs::write(folder.path().join("servers.env"), "A=b").unwrap();
+        assert_ne!(other, fingerprint(&path, &policies));
     }
 }

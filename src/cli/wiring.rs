@@ -1,6 +1,6 @@
 //! Every place where the composition root takes hold of another room, so that a change of its signature is met here.
 
-use super::{args::ExportFormat, failure::CliError, known, screen};
+use super::{args::ExportFormat, environment::Environment, failure::CliError, known, screen};
 use crate::{
     activation::{self, Recorded, Standing},
     audit,
@@ -22,10 +22,10 @@ use crate::{
     },
     telemetry,
     telemetry::Telemetry,
-    upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
+    upstream::{Health, UpstreamDeps, UpstreamSet, UpstreamState, supervise},
 };
 use bytes::Bytes;
-use futures::FutureExt as _;
+use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use http_body_util::Full;
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -35,7 +35,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use config::Loaded;
@@ -47,7 +47,8 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Problems> {
 
 /// The same, with what upstreams are known to list.
 pub(crate) fn load_knowing(path: &Path, listings: &dyn Fn(&Config) -> Listings) -> Result<Loaded, Problems> {
-    config::load_knowing(path, &|name| std::env::var(name).ok(), listings)
+    let environment = Environment::of(path)?;
+    config::load_knowing(path, &|name| environment.get(name), listings)
 }
 
 /// The same with the bundle of a folder that servers.toml does not name.
@@ -70,7 +71,8 @@ fn load_bundle(
     listings: &dyn Fn(&Config) -> Listings,
     bundle: Bundle<'_>,
 ) -> Result<Loaded, Problems> {
-    config::load_bundle(path, &|name| std::env::var(name).ok(), listings, bundle)
+    let environment = Environment::of(path)?;
+    config::load_bundle(path, &|name| environment.get(name), listings, bundle)
 }
 
 /// What is ordered to be in force, by the store that a servers.toml names, which need not be open.
@@ -195,7 +197,8 @@ pub(crate) fn render(problems: &Problems) -> String {
 
 /// Opens the store of a servers.toml in which other things may be wrong; none where it does not say where that is.
 pub(crate) fn store_of(path: &Path, owner: OwnerId) -> Option<Result<Arc<dyn Store>, CliError>> {
-    let (store, data_dir) = config::store_place(path, &|name| std::env::var(name).ok())?;
+    let environment = Environment::as_far_as_read(path);
+    let (store, data_dir) = config::store_place(path, &|name| environment.get(name))?;
     store_exists(&store.path)
         .is_ok_and(|there| there)
         .then(|| record_at(&store.path, &data_dir, store.durability, owner))
@@ -238,7 +241,8 @@ fn taken_over(path: &Path, records: Option<u64>) -> Option<String> {
 
 /// Where the store of a servers.toml lies, in which other things may be wrong.
 pub(crate) fn store_path(path: &Path) -> Option<PathBuf> {
-    config::store_place(path, &|name| std::env::var(name).ok()).map(|(store, _)| store.path)
+    let environment = Environment::as_far_as_read(path);
+    config::store_place(path, &|name| environment.get(name)).map(|(store, _)| store.path)
 }
 
 /// Verifies a store as it lies there.
@@ -504,16 +508,39 @@ pub(crate) async fn inspect_upstreams(
     system: &Arc<System>,
     patience: Duration,
 ) -> Result<Vec<Arc<UpstreamState>>, CliError> {
+    watch_upstreams(config, policies, system, patience, &mut |_| {}).await
+}
+
+/// The same; each is told as soon as it stands.
+pub(crate) async fn watch_upstreams(
+    config: &Config,
+    policies: &PolicySet,
+    system: &Arc<System>,
+    patience: Duration,
+    told: &mut (dyn FnMut(&UpstreamState) + Send),
+) -> Result<Vec<Arc<UpstreamState>>, CliError> {
     let connections = known_connections(config, system).await?;
     let held = (&Arc::default(), connections.as_ref().map(|(connections, _)| connections));
     let upstreams = start_upstreams(config, policies, system, held)?;
-    // Whoever has not answered by then is shown as it stands.
-    tokio::time::timeout(patience, upstreams.settled()).await.ok();
-    let states = upstreams.states().iter().map(|state| state.borrow().clone()).collect();
+    let standing = |mut state: watch::Receiver<Arc<UpstreamState>>| async move {
+        let stands = state.wait_for(|state| state.health != Health::Starting);
+        // Whoever has not answered by then is shown as it stands.
+        drop(tokio::time::timeout(patience, stands).await);
+        let state = state.borrow();
+        state.clone()
+    };
+    let mut waiting: FuturesUnordered<_> = upstreams.states().into_iter().map(standing).collect();
+    let mut states = Vec::new();
+    while let Some(state) = waiting.next().await {
+        told(&state);
+        states.push(state);
+    }
+    drop(waiting);
     upstreams.shutdown(Duration::from_secs(2)).await;
     if let Some((_, store)) = connections {
         store.close().await;
     }
+    states.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(states)
 }
 

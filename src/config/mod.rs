@@ -30,6 +30,7 @@ mod toml_error;
 mod tree;
 mod types;
 mod upstreams;
+mod variables;
 mod zones;
 
 #[cfg(test)]
@@ -54,6 +55,7 @@ pub use secret_url::SecretUrl;
 pub use sign_in::OidcConfig;
 pub use signed::{NAMESPACE, VerifyKey, verify_bundle};
 pub use types::*;
+pub use variables::{variable_line, variables_beside, variables_file};
 
 use std::path::Path;
 

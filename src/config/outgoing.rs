@@ -4,6 +4,7 @@ use super::{
     expand::{Env, expand},
     file::{read_file, resolve},
     input::{Input, expanded},
+    variables,
 };
 use crate::policy::{
     read::{Fields, short},
@@ -125,7 +126,6 @@ pub(super) fn env_file(
 ) -> Option<BTreeMap<String, SecretString>> {
     let Some(node) = map.get("env_file") else { return Some(BTreeMap::new()) };
     let path = resolve(input.path, &expanded(map, "env_file", input, report)??);
-    let shown = path.display();
     let text = match read_file(&path) {
         Ok(text) => text,
         Err(unreadable) => {
@@ -133,35 +133,11 @@ pub(super) fn env_file(
             return None;
         }
     };
-    let mut read = BTreeMap::new();
-    for line in dotenvy::Iter::new(literal(text.trim_start_matches('\u{feff}')).as_bytes()) {
-        let name = match line {
-            Ok((name, value)) if env_name(&name).is_ok() && !value.contains('\0') => {
-                read.insert(name, SecretString::from(value.replace(DOLLAR, "$")));
-                continue;
-            }
-            Ok((name, _)) => format!("`{}` in `{shown}` cannot be a variable of a child", short(&name)),
-            Err(_) => {
-                format!("`{shown}` has a line that is not NAME=value (not shown: it may hold a secret)")
-            }
-        };
-        report.error(node.start, name, "NAME=value on each line; `#` begins a comment");
-        return None;
+    match variables::read(&text, &path.display().to_string()) {
+        Ok(read) => Some(read),
+        Err(why) => {
+            report.error(node.start, why, "NAME=value on each line; `#` begins a comment");
+            None
+        }
     }
-    Some(read)
-}
-
-/// Stands for a `$` while a file of variables is read.
-const DOLLAR: char = '\u{1}';
-
-/// The text with every `$` that is not escaped as [`DOLLAR`]. `dotenvy` would put variables of Tollgate's own environment in
-/// its place, `TOLLGATE_KEY` among them, and a password that has one would reach the child without it.
-fn literal(text: &str) -> String {
-    let mut escaped = false;
-    let one = |c: char| {
-        let literal = c == '$' && !escaped;
-        escaped = c == '\\' && !escaped;
-        if literal { DOLLAR } else { c }
-    };
-    text.chars().map(one).collect()
 }

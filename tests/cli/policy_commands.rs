@@ -391,5 +391,5 @@ fn the_first_bundle_passes_its_tests() {
     let said = tollgate(folder.path(), &["policy", "test", "--json"]);
     assert_eq!(said.code, 0, "{} {}", said.out, said.err);
     let told = parsed(&said);
-    assert_eq!((&told["passed"], &told["coverage"]["unreached"]), (&json!(4), &json!([])));
+    assert_eq!((&told["passed"], &told["coverage"]["unreached"]), (&json!(5), &json!([])));
 }

@@ -239,7 +239,7 @@ async fn requests_over_http_carry_their_proof() {
     };
     let here = &world.gate.mcp;
     let good = proof("1", "POST", here);
-    let (status, _, text) = send(&token, &[good.clone()]).await;
+    let (status, _, text) = send(&token, std::slice::from_ref(&good)).await;
     assert_eq!(status, 200, "{text}");
     assert_eq!(world.up.count(), 1);
     for proofs in [

@@ -218,7 +218,7 @@ mod tests {
     }
 
     fn found(server: Result<Server, String>) -> Found {
-        Found { name: "x".to_owned(), file: "/x".into(), server, enabled: true }
+        Found::of(server)
     }
 
     #[test]

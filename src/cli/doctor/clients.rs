@@ -2,39 +2,28 @@
 
 use super::Findings;
 use crate::cli::clients::is_same_place;
-use crate::cli::init::{Folders, Server, client_servers, usual_places};
-use std::path::{Path, PathBuf};
+use crate::cli::init::{Folders, Place, Server, client_servers, home, usual_places};
 
 const AREA: &str = "clients";
 
-/// Files of further clients below a person's home folder.
-const MORE: &[&str] = &[
-    ".codex/config.toml",
-    ".gemini/settings.json",
-    ".config/zed/settings.json",
-    ".codeium/windsurf/mcp_config.json",
-    ".config/Code/User/globalStorage/saoudrizwan.claude-dev/settings/cline_mcp_settings.json",
-    "Library/Application Support/Code/User/globalStorage/saoudrizwan.claude-dev/settings/cline_mcp_settings.json",
-];
-
 pub(super) fn look(endpoint: Option<&str>, findings: &mut Findings) {
     let here = std::env::current_dir().unwrap_or_default();
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    let mut places = usual_places(&here, home.as_deref());
-    places.extend(
-        home.iter().flat_map(|home| MORE.iter().map(|name| home.join(name))).filter(|file| file.is_file()),
-    );
+    let home = home().filter(|home| !home.as_os_str().is_empty());
+    let folders = Folders { here: &here, home: home.as_deref() };
+    let places = usual_places(folders);
     if places.is_empty() {
         findings.ok(AREA, "files of MCP clients", "none is found here");
     }
     for place in places {
-        one(&place, Folders { here: &here, home: home.as_deref() }, endpoint, findings);
+        one(&place, folders, endpoint, findings);
     }
 }
 
-fn one(place: &Path, folders: Folders<'_>, endpoint: Option<&str>, findings: &mut Findings) {
-    let what = place.display().to_string();
-    let found = match client_servers(place, folders) {
+fn one(place: &Place, folders: Folders<'_>, endpoint: Option<&str>, findings: &mut Findings) {
+    let what = place.path.display().to_string();
+    let found = match client_servers(&place.path, folders) {
+        // Settings of much else.
+        Ok(found) if found.is_empty() && place.aside => return,
         Ok(found) => found,
         Err(why) => {
             findings.advice(

@@ -3,7 +3,7 @@
 use super::read::Input;
 use crate::config::is_secret;
 use crate::redaction::DataRules;
-use sha2::{Digest as _, Sha256};
+use secrecy::{ExposeSecret as _, SecretString};
 use std::{collections::BTreeMap, fmt::Write as _};
 
 /// A text for servers.toml, and the variables that stand in it for what must not.
@@ -11,10 +11,13 @@ use std::{collections::BTreeMap, fmt::Write as _};
 pub(super) struct Variables {
     /// What each is for.
     pub(super) needed: BTreeMap<String, String>,
-    /// Those that stand for a value, by its SHA-256: another value gets another name.
-    values: BTreeMap<String, [u8; 32]>,
-    /// What clients ask a person for.
+    /// What those hold that stand for a value: another value gets another name.
+    values: BTreeMap<String, SecretString>,
+    /// Names that mean something already, with the value where it is known.
+    taken: BTreeMap<String, Option<SecretString>>,
+    /// What clients ask a person for, and which variable stands for it.
     inputs: BTreeMap<String, Input>,
+    asked: BTreeMap<String, String>,
 }
 
 impl Variables {
@@ -23,22 +26,51 @@ impl Variables {
         Self { inputs: inputs.clone(), ..Self::default() }
     }
 
+    /// The same beside variables that mean something already, with the value where it is known.
+    pub(super) fn beside(self, taken: BTreeMap<String, Option<SecretString>>) -> Self {
+        Self { taken, ..self }
+    }
+
     /// Whether any stands for a value that was not copied.
     pub(super) fn stand_for_values(&self) -> bool {
-        !self.values.is_empty()
+        self.needed.keys().any(|name| self.values.contains_key(name))
+    }
+
+    /// The values that are known of those that are needed.
+    pub(super) fn known(&self) -> BTreeMap<&str, &SecretString> {
+        let known =
+            |name: &String| Some((self.values.get_key_value(name)?.0.as_str(), self.values.get(name)?));
+        self.needed.keys().filter_map(known).collect()
+    }
+
+    /// What a client would ask a person for, by its variable, where nothing is known of it.
+    pub(super) fn questions(&self) -> Vec<(String, Input)> {
+        let open = self.asked.iter().filter(|(name, _)| !self.values.contains_key(*name));
+        open.filter_map(|(name, id)| Some((name.clone(), self.inputs.get(id)?.clone()))).collect()
+    }
+
+    /// What a person says for one of them.
+    pub(super) fn answer(&mut self, name: &str, value: SecretString) {
+        self.values.insert(name.to_owned(), value);
     }
 
     /// The variable for what a client asks a person for.
     fn input(&mut self, id: &str, upstream: &str) -> String {
         let name = variable(&[id]);
-        let Input { default, options } = self.inputs.get(id).cloned().unwrap_or_default();
+        let Input { what: says, default, options, .. } = self.inputs.get(id).cloned().unwrap_or_default();
         let mut what = format!("asked for by its client, for `{upstream}`");
+        if !says.is_empty() {
+            what.push_str(&format!(" ({})", super::gather::one_line(&says, 120)));
+        }
         if !options.is_empty() {
             what.push_str(&format!(": one of {}", options.join(", ")));
         }
         match default.filter(|default| !default.contains(['$', '}'])) {
             Some(default) => format!("${{{name}:-{default}}}"),
-            None => self.need(name, what),
+            None => {
+                self.asked.insert(name.clone(), id.to_owned());
+                self.need(name, what)
+            }
         }
     }
 
@@ -50,14 +82,16 @@ impl Variables {
 
     /// One that stands for this value alone.
     pub(super) fn stand_for(&mut self, value: &str, name: String, what: String) -> String {
-        let digest: [u8; 32] = Sha256::digest(value.as_bytes()).into();
         let numbered = |number: u32| if number == 1 { name.clone() } else { format!("{name}_{number}") };
         let fits = |name: &String| match self.values.get(name) {
-            Some(known) => *known == digest,
-            None => !self.needed.contains_key(name),
+            Some(known) => known.expose_secret() == value,
+            None => match self.taken.get(name) {
+                Some(other) => other.as_ref().is_some_and(|other| other.expose_secret() == value),
+                None => !self.needed.contains_key(name),
+            },
         };
         let own = (1..).map(numbered).find(fits).unwrap_or(name.clone());
-        self.values.insert(own.clone(), digest);
+        self.values.insert(own.clone(), SecretString::from(value));
         self.need(own, what)
     }
 }

@@ -1,24 +1,18 @@
-//! The first servers.toml and policies/: what was imported, and a bundle that asks a person about whatever is not known to
-//! only read.
+//! The first servers.toml: what was imported, with variables in place of secrets.
 
 use super::{
-    read::{Input, Server},
+    gather::Upstream,
+    look::{Looked, Proposal},
+    read::Server,
     variables::{Variables, references, variable},
 };
 use crate::{
-    config::{is_secret, secret_in_argument},
+    config::{is_secret, secret_in_argument, variable_line},
     redaction::{DataRules, display_text},
 };
-use serde_json::{Value, json};
-use std::{collections::BTreeMap, fmt::Write as _};
-
-/// One upstream to be written.
-pub(super) struct Upstream {
-    pub(super) name: String,
-    pub(super) from: String,
-    pub(super) server: Server,
-    pub(super) enabled: bool,
-}
+use secrecy::SecretString;
+use serde_json::Value;
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 /// A URL with variables in place of what looks like a secret in its path and query, and without what is never sent.
 fn clean_url(url: &str, upstream: &str, rules: &DataRules, variables: &mut Variables) -> String {
@@ -98,24 +92,33 @@ pub(super) fn network(is_set: impl Fn(&str) -> bool) -> Vec<&'static str> {
     NETWORK.iter().copied().filter(|name| is_set(name)).collect()
 }
 
-/// `[upstreams.NAME]` of all of them, and what must be set for them.
-pub(super) fn servers(
-    environment: &str,
+/// The text of the file of variables beside servers.toml.
+pub(super) fn variables(values: &BTreeMap<&str, &SecretString>) -> String {
+    let lines = values.iter().map(|(name, value)| variable_line(name, value));
+    let head = "# What servers.toml names as ${NAME}. Every command that reads servers.toml reads it; a variable that is set where Tollgate\n\
+                # runs comes before it. For its owner alone: mode 0600, and in no repository.\n";
+    std::iter::once(head.to_owned()).chain(lines).collect()
+}
+
+/// The table of each upstream, without what is known of its tools.
+pub(super) fn tables(
     upstreams: &[Upstream],
-    inputs: &BTreeMap<String, Input>,
     passed: &[&str],
-) -> (String, Variables) {
+    folder: &Path,
+    variables: &mut Variables,
+) -> Vec<String> {
     let rules = DataRules::built_in();
-    let mut variables = Variables::with(inputs);
-    let mut out = gateway(environment);
-    for upstream in upstreams {
-        server(&mut out, upstream, passed, &rules, &mut variables);
-    }
-    (out, variables)
+    upstreams.iter().map(|upstream| table_of(upstream, passed, folder, &rules, variables)).collect()
+}
+
+/// servers.toml as a whole.
+pub(super) fn servers(environment: &str, tables: &[String], tools: &[String]) -> String {
+    let upstreams = tables.iter().zip(tools).map(|(table, tools)| format!("{table}{tools}"));
+    std::iter::once(gateway(environment)).chain(upstreams).collect()
 }
 
 /// The tables of the gateway itself.
-fn gateway(environment: &str) -> String {
+pub(super) fn gateway(environment: &str) -> String {
     format!(
         "# The gateway and the MCP servers behind it. `tollgate check` reads it all; a running gateway takes changes over.
 # A server that is started gets PATH, HOME, USER, LANG, LC_* and TMPDIR, and of all else what its `env` lists. Behind a proxy,
@@ -141,15 +144,16 @@ retention = \"400d\"               # older records go, unless they are under a l
 }
 
 /// The table of one upstream.
-fn server(
-    out: &mut String,
+fn table_of(
     upstream: &Upstream,
     passed: &[&str],
+    folder: &Path,
     rules: &DataRules,
     variables: &mut Variables,
-) {
+) -> String {
     let name = &upstream.name;
-    let _written = write!(out, "\n# {}\n[upstreams.{}]\n", comment(&upstream.from), key(name));
+    let passed = if upstream.is_built_in() { &[] } else { passed };
+    let mut out = format!("\n# {}\n[upstreams.{}]\n", comment(&upstream.from), key(name));
     if !upstream.enabled {
         out.push_str("enabled = false                  # as in its client\n");
     }
@@ -159,27 +163,59 @@ fn server(
                 .map(|place| quoted(&word(command, place, name, rules, variables)))
                 .collect();
             let _written = writeln!(out, "command = [{}]", words.join(", "));
-            for (key, path) in [("cwd", cwd), ("env_file", env_file)] {
+            // Where its client starts it; without one it is the folder of servers.toml.
+            let project = upstream.project.as_ref().filter(|project| *project != folder && project.is_dir());
+            let cwd = cwd.clone().or_else(|| project.map(|project| project.to_string_lossy().into_owned()));
+            for (key, path) in [("cwd", &cwd), ("env_file", env_file)] {
                 if let Some(path) = path {
                     let path = quoted(&references(path, name, variables));
                     let _written = writeln!(out, "{key} = {path}");
                 }
             }
-            table(out, "env", env, passed, name, rules, variables);
+            table(&mut out, "env", env, passed, name, rules, variables);
         }
         Server::Url { url, headers, sse } => {
             let _written = writeln!(out, "url = {}", quoted(&clean_url(url, name, rules, variables)));
             if *sse {
                 out.push_str("transport = \"sse\"\n");
             }
-            table(out, "headers", headers, &[], name, rules, variables);
+            table(&mut out, "headers", headers, &[], name, rules, variables);
         }
     }
-    out.push_str(
-        "# Its own word on which tools only read is believed: nobody is asked about those. With false a person is asked about\n\
-         # each tool that has no table with `read_only = true` here.\n\
-         trust_annotations = true\n",
-    );
+    if let Some(seconds) = upstream.switches.timeout {
+        let _written = writeln!(out, "timeout = \"{seconds}s\"");
+    }
+    out
+}
+
+/// What is known of an upstream's tools: what was looked at stands there for each, and of what was not its own word counts.
+pub(super) fn tools(upstream: &Upstream, looked: Option<&Looked>) -> String {
+    let Some(Looked { tools, .. }) = looked else {
+        return "# Its tools were not looked at: its own word on which of them only read is believed. With false a person is asked\n\
+                # about each tool that has no table with `read_only = true` here.\n\
+                trust_annotations = true\n"
+            .to_owned();
+    };
+    let mut out = "# What its tools are taken for stands below; its own word counts for nothing else.\ntrust_annotations = false\n".to_owned();
+    let lines: Vec<String> = tools.iter().filter_map(tool_line).collect();
+    if !lines.is_empty() {
+        let _written = write!(out, "[upstreams.{}.tools]\n{}", key(&upstream.name), lines.concat());
+    }
+    out
+}
+
+fn tool_line(proposal: &Proposal) -> Option<String> {
+    let mut members = Vec::new();
+    if proposal.read_only {
+        members.push("read_only = true".to_owned());
+    } else if let Some(destructive) = proposal.destructive {
+        members.push(format!("destructive = {destructive}"));
+    }
+    if !proposal.labels.is_empty() {
+        let labels: Vec<String> = proposal.labels.iter().map(|label| format!("\"{label}\"")).collect();
+        members.push(format!("labels = [{}]", labels.join(", ")));
+    }
+    (!members.is_empty()).then(|| format!("{} = {{ {} }}\n", key(&proposal.tool), members.join(", ")))
 }
 
 /// One word of a command, with a variable in place of what looks like a secret.
@@ -255,132 +291,8 @@ fn table(
     }
 }
 
-/// The first budgets.yaml.
-const BUDGETS: &str = "\
-# What an agent may cost before somebody is asked. `tollgate budget status` shows what is used.
-budgets:
-  - id: agent-day
-    scope: agent
-    window: day
-    max_cost_usd: 100.00
-    on_exceed: require_approval
-    alert_at: 80
-";
-
-/// The files of policies/, by name.
-// Long: the texts of the files that it writes
-pub(super) fn policies(
-    upstreams: &[Upstream],
-    (agent, agent_digest): (&str, &str),
-    (person, person_digest): (&str, &str),
-) -> Vec<(&'static str, String)> {
-    let mut capabilities = String::new();
-    for Upstream { name, .. } in upstreams {
-        let _written =
-            write!(capabilities, "  {name}.all:\n    tools: [\"{name}__*\"]\n    prompts: [\"{name}__*\"]\n");
-    }
-    let _written = write!(capabilities, "  resources.all:\n    resources: [\"*\"]\n");
-    let all: Vec<String> = upstreams.iter().map(|upstream| format!("{}.all", upstream.name)).collect();
-    let all = format!("{}, resources.all", all.join(", "));
-    let bundle = "\
-version: \"1\"
-owner: platform-team             # who answers for this bundle
-default_decision: DENY           # what no policy speaks of is not done
-default_approvers: [leads]
-loop:                            # beside more than 20 identical calls in 60 s
-  errors: { count: 20 }          # failures of one tool in a row, within 60 s
-  alternating: { count: 15 }     # rounds of two or three calls that take turns
-  similar: { count: 240 }        # calls of one tool that differ in a number only
-"
-    .to_owned();
-    let authority = format!(
-        "\
-# Who may do what. Keys are kept as their SHA-256; `tollgate agents add NAME` makes more.
-# A capability names tools as the agent sees them, and resources by URI: tools: [\"files__read_*\"],
-# resources: [\"file:///srv/docs/**\"].
-capabilities:
-{capabilities}
-agents:
-  {agent}:
-    type: assistant
-    role: assistant
-    owner: platform-team
-    operator: {person}
-    attended: true               # the operator sits at its client and may answer there
-    workflow: everyday
-    autonomy: supervised         # suggest_only: proposals, never a call
-    capabilities: [{all}]
-    keys: [\"{agent_digest}\"]
-
-people:
-  {person}:
-    groups: [leads]
-    roles: [approver, admin, auditor]
-    keys: [\"{person_digest}\"]
-
-workflows:
-  everyday: {{ owner: platform-team, approval_sla: 15m }}
-"
-    );
-    let gate = "\
-name: ask-before-acting
-description: What may change something is agreed to by a person first
-owner: platform-team
-on:
-  - tool: \"*\"
-  - resource: \"*\"
-  - prompt: \"*\"
-rules:
-  - id: secrets                  # the arguments hold a key, a password or the like
-    condition: \"data.level == 'restricted'\"
-    decision: REQUIRE_APPROVAL
-    approvers: [operator, leads]
-  - id: reads                    # resources and prompts are read; a tool where its server says that it only reads and
-                                 # `trust_annotations` is true, or its table in servers.toml has `read_only = true`
-    condition: \"tool.read_only || call.kind != 'tool'\"
-    decision: ALLOW
-  - id: ask
-    decision: REQUIRE_APPROVAL
-    approvers: [operator, leads]
-"
-    .to_owned();
-    vec![
-        ("bundle.yaml", bundle),
-        ("authority.yaml", authority),
-        ("ask-before-acting.yaml", gate),
-        ("budgets.yaml", BUDGETS.to_owned()),
-        ("tests/ask-before-acting.yaml", tests(upstreams.first(), agent)),
-    ]
-}
-
-/// The first tests of the bundle.
-fn tests(upstream: Option<&Upstream>, agent: &str) -> String {
-    let (capability, tool) = match upstream {
-        Some(Upstream { name, .. }) => (format!("{name}.all"), format!("{name}__some_tool")),
-        None => ("resources.all".to_owned(), "some_tool".to_owned()),
-    };
-    format!(
-        "\
-# `tollgate policy test` runs these. `tollgate audit show TRACE --as-test` prints one of a recorded call.
-tests:
-  - name: a tool that only reads needs nobody
-    facts: {{ agent: {agent}, capability: {capability}, tool: {{ name: {tool}, read_only: true }} }}
-    expect: {{ decision: ALLOW, policy_id: ask-before-acting, rule_id: reads }}
-  - name: a tool that may change something is agreed to first
-    facts: {{ agent: {agent}, capability: {capability}, tool: {{ name: {tool}, read_only: false }} }}
-    expect: {{ decision: REQUIRE_APPROVAL, policy_id: ask-before-acting, rule_id: ask, approvers: [operator, leads] }}
-  - name: a call whose arguments hold a secret is agreed to first
-    facts: {{ agent: {agent}, capability: {capability}, tool: {{ name: {tool}, read_only: true }}, data: {{ level: restricted }} }}
-    expect: {{ decision: REQUIRE_APPROVAL, policy_id: ask-before-acting, rule_id: secrets }}
-  - name: a resource is read
-    facts: {{ agent: {agent}, capability: resources.all, resource: \"file:///srv/docs/a.md\" }}
-    expect: {{ decision: ALLOW, policy_id: ask-before-acting, rule_id: reads }}
-"
-    )
-}
-
-/// A name for an upstream that is valid and not among those that are taken.
-pub(super) fn name(wanted: &str, taken: &[String]) -> String {
+/// A name that a table of an upstream can have.
+pub(super) fn name(wanted: &str) -> String {
     let mut name: String = wanted
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' })
@@ -391,28 +303,16 @@ pub(super) fn name(wanted: &str, taken: &[String]) -> String {
         name = name.replace("__", "_");
     }
     let name = name.trim_matches(['-', '_', '.']).to_owned();
-    let name = match name.as_str() {
+    match name.as_str() {
         "" => "server".to_owned(),
         reserved if reserved.eq_ignore_ascii_case("tollgate") => "server-tollgate".to_owned(),
         _ => name,
-    };
-    let free = |name: &String| !taken.iter().any(|other| other.eq_ignore_ascii_case(name));
-    let numbered = (2..).map(|number| format!("{name}-{number}"));
-    std::iter::once(name.clone()).chain(numbered).find(free).unwrap_or(name)
-}
-
-/// What was written, for machines.
-pub(super) fn told(upstreams: &[Upstream], variables: &Variables, passed: &[&str]) -> Value {
-    json!({
-        "passed": passed,
-        "upstreams": upstreams.iter().map(|u| json!({"name": u.name, "from": u.from})).collect::<Vec<_>>(),
-        "variables": variables.needed,
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::read::Input, *};
 
     #[test]
     fn references_of_every_client_become_ours() {
@@ -431,6 +331,7 @@ mod tests {
         let pick = |default: Option<&str>| Input {
             default: default.map(str::to_owned),
             options: vec!["eu".to_owned(), "us".to_owned()],
+            ..Input::default()
         };
         let inputs = [("region".to_owned(), pick(Some("eu"))), ("zone".to_owned(), pick(None))].into();
         let mut variables = Variables::with(&inputs);
@@ -439,24 +340,28 @@ mod tests {
     }
 
     #[test]
-    fn names_are_valid_and_unique() {
-        let taken = vec!["files".to_owned(), "files-2".to_owned()];
-        let check = |wanted: &str, expect: &str| assert_eq!(name(wanted, &taken), expect, "{wanted}");
-        check("files", "files-3");
+    fn names_are_valid() {
+        let check = |wanted: &str, expect: &str| assert_eq!(name(wanted), expect, "{wanted}");
+        check("files", "files");
         check("My Server!", "My-Server");
         check("a__b", "a_b");
         check("Tollgate", "server-tollgate");
         check("…", "server");
     }
 
+    fn written(upstreams: &[Upstream], variables: &mut Variables) -> String {
+        let tables = tables(upstreams, &[], Path::new("/srv"), variables);
+        let tools: Vec<String> = upstreams.iter().map(|one| tools(one, None)).collect();
+        servers("staging", &tables, &tools)
+    }
+
     #[test]
     fn secrets_stand_in_no_file() {
         let token = format!("ghp_{}", "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8");
-        let upstreams = [
-            Upstream {
-                name: "git".to_owned(),
-                from: "a test".to_owned(),
-                server: Server::Command {
+        let mut upstreams = [
+            Upstream::of(
+                "git",
+                Server::Command {
                     command: vec!["npx".to_owned(), "git".to_owned(), token.clone()],
                     env: [
                         ("API_KEY".to_owned(), "short".to_owned()),
@@ -466,24 +371,29 @@ mod tests {
                     cwd: Some("/srv/a b".to_owned()),
                     env_file: None,
                 },
-                enabled: false,
-            },
-            Upstream {
-                name: "web".to_owned(),
-                from: "a test".to_owned(),
-                server: Server::Url {
+            ),
+            Upstream::of(
+                "web",
+                Server::Url {
                     sse: false,
                     url: "https://a.example/mcp".to_owned(),
                     headers: [("Authorization".to_owned(), format!("Bearer {token}"))].into(),
                 },
-                enabled: true,
-            },
+            ),
         ];
-        let (text, variables) = servers("staging", &upstreams, &BTreeMap::new(), &[]);
+        upstreams[0].enabled = false;
+        let mut variables = Variables::default();
+        let text = written(&upstreams, &mut variables);
         assert!(!text.contains(&token) && !text.contains("short"), "{text}");
         assert!(text.contains("\"Bearer ${WEB_AUTHORIZATION}\""), "{text}");
         let needed: Vec<&str> = variables.needed.keys().map(String::as_str).collect();
         assert_eq!(needed, ["API_KEY", "GIT_ARG_2", "WEB_AUTHORIZATION"]);
+        let kept = super::variables(&variables.known());
+        assert!(
+            kept.contains(&format!("GIT_ARG_2=\"{token}\"\n")) && kept.contains("API_KEY=\"short\"\n"),
+            "{kept}"
+        );
+        assert!(!format!("{variables:?}").contains(&token));
         let read: toml::Table = text.parse().unwrap();
         let git = &read["upstreams"]["git"];
         assert_eq!(git["env"]["LOG"].as_str(), Some("in\"fo"));
@@ -496,10 +406,8 @@ mod tests {
     fn no_text_becomes_a_line() {
         let evil = "x\n[auth]\nanonymous_agent = \"agent\"\r\n\"\"\"\u{7f}\u{1b}'\\";
         let both = |server: Server| Upstream {
-            name: name(evil, &[]),
             from: format!("`{evil}` of /tmp/{evil}/.mcp.json"),
-            server,
-            enabled: true,
+            ..Upstream::of(&name(evil), server)
         };
         let pairs: BTreeMap<String, String> =
             [(evil.to_owned(), evil.to_owned()), ("A".to_owned(), evil.to_owned())].into();
@@ -511,10 +419,16 @@ mod tests {
         };
         let web = Server::Url { url: format!("https://a.example/{evil}"), headers: pairs, sse: true };
         for server in [child, web] {
-            let (text, _) = servers(evil, &[both(server)], &BTreeMap::new(), &[]);
+            let upstreams = [both(server)];
+            let tables = tables(&upstreams, &[], Path::new("/srv"), &mut Variables::default());
+            let listed = [serde_json::json!({"name": evil, "annotations": {"readOnlyHint": true}})];
+            let looked = Looked::at(&listed, false);
+            let text = servers(evil, &tables, &[tools(&upstreams[0], Some(&looked))]);
             let read: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
             assert_eq!(read.keys().collect::<Vec<_>>(), ["admin", "gateway", "store", "upstreams"], "{text}");
             assert_eq!(read["upstreams"].as_table().unwrap().len(), 1, "{text}");
+            let upstream = read["upstreams"].as_table().unwrap().values().next().unwrap();
+            assert_eq!(upstream["tools"][evil]["read_only"].as_bool(), Some(true), "{text}");
             assert_eq!(read["gateway"]["environment"].as_str(), Some(evil));
         }
     }
@@ -537,19 +451,13 @@ mod tests {
         check(format!("https://a.example/mcp#access_token={one}"), "https://a.example/mcp");
         check(format!("https://a.example/mcp?key={one}${{X}}"), "https://a.example/mcp?key=${U_KEY_3}");
         check("https://a.example/mcp?key=${env:X}".to_owned(), "https://a.example/mcp?key=${X}");
-        let env = |value: &str| Upstream {
-            name: "git".to_owned(),
-            from: "a test".to_owned(),
-            server: Server::Command {
-                command: vec!["x".to_owned()],
-                env: [("TOKEN".to_owned(), value.to_owned())].into(),
-                cwd: None,
-                env_file: None,
-            },
-            enabled: true,
+        let env = |value: &str| {
+            let env = [("TOKEN".to_owned(), value.to_owned())].into();
+            let server = Server::Command { command: vec!["x".to_owned()], env, cwd: None, env_file: None };
+            Upstream::of("git", server)
         };
         // Two servers, two secrets of one name; a third has the first's.
-        let (text, _) = servers("staging", &[env(&one), env(&two), env(&one)], &BTreeMap::new(), &[]);
+        let text = written(&[env(&one), env(&two), env(&one)], &mut Variables::default());
         assert_eq!(text.matches("\"${TOKEN}\"").count(), 2, "{text}");
         assert_eq!(text.matches("\"${TOKEN_2}\"").count(), 1, "{text}");
     }

@@ -1,0 +1,616 @@
+//! The configurations of MCP clients: what servers they start or reach. Nine programs, JSON with comments and TOML.
+
+mod codex;
+mod entry;
+mod places;
+
+pub(in crate::cli) use entry::Switches;
+use entry::server;
+pub(in crate::cli) use places::{Place, usual_places};
+use serde_json::{Map, Value};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// The largest file that is read.
+const MOST_BYTES: u64 = 4 << 20;
+
+/// Whose a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Client {
+    ClaudeDesktop,
+    ClaudeCode,
+    Cursor,
+    Vscode,
+    Codex,
+    Gemini,
+    Zed,
+    Windsurf,
+    Cline,
+    /// A file that does not say.
+    Other,
+}
+
+impl Client {
+    /// Its name, for names of servers.
+    pub(in crate::cli) fn slug(self) -> &'static str {
+        match self {
+            Self::ClaudeDesktop => "claude-desktop",
+            Self::ClaudeCode => "claude-code",
+            Self::Cursor => "cursor",
+            Self::Vscode => "vscode",
+            Self::Codex => "codex",
+            Self::Gemini => "gemini",
+            Self::Zed => "zed",
+            Self::Windsurf => "windsurf",
+            Self::Cline => "cline",
+            Self::Other => "file",
+        }
+    }
+}
+
+/// One server as a client's configuration has it.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::cli) struct Found {
+    /// As it is called there.
+    pub(in crate::cli) name: String,
+    /// Where it stands.
+    pub(in crate::cli) file: PathBuf,
+    /// Whose file that is.
+    pub(in crate::cli) client: Client,
+    /// The project that it is of, in whose folder its client starts it.
+    pub(in crate::cli) project: Option<PathBuf>,
+    /// What it is, or why it is left out.
+    pub(in crate::cli) server: Result<Server, String>,
+    /// Its client starts it.
+    pub(in crate::cli) enabled: bool,
+    /// What its client says of its tools, times and sign-in.
+    pub(in crate::cli) switches: Switches,
+}
+
+#[cfg(test)]
+impl Found {
+    /// One for tests of whoever reads them.
+    pub(in crate::cli) fn of(server: Result<Server, String>) -> Self {
+        Self {
+            name: "x".to_owned(),
+            file: "/x".into(),
+            client: Client::Other,
+            project: None,
+            server,
+            enabled: true,
+            switches: Switches::default(),
+        }
+    }
+}
+
+/// What one file brings.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    pub(super) found: Vec<Found>,
+    /// What its client asks a person for (`inputs` of VS Code), by id.
+    pub(super) inputs: BTreeMap<String, Input>,
+    /// What Claude Code keeps of projects: which servers of their own .mcp.json it starts, and which it does not.
+    pub(super) projects: BTreeMap<PathBuf, Project>,
+}
+
+/// One project of Claude Code.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(super) struct Project {
+    /// Servers of its .mcp.json that a person has agreed to.
+    pub(super) on: Vec<String>,
+    /// And those that are switched off.
+    pub(super) off: Vec<String>,
+}
+
+/// One thing that a client asks a person for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Input {
+    /// What it is, in the words of the file.
+    pub(super) what: String,
+    pub(super) default: Option<String>,
+    pub(super) options: Vec<String>,
+    /// It is not shown while it is typed.
+    pub(super) secret: bool,
+}
+
+/// How it is reached.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::cli) enum Server {
+    /// A child process.
+    Command {
+        /// The program and its arguments.
+        command: Vec<String>,
+        /// Its environment.
+        env: BTreeMap<String, String>,
+        /// The folder that it works in.
+        cwd: Option<String>,
+        /// A file of further variables.
+        env_file: Option<String>,
+    },
+    /// Streamable HTTP.
+    Url {
+        /// Where.
+        url: String,
+        /// What is sent along.
+        headers: BTreeMap<String, String>,
+        /// It is said to speak HTTP+SSE.
+        sse: bool,
+    },
+}
+
+/// The folders that references in a client's file stand for.
+#[derive(Clone, Copy)]
+pub(in crate::cli) struct Folders<'f> {
+    /// The working folder.
+    pub(in crate::cli) here: &'f Path,
+    pub(in crate::cli) home: Option<&'f Path>,
+}
+
+/// Reads a file that a person names; the error says where it is wrong and what was expected.
+pub(super) fn file(path: &Path, folders: Folders<'_>) -> Result<Read, String> {
+    let place = places::named(path, folders);
+    let (read, has_place) = of_place(&place, folders)?;
+    match has_place {
+        true => Ok(read),
+        false => Err(format!(
+            "{}: it has no servers: expected `mcpServers`, `servers` (VS Code), `context_servers` (Zed) or `[mcp_servers.NAME]` \
+             (Codex)",
+            path.display()
+        )),
+    }
+}
+
+/// Reads the file of a place; a member for servers that is not there is none without servers.
+pub(super) fn place(place: &Place, folders: Folders<'_>) -> Result<Read, String> {
+    of_place(place, folders).map(|(read, _)| read)
+}
+
+/// The servers that any client's file names for the working folder; none where it names none.
+pub(in crate::cli) fn client_servers(path: &Path, folders: Folders<'_>) -> Result<Vec<Found>, String> {
+    let (mut read, _) = of_place(&places::named(path, folders), folders)?;
+    let is_here = |one: &Found| {
+        one.project.as_deref().is_none_or(|project| project == folders.here || path.starts_with(project))
+    };
+    read.found.retain(is_here);
+    Ok(read.found)
+}
+
+/// What a file brings, and whether it has a place for servers at all.
+fn of_place(place: &Place, folders: Folders<'_>) -> Result<(Read, bool), String> {
+    let path = &place.path;
+    let text = text_of(path)?;
+    let root = match path.extension().is_some_and(|end| end == "toml") {
+        true => codex::root(path, &text)?,
+        false => object(path, &text)?,
+    };
+    servers(&root, place, folders)
+}
+
+fn text_of(path: &Path) -> Result<String, String> {
+    let told = |problem: &str| format!("{}: {problem}", path.display());
+    let meta = std::fs::metadata(path).map_err(|error| told(&error.to_string()))?;
+    if meta.len() > MOST_BYTES {
+        return Err(told(&format!("larger than {MOST_BYTES} bytes: no configuration of a client")));
+    }
+    let bytes = std::fs::read(path).map_err(|error| told(&error.to_string()))?;
+    // Windows' editors write UTF-16 where they are left alone.
+    let text = match bytes.as_slice() {
+        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        _ => String::from_utf8(bytes).ok(),
+    };
+    let text = text.ok_or_else(|| told("it is no text in UTF-8"))?;
+    let text = text.trim_start_matches('\u{feff}');
+    match text.trim().is_empty() {
+        true => Err(told("the file is empty")),
+        false => Ok(text.to_owned()),
+    }
+}
+
+fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
+    let (pairs, rest) = bytes.as_chunks::<2>();
+    let units: Vec<u16> = pairs.iter().map(|pair| unit(*pair)).collect();
+    if rest.is_empty() { String::from_utf16(&units).ok() } else { None }
+}
+
+/// JSON as these clients read it: with comments, and with commas before a closing bracket.
+const FORM: jsonc_parser::ParseOptions = jsonc_parser::ParseOptions {
+    allow_comments: true,
+    allow_loose_object_property_names: false,
+    allow_trailing_commas: true,
+    allow_missing_commas: false,
+    allow_single_quoted_strings: false,
+    allow_hexadecimal_numbers: false,
+    allow_unary_plus_numbers: false,
+    allow_bare_decimal_point_numbers: false,
+    allow_non_finite_numbers: false,
+    allow_extended_string_escapes: false,
+};
+
+fn object(path: &Path, text: &str) -> Result<Map<String, Value>, String> {
+    let read: Result<Value, _> = jsonc_parser::parse_to_serde_value(text, &FORM);
+    match read {
+        Ok(Value::Object(root)) => Ok(root),
+        Ok(_) => Err(format!("{}: expected an object with `mcpServers` or `servers`", path.display())),
+        Err(error) => Err(format!(
+            "{}:{}:{}: {}",
+            path.display(),
+            error.line_display(),
+            error.column_display(),
+            error.kind()
+        )),
+    }
+}
+
+/// What is left out of a list of a project's servers.
+fn names(value: Option<&Value>) -> Vec<String> {
+    value
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// One map of servers in a file.
+struct Table<'t> {
+    servers: &'t Value,
+    /// What `${workspaceFolder}` stands for.
+    workspace: &'t Path,
+    /// Where its client starts the servers.
+    project: Option<&'t Path>,
+    /// Servers that are switched off by name.
+    off: Vec<String>,
+}
+
+/// What a client's file brings, and whether it has a place for servers at all.
+fn servers(root: &Map<String, Value>, place: &Place, folders: Folders<'_>) -> Result<(Read, bool), String> {
+    let path = place.path.as_path();
+    let started_in = place.project.as_deref();
+    let workspace = started_in.unwrap_or(folders.here);
+    let mut tables = Vec::new();
+    let settings = root.get("mcp");
+    // Gemini CLI's own switches for all of its servers.
+    let allowed = settings.and_then(|mcp| mcp.get("allowed")).map(|allowed| names(Some(allowed)));
+    let excluded = names(settings.and_then(|mcp| mcp.get("excluded")));
+    for servers in [
+        root.get("mcpServers"),
+        root.get("servers"),
+        root.get("context_servers"),
+        // VS Code's settings.json, in both spellings.
+        settings.and_then(|mcp| mcp.get("servers")),
+        root.get("mcp.servers"),
+    ] {
+        let off = excluded.clone();
+        tables.extend(servers.map(|servers| Table { servers, workspace, project: started_in, off }));
+    }
+    let mut seen = root.contains_key("projects") || !tables.is_empty();
+    let mut projects = BTreeMap::new();
+    // Claude Code keeps what it knows of each project in one file.
+    for (folder, project) in root.get("projects").and_then(Value::as_object).into_iter().flatten() {
+        let folder = Path::new(folder.as_str());
+        let disabled = names(project.get("disabledMcpServers"));
+        if folder == folders.here {
+            // What is switched off here is so for the servers of all projects, too.
+            tables.iter_mut().for_each(|table| table.off.extend(disabled.clone()));
+        }
+        if let Some(servers) = project.get("mcpServers") {
+            tables.push(Table { servers, workspace: folder, project: Some(folder), off: disabled });
+        }
+        let (on, off) = ("enabledMcpjsonServers", "disabledMcpjsonServers");
+        let known = Project { on: names(project.get(on)), off: names(project.get(off)) };
+        projects.insert(folder.to_owned(), known);
+    }
+    let inputs = root.get("inputs").or_else(|| settings.and_then(|mcp| mcp.get("inputs")));
+    let mut read = Read { found: Vec::new(), inputs: inputs_of(inputs), projects };
+    for table in tables {
+        seen = true;
+        let Value::Object(servers) = table.servers else {
+            return Err(format!(
+                "{}: the member for servers must be an object of servers by name",
+                path.display()
+            ));
+        };
+        let stands_for = |text: &str| standing(text, table.workspace, folders.home);
+        read.found.extend(servers.iter().map(|(name, written)| {
+            let entry = entry::flat(written.clone());
+            let server = server(&entry, place.client, &stands_for);
+            Found {
+                name: name.clone(),
+                file: path.to_owned(),
+                client: place.client,
+                project: table.project.map(Path::to_owned),
+                server: server.map(|server| below(server, table.project)),
+                enabled: entry::is_on(&entry)
+                    && !table.off.contains(name)
+                    && allowed.as_ref().is_none_or(|allowed| allowed.contains(name)),
+                switches: Switches::of(&entry, place.client),
+            }
+        }));
+    }
+    Ok((read, seen))
+}
+
+/// With paths from the project's folder on, where they are relative.
+fn below(server: Server, project: Option<&Path>) -> Server {
+    let whole = |path: Option<String>| match (path, project) {
+        (Some(path), Some(project)) if !path.starts_with(['$', '~']) => {
+            Some(project.join(path).to_string_lossy().into_owned())
+        }
+        (path, _) => path,
+    };
+    match server {
+        Server::Command { command, env, cwd, env_file } => {
+            Server::Command { command, env, cwd: whole(cwd), env_file: whole(env_file) }
+        }
+        url @ Server::Url { .. } => url,
+    }
+}
+
+/// The text with the folders that its client would put there.
+fn standing(text: &str, workspace: &Path, home: Option<&Path>) -> String {
+    let mut text = text.to_owned();
+    let name = workspace.file_name().unwrap_or_default();
+    let mut put = |reference: &str, path: &Path| text = text.replace(reference, &path.to_string_lossy());
+    for reference in ["${workspaceFolder}", "${workspaceRoot}", "${cwd}", "${CLAUDE_PROJECT_DIR}"] {
+        put(reference, workspace);
+    }
+    put("${workspaceFolderBasename}", Path::new(name));
+    put("${pathSeparator}", Path::new("/"));
+    put("${/}", Path::new("/"));
+    if let Some(home) = home {
+        put("${userHome}", home);
+    }
+    text
+}
+
+fn inputs_of(written: Option<&Value>) -> BTreeMap<String, Input> {
+    let written = written.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let text = |value: &Value| value.as_str().or_else(|| value.get("value")?.as_str()).map(str::to_owned);
+    let read = |input: &Value| {
+        let options = input.get("options").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let secret = input.get("password") == Some(&Value::Bool(true));
+        let default = input.get("default").and_then(text).filter(|_| !secret);
+        let id = input.get("id")?.as_str()?.to_owned();
+        let what = match input.get("command").and_then(Value::as_str) {
+            Some(command) => format!("what the command `{command}` of its client gives"),
+            None => input.get("description").and_then(text).unwrap_or_default(),
+        };
+        Some((id, Input { what, default, options: options.iter().filter_map(text).collect(), secret }))
+    };
+    written.iter().filter_map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_at(name: &str, text: &str) -> Result<Read, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        file(&path, Folders { here: Path::new("/home/me/project"), home: Some(Path::new("/home/me")) })
+    }
+
+    fn read(text: &str) -> Result<Vec<Found>, String> {
+        read_at("mcp.json", text).map(|read| read.found)
+    }
+
+    fn command(words: &[&str]) -> Server {
+        Server::Command {
+            command: words.iter().map(|w| (*w).to_owned()).collect(),
+            env: BTreeMap::new(),
+            cwd: None,
+            env_file: None,
+        }
+    }
+
+    #[test]
+    fn every_clients_form_is_read() {
+        let check = |text: &str, expect: &[(&str, Option<Server>)]| {
+            let found = read(text).unwrap();
+            let found: Vec<_> = found.iter().map(|f| (f.name.as_str(), f.server.clone().ok())).collect();
+            assert_eq!(found, expect, "{text}");
+        };
+        check(
+            r#"{"mcpServers": {"a": {"command": "npx", "args": ["-y", "x"]}, "off": {"command": "y", "disabled": true}}}"#,
+            &[("a", Some(command(&["npx", "-y", "x"]))), ("off", Some(command(&["y"])))],
+        );
+        check(
+            "{ // VS Code\n \"servers\": {\n  \"web\": { \"type\": \"http\", \"url\": \"https://a.example/mcp\", /* , } */ },\n }, }",
+            &[(
+                "web",
+                Some(Server::Url {
+                    url: "https://a.example/mcp".to_owned(),
+                    headers: BTreeMap::new(),
+                    sse: false,
+                }),
+            )],
+        );
+        // One bad entry costs itself only.
+        check(
+            r#"{"mcpServers": {"e": {"command": " "}, "z": {"command": "a", "args": ["\u0000"]}, "h": {"url": "https://a/", "headers":
+                {"A": "x\r\nB: y"}}, "u": {"url": "https://["}, "good": {"command": "x"}}}"#,
+            &[("e", None), ("z", None), ("h", None), ("u", None), ("good", Some(command(&["x"])))],
+        );
+        check(
+            r#"{"projects": {"/home/me/project": {"mcpServers": {"p": {"command": "p"}}}, "/other": {"mcpServers": {"q": {"command": "q"}}}}}"#,
+            &[("p", Some(command(&["p"]))), ("q", Some(command(&["q"])))],
+        );
+        check(
+            r#"{"mcpServers": {"s": {"type": "sse", "url": "http://a.example/sse"}, "me": {"command": "/usr/bin/tollgate"}, "n": {},
+                "u": {"url": "https://me:secret@a.example/mcp"}}}"#,
+            &[
+                (
+                    "s",
+                    Some(Server::Url {
+                        url: "http://a.example/sse".to_owned(),
+                        headers: BTreeMap::new(),
+                        sse: true,
+                    }),
+                ),
+                ("me", None),
+                ("n", None),
+                ("u", None),
+            ],
+        );
+    }
+
+    /// What a client would put into a text, and what it would not start.
+    #[test]
+    fn folders_inputs_and_switches_are_those_of_the_client() {
+        let text = r#"{"inputs": [
+            {"id": "region", "type": "pickString", "options": ["eu", {"label": "US", "value": "us"}], "default": "eu"},
+            {"id": "key", "type": "promptString", "password": true, "default": "s3cret"}],
+          "servers": {"a": {"command": "${workspaceFolder}/run", "args": ["${userHome}/x", 7], "cwd": "${workspaceFolder}/sub",
+            "envFile": "${workspaceFolder}/.env", "env": {"A": null, "B": "${input:region}"}}}}"#;
+        let read = read_at("app/.vscode/mcp.json", text).unwrap();
+        let Ok(Server::Command { command, env, cwd, env_file }) = &read.found[0].server else {
+            panic!("{read:?}")
+        };
+        assert!(command[0].ends_with("/app/run") && command[1..] == ["/home/me/x", "7"], "{command:?}");
+        assert!(
+            cwd.as_ref().unwrap().ends_with("/app/sub") && env_file.as_ref().unwrap().ends_with("/app/.env")
+        );
+        assert_eq!(env.keys().collect::<Vec<_>>(), ["B"]);
+        let region =
+            Input { default: Some("eu".into()), options: vec!["eu".into(), "us".into()], ..Input::default() };
+        assert_eq!(read.inputs["region"], region);
+        assert_eq!(read.inputs["key"], Input { secret: true, ..Input::default() });
+        let off = r#"{"mcpServers": {"one": {"command": "x"}, "two": {"command": "y", "disabled": true}}, "projects":
+          {"/home/me/project": {"disabledMcpServers": ["one"], "mcpServers": {"three": {"command": "${workspaceFolder}/z"}}}}}"#;
+        let read = read_at(".claude.json", &format!("\u{feff}{off}")).unwrap();
+        let enabled: Vec<_> = read.found.iter().map(|found| (found.name.as_str(), found.enabled)).collect();
+        assert_eq!(enabled, [("one", false), ("two", false), ("three", true)]);
+        assert_eq!(read.found[2].server, Ok(super::tests::command(&["/home/me/project/z"])));
+    }
+
+    #[test]
+    fn servers_are_found_in_every_clients_file() {
+        let check = |name: &str, text: &str, expect: &[(&str, bool)]| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let folders = Folders { here: folder.path(), home: None };
+            let found = client_servers(&path, folders).unwrap();
+            let found: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.server.is_ok())).collect();
+            assert_eq!(found, expect, "{text}");
+        };
+        check(
+            "config.toml",
+            "model = 'x'\n[mcp_servers.docs]\ncommand = 'npx'\nargs = ['-y', 'docs']\n[mcp_servers.web]\nurl = 'https://a.example/mcp'\n",
+            &[("docs", true), ("web", true)],
+        );
+        check("config.toml", "model = 'x'\n", &[]);
+        check(
+            "settings.json",
+            r#"{"theme": "x", "context_servers": {"old": {"command": {"path": "a", "args": ["b"]}}, "new": {"command": "c", "args": []},
+                "own": {"command": {"path": "/usr/bin/tollgate", "args": []}}}}"#,
+            &[("old", true), ("new", true), ("own", false)],
+        );
+        check("settings.json", r#"{"theme": "x"}"#, &[]);
+        check(
+            "mcp_config.json",
+            r#"{"mcpServers": {"a": {"serverUrl": "https://a.example/mcp"}}}"#,
+            &[("a", true)],
+        );
+    }
+
+    /// What each client alone writes.
+    #[test]
+    fn what_each_client_alone_writes_is_read() {
+        let read = |name: &str, text: &str| {
+            let read = read_at(name, text).unwrap_or_else(|why| panic!("{why}"));
+            read.found.into_iter().map(|one| (one.name.clone(), one)).collect::<BTreeMap<_, _>>()
+        };
+        let env = |found: &Found| match &found.server {
+            Ok(Server::Command { env, .. }) => env.clone(),
+            other => panic!("{other:?}"),
+        };
+        let headers = |found: &Found| match &found.server {
+            Ok(Server::Url { headers, .. }) => headers.clone(),
+            other => panic!("{other:?}"),
+        };
+        let pairs = |all: &[(&str, &str)]| {
+            all.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<BTreeMap<_, _>>()
+        };
+        let codex = read(
+            "config.toml",
+            "[mcp_servers.a]\ncommand = 'a'\nenv = { X = '1' }\nenv_vars = ['Y', { name = 'Z' }]\ntool_timeout_sec = 90\n\
+             enabled_tools = ['one']\ndisabled_tools = ['two']\n[mcp_servers.b]\nurl = 'https://b.example/mcp'\nenabled = false\n\
+             bearer_token_env_var = 'B'\nhttp_headers = { H = 'h' }\nenv_http_headers = { E = 'V' }\n",
+        );
+        assert_eq!(env(&codex["a"]), pairs(&[("X", "1"), ("Y", "${Y}"), ("Z", "${Z}")]));
+        let switches = &codex["a"].switches;
+        assert_eq!((switches.timeout, switches.only.as_deref()), (Some(90), Some(&["one".to_owned()][..])));
+        assert_eq!(switches.without, ["two"]);
+        assert!(!codex["b"].enabled);
+        assert_eq!(
+            headers(&codex["b"]),
+            pairs(&[("Authorization", "Bearer ${B}"), ("E", "${V}"), ("H", "h")])
+        );
+        let gemini = read(
+            ".gemini/settings.json",
+            r#"{"mcp": {"excluded": ["c"]}, "mcpServers": {"a": {"httpUrl": "https://a.example/mcp", "url": "https://old.example/sse",
+                "command": "x", "headers": {"K": "$TOKEN and ${OTHER}"}, "timeout": 1500, "includeTools": ["r"], "oauth": {"enabled": true}},
+                "c": {"command": "c"}}}"#,
+        );
+        assert_eq!(headers(&gemini["a"]), pairs(&[("K", "${TOKEN} and ${OTHER}")]));
+        assert!(matches!(&gemini["a"].server, Ok(Server::Url { url, .. }) if url == "https://a.example/mcp"));
+        assert_eq!((gemini["a"].switches.timeout, gemini["a"].switches.sign_in), (Some(2), true));
+        assert!(gemini["a"].enabled && !gemini["c"].enabled);
+        let zed = read(
+            ".zed/settings.json",
+            r#"{"context_servers": {"a": {"source": "custom", "command": "a", "args": [], "env": null},
+                "old": {"command": {"path": "o", "args": ["1"], "env": {"A": "b"}}}, "ext": {"source": "extension", "settings": {}}}}"#,
+        );
+        assert_eq!(env(&zed["old"]), pairs(&[("A", "b")]));
+        assert!(
+            zed["a"].server.is_ok() && zed["ext"].server.as_ref().is_err_and(|why| why.contains("extension"))
+        );
+        let windsurf = read(
+            "mcp_config.json",
+            r#"{"mcpServers": {"a": {"serverUrl": "https://a.example/mcp", "disabledTools": ["x"], "disabled": true}}}"#,
+        );
+        assert!(!windsurf["a"].enabled && windsurf["a"].switches.without == ["x"]);
+        let cline = read(
+            "cline_mcp_settings.json",
+            r#"{"mcpServers": {"a": {"type": "streamableHttp", "url": "https://a.example/mcp", "timeout": 60, "autoApprove": ["y"]},
+                "ws": {"type": "ws", "url": "https://a.example/mcp"}}}"#,
+        );
+        assert!(
+            cline["a"].switches.timeout == Some(60)
+                && cline["ws"].server.as_ref().is_err_and(|why| why.contains("`ws`"))
+        );
+        let tollgates = read(
+            "mcp.json",
+            r#"{"mcpServers": {"a": {"command": "uvx", "args": ["tollgate", "stdio", "--agent", "x"]},
+                "b": {"command": "sh", "args": ["-c", "exec /opt/tollgate stdio --agent x"]}, "c": {"command": "echo", "args": ["tollgate"]}}}"#,
+        );
+        let own: Vec<bool> = tollgates.values().map(|one| one.server.is_err()).collect();
+        assert_eq!(own, [true, true, false]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        let check = |text: &str, expect: &str| {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(expect), "{error}");
+        };
+        check("{\n  \"mcpServers\": {\n    \"a\" 1\n}}", ":3:");
+        check("[]", "expected an object");
+        check("{\"mcp\": {}}", "it has no servers");
+        check("{\"mcpServers\": []}", "must be an object");
+        let settings =
+            r#"{"mcp": {"servers": {"s": {"command": "s"}}}, "mcp.servers": {"t": {"command": "t"}}}"#;
+        assert_eq!(read(settings).unwrap().len(), 2);
+        let error = read_at("config.toml", "model = 'x'\n[mcp_servers.a\n").unwrap_err();
+        assert!(error.contains("config.toml:2:"), "{error}");
+        check(&"[".repeat(100_000), "nesting depth");
+        check(" \n", "the file is empty");
+    }
+}

@@ -1,0 +1,236 @@
+//! What a person or a program is told of what `init` found and made.
+
+use super::{
+    first_call::FirstCall,
+    gather::{Skipped, Upstream},
+    look::Looked,
+    start::Starts,
+    variables::Variables,
+};
+use crate::{
+    cli::{failure::CliError, screen::Screen},
+    redaction::visible,
+};
+use serde_json::{Value, json};
+use std::{io::Write as _, path::Path};
+
+/// What came of it.
+pub(super) struct Outcome<'m> {
+    pub(super) servers_toml: &'m Path,
+    pub(super) policies: &'m Path,
+    pub(super) upstreams: &'m [Upstream],
+    pub(super) skipped: &'m Skipped,
+    pub(super) variables: &'m Variables,
+    /// Variables of the network that are passed on.
+    pub(super) passed: &'m [&'m str],
+    /// The file that values which look like secrets are kept in.
+    pub(super) kept_in: Option<&'m Path>,
+    /// Its name and its key.
+    pub(super) agent: (&'m str, &'m str),
+    /// The same of people, the operator first.
+    pub(super) people: Vec<(&'m str, &'m str)>,
+    pub(super) starts: Starts,
+    /// None: none was made. An error says why it failed; `Ok(None)`: there is nothing to call.
+    pub(super) first_call: Option<Result<Option<FirstCall>, String>>,
+}
+
+/// What was found, before anything is asked.
+pub(super) fn found(upstreams: &[Upstream], skipped: &Skipped) -> Result<(), CliError> {
+    let mut out = std::io::stderr();
+    writeln!(out, "found:")?;
+    for upstream in upstreams {
+        let off = if upstream.enabled { "" } else { " (off)" };
+        writeln!(out, "  {}{off}: {}", upstream.name, visible(&upstream.from))?;
+    }
+    for (name, file, why) in skipped {
+        writeln!(out, "  left out: {} ({}): {}", visible(name), visible(file), visible(why))?;
+    }
+    Ok(())
+}
+
+/// What each tool would be taken for.
+pub(super) fn proposals(upstreams: &[Upstream], looked: &[Option<Looked>]) -> Result<(), CliError> {
+    let of = upstreams.iter().zip(looked).filter_map(|(upstream, looked)| Some((upstream, looked.as_ref()?)));
+    let rows: Vec<Vec<String>> =
+        of.flat_map(|(upstream, looked)| looked.tools.iter().map(|tool| tool.row(&upstream.name))).collect();
+    Screen::new().table(&["server", "tool", "taken as", "labels", "because"], &rows, "they list no tools")
+}
+
+impl Outcome<'_> {
+    /// Variables that have no value yet.
+    fn missing(&self) -> Vec<(&str, &str)> {
+        let known = self.variables.known();
+        let open = |name: &str| {
+            let is_kept = self.kept_in.is_some() && known.contains_key(name);
+            !is_kept && std::env::var_os(name).is_none()
+        };
+        let needed = self.variables.needed.iter().map(|(name, what)| (name.as_str(), what.as_str()));
+        needed.filter(|(name, _)| open(name)).collect()
+    }
+
+    pub(super) fn json(&self, written: bool) -> Result<(), CliError> {
+        let skipped: Vec<Value> = self
+            .skipped
+            .iter()
+            .map(|(name, file, why)| json!({"name": name, "file": file, "reason": why}))
+            .collect();
+        let upstreams: Vec<Value> = self
+            .upstreams
+            .iter()
+            .map(|one| {
+                let silent = self.starts.silent.get(one.name.as_str());
+                json!({
+                    "name": one.name, "from": one.from, "enabled": one.enabled, "notes": one.notes, "not_started": silent,
+                })
+            })
+            .collect();
+        let holder = |(name, key): &(&str, &str)| json!({"name": name, "key": key});
+        let first_call = match &self.first_call {
+            None | Some(Ok(None)) => Value::Null,
+            Some(Ok(Some(call))) => json!({
+                "called": call.what, "decision": call.decision, "reason": call.reason, "trace_id": call.trace_id,
+            }),
+            Some(Err(why)) => json!({ "failed": why }),
+        };
+        let missing: Vec<&str> = self.missing().into_iter().map(|(name, _)| name).collect();
+        Screen::new().json(&json!({
+            "passed": self.passed,
+            "upstreams": upstreams,
+            "variables": self.variables.needed,
+            "missing": missing,
+            "env_file": self.kept_in.map(|file| file.display().to_string()),
+            "skipped": skipped,
+            "servers_toml": self.servers_toml.display().to_string(),
+            "written": written,
+            "agent": holder(&self.agent),
+            "person": self.people.first().map(holder),
+            "people": self.people.iter().map(holder).collect::<Vec<_>>(),
+            "sign_in": self.starts.sign_in,
+            "first_call": first_call,
+        }))
+    }
+
+    /// The files as they would be.
+    pub(super) fn shown_only(&self, servers: &str, bundle: &super::files::Bundled) -> Result<(), CliError> {
+        let mut screen = Screen::new();
+        screen.raw(servers)?;
+        for (name, text) in bundle {
+            screen.raw(&format!("\n# policies/{name}\n{text}"))?;
+        }
+        screen.line("")?;
+        self.left_out(&mut screen)?;
+        screen.line("Nothing was written, and no server was started: leave out --dry-run to write it.")
+    }
+
+    fn left_out(&self, screen: &mut Screen) -> Result<(), CliError> {
+        let skipped = self.skipped.iter();
+        skipped.map(|(name, file, why)| screen.field(name, &format!("left out ({file}): {why}"))).collect()
+    }
+
+    /// What was written, the keys, and what to do next.
+    pub(super) fn told(&self, looked: &[Option<Looked>], started: bool) -> Result<(), CliError> {
+        let mut screen = Screen::new();
+        let kept = self.kept_in.map(|file| format!(" and {}", file.display())).unwrap_or_default();
+        screen.line(&format!("wrote {}, {}{kept}", self.servers_toml.display(), self.policies.display()))?;
+        for (upstream, looked) in self.upstreams.iter().zip(looked) {
+            let off = if upstream.enabled { "" } else { "off, as in its client; " };
+            let tools = looked.as_ref().map(|looked| {
+                let reads = looked.tools.iter().filter(|tool| tool.read_only).count();
+                format!("; {} tools, nobody is asked about {reads} of them", looked.tools.len())
+            });
+            screen.field(&upstream.name, &format!("{off}{}{}", upstream.from, tools.unwrap_or_default()))?;
+            for note in &upstream.notes {
+                screen.field("", note)?;
+            }
+            if let Some(reason) = self.starts.silent.get(upstream.name.as_str()) {
+                screen.field("", &format!("not looked at: {reason}"))?;
+            }
+        }
+        self.left_out(&mut screen)?;
+        screen.line("")?;
+        self.keys(&mut screen)?;
+        self.needs(&mut screen)?;
+        screen.line(match started {
+            true => {
+                "\nNobody is asked about tools that only read, as servers.toml says of each; a person is asked about every other.\n\
+                 Where a server was not looked at, its own word on that is believed (`trust_annotations`)."
+            }
+            false => {
+                "\nNo server was started (--yes does so), so each server's own word on which tools only read is believed: nobody is\n\
+                 asked about those, a person is asked about every other. Whose word you do not believe: trust_annotations = false\n\
+                 in its table of servers.toml."
+            }
+        })?;
+        self.called(&mut screen)?;
+        let agent = self.agent.0;
+        screen.line("\nNext:")?;
+        for (command, what) in [
+            ("tollgate check".to_owned(), "are the files right?"),
+            ("tollgate serve".to_owned(), "MCP for agents, and the page at http://127.0.0.1:8788"),
+            (format!("tollgate connect claude --agent {agent}"), "puts Tollgate into your client's file"),
+        ] {
+            screen.line(&format!("  {command:<44} {what}"))?;
+        }
+        Ok(())
+    }
+
+    fn keys(&self, screen: &mut Screen) -> Result<(), CliError> {
+        let (agent, key) = self.agent;
+        screen.field("agent key", &format!("{key}   (of `{agent}`)"))?;
+        for (person, key) in &self.people {
+            screen.field("person's key", &format!("{key}   (of `{person}`, for TOLLGATE_KEY)"))?;
+        }
+        screen.line("These are shown once: the files hold only their SHA-256.")
+    }
+
+    /// What a person still has to do for the servers.
+    fn needs(&self, screen: &mut Screen) -> Result<(), CliError> {
+        if let Some(file) = self.kept_in {
+            screen.line(&format!(
+                "\nValues that looked like secrets lie in {}, for you alone (mode 0600). `serve` and `stdio` read it by themselves.",
+                file.display()
+            ))?;
+        }
+        if !self.passed.is_empty() {
+            screen.line(&format!(
+                "\nPassed on to the servers, as they are set where Tollgate runs: {}",
+                self.passed.join(", ")
+            ))?;
+        }
+        let missing = self.missing();
+        if !missing.is_empty() {
+            screen.line(
+                "\nA server stays off until what it needs is set, where Tollgate runs or in servers.env:",
+            )?;
+            for (name, what) in missing {
+                screen.field(name, what)?;
+            }
+            if self.kept_in.is_none() && self.variables.stand_for_values() {
+                screen.line(
+                    "Values that looked like secrets were not copied: the list says where each stood.",
+                )?;
+            }
+        }
+        for name in &self.starts.sign_in {
+            screen.line(&format!("\n`{name}` wants somebody to sign in."))?;
+        }
+        Ok(())
+    }
+
+    fn called(&self, screen: &mut Screen) -> Result<(), CliError> {
+        match &self.first_call {
+            None => Ok(()),
+            Some(Ok(None)) => screen
+                .line("\nNo first call was made: no tool that only reads can be called without arguments."),
+            Some(Err(why)) => screen.line(&format!("\nThe first call failed: {why}")),
+            Some(Ok(Some(call))) => {
+                let FirstCall { what, decision, reason, trace_id } = call;
+                let reason = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+                screen.line(&format!(
+                    "\nA first call was made, as `{}` would: {what}: {decision}{reason}. Its record: tollgate audit show {trace_id}",
+                    self.agent.0
+                ))
+            }
+        }
+    }
+}

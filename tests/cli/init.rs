@@ -1,0 +1,336 @@
+//! `tollgate init` as a newcomer meets it: nine clients' files, secrets, servers that are really started, and what is asked
+//! about afterwards.
+
+use super::binary::{Serving, tollgate};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Output,
+};
+
+/// A home folder and a project in it.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { folder: tempfile::tempdir().unwrap() };
+        std::fs::create_dir_all(place.project()).unwrap();
+        place
+    }
+
+    fn home(&self) -> PathBuf {
+        self.folder.path().canonicalize().unwrap()
+    }
+
+    fn project(&self) -> PathBuf {
+        self.home().join("work/app")
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.home().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.project().join(name)).unwrap()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command.args(arguments).current_dir(self.project()).env("HOME", self.home());
+        for name in ["TOLLGATE_KEY", "XDG_CONFIG_HOME", "CODEX_HOME", "CLAUDE_CONFIG_DIR"] {
+            command.env_remove(name);
+        }
+        command.stdin(std::process::Stdio::null()).output().unwrap()
+    }
+
+    /// `init --json` with these flags.
+    fn init(&self, arguments: &[&str]) -> Value {
+        let done = self.run(&[&["init", "--json"], arguments].concat());
+        assert!(done.status.success(), "{done:?}");
+        serde_json::from_slice(&done.stdout).unwrap()
+    }
+
+    fn servers(&self) -> toml::Table {
+        let text = self.read("servers.toml");
+        text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"))
+    }
+
+    /// The listeners on ports that are free, and a short wait for people.
+    fn on_free_ports(&self) {
+        let text = self.read("servers.toml").replace("127.0.0.1:8787", "127.0.0.1:0");
+        let text = text.replace("127.0.0.1:8788", "127.0.0.1:0").replace("\"60s\"", "\"1s\"");
+        std::fs::write(self.project().join("servers.toml"), text).unwrap();
+    }
+}
+
+const SECRET: &str = "ghp_a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8";
+
+fn nine_clients(place: &Place) {
+    place.write(
+        ".config/Claude/claude_desktop_config.json",
+        &json!({"mcpServers": {
+            "files": {"command": "npx", "args": ["-y", "@modelcontextprotocol/server-filesystem", "/srv"]},
+            "My Server!": {"command": "mine"},
+            "gate": {"command": "/usr/local/bin/tollgate", "args": ["stdio", "--agent", "agent"]},
+        }})
+        .to_string(),
+    );
+    let (app, other) = (place.project(), place.home().join("work/other"));
+    place.write(
+        ".claude.json",
+        &json!({
+            "numStartups": 3,
+            "mcpServers": {"everywhere": {"type": "stdio", "command": "everywhere", "args": [], "env": {}}},
+            "projects": {
+                (app.to_str().unwrap()): {
+                    "mcpServers": {"local": {"type": "stdio", "command": "./local.sh"}},
+                    "disabledMcpServers": ["everywhere"],
+                    "disabledMcpjsonServers": ["quiet"],
+                },
+                (other.to_str().unwrap()): {
+                    "mcpServers": {"local": {"command": "other-local"}},
+                    "enabledMcpjsonServers": ["agreed"],
+                },
+            },
+        })
+        .to_string(),
+    );
+    place.write(
+        "work/app/.mcp.json",
+        r#"{"mcpServers": {"api": {"type": "http", "url": "https://${API_HOST:-api.example}/mcp", "headers": {"X-Org": "${ORG}"}},
+            "quiet": {"command": "quiet"}}}"#,
+    );
+    place.write(
+        "work/other/.mcp.json",
+        r#"{"mcpServers": {"agreed": {"command": "agreed"}, "never": {"command": "never"}}}"#,
+    );
+    place.write(
+        ".cursor/mcp.json",
+        &format!(
+            r#"{{"mcpServers": {{"files": {{"command": "npx", "args": ["-y", "@modelcontextprotocol/server-filesystem", "/srv"]}},
+                "github": {{"command": "github-mcp", "env": {{"GITHUB_PERSONAL_ACCESS_TOKEN": "{SECRET}"}}}},
+                "loop": {{"url": "http://localhost:8787/mcp"}}}}}}"#
+        ),
+    );
+    place.write(
+        "work/app/.vscode/mcp.json",
+        "{\n  // asked for\n  \"inputs\": [\n    { \"id\": \"db-url\", \"type\": \"promptString\", \"description\": \"Where the database is\", \"password\": true },\n    \
+         { \"id\": \"region\", \"type\": \"pickString\", \"options\": [\"eu\", \"us\"], \"default\": \"eu\" },\n  ],\n  \"servers\": {\n    \
+         \"db\": { \"type\": \"stdio\", \"command\": \"${workspaceFolder}/bin/db\", \"args\": [\"--region\", \"${input:region}\"],\n      \
+         \"env\": { \"DB\": \"${input:db-url}\" }, \"envFile\": \"${workspaceFolder}/.env\", \"cwd\": \"${userHome}/data\" }, /* last, */\n  },\n}\n",
+    );
+    place.write(
+        ".codex/config.toml",
+        "model = 'x'\n[mcp_servers.docs]\nurl = 'https://docs.example/mcp'\nbearer_token_env_var = 'DOCS_TOKEN'\n\
+         [mcp_servers.old]\ncommand = 'old'\nenabled = false\nenv = { LEVEL = 'info' }\nenv_vars = ['PASSED']\n",
+    );
+    place.write(
+        ".gemini/settings.json",
+        r#"{"theme": "x", "mcpServers": {"github": {"command": "github-mcp", "args": ["--other"], "trust": true},
+            "web": {"httpUrl": "https://web.example/mcp", "headers": {"K": "$WEB_LEVEL"}, "includeTools": ["fetch"]}}}"#,
+    );
+    place.write(
+        ".config/zed/settings.json",
+        "// Zed\n{ \"vim_mode\": true, \"context_servers\": { \"zed-one\": { \"source\": \"custom\", \"command\": \"zed-one\", \"args\": [], \"env\": {} }, }, }",
+    );
+    place.write(
+        ".codeium/windsurf/mcp_config.json",
+        "\u{feff}{\"mcpServers\": {\"surf\": {\"serverUrl\": \"https://surf.example/mcp\", \"disabled\": true, \"disabledTools\": [\"wipe\"]}}}",
+    );
+    place.write(
+        ".config/Code/User/globalStorage/saoudrizwan.claude-dev/settings/cline_mcp_settings.json",
+        r#"{"mcpServers": {"cline-one": {"command": "cline-one", "timeout": 120, "disabled": false, "autoApprove": ["a"]}}}"#,
+    );
+    place.write(".config/Code/User/mcp.json", "{ \"servers\": {} }");
+    place.write(".config/Code - Insiders/User/mcp.json", "{ \"servers\": { \"x\": ");
+    place.write(".codeium/mcp_config.json", "");
+}
+
+/// Each client's file is read as that client reads it; what cannot be used costs itself only, and is named.
+#[test]
+fn the_files_of_nine_clients_are_read() {
+    let place = Place::new();
+    nine_clients(&place);
+    let told = place.init(&[]);
+    let servers = place.servers();
+    let upstreams = servers["upstreams"].as_table().unwrap();
+    let mut names: Vec<&str> = upstreams.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "My-Server",
+            "agreed",
+            "api",
+            "cline-one",
+            "db",
+            "docs",
+            "everywhere",
+            "files",
+            "github",
+            "github-gemini",
+            "local",
+            "local-other",
+            "old",
+            "quiet",
+            "surf",
+            "web",
+            "zed-one",
+        ],
+        "{told:#}"
+    );
+    let off: Vec<&str> = upstreams
+        .iter()
+        .filter(|(_, one)| one.get("enabled").is_some_and(|on| on.as_bool() == Some(false)))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(off, ["everywhere", "old", "quiet", "surf"]);
+
+    let text = |name: &str, key: &str| upstreams[name][key].as_str().unwrap().to_owned();
+    let app = place.project().display().to_string();
+    let home = place.home().display().to_string();
+    let db = upstreams["db"]["command"].as_array().unwrap();
+    let db: Vec<&str> = db.iter().map(|word| word.as_str().unwrap()).collect();
+    assert_eq!(db, [format!("{app}/bin/db").as_str(), "--region", "${REGION:-eu}"]);
+    assert_eq!(text("db", "cwd"), format!("{home}/data"));
+    assert_eq!(text("db", "env_file"), format!("{app}/.env"));
+    assert_eq!(upstreams["db"]["env"]["DB"].as_str(), Some("${DB_URL}"));
+    assert_eq!(text("api", "url"), "https://${API_HOST:-api.example}/mcp");
+    assert_eq!(text("local-other", "cwd"), format!("{home}/work/other"));
+    assert!(upstreams["local"].get("cwd").is_none(), "servers.toml lies in its project");
+    assert_eq!(upstreams["docs"]["headers"]["Authorization"].as_str(), Some("Bearer ${DOCS_TOKEN}"));
+    assert_eq!(upstreams["web"]["headers"]["K"].as_str(), Some("${WEB_LEVEL}"));
+    assert_eq!(text("cline-one", "timeout"), "120s");
+    // What its client takes and leaves out stays so.
+    let policies = |name: &str| place.read(&format!("policies/{name}"));
+    assert!(policies("authority.yaml").contains("tools: [\"web__fetch\"]"), "{}", policies("authority.yaml"));
+    assert!(policies("switched-off.yaml").contains("\"surf__wipe\""));
+
+    let skipped: BTreeMap<String, String> = told["skipped"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["name"].as_str().unwrap().to_owned(), one["reason"].as_str().unwrap().to_owned()))
+        .collect();
+    for (name, why) in [
+        ("gate", "Tollgate itself"),
+        ("loop", "Tollgate itself"),
+        (&format!("{home}/.config/Code/User/mcp.json"), "it names no server"),
+        (&format!("{home}/.config/Code - Insiders/User/mcp.json"), "mcp.json:1:"),
+        (&format!("{home}/.codeium/mcp_config.json"), "empty"),
+    ] {
+        assert!(skipped.get(name).is_some_and(|said| said.contains(why)), "{name}: {skipped:#?}");
+    }
+    // A name that could not stay is told.
+    let mine = told["upstreams"].as_array().unwrap().iter().find(|one| one["name"] == "My-Server").unwrap();
+    assert!(mine["notes"][0].as_str().unwrap().contains("`My Server!`"), "{mine}");
+    let missing: Vec<&str> =
+        told["missing"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+    assert_eq!(missing, ["DB_URL", "DOCS_TOKEN", "ORG", "PASSED", "WEB_LEVEL"]);
+
+    // The secret lies in one file, for its owner alone, and is read by itself.
+    assert!(!place.read("servers.toml").contains(SECRET));
+    let file = place.project().join("servers.env");
+    assert_eq!(told["env_file"], file.display().to_string());
+    assert!(place.read("servers.env").contains(SECRET));
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let checked = place.run(&["check", "--json"]);
+    assert!(checked.status.success(), "{checked:?}");
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(
+        !said.contains("GITHUB_PERSONAL_ACCESS_TOKEN") && said.contains("`${DOCS_TOKEN}` is not set"),
+        "{said}"
+    );
+    // Nothing of it is lost by a second run.
+    let again = place.run(&["init"]);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+}
+
+/// A file of variables that cannot be read is an error that shows no value.
+#[test]
+fn a_broken_file_of_variables_is_named_without_a_value() {
+    let place = Place::new();
+    place.init(&["--no-start"]);
+    std::fs::write(place.project().join("servers.env"), format!("A={SECRET}\n{SECRET}\n")).unwrap();
+    let said = tollgate(&place.project(), &["check"]);
+    assert_eq!(said.code, 1, "{}", said.out);
+    assert!(said.err.contains("servers.env") && !said.err.contains(SECRET), "{}", said.err);
+}
+
+/// With `--yes` the servers are really started, what they mark as reading is not asked about, what writes is, and a first call
+/// is on record. One that does not start costs itself only.
+#[test]
+fn init_looks_at_servers_and_makes_a_first_call() {
+    let server = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/sdk/node_modules/@modelcontextprotocol/server-filesystem/dist/index.js");
+    let strict = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    if !server.is_file() {
+        assert!(!strict, "server-filesystem is not there: .ci/setup installs it");
+        return;
+    }
+    let place = Place::new();
+    let docs = place.home().join("docs");
+    place.write("docs/a.md", "hello");
+    let servers = json!({"mcpServers": {
+        "files": {"command": "node", "args": [server, docs]},
+        "gone": {"command": "no-such-program-of-anybody"},
+        "slow": {"command": "sleep", "args": ["1000"]},
+    }});
+    place.write(".cursor/mcp.json", &servers.to_string());
+    let told = place.init(&["--yes", "--wait", "20s", "--person", "ann", "--person", "bob"]);
+    let of =
+        |name: &str| told["upstreams"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap();
+    assert!(of("gone")["not_started"].as_str().unwrap().contains("no-such-program-of-anybody"), "{told:#}");
+    assert!(of("slow")["not_started"].as_str().unwrap().contains("within 20s"), "{told:#}");
+    assert_eq!(of("files")["not_started"], Value::Null);
+
+    let servers = place.servers();
+    let files = &servers["upstreams"]["files"];
+    assert_eq!(files["trust_annotations"].as_bool(), Some(false));
+    assert_eq!(files["tools"]["read_text_file"]["read_only"].as_bool(), Some(true), "{files}");
+    assert_eq!(files["tools"]["write_file"]["destructive"].as_bool(), Some(true), "{files}");
+    assert_eq!(servers["upstreams"]["gone"]["trust_annotations"].as_bool(), Some(true));
+    let checked = place.run(&["check", "--strict"]);
+    assert!(checked.status.success(), "{checked:?}");
+
+    let first = &told["first_call"];
+    assert_eq!(
+        (&first["called"], &first["decision"]),
+        (&json!("files__list_allowed_directories"), &json!("allow"))
+    );
+    let shown = place.run(&["audit", "show", first["trace_id"].as_str().unwrap()]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("files__list_allowed_directories"), "{shown}");
+
+    place.on_free_ports();
+    let serving = Serving::start(&place.project(), &[]);
+    let person = told["person"]["key"].as_str().unwrap();
+    serving.admin_until_as(person, "/readyz", |answer| answer.status == 200);
+    let key = told["agent"]["key"].as_str().unwrap();
+    assert!(key.starts_with("tg_"), "{key}");
+    let read = serving.call(key, "files__read_text_file", &json!({"path": docs.join("a.md")}));
+    assert!(read.to_string().contains("hello"), "{read}");
+    let write = serving.call(key, "files__write_file", &json!({"path": docs.join("b.md"), "content": "x"}));
+    let decision = &write["_meta"]["tollgate/decision"];
+    assert_eq!(
+        (&decision["decision"], &decision["rule_id"]),
+        (&json!("pending_approval"), &json!("destructive"))
+    );
+    assert!(!docs.join("b.md").exists());
+    // Who sits at the client is not the second person.
+    let id = decision["approval_id"].as_str().unwrap();
+    let decide = |who: usize| {
+        let key = told["people"][who]["key"].as_str().unwrap();
+        let path = format!("/api/v1/approvals/{id}/decision");
+        serving.admin(Some(key), "POST", &path, r#"{"decision": "approve"}"#).status
+    };
+    assert_eq!((decide(0), decide(1)), (403, 200));
+    serving.call(key, "files__write_file", &json!({"path": docs.join("b.md"), "content": "x"}));
+    assert_eq!(std::fs::read_to_string(docs.join("b.md")).unwrap(), "x");
+}
