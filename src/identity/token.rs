@@ -329,9 +329,12 @@ fn judge(
     Ok((AgentId::from(agent), token))
 }
 
+/// The thumbprint of a key, and the hash of a certificate.
+type Bonds = (Option<Arc<str>>, Option<[u8; 32]>);
+
 /// The key and the certificate that a token is bound to, where it is: `cnf` (RFC 7800). What cannot be checked is no less of a
 /// bond.
-fn bound(claims: &Map<String, Value>) -> Result<(Option<Arc<str>>, Option<[u8; 32]>), &'static str> {
+fn bound(claims: &Map<String, Value>) -> Result<Bonds, &'static str> {
     let Some(cnf) = claims.get("cnf") else { return Ok((None, None)) };
     let wrong = "it is bound to what cannot be checked here";
     let cnf = cnf.as_object().filter(|cnf| !cnf.is_empty()).ok_or(wrong)?;

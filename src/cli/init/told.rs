@@ -123,8 +123,8 @@ impl Outcome<'_> {
     }
 
     fn left_out(&self, screen: &mut Screen) -> Result<(), CliError> {
-        let skipped = self.skipped.iter();
-        skipped.map(|(name, file, why)| screen.field(name, &format!("left out ({file}): {why}"))).collect()
+        let mut skipped = self.skipped.iter();
+        skipped.try_for_each(|(name, file, why)| screen.field(name, &format!("left out ({file}): {why}")))
     }
 
     /// What was written, the keys, and what to do next.
