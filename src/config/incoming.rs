@@ -1,6 +1,10 @@
 //! Who may come in, and from where: the listeners' certificate, the authority of clients' certificates, and the proxies in front.
 
-use super::{ForwardedBy, TlsConfig, input::Input, servers::path};
+use super::{
+    ForwardedBy, TlsConfig,
+    file::resolve,
+    input::{Input, expanded},
+};
 use crate::policy::{
     read::{Fields, fields, list_of, mismatch, short, text, word},
     source::{Node, Report},
@@ -16,7 +20,7 @@ pub(super) fn tls(node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Op
     let map = fields(node, "tls", &["cert", "key", "client_ca"], report)?;
     let file = |key: &str, report: &mut Report<'_>| {
         let node = map.required(key, "the path of a PEM file", report)?;
-        let found = path(&map, key, "", input, report)?;
+        let found = resolve(input.path, &expanded(&map, key, input, report)??);
         if !found.is_file() {
             report.error(
                 node.start,

@@ -29,7 +29,7 @@ const LONGEST_SAID: usize = 200;
 /// How long a command may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long its message may take after it has ended.
-const MESSAGE_PATIENCE: Duration = Duration::from_secs(1);
+const MESSAGE_PATIENCE: Duration = Duration::from_secs(5);
 /// Words of one command.
 const MOST_WORDS: usize = 64;
 

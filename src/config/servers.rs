@@ -183,7 +183,7 @@ pub(super) fn store_place(root: &Node, path: &Path, env: Env<'_>) -> Option<(Sto
     (!quiet.into_problems().has_errors()).then_some((store, data_dir))
 }
 
-pub(super) fn path(
+fn path(
     map: &Fields<'_>,
     key: &str,
     default: &str,
