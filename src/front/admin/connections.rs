@@ -7,11 +7,11 @@ use super::{
     AdminPort, State,
     cookies::Cookie,
     error::ApiError,
+    paging::{self, Page},
     params::{self, Segment},
     person::Caller,
     policies::{Bytes, Members},
     sign_in::{failed_page, is_at, to},
-    view,
 };
 use crate::{
     clock::{IdSource as _, System},
@@ -69,8 +69,10 @@ pub(super) async fn list(
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
-    params::none(query.as_deref())?;
-    let connections = connections(&*port)?;
+    let page = Page::read(query.as_deref())?;
+    let Some(connections) = port.connections() else {
+        return Ok(Json(page.listing("connections", Vec::new())));
+    };
     connections.read().await?;
     let in_force = port.in_force();
     let is_admin = caller.roles().contains(&Role::Admin);
@@ -93,7 +95,12 @@ pub(super) async fn list(
             forms.push(form(&key, found, per, may(&in_force, &caller, &key)));
         }
     }
-    Ok(Json(view::listing("connections", forms)))
+    let name =
+        |form: &Value, member: &str| form.get(member).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let cursor =
+        |form: &Value| paging::at(0, &format!("{} {}", name(form, "upstream"), name(form, "holder")));
+    forms.sort_by_key(|form| cursor(form));
+    Ok(Json(page.listing("connections", forms.into_iter().map(|form| (cursor(&form), form)))))
 }
 
 fn form(key: &ConnectionKey, found: Option<&Connection>, per: CredentialOf, may: bool) -> Value {

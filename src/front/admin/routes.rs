@@ -58,6 +58,7 @@ const REVOKE: &[Role] = &[Role::Approver, Role::Admin];
 type Row = (&'static str, &'static str, Access, Routes);
 
 /// What is served, and what the OpenAPI document must list.
+// Long: a row for each route
 pub(super) fn table() -> Vec<Row> {
     let reports = Reports::new();
     vec![

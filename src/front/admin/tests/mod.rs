@@ -119,8 +119,9 @@ async fn every_route_takes_the_roles_of_its_row() {
         let roles = match access {
             Access::Anybody => {
                 let (without, with) = (status(None).await, status(Some("wrong")).await);
-                // Nobody signs in by an issuer here.
-                let expect = if path.starts_with("/signin") { 404 } else { 200 };
+                // Nobody signs in by an issuer here, and nothing is to be connected.
+                let expect =
+                    if path.starts_with("/signin") || path.starts_with("/connections") { 404 } else { 200 };
                 assert_eq!((without, with), (expect, expect), "{path}");
                 continue;
             }
