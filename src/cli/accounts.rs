@@ -2,6 +2,7 @@
 
 use super::{
     failure::CliError,
+    inspection,
     screen::{Screen, note},
     setup::Setup,
     wiring,
@@ -37,7 +38,8 @@ impl From<ConnectError> for CliError {
 
 /// What is connected, where there is a store that says it.
 pub(super) async fn known(setup: &Setup) -> Result<Vec<Connection>, CliError> {
-    let Some((connections, store)) = wiring::known_connections(&setup.loaded.config, &setup.system).await?
+    let Some((connections, store)) =
+        inspection::known_connections(&setup.loaded.config, &setup.system).await?
     else {
         return Ok(Vec::new());
     };

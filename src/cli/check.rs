@@ -4,7 +4,7 @@ use super::{
     args::CheckArgs,
     contained,
     failure::CliError,
-    folder, key_book, known, policy,
+    folder, inspection, key_book, known, policy,
     screen::{Screen, note},
     setup::{Setup, certified, exposed, load_knowing},
     wiring,
@@ -95,7 +95,7 @@ async fn looked_at(path: &Path, mut setup: Setup, args: &CheckArgs) -> Result<Se
         let states = match asked.upstreams.is_empty() {
             true => Vec::new(),
             false => {
-                wiring::inspect_upstreams(&asked, &setup.loaded.policies, &setup.system, PATIENCE).await?
+                inspection::inspect_upstreams(&asked, &setup.loaded.policies, &setup.system, PATIENCE).await?
             }
         };
         for state in &states {

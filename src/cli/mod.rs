@@ -30,6 +30,7 @@ mod freezes;
 mod grants;
 mod holds;
 mod init;
+mod inspection;
 mod key_book;
 mod keys;
 mod known;

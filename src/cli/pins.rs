@@ -2,7 +2,7 @@
 
 use super::{
     failure::CliError,
-    known,
+    inspection, known,
     screen::{Screen, note},
     setup::Setup,
     wiring,
@@ -112,7 +112,8 @@ pub(super) async fn catalog_of(
 }
 
 async fn look(setup: &Setup, config: &Config, book: Arc<Book>) -> Result<Looked, CliError> {
-    let states = wiring::inspect_upstreams(config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
+    let states =
+        inspection::inspect_upstreams(config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
     let catalog = build(setup, config, &states, Some(book.clone()));
     let (mut listed, mut silent) = (HashSet::new(), Vec::new());
     for state in &states {

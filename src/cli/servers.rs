@@ -4,13 +4,12 @@ use super::{
     accounts,
     args::ServersCommand,
     failure::CliError,
-    known,
+    inspection, known,
     pins::{self, PATIENCE, only},
     running,
     screen::{Screen, note, or_dash},
     server_entries,
     setup::{Setup, load_knowing},
-    wiring,
 };
 use crate::{
     catalog::{Catalog, UncheckedKeyword},
@@ -65,7 +64,8 @@ async fn list(setup: &Setup, json: bool) -> Result<(), CliError> {
         }
         None => {
             let states =
-                wiring::inspect_upstreams(config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
+                inspection::inspect_upstreams(config, &setup.loaded.policies, &setup.system, PATIENCE)
+                    .await?;
             let servers = view::upstreams(config, (&states, &connections), &setup.loaded.policies.data);
             let doubts = doubts(setup, config, &states, None);
             let catalog = pins::listed_by(setup, config, &states);
@@ -135,7 +135,8 @@ fn contained(server: &Value) -> &'static str {
 /// `servers inspect NAME`: what one of them is and lists.
 async fn inspect(setup: &Setup, name: UpstreamName, json: bool) -> Result<(), CliError> {
     let config = only(setup, &name)?;
-    let states = wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
+    let states =
+        inspection::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
     let data = &setup.loaded.policies.data;
     let (catalog, book) = pins::catalog_of(setup, &config, &states).await?;
     let warnings = warnings(&catalog, data);

@@ -7,7 +7,7 @@ use crate::{
     clock::System,
     config,
     config::{Bundle, Config, Listings},
-    connections::{Connections, code_grant},
+    connections::Connections,
     evidence, front,
     gateway::{CheckedFiles, Gateway, GatewayParts, ReloadError, StartError},
     identity::{AgentPrincipal, Principal},
@@ -22,10 +22,10 @@ use crate::{
     },
     telemetry,
     telemetry::Telemetry,
-    upstream::{Health, UpstreamDeps, UpstreamSet, UpstreamState, supervise},
+    upstream::{UpstreamDeps, UpstreamSet, supervise},
 };
 use bytes::Bytes;
-use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
+use futures::FutureExt as _;
 use http_body_util::Full;
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -35,7 +35,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use config::Loaded;
@@ -306,7 +306,7 @@ pub(crate) fn accept_damage(
 }
 
 /// The upstreams of a configuration, starting.
-fn start_upstreams(
+pub(crate) fn start_upstreams(
     config: &Config,
     policies: &PolicySet,
     system: &Arc<System>,
@@ -499,64 +499,6 @@ pub(crate) async fn serve_stdio(
     front::stdio::run(gateway, Principal::Agent(agent), options, tokio::io::stdin(), tokio::io::stdout())
         .await
         .map_err(|error| CliError::Told(error.to_string()))
-}
-
-/// Connects to the upstreams of a configuration, gives them `patience`, says how each stands, and lets go of them.
-pub(crate) async fn inspect_upstreams(
-    config: &Config,
-    policies: &PolicySet,
-    system: &Arc<System>,
-    patience: Duration,
-) -> Result<Vec<Arc<UpstreamState>>, CliError> {
-    watch_upstreams(config, policies, system, patience, &mut |_| {}).await
-}
-
-/// The same; each is told as soon as it stands.
-pub(crate) async fn watch_upstreams(
-    config: &Config,
-    policies: &PolicySet,
-    system: &Arc<System>,
-    patience: Duration,
-    told: &mut (dyn FnMut(&UpstreamState) + Send),
-) -> Result<Vec<Arc<UpstreamState>>, CliError> {
-    let connections = known_connections(config, system).await?;
-    let held = (&Arc::default(), connections.as_ref().map(|(connections, _)| connections));
-    let upstreams = start_upstreams(config, policies, system, held)?;
-    let standing = |mut state: watch::Receiver<Arc<UpstreamState>>| async move {
-        let stands = state.wait_for(|state| state.health != Health::Starting);
-        // Whoever has not answered by then is shown as it stands.
-        drop(tokio::time::timeout(patience, stands).await);
-        let state = state.borrow();
-        state.clone()
-    };
-    let mut waiting: FuturesUnordered<_> = upstreams.states().into_iter().map(standing).collect();
-    let mut states = Vec::new();
-    while let Some(state) = waiting.next().await {
-        told(&state);
-        states.push(state);
-    }
-    drop(waiting);
-    upstreams.shutdown(Duration::from_secs(2)).await;
-    if let Some((_, store)) = connections {
-        store.close().await;
-    }
-    states.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(states)
-}
-
-/// Who is connected to what, where somebody connects an upstream and there is a store that says it.
-pub(crate) async fn known_connections(
-    config: &Config,
-    system: &Arc<System>,
-) -> Result<Option<(Arc<Connections>, Arc<dyn Store>)>, CliError> {
-    use crate::clock::IdSource as _;
-    let any = config.upstreams.values().any(|upstream| code_grant(upstream).is_some());
-    if !any || !store_exists(&config.store.path).unwrap_or(false) {
-        return Ok(None);
-    }
-    let store = open_store(config, OwnerId::from(system.uuid()))?;
-    let connections = connections_on(&store, config, system).await?;
-    Ok(Some((connections, store)))
 }
 
 /// Who is connected to what, on an open store.

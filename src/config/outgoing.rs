@@ -29,17 +29,6 @@ const OWN_HEADERS: &[&str] = &[
 ];
 pub(super) type NameCheck = fn(&str) -> Result<(), &'static str>;
 
-pub(super) fn env_name(name: &str) -> Result<(), &'static str> {
-    let good = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if !good {
-        return Err("a variable's name: letters, digits and _");
-    }
-    if name.starts_with("TOLLGATE_") {
-        return Err("another name: a child never gets TOLLGATE_*");
-    }
-    Ok(())
-}
-
 pub(super) fn header(name: &str) -> Result<(), &'static str> {
     if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
         return Err("an HTTP header's name");

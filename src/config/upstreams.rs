@@ -7,7 +7,8 @@ use super::{
     file::resolve,
     input::{Input, expanded},
     oauth,
-    outgoing::{env_file, env_name, header, secrets},
+    outgoing::{env_file, header, secrets},
+    variables::env_name,
 };
 use crate::{
     cost::ToolPrice,

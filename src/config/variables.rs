@@ -1,7 +1,7 @@
 //! Files of `NAME=value` lines: an upstream's `env_file`, and the one beside servers.toml that holds what `${NAME}` in it stands
 //! for. No message shows a value.
 
-use super::{file::read_file, outgoing::env_name};
+use super::file::read_file;
 use crate::policy::read::short;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{
@@ -60,6 +60,17 @@ pub fn variable_line(name: &str, value: &SecretString) -> String {
 
 /// Stands for a `$` while a file of variables is read.
 const DOLLAR: char = '\u{1}';
+
+pub(super) fn env_name(name: &str) -> Result<(), &'static str> {
+    let good = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !good {
+        return Err("a variable's name: letters, digits and _");
+    }
+    if name.starts_with("TOLLGATE_") {
+        return Err("another name: a child never gets TOLLGATE_*");
+    }
+    Ok(())
+}
 
 /// The text with every `$` that is not escaped as [`DOLLAR`]. `dotenvy` would put variables of Tollgate's own environment in
 /// its place, `TOLLGATE_KEY` among them, and a password that has one would reach the child without it.

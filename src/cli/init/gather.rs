@@ -3,7 +3,7 @@
 
 use super::{
     read::{self, Client, Folders, Found, Input, Place, Project, Server, Switches},
-    write,
+    words::{one_line, table_name},
 };
 use crate::cli::{args::InitArgs, clients::is_same_place, failure::CliError};
 use std::{
@@ -206,7 +206,7 @@ impl Gathered {
         let own = self.own_name(&name, client, project.as_deref());
         let mut notes = switches.lost.clone();
         if own != name {
-            notes.push(match write::name(&name) == own {
+            notes.push(match table_name(&name) == own {
                 true => {
                     format!("`{shown}` of {} cannot be a table's name: it is called so here", file.display())
                 }
@@ -223,14 +223,14 @@ impl Gathered {
     /// A name that is valid and free. Of two that are called alike, the later one says how it differs: its client, its
     /// project, or a number.
     fn own_name(&self, wanted: &str, client: Client, project: Option<&Path>) -> String {
-        let name = write::name(wanted);
+        let name = table_name(wanted);
         let is_free = |name: &String| !self.taken.iter().any(|other| other.eq_ignore_ascii_case(name));
         let rival = self.upstreams.iter().find(|other| other.name.eq_ignore_ascii_case(&name));
         let of_client = (rival.is_none_or(|rival| rival.client != client))
-            .then(|| write::name(&format!("{name}-{}", client.slug())));
+            .then(|| table_name(&format!("{name}-{}", client.slug())));
         let of_project = project.and_then(Path::file_name).map(|folder| {
             let folder = folder.to_string_lossy();
-            write::name(&format!("{name}-{folder}"))
+            table_name(&format!("{name}-{folder}"))
         });
         let numbered = (2..).map(|number| format!("{name}-{number}"));
         let mut all = std::iter::once(name.clone()).chain(of_client).chain(of_project).chain(numbered);
@@ -317,9 +317,4 @@ fn leads_to(server: &Server, endpoints: &[String]) -> bool {
     };
     let mut own = endpoints.iter().map(String::as_str).chain([USUAL_ENDPOINT]);
     own.any(|own| words.iter().any(|word| is_same_place(own, word)))
-}
-
-/// Bounded, without what would move the cursor.
-pub(super) fn one_line(name: &str, most: usize) -> String {
-    name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect()
 }

@@ -11,6 +11,7 @@ mod read;
 mod start;
 mod told;
 mod variables;
+mod words;
 mod write;
 
 use super::{

@@ -1,6 +1,7 @@
 //! Starts the new servers once, tells how each stands, and keeps what they list.
 
 use super::{gather::Upstream, known, look::Looked, wiring};
+use crate::cli::inspection;
 use crate::{
     cli::{failure::CliError, screen::note},
     clock::{Clock as _, System},
@@ -76,7 +77,7 @@ pub(super) async fn look(
         writeln!(std::io::stderr(), "{}", visible(&line)).ok();
     };
     let states =
-        wiring::watch_upstreams(&loaded.config, &loaded.policies, &system, patience, &mut tell).await?;
+        inspection::watch_upstreams(&loaded.config, &loaded.policies, &system, patience, &mut tell).await?;
     let data = &loaded.policies.data;
     for state in &states {
         let reason = match &state.health {

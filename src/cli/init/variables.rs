@@ -60,7 +60,7 @@ impl Variables {
         let Input { what: says, default, options, .. } = self.inputs.get(id).cloned().unwrap_or_default();
         let mut what = format!("asked for by its client, for `{upstream}`");
         if !says.is_empty() {
-            what.push_str(&format!(" ({})", super::gather::one_line(&says, 120)));
+            what.push_str(&format!(" ({})", super::words::one_line(&says, 120)));
         }
         if !options.is_empty() {
             what.push_str(&format!(": one of {}", options.join(", ")));

@@ -130,17 +130,29 @@ impl People {
                 }
             }
         };
-        if !std::mem::replace(&mut asking.recorded, true) {
-            // A retry about this very ask is the same call to whoever counts them.
-            let again = matches!(&asking.opened, Some(Opened::Approval(id, ..)) if *id == record.id);
-            let (events, told) = self.pending_events(call, &record, asking.start());
-            self.store.record(events).await?;
-            match again {
-                true => self.refusals.say_in_span(call.request, &told),
-                false => self.refusals.log_call(call.request, &told),
-            }
-        }
+        self.record_ask(call, &record, asking).await?;
         self.ask_person(call, asking, record).await
+    }
+
+    /// Records once that the call waits for people, and counts it.
+    async fn record_ask(
+        &self,
+        call: PendingCall<'_>,
+        record: &ApprovalRecord,
+        asking: &mut ClientQuestions,
+    ) -> Result<(), StoreError> {
+        if std::mem::replace(&mut asking.recorded, true) {
+            return Ok(());
+        }
+        // A retry about this very ask is the same call to whoever counts them.
+        let again = matches!(&asking.opened, Some(Opened::Approval(id, ..)) if *id == record.id);
+        let (events, told) = self.pending_events(call, record, asking.start());
+        self.store.record(events).await?;
+        match again {
+            true => self.refusals.say_in_span(call.request, &told),
+            false => self.refusals.log_call(call.request, &told),
+        }
+        Ok(())
     }
 
     /// Ends what was asked for under policies that went while it was written: whoever put the others in force has looked for
