@@ -322,7 +322,9 @@ mod tests {
 
     #[test]
     fn names_are_valid() {
-        let check = |wanted: &str, expect: &str| assert_eq!(name(wanted), expect, "{wanted}");
+        let check = |wanted: &str, expect: &str| {
+            assert_eq!(crate::cli::init::words::table_name(wanted), expect, "{wanted}")
+        };
         check("files", "files");
         check("My Server!", "My-Server");
         check("a__b", "a_b");
@@ -388,7 +390,7 @@ mod tests {
         let evil = "x\n[auth]\nanonymous_agent = \"agent\"\r\n\"\"\"\u{7f}\u{1b}'\\";
         let both = |server: Server| Upstream {
             from: format!("`{evil}` of /tmp/{evil}/.mcp.json"),
-            ..Upstream::of(&name(evil), server)
+            ..Upstream::of(&crate::cli::init::words::table_name(evil), server)
         };
         let pairs: BTreeMap<String, String> =
             [(evil.to_owned(), evil.to_owned()), ("A".to_owned(), evil.to_owned())].into();
