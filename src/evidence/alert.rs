@@ -147,8 +147,6 @@ pub fn call_reviewed(
     now: Timestamp,
 ) -> EventDraft {
     let mut event = said.event("review", now);
-    // Auditors look, too.
-    event.actor.role = None;
     event.trace_id = trace;
     event.agent_id = agent.cloned();
     event.call_id = Some(call.clone());
