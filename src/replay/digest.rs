@@ -244,9 +244,11 @@ fn named_in_detail(event: &EventDraft) -> Option<String> {
     let (kind, name) = members.iter().find_map(|(member, kind)| Some((kind, detail(event, member)?)))?;
     let subject =
         detail(event, "subject").or_else(|| event.detail.as_ref()?.get("of")?.get("subject")?.as_str());
+    let agent = || event.agent_id.as_ref().map(|agent| format!("agent {agent}"));
+    let trace = || event.trace_id.map(|trace| format!("trace {trace}"));
     // An alert has no name that says more than its subject.
-    Some(match subject {
-        Some(subject) => format!("{kind} {name} of {}", path_of(subject)),
+    Some(match subject.map(|subject| path_of(subject).to_owned()).or_else(agent).or_else(trace) {
+        Some(of) => format!("{kind} {name} of {of}"),
         None => format!("{kind} {name}"),
     })
 }
