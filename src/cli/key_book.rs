@@ -5,6 +5,7 @@ use crate::{
     config::Config,
     gateway::Gateway,
     identity::Used,
+    journal::open_private,
     model::{Place, Problem, Severity},
     policy::{ApiKey, Authority},
 };
@@ -88,7 +89,7 @@ fn read(folder: &Path) -> LastUse {
 
 /// Adds what was used to what stands in the file; keys that nobody has any more go. Other processes write it too.
 fn write(folder: &Path, authority: &Authority, used: &[Used]) -> io::Result<()> {
-    let lock = File::options().create(true).append(true).open(folder.join(LOCK))?;
+    let lock = open_private(&folder.join(LOCK))?;
     lock.lock()?;
     let mut kept = read(folder);
     let agents = authority.agents.values().flat_map(|agent| &agent.keys);

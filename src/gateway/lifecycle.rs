@@ -547,7 +547,11 @@ impl Gateway {
         let now = self.0.clock.monotonic();
         let took = self.0.draining.get().map_or(Duration::ZERO, |since| now.saturating_sub(*since));
         let took_ms = u64::try_from(took.as_millis());
-        tracing::info!(cut, took_ms = took_ms.unwrap_or(u64::MAX), "drain.ended: no call is in flight");
+        tracing::info!(
+            cut,
+            took_ms = took_ms.unwrap_or(u64::MAX),
+            "drain.ended: calls that were cut are settled as unknown"
+        );
     }
 }
 

@@ -1,7 +1,11 @@
 //! What of Tollgate's environment a child process gets: a short list, and never what is Tollgate's own.
 
 use secrecy::{ExposeSecret as _, SecretString};
-use std::{collections::BTreeMap, ffi::OsString};
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    path::Path,
+};
 
 /// What of the gateway's environment a child gets.
 const PASSED: &[&str] = &["PATH", "HOME", "USER", "LANG", "TMPDIR"];
@@ -18,9 +22,38 @@ pub(super) fn environment(configured: &BTreeMap<String, SecretString>) -> Vec<(O
     passed.chain(own).collect()
 }
 
+/// Why a child with this environment does not find a program from `cwd`; none where it does.
+pub(super) fn not_found(
+    program: &OsStr,
+    environment: &[(OsString, OsString)],
+    cwd: &Path,
+) -> Option<&'static str> {
+    if Path::new(program).parent().is_some_and(|folder| !folder.as_os_str().is_empty()) {
+        return (!cwd.join(program).is_file()).then_some("there is no such file");
+    }
+    let (_, path) = environment.iter().rev().find(|(name, _)| name == "PATH")?;
+    let found = std::env::split_paths(path).any(|folder| cwd.join(folder).join(program).is_file());
+    (!found).then_some("it is not found on the PATH")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_is_looked_for_as_its_child_would() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("tool"), "").unwrap();
+        let path = |path: &Path| vec![("PATH".into(), "/nowhere".into()), ("PATH".into(), path.into())];
+        let told = |program: &str, environment: &[(OsString, OsString)]| {
+            not_found(OsStr::new(program), environment, folder.path())
+        };
+        assert_eq!(told("tool", &path(folder.path())), None);
+        assert_eq!(told("tool", &path(Path::new("/nowhere"))), Some("it is not found on the PATH"));
+        assert_eq!(told("./tool", &path(Path::new("/nowhere"))), None);
+        assert_eq!(told("./none", &path(folder.path())), Some("there is no such file"));
+        assert_eq!(told("tool", &[]), None);
+    }
 
     #[test]
     fn a_child_never_gets_tollgates_own_environment() {

@@ -5,7 +5,7 @@ use super::{
     contain,
     deps::Redact,
     dialect::Dialect,
-    environment::environment,
+    environment::{environment, not_found},
     inbox::{Inbox, Link, ServerResponse, Signals},
     last_words::{LastWords, cut},
     limits::{Allowance, Limits},
@@ -100,6 +100,12 @@ impl Stdio {
         let Wiring { config, deps, limits, .. } = wiring;
         let name = &config.name;
         let mut command = contain::program(&deps.own_binary, command)?;
+        let environment = environment(env);
+        let program = command.first().filter(|_| cwd.is_dir());
+        let missing = program.and_then(|program| Some((program, not_found(program, &environment, cwd)?)));
+        if let Some((program, why)) = missing {
+            return Err(format!("`{}` cannot be started: {why}", program.display()));
+        }
         if let Some(contain) = &config.contain {
             command = contain::wrapped(&deps.own_binary, contain, &command)?;
         }
@@ -108,7 +114,7 @@ impl Stdio {
             .args(leading)
             .args(command)
             .env_clear()
-            .envs(environment(env))
+            .envs(environment)
             .current_dir(cwd)
             .stdin(Pipe::piped())
             .stdout(Pipe::piped())

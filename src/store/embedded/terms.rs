@@ -7,7 +7,7 @@ use std::path::Path;
 pub(super) fn remedied(error: StoreError) -> StoreError {
     match error {
         StoreError::Damaged(problem) if !problem.contains("backup") => StoreError::Damaged(format!(
-            "{problem}. Nothing is dispatched until the journal is put back from a backup, or an admin says that it goes \
+            "{problem}. No gateway starts on it until the journal is put back from a backup, or an admin says that it goes \
                  on all the same: `tollgate store accept --reason TEXT`"
         )),
         other => other,
