@@ -67,7 +67,6 @@ fn of(command: &Command) -> Access {
     match command {
         Command::Serve(_)
         | Command::Stdio(_)
-        | Command::Init(_)
         | Command::Check(_)
         | Command::Doctor(_)
         | Command::Schema(_)
@@ -76,6 +75,9 @@ fn of(command: &Command) -> Access {
         | Command::DemoUpstream
         | Command::ContainChild { .. }
         | Command::SuperviseChild { .. } => Anybody,
+        // What it changes is servers.toml and the bundle; a first one has nobody yet.
+        Command::Init(args) if args.add => Only(ADMIN),
+        Command::Init(_) => Anybody,
         Command::Approvals(command) => match command {
             ApprovalsCommand::List { .. } => Route("get", "/api/v1/approvals"),
             ApprovalsCommand::Show { .. } => Route("get", "/api/v1/approvals/{id}"),
@@ -223,6 +225,7 @@ mod tests {
         "serve",
         "stdio --agent a",
         "init",
+        "init --add",
         "check",
         "doctor",
         "approvals list",

@@ -111,7 +111,8 @@ made and shown once. Nothing is overwritten.",
 Examples:
   tollgate init
   tollgate init --from ~/.cursor/mcp.json --agent my-ide
-  tollgate init --dry-run"
+  tollgate init --dry-run
+  tollgate init --add --yes"
     )]
     Init(InitArgs),
     /// Check servers.toml and policies/: all errors at once, and advice
@@ -440,6 +441,9 @@ pub(crate) struct StdioArgs {
     pub(crate) run: RunArgs,
 }
 
+/// What the agent of a first bundle is called.
+pub(crate) const FIRST_AGENT: &str = "agent";
+
 /// `init`
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
@@ -447,11 +451,14 @@ pub(crate) struct InitArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Vec<PathBuf>,
     /// What the agent is called
-    #[arg(long, value_name = "NAME", default_value = "agent", value_parser = agent_name)]
+    #[arg(long, value_name = "NAME", default_value = FIRST_AGENT, value_parser = agent_name)]
     pub(crate) agent: String,
     /// A person who may agree to calls; the first one sits at the client, a second one is asked about what destroys something
     #[arg(long, value_name = "NAME", default_value = "admin", value_parser = agent_name)]
     pub(crate) person: Vec<String>,
+    /// Take over what is new into the servers.toml and policies/ that are there; what stands in them stays as it is
+    #[arg(long, conflicts_with_all = ["force", "person"])]
+    pub(crate) add: bool,
     /// Ask nothing: the servers are started once, and what they mark as only reading is taken for that
     #[arg(long)]
     pub(crate) yes: bool,

@@ -334,3 +334,78 @@ fn init_looks_at_servers_and_makes_a_first_call() {
     serving.call(key, "files__write_file", &json!({"path": docs.join("b.md"), "content": "x"}));
     assert_eq!(std::fs::read_to_string(docs.join("b.md")).unwrap(), "x");
 }
+
+/// What is new in a client's file comes into the files that are there, and all that stands in them stays: comments, tables, other
+/// grants. What would be wrong is not written at all.
+#[test]
+fn what_is_new_is_added_to_files_that_are_there() {
+    let place = Place::new();
+    let server = |more: Value| {
+        let mut entry = json!({"command": "env", "args": [env!("CARGO_BIN_EXE_tollgate"), "demo-upstream"]});
+        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        entry
+    };
+    let client = |servers: &[(&str, &Value)]| {
+        let servers: BTreeMap<&str, &Value> = servers.iter().copied().collect();
+        place.write(".cursor/mcp.json", &format!("// mine\n{}", json!({ "mcpServers": servers })));
+    };
+    let first = server(json!({"env": {"ACCOUNT": "one"}}));
+    client(&[("first", &first)]);
+    place.init(&["--yes", "--wait", "20s"]);
+    // As people edit them.
+    let edited = |name: &str, from: &str, to: &str| {
+        let text = place.read(name);
+        assert!(text.contains(from), "{text}");
+        std::fs::write(place.project().join(name), text.replacen(from, to, 1)).unwrap();
+    };
+    edited("servers.toml", "[upstreams.first]", "# ours, since May\n[upstreams.first]");
+    edited("policies/authority.yaml", "agents:\n", "# asked for by ann\nagents:\n");
+    let names = ["servers.toml", "policies/authority.yaml", "policies/bundle.yaml"];
+    let all = || names.map(|name| place.read(name));
+    let before = all();
+
+    // Another account of the same server is another server.
+    let second = server(json!({"env": {"ACCOUNT": "two", "API_TOKEN": SECRET}}));
+    client(&[("first", &first), ("second", &second)]);
+    let planned = place.init(&["--add", "--dry-run"]);
+    assert_eq!((&planned["written"], all()), (&json!(false), before.clone()));
+    let told = place.init(&["--add", "--yes", "--wait", "20s"]);
+    let added: Vec<&Value> = told["upstreams"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(
+        (added, &told["agent"], &told["written"]),
+        (vec![&json!("second")], &json!("agent"), &json!(true))
+    );
+    assert_eq!(told["upstreams"][0]["not_started"], Value::Null, "{told:#}");
+    assert!(told["skipped"][0]["reason"].as_str().unwrap().contains("already, as `first`"), "{told:#}");
+
+    let after = all();
+    assert!(after[0].starts_with(&before[0]), "{}", after[0]);
+    let authority: Vec<&str> = after[1].lines().collect();
+    let gone = before[1].lines().filter(|line| !authority.contains(line));
+    let gone: Vec<&str> = gone.filter(|line| !line.contains("capabilities: [first.all")).collect();
+    assert_eq!((gone, &after[2]), (Vec::new(), &before[2]));
+    assert!(after[1].contains("tools: [\"second__**\"]") && after[1].contains("second.all]"), "{}", after[1]);
+    let servers = place.servers();
+    assert_eq!(servers["upstreams"]["second"]["env"]["API_TOKEN"].as_str(), Some("${API_TOKEN}"));
+    assert_eq!(servers["upstreams"]["second"]["trust_annotations"].as_bool(), Some(false));
+    assert!(place.read("servers.env").contains(SECRET));
+    let mode = std::fs::metadata(place.project().join("servers.env")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let checked = place.run(&["check", "--strict"]);
+    assert!(checked.status.success(), "{checked:?}");
+
+    let again = place.init(&["--add", "--yes"]);
+    assert_eq!((&again["upstreams"], &again["written"]), (&json!([]), &json!(false)), "{again:#}");
+    assert_eq!(all(), after);
+
+    // What would come of it is wrong: there is a policy of that name.
+    let policy = "name: switched-off-third\ndescription: ours\nowner: platform-team\non:\n  - tool: first__x\nrules:\n  - decision: DENY\n";
+    std::fs::write(place.project().join("policies/ours.yaml"), policy).unwrap();
+    let third = json!({"mcpServers": {"third": {"command": "third", "disabledTools": ["wipe"]}}});
+    place.write(".codeium/windsurf/mcp_config.json", &third.to_string());
+    let refused = place.run(&["init", "--add", "--yes", "--no-start"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("nothing was written") && said.contains("switched-off-third"), "{said}");
+    assert_eq!((refused.status.code(), all()), (Some(1), after));
+    assert!(!place.project().join("policies/switched-off-third.yaml").exists());
+}

@@ -85,7 +85,7 @@ pub(super) fn policies(
     ];
     let off: Vec<String> =
         upstreams.iter().zip(looked).flat_map(|(one, looked)| left_out(one, looked.as_ref(), "__")).collect();
-    files.extend(off_gate(&off).map(|text| ("switched-off.yaml", text)));
+    files.extend(off_gate("switched-off", &off).map(|text| ("switched-off.yaml", text)));
     files
 }
 
@@ -97,12 +97,12 @@ pub(super) fn left_out(upstream: &Upstream, looked: Option<&Looked>, separator: 
 }
 
 /// The gate that keeps them off; none where there is none.
-fn off_gate(off: &[String]) -> Option<String> {
+pub(super) fn off_gate(name: &str, off: &[String]) -> Option<String> {
     let on: String = off.iter().map(|tool| format!("  - tool: {}\n", quoted(tool))).collect();
     (!off.is_empty()).then(|| {
         format!(
             "\
-name: switched-off
+name: {name}
 description: Tools that were switched off in the MCP client stay off
 owner: platform-team
 on:

@@ -148,6 +148,14 @@ pub(super) fn private(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
+/// An empty file that only its owner reads, where there is none.
+pub(super) fn made_private(path: &Path) -> Result<(), CliError> {
+    match path.exists() {
+        true => Ok(()),
+        false => private(path, "").map_err(failed(path)),
+    }
+}
+
 /// What was moved into a folder is there after a power loss too.
 fn sync_folder(path: &Path) -> io::Result<()> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };

@@ -1,6 +1,7 @@
 //! `tollgate init`: a first servers.toml and policies/, with the servers that this machine's MCP clients have already. All
 //! of it is written, or nothing.
 
+mod add;
 mod ask;
 mod bundle;
 mod files;
@@ -43,6 +44,9 @@ pub(super) async fn init(servers_toml: &Path, args: &InitArgs) -> Result<(), Cli
 }
 
 async fn run(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError> {
+    if args.add {
+        return add::add(servers_toml, args).await;
+    }
     let folder = servers_toml.parent().map(Path::to_owned).unwrap_or_default();
     let policies = folder.join("policies");
     let variables_file = config::variables_file(servers_toml);

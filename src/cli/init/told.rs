@@ -8,7 +8,7 @@ use super::{
     variables::Variables,
 };
 use crate::{
-    cli::{failure::CliError, screen::Screen},
+    cli::{edit::file::difference, failure::CliError, screen::Screen},
     redaction::visible,
 };
 use serde_json::{Value, json};
@@ -56,34 +56,124 @@ pub(super) fn proposals(upstreams: &[Upstream], looked: &[Option<Looked>]) -> Re
     Screen::new().table(&["server", "tool", "taken as", "labels", "because"], &rows, "they list no tools")
 }
 
-impl Outcome<'_> {
-    /// Variables that have no value yet.
-    fn missing(&self) -> Vec<(&str, &str)> {
-        let known = self.variables.known();
-        let open = |name: &str| {
-            let is_kept = self.kept_in.is_some() && known.contains_key(name);
-            !is_kept && std::env::var_os(name).is_none()
-        };
-        let needed = self.variables.needed.iter().map(|(name, what)| (name.as_str(), what.as_str()));
-        needed.filter(|(name, _)| open(name)).collect()
-    }
+/// What `--add` came to.
+pub(super) struct Added<'m> {
+    pub(super) upstreams: &'m [Upstream],
+    pub(super) looked: &'m [Option<Looked>],
+    pub(super) skipped: &'m Skipped,
+    pub(super) variables: &'m Variables,
+    pub(super) kept_in: Option<&'m Path>,
+    pub(super) starts: &'m Starts,
+    /// Who may use them; none: nobody yet.
+    pub(super) agent: Option<&'m str>,
+    /// Each file, as it was and as it is; that of variables is not among them.
+    pub(super) changes: Vec<(&'m Path, &'m str, &'m str)>,
+    pub(super) written: bool,
+}
 
+impl Added<'_> {
+    pub(super) fn tell(&self, json: bool) -> Result<(), CliError> {
+        let mut screen = Screen::new();
+        let missing = missing(self.variables, self.kept_in);
+        if json {
+            return screen.json(&json!({
+                "upstreams": upstreams_json(self.upstreams, self.starts),
+                "skipped": skipped_json(self.skipped),
+                "missing": missing.into_iter().map(|(name, _)| name).collect::<Vec<_>>(),
+                "env_file": self.kept_in.map(|file| file.display().to_string()),
+                "agent": self.agent,
+                "written": self.written && !self.upstreams.is_empty(),
+            }));
+        }
+        for (name, file, why) in self.skipped {
+            screen.field(name, &format!("left out ({file}): {why}"))?;
+        }
+        if self.upstreams.is_empty() {
+            return screen.line("There is nothing new, and nothing was written.");
+        }
+        for (path, before, after) in &self.changes {
+            screen.raw(&difference(&path.display().to_string(), before, after))?;
+        }
+        if !self.written {
+            return screen
+                .line("Nothing was written, and no server was started: leave out --dry-run to write it.");
+        }
+        screen.line("")?;
+        for (upstream, looked) in self.upstreams.iter().zip(self.looked) {
+            one(&mut screen, upstream, looked.as_ref(), self.starts)?;
+        }
+        if let Some(file) = self.kept_in {
+            screen
+                .line(&format!("Values that looked like secrets lie in {} (mode 0600).", file.display()))?;
+        }
+        needed(&mut screen, &missing)?;
+        for name in &self.starts.sign_in {
+            screen.line(&format!("\n`{name}` wants somebody to sign in."))?;
+        }
+        screen.line(&match self.agent {
+            Some(agent) => format!("`{agent}` may use them, as far as policies let it."),
+            None => "No agent may use them yet: give one their capabilities in authority.yaml.".to_owned(),
+        })?;
+        screen.line("A running gateway takes this over at once; `tollgate check` looks at the files.")
+    }
+}
+
+/// Variables that have no value yet.
+fn missing<'v>(variables: &'v Variables, kept_in: Option<&Path>) -> Vec<(&'v str, &'v str)> {
+    let known = variables.known();
+    let open = |name: &str| {
+        let is_kept = kept_in.is_some() && known.contains_key(name);
+        !is_kept && std::env::var_os(name).is_none()
+    };
+    let needed = variables.needed.iter().map(|(name, what)| (name.as_str(), what.as_str()));
+    needed.filter(|(name, _)| open(name)).collect()
+}
+
+fn needed(screen: &mut Screen, missing: &[(&str, &str)]) -> Result<(), CliError> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    screen.line("\nA server stays off until what it needs is set, where Tollgate runs or in servers.env:")?;
+    missing.iter().try_for_each(|(name, what)| screen.field(name, what))
+}
+
+/// One server that was written.
+fn one(
+    screen: &mut Screen,
+    upstream: &Upstream,
+    looked: Option<&Looked>,
+    starts: &Starts,
+) -> Result<(), CliError> {
+    let off = if upstream.enabled { "" } else { "off, as in its client; " };
+    let tools = looked.map(|looked| {
+        let reads = looked.tools.iter().filter(|tool| tool.read_only).count();
+        format!("; {} tools, nobody is asked about {reads} of them", looked.tools.len())
+    });
+    screen.field(&upstream.name, &format!("{off}{}{}", upstream.from, tools.unwrap_or_default()))?;
+    for note in &upstream.notes {
+        screen.field("", note)?;
+    }
+    match starts.silent.get(upstream.name.as_str()) {
+        Some(reason) => screen.field("", &format!("not looked at: {reason}")),
+        None => Ok(()),
+    }
+}
+
+fn skipped_json(skipped: &Skipped) -> Vec<Value> {
+    let skipped = skipped.iter();
+    skipped.map(|(name, file, why)| json!({"name": name, "file": file, "reason": why})).collect()
+}
+
+fn upstreams_json(upstreams: &[Upstream], starts: &Starts) -> Vec<Value> {
+    let form = |one: &Upstream| {
+        let silent = starts.silent.get(one.name.as_str());
+        json!({"name": one.name, "from": one.from, "enabled": one.enabled, "notes": one.notes, "not_started": silent})
+    };
+    upstreams.iter().map(form).collect()
+}
+
+impl Outcome<'_> {
     pub(super) fn json(&self, written: bool) -> Result<(), CliError> {
-        let skipped: Vec<Value> = self
-            .skipped
-            .iter()
-            .map(|(name, file, why)| json!({"name": name, "file": file, "reason": why}))
-            .collect();
-        let upstreams: Vec<Value> = self
-            .upstreams
-            .iter()
-            .map(|one| {
-                let silent = self.starts.silent.get(one.name.as_str());
-                json!({
-                    "name": one.name, "from": one.from, "enabled": one.enabled, "notes": one.notes, "not_started": silent,
-                })
-            })
-            .collect();
         let holder = |(name, key): &(&str, &str)| json!({"name": name, "key": key});
         let first_call = match &self.first_call {
             None | Some(Ok(None)) => Value::Null,
@@ -92,14 +182,15 @@ impl Outcome<'_> {
             }),
             Some(Err(why)) => json!({ "failed": why }),
         };
-        let missing: Vec<&str> = self.missing().into_iter().map(|(name, _)| name).collect();
+        let missing: Vec<&str> =
+            missing(self.variables, self.kept_in).into_iter().map(|(name, _)| name).collect();
         Screen::new().json(&json!({
             "passed": self.passed,
-            "upstreams": upstreams,
+            "upstreams": upstreams_json(self.upstreams, &self.starts),
             "variables": self.variables.needed,
             "missing": missing,
             "env_file": self.kept_in.map(|file| file.display().to_string()),
-            "skipped": skipped,
+            "skipped": skipped_json(self.skipped),
             "servers_toml": self.servers_toml.display().to_string(),
             "written": written,
             "agent": holder(&self.agent),
@@ -133,18 +224,7 @@ impl Outcome<'_> {
         let kept = self.kept_in.map(|file| format!(" and {}", file.display())).unwrap_or_default();
         screen.line(&format!("wrote {}, {}{kept}", self.servers_toml.display(), self.policies.display()))?;
         for (upstream, looked) in self.upstreams.iter().zip(looked) {
-            let off = if upstream.enabled { "" } else { "off, as in its client; " };
-            let tools = looked.as_ref().map(|looked| {
-                let reads = looked.tools.iter().filter(|tool| tool.read_only).count();
-                format!("; {} tools, nobody is asked about {reads} of them", looked.tools.len())
-            });
-            screen.field(&upstream.name, &format!("{off}{}{}", upstream.from, tools.unwrap_or_default()))?;
-            for note in &upstream.notes {
-                screen.field("", note)?;
-            }
-            if let Some(reason) = self.starts.silent.get(upstream.name.as_str()) {
-                screen.field("", &format!("not looked at: {reason}"))?;
-            }
+            one(&mut screen, upstream, looked.as_ref(), &self.starts)?;
         }
         self.left_out(&mut screen)?;
         screen.line("")?;
@@ -197,19 +277,11 @@ impl Outcome<'_> {
                 self.passed.join(", ")
             ))?;
         }
-        let missing = self.missing();
-        if !missing.is_empty() {
-            screen.line(
-                "\nA server stays off until what it needs is set, where Tollgate runs or in servers.env:",
-            )?;
-            for (name, what) in missing {
-                screen.field(name, what)?;
-            }
-            if self.kept_in.is_none() && self.variables.stand_for_values() {
-                screen.line(
-                    "Values that looked like secrets were not copied: the list says where each stood.",
-                )?;
-            }
+        let missing = missing(self.variables, self.kept_in);
+        needed(screen, &missing)?;
+        if !missing.is_empty() && self.kept_in.is_none() && self.variables.stand_for_values() {
+            screen
+                .line("Values that looked like secrets were not copied: the list says where each stood.")?;
         }
         for name in &self.starts.sign_in {
             screen.line(&format!("\n`{name}` wants somebody to sign in."))?;

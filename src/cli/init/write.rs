@@ -100,6 +100,25 @@ pub(super) fn variables(values: &BTreeMap<&str, &SecretString>) -> String {
     std::iter::once(head.to_owned()).chain(lines).collect()
 }
 
+/// The text of a file of variables that is there, with what it does not have yet.
+pub(super) fn more_variables(
+    text: &str,
+    known: &BTreeMap<String, SecretString>,
+    values: &BTreeMap<&str, &SecretString>,
+) -> String {
+    let values: BTreeMap<&str, &SecretString> = values
+        .iter()
+        .filter(|(name, _)| !known.contains_key(**name))
+        .map(|(name, value)| (*name, *value))
+        .collect();
+    if text.is_empty() {
+        return variables(&values);
+    }
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let lines: String = values.iter().map(|(name, value)| variable_line(name, value)).collect();
+    format!("{text}{end}{lines}")
+}
+
 /// The table of each upstream, without what is known of its tools.
 pub(super) fn tables(
     upstreams: &[Upstream],
