@@ -515,7 +515,7 @@ mod tests {
                 Some("half of its calls were refused"),
             ],
             [Some("incident: closed"), Some("incident incident-1"), by, Some("a wrong rule")],
-            [Some("review: problem"), Some("call call-7"), by, Some("it was not")],
+            [Some("review: problem"), Some("call call-7 of agent ada"), by, Some("it was not")],
             [Some("duty"), Some("duty policy-review"), by, Some("read")],
             [Some("alert: acked"), Some("alert alert-1 of tool:https://h/find"), by, None],
         ];

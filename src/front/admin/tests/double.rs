@@ -92,7 +92,10 @@ fn files() -> CheckedFiles {
         policies: Vec::new(),
         max_repeats: 20,
         loops: crate::policy::LoopRules::default(),
-        oversight: crate::policy::Oversight::default(),
+        oversight: crate::policy::Oversight {
+            sample: crate::model::Share::parse("100%"),
+            ..crate::policy::Oversight::default()
+        },
         zones: Default::default(),
         files: [].into(),
         index: Default::default(),
