@@ -121,7 +121,7 @@ impl TokenRequest<'_> {
         }
         match answer {
             Some(Value::Object(members)) => Ok(members),
-            Some(_) | None => Err(TokenError::Malformed("is no JSON")),
+            Some(_) | None => Err(TokenError::Malformed("is no JSON object")),
         }
     }
 

@@ -308,7 +308,7 @@ def test_a_link_that_is_not_for_a_role_says_so(gateway, open_page):
         assert page.evaluate("location.hash") == link
     page.reload()
     expect(page.locator("#lost")).to_contain_text("nowhere")
-    expect(page.locator("#lost").get_by_role("link")).to_have_text(["Now", "Agents and tools", "Upstreams", "Spend", "Scorecard and maturity"])
+    expect(page.locator("#lost").get_by_role("link")).to_have_text(["Now", "Agents and tools", "Upstreams", "Connections", "Spend", "Scorecard and maturity"])
     page.locator("#lost").get_by_role("link", name="Agents and tools").click()
     expect(page.locator("#matrix")).to_be_visible()
     expect(page.locator("#lost")).to_be_hidden()

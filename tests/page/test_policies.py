@@ -101,7 +101,7 @@ def test_policies_are_rolled_back(gateway, open_page, shot):
     expect(section.get_by_role("region", name="Policies in force")).to_contain_text("Somebody agrees")
 
 
-OF_READERS = ["Pending 0", "History", "Grants", "Now", "Matrix", "Upstreams", "Budgets", "Spend", "Alerts", "Freeze", "Labels", "Quarantine",
+OF_READERS = ["Pending 0", "History", "Grants", "Now", "Matrix", "Upstreams", "Connections", "Budgets", "Spend", "Alerts", "Freeze", "Labels", "Quarantine",
               "Policies", "Explain", "Catalog", "People", "Events", "Scorecard"]
 AT_DEAD_LETTERS = OF_READERS.index("Labels")
 

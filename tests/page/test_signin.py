@@ -175,7 +175,7 @@ def test_a_viewer_sees_counts_and_nothing_else(binary, tabs, shot):
         page = tabs()
         sign_in(world, page, "sub-vera")
         expect(page.locator("#person")).to_have_text("oidc:sub-vera")
-        expect(page.get_by_role("navigation").get_by_role("button")).to_have_text(["Now", "Matrix", "Upstreams", "Spend", "Scorecard"])
+        expect(page.get_by_role("navigation").get_by_role("button")).to_have_text(["Now", "Matrix", "Upstreams", "Connections", "Spend", "Scorecard"])
         page.get_by_role("navigation").get_by_role("button", name="Spend").click()
         expect(page.locator("#spend-lines tbody tr")).to_have_count(1)
         shot(page, "viewer")

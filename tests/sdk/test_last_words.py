@@ -12,7 +12,7 @@ WORDS = "Error: customer Ada Q. of 4711 Elm Street is unknown"
 EMAIL = "ada@customers.example"
 UPSTREAMS = f"""
 [upstreams.talks]
-command = ["sh", "-c", "printf 'Error: \\033[31mit is {EMAIL}\\n{WORDS}\\n' >&2; exit 3"]
+command = ["sh", "-c", "printf 'Error: \\\\033[31mit is {EMAIL}\\\\n{WORDS}\\\\n' >&2; exit 3"]
 """
 POLICIES = {
     "bundle.yaml": """\

@@ -206,8 +206,8 @@ def test_keys_are_rotated_and_the_old_ones_still_verify(binary):
         held = gateway.cli("audit", "verify", "--checkpoint", "old")
         assert held.returncode == 0, held.stderr
         (event,) = [event for event in gateway.events() if event["action"] == "checkpoint_key_rotated"]
-        assert event["actor"] == {"type": "person", "role": "carol"}
-        assert event["detail"] == {"before": before, "after": after}
+        assert event["actor"] == {"type": "person", "role": "admin"}
+        assert event["detail"] == {"person": "carol", "before": before, "after": after}
         keys = (gateway.folder / "data/checkpoint.keys").read_text()
         assert keys.count("PRIVATE") == 1 and before in keys
 

@@ -432,9 +432,12 @@ def test_a_session_over_stdio_is_measured(binary, version):
             [gateway.binary, "stdio", "--agent", "planner", "--config", str(gateway.config)], cwd=gateway.folder,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env={**os.environ, **environment(collector)})
-        process.stdin.write(line.encode())
+        # The list waits for the upstream: there is a session at it then.
+        then = {"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {"_meta": meta} if version == "2026-07-28" else {}}
+        process.stdin.write((line + json.dumps(then) + "\n").encode())
         process.stdin.flush()
-        assert b"result" in process.stdout.readline()
+        while not ("result" in (got := json.loads(process.stdout.readline())) and got["id"] == 2):
+            assert "error" not in got, got
         process.stdin.close()
         assert process.wait(30) == 0
         def sessions(side):

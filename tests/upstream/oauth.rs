@@ -201,7 +201,7 @@ async fn rubbish_from_the_token_endpoint_is_told() {
         (200, json!({"access_token": "a", "token_type": "Bearer", "expires_in": "soon"}), "`expires_in`"),
         (302, json!({}), "302"),
         (401, json!({"error": "Bad Words s3cret"}), "HTTP status 401 Unauthorized"),
-        (200, json!("x".repeat(70_000)), "larger than 65536 bytes"),
+        (200, json!("x".repeat(270_000)), "larger than 262144 bytes"),
     ];
     for (code, body, expected) in answers {
         let world = World::default();

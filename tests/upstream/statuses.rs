@@ -226,7 +226,7 @@ async fn one_bad_list_costs_itself() {
     let bad: [(Odd, &str); 6] = [
         (|seen| now(json_answer(seen, Value::Null)), "neither"),
         (|seen| now(json_answer(seen, json!({ "items": [] }))), "without `prompts`"),
-        (|seen| now(json_error(seen, 200, json!({ "code": -32603, "message": "down" }))), "down"),
+        (|seen| now(json_error(seen, 200, json!({ "code": -32603, "message": "down" }))), "error -32603"),
         (|_| now(refusal(503, &[], json!({ "error": "no database" }))), "HTTP status 503"),
         (|_| Some(Box::pin(std::future::pending())), "no answer within"),
         (
@@ -341,5 +341,8 @@ async fn old_versions_are_served() {
     })
     .await;
     let reason = reason(http("h", server.url())).await;
-    assert!(reason.contains("1999-[U+0007]01"), "{reason}");
+    assert!(
+        reason.contains("a protocol version that is not known here") && !reason.contains("1999"),
+        "{reason}"
+    );
 }
