@@ -180,6 +180,7 @@ async function told(done) {
   const text = [`${done.snapshot.slice(0, 12)}: ${done.message}.`, ...(done.notes || [])].join(" ");
   notice(text);
   await read();
+  again(asked, 5);
   $("policies").focus({ preventScroll: true });
 }
 

@@ -8364,6 +8364,7 @@ async function told2(done2) {
   const text2 = [`${done2.snapshot.slice(0, 12)}: ${done2.message}.`, ...done2.notes || []].join(" ");
   notice(text2);
   await read8();
+  again2(asked15, 5);
   $("policies").focus({ preventScroll: true });
 }
 async function showFiles(one2) {
