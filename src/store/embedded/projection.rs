@@ -408,14 +408,12 @@ pub(super) fn version(path: &Path) -> Result<i64, StoreError> {
 }
 
 fn version_of(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
-    let read = || -> rusqlite::Result<(i64, i32, i64)> {
-        Ok((
-            connection.query_row("PRAGMA user_version", [], |row| row.get(0))?,
-            connection.query_row("PRAGMA application_id", [], |row| row.get(0))?,
-            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?,
-        ))
-    };
-    let (version, application, tables) = read().map_err(|e| explain(path, &e))?;
+    // One statement: another start may make the tables between two of them.
+    let read = "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema) \
+                FROM pragma_user_version, pragma_application_id";
+    let row: rusqlite::Result<(i64, i32, i64)> =
+        connection.query_row(read, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    let (version, application, tables) = row.map_err(|e| explain(path, &e))?;
     if application != APPLICATION_ID && (version != 0 || tables != 0) {
         return Err(StoreError::Failed(format!("`{}` is a database of another program", path.display())));
     }
