@@ -60,29 +60,27 @@ pub(super) fn take_over(
     at_a_start: bool,
     progress: Progress<'_>,
 ) -> Result<Option<u64>, StoreError> {
-    let version = projection::version(path)?;
-    if version != projection::TAKEN_OVER && !HELD_RECORDS.contains(&version) {
-        return refuse_unreleased(path, version).map(|()| None);
+    if fs::metadata(path).map_or(true, |metadata| metadata.is_file() && metadata.len() == 0) {
+        return Ok(None);
     }
-    // Of several that start at once one does it; the others find it done.
+    // Of several that start at once one does it; the others find it done. Nobody so much as looks meanwhile: a connection to
+    // a file that is renamed would take up what belongs to the next one of that name.
     let lock = one_at_a_time(path)?;
     let taken = take_over_alone(path, data_dir, at_a_start, progress);
     drop(lock);
     taken
 }
 
-/// A lock beside the old file, since what else could hold one is about to be replaced.
+/// A lock on the folder, since the file itself is about to be replaced. Where folders cannot be locked, a file in it.
 fn one_at_a_time(path: &Path) -> Result<fs::File, StoreError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".take-over");
-    let lock = PathBuf::from(name);
-    let mut options = fs::OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(&lock).map_err(|error| failed(&lock, &error))?;
-    file.lock().map_err(|error| failed(&lock, &error))?;
-    Ok(file)
+    let lock = fs::File::open(folder);
+    #[cfg(not(unix))]
+    let lock = journal::open_private(&folder.join(".take-over"));
+    let lock = lock.map_err(|error| failed(folder, &error))?;
+    lock.lock().map_err(|error| failed(folder, &error))?;
+    Ok(lock)
 }
 
 fn refuse_unreleased(path: &Path, version: i64) -> Result<(), StoreError> {
@@ -107,7 +105,7 @@ fn take_over_alone(
         return put_aside(path).map(|()| None);
     }
     if !HELD_RECORDS.contains(&version) {
-        return Ok(None);
+        return refuse_unreleased(path, version).map(|()| None);
     }
     let size = fs::metadata(path).map_err(|error| failed(path, &error))?.len();
     if at_a_start && size > AT_A_START {
