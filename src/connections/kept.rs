@@ -134,16 +134,21 @@ pub(super) fn lasts(said: Option<Duration>) -> Duration {
     said.unwrap_or(UNNAMED).min(LONGEST)
 }
 
-/// Scopes as they are kept: an issuer may say anything.
+/// Scopes as they are kept: an issuer may say anything, and an upstream too. What is no scope (RFC 6749, section 3.3) is none.
 pub(super) fn bounded(scopes: Vec<String>) -> Vec<String> {
     let mut kept: Vec<String> = Vec::new();
     for scope in scopes {
-        let fits = scope.len() <= LONGEST_SCOPE && scope.bytes().all(|byte| byte.is_ascii_graphic());
+        let fits = scope.len() <= LONGEST_SCOPE && scope.bytes().all(is_of_scope);
         if fits && kept.len() < MOST_SCOPES && !kept.contains(&scope) {
             kept.push(scope);
         }
     }
     kept
+}
+
+/// A sentence quotes with the grave accent.
+fn is_of_scope(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'`')
 }
 
 /// How a connection stands.
@@ -274,7 +279,7 @@ mod tests {
             access_token: "new".to_owned().into(),
             refresh_token: None,
             lasts: None,
-            scopes: Some(vec!["a".to_owned(), "a".to_owned(), "\u{202e}".to_owned(), "b".to_owned()]),
+            scopes: Some(["a", "a", "\u{202e}", "c\"", "c\\", "`c`", "c d", "b"].map(str::to_owned).into()),
         };
         credential.renew(granted, Timestamp::from_second(2_000).unwrap());
         assert_eq!(credential.refresh_token.as_ref().unwrap().expose_secret(), "s3cret-refresh");

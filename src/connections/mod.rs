@@ -82,8 +82,6 @@ pub struct Connections {
     turns: Mutex<HashMap<ConnectionKey, Arc<tokio::sync::Mutex<()>>>>,
     flows: flow::Flows,
     exchanges: exchange::Exchanges,
-    /// How often an upstream wanted more scopes than a credential has.
-    lacked: Mutex<HashMap<ConnectionKey, u64>>,
 }
 
 impl fmt::Debug for Connections {
@@ -106,7 +104,6 @@ impl Connections {
             turns: Mutex::default(),
             flows: flow::Flows::default(),
             exchanges: exchange::Exchanges::default(),
-            lacked: Mutex::default(),
         }
     }
 
@@ -167,11 +164,6 @@ impl Connections {
             return self.exchanges.has(key);
         }
         self.known.load().get(key).is_some_and(|found| found.standing == Standing::Connected)
-    }
-
-    /// How often an upstream has wanted more scopes than a credential has, in this process.
-    pub fn lacked(&self, key: &ConnectionKey) -> u64 {
-        self.lacked.lock().get(key).copied().unwrap_or_default()
     }
 
     /// Whose credential a call by this agent, for this person, uses at an upstream; none where nobody connects that one, or

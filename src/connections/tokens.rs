@@ -252,13 +252,6 @@ impl Credentials for Connections {
     fn insufficient<'a>(&'a self, key: &'a ConnectionKey, scopes: Option<String>) -> BoxFuture<'a, ()> {
         async move {
             let Some(mut known) = self.get(key) else { return };
-            {
-                let mut lacked = self.lacked.lock();
-                if lacked.len() >= MOST_TURNS {
-                    lacked.clear();
-                }
-                *lacked.entry(key.clone()).or_default() += 1;
-            }
             let asked = scopes.unwrap_or_default();
             let asked = asked.split_whitespace().map(str::to_owned);
             let wants = bounded(known.wants.iter().cloned().chain(asked).collect());

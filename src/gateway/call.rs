@@ -449,9 +449,8 @@ impl Gateway {
         // The arguments go with the call: only where it was changed is the agent's own version kept.
         let kept = decided.original.is_some().then(|| arguments.clone());
         drop(std::mem::take(arguments));
-        let lacked = self.lacked(in_force, request, &decided);
         let returned = match self.admit_and_dispatch(in_force, request, decided, warrant, asking).await {
-            Ok(reply) => return Ok(self.told_of_scopes(in_force, request, lacked, reply)),
+            Ok(reply) => return Ok(reply),
             Err(AdmitError::AskAbout(requirement, returned)) => {
                 asking.also.retain(|known| known.policy_id != requirement.policy_id);
                 asking.also.push(*requirement);

@@ -7,7 +7,7 @@ use crate::{
     redaction::display_text,
     upstream::UpstreamError,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The longest reason that is recorded of what an upstream said, in characters.
@@ -35,6 +35,20 @@ impl Ending {
                 Ok(_) => self.reason.is_none(),
                 Err(_) => self.outcome == Outcome::Failed && self.ours.is_some(),
             }
+    }
+
+    /// The same, with one more sentence of ours for whoever called.
+    pub(super) fn beside(mut self, sentence: Option<String>) -> Self {
+        let Some(sentence) = sentence else { return self };
+        match &mut self.reply {
+            Ok(result) => {
+                if let Some(Value::Array(content)) = result.get_mut("content") {
+                    content.push(json!({"type": "text", "text": sentence}));
+                }
+            }
+            Err(error) => error.message = format!("{} {sentence}", error.message),
+        }
+        self
     }
 
     /// How it failed where it did, as the one who asked sees it: the code of an error, or none for a tool's own.
@@ -102,7 +116,8 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
         UpstreamError::Rpc(error) => Some(format!("the upstream answered with error {}", error.code)),
         UpstreamError::Lost(_) => Some("the connection was lost".to_owned()),
         UpstreamError::Refused(refusal) => {
-            Some(format!("the upstream answered with HTTP status {}", refusal.status))
+            let lacks = if refusal.lacks_scope { ": the connected account has too few scopes" } else { "" };
+            Some(format!("the upstream answered with HTTP status {}{lacks}", refusal.status))
         }
         UpstreamError::NotSent(_)
         | UpstreamError::TimedOut(_)

@@ -33,6 +33,8 @@ pub struct HttpRefusal {
     pub retry_after: Option<Duration>,
     /// Whether it has `WWW-Authenticate`.
     pub is_challenge: bool,
+    /// Whether the account that somebody connected has too few scopes for it.
+    pub lacks_scope: bool,
     /// What else it said: bounded, escaped, masked, without our own credentials.
     pub said: Box<str>,
 }
@@ -40,7 +42,7 @@ pub struct HttpRefusal {
 impl HttpRefusal {
     /// A status with nothing beside it.
     pub fn bare(status: u16) -> Self {
-        Self { status, retry_after: None, is_challenge: false, said: "".into() }
+        Self { status, retry_after: None, is_challenge: false, lacks_scope: false, said: "".into() }
     }
 
     /// Whether it is the server that failed: what became of the request nobody knows.
@@ -210,6 +212,7 @@ pub(super) fn read(
         status: status.as_u16(),
         retry_after: retry_after(headers, showing.now),
         is_challenge: !challenges.is_empty(),
+        lacks_scope: false,
         said: said.join("; ").into(),
     }
 }

@@ -65,6 +65,10 @@ pub(super) async fn converse(
             Err(UpstreamError::NotSent(reason)) if relay.has_answered() => {
                 return failed(UpstreamError::Lost(reason), call.method);
             }
+            Err(UpstreamError::Refused(refusal)) if refusal.lacks_scope => {
+                let ending = failed(UpstreamError::Refused(refusal), call.method);
+                return ending.beside(call.of_more_scopes);
+            }
             Err(error) => return failed(error, call.method),
         };
         relay.answered();

@@ -99,7 +99,8 @@ impl Dispatcher {
         let arguments = outbound.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
         let uri = uri_of(&arguments).unwrap_or_default().to_owned();
         let completing = outgoing.completing(&arguments);
-        let mut call = outgoing.call(&target, arguments, completing.as_ref(), timeout, (approved, tasks));
+        let may = (approved, tasks);
+        let mut call = outgoing.call(&target, arguments, completing.as_ref(), timeout, may, &in_force);
         let decided_on = DecidedOn { labels: self.labels.clone(), reach: outgoing.reach.clone(), facts };
         let relay = Arc::new(Relay::new(Relaying {
             may_ask: completing.is_none(),

@@ -7,7 +7,7 @@ use crate::gateway::{
     api::{ClientPort, Purpose},
     decided::Decided,
     extras::goes_on,
-    people::client_questions::ClientQuestions,
+    people::{client_questions::ClientQuestions, connect::of_more_scopes},
     reach::Reach,
     request::{Request, uri_of},
     request_state::{Continuing, bound_to},
@@ -163,6 +163,7 @@ impl Outgoing {
         completing: Option<&(String, Value)>,
         timeout: Duration,
         (approved, tasks): (bool, bool),
+        in_force: &InForce,
     ) -> Call {
         let traits = target.traits();
         let headers = param_headers(target, &arguments);
@@ -193,6 +194,7 @@ impl Outgoing {
             headers,
             approved,
             tasks,
+            of_more_scopes: of_more_scopes(in_force, target.upstream()),
         }
     }
 }
@@ -212,6 +214,8 @@ pub(super) struct Call {
     pub(super) approved: bool,
     /// It may become a task.
     pub(super) tasks: bool,
+    /// What is said where the account that somebody connected has too few scopes for it.
+    pub(super) of_more_scopes: Option<String>,
 }
 
 fn named(own_name: &str, arguments: Value) -> Map<String, Value> {

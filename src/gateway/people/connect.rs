@@ -7,7 +7,6 @@ use super::client_questions::{ClientQuestions, QUESTION};
 use crate::gateway::{
     Gateway, InForce,
     api::{CallReply, Purpose},
-    decided::Decided,
     refusal::Refusal,
     request::{Request, workflow_of},
     request_state::{Opened, UPSTREAM_STATE_TTL},
@@ -16,7 +15,7 @@ use crate::{
     config::CredentialOf,
     connections::{Connections, code_grant, told},
     identity::{granted, user_of},
-    model::{CallKind, CapabilityId, ConnectionKey},
+    model::{CallKind, CapabilityId, ConnectionKey, UpstreamName},
     upstream::Era,
 };
 use serde_json::{Value, json};
@@ -91,20 +90,11 @@ impl Gateway {
         }
     }
 
-    /// Where a person connects accounts.
-    pub(in crate::gateway) fn connect_link(in_force: &InForce) -> String {
-        format!("{}/#/connections", in_force.config.page_link())
-    }
-
     /// The refusal of a call for which nothing is connected.
-    pub(in crate::gateway) fn unconnected(in_force: &InForce, key: &ConnectionKey, why: &str) -> Refusal {
-        let link = Self::connect_link(in_force);
-        let reason = format!(
-            "`{}` {why} for {}: it can be connected at {link} or with `tollgate servers login {}`",
-            key.upstream,
-            told(&key.holder),
-            key.upstream
-        );
+    fn unconnected(in_force: &InForce, key: &ConnectionKey, why: &str) -> Refusal {
+        let (upstream, holder) = (&key.upstream, told(&key.holder));
+        let reason =
+            format!("`{upstream}` {why} for {holder}: it can be connected {}", place(in_force, upstream));
         Refusal { advice: Some("Call again once it is connected."), ..Refusal::deny(CREDENTIALS, reason) }
     }
 
@@ -164,7 +154,7 @@ impl Gateway {
         let question = json!({
             "mode": "url",
             "elicitationId": id,
-            "url": Self::connect_link(in_force),
+            "url": connect_link(in_force),
             "message": format!(
                 "Tollgate: `{}` is reached with an account of your own, and none is connected for {}. Open the page, sign in \
                  there and connect it; this call goes on then.",
@@ -206,39 +196,6 @@ impl Gateway {
         }
     }
 
-    /// Whose credential a call uses, and how often its upstream wanted more than that gives.
-    pub(in crate::gateway) fn lacked(
-        &self,
-        in_force: &InForce,
-        request: &Request,
-        decided: &Decided,
-    ) -> Option<(ConnectionKey, u64)> {
-        let upstream = in_force.config.upstreams.get(decided.prepared.target.upstream())?;
-        let holder = Connections::holder_of(
-            upstream,
-            &request.agent,
-            user_of(&request.principal, &in_force.policies.authority),
-        )?;
-        let key = ConnectionKey { upstream: upstream.name.clone(), holder };
-        let lacked = self.connections().lacked(&key);
-        Some((key, lacked))
-    }
-
-    /// The reply to a call, or what its agent is told where its upstream wanted more scopes than the credential has.
-    pub(in crate::gateway) fn told_of_scopes(
-        &self,
-        in_force: &InForce,
-        request: &Request,
-        before: Option<(ConnectionKey, u64)>,
-        reply: CallReply,
-    ) -> CallReply {
-        let lacks = before.filter(|(key, before)| self.connections().lacked(key) > *before);
-        let Some((key, _)) = lacks else { return reply };
-        let wants = self.connections().get(&key).map(|known| known.wants.join(" ")).unwrap_or_default();
-        let refusal = Self::unconnected(in_force, &key, &format!("wants more than was granted (`{wants}`)"));
-        refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
-    }
-
     async fn until_connected(&self, key: &ConnectionKey) {
         let mut changes = self.connections().changes();
         loop {
@@ -269,6 +226,27 @@ impl Gateway {
             }
         }
     }
+}
+
+/// Where a person connects accounts.
+fn connect_link(in_force: &InForce) -> String {
+    format!("{}/#/connections", in_force.config.page_link())
+}
+
+/// Where an upstream is connected, in a sentence.
+fn place(in_force: &InForce, upstream: &UpstreamName) -> String {
+    format!("at {} or with `tollgate servers login {upstream}`", connect_link(in_force))
+}
+
+/// What is said to a call for which the account that somebody connected has too few scopes; none where nobody connects that
+/// upstream. What the upstream asks for it says itself.
+pub(in crate::gateway) fn of_more_scopes(in_force: &InForce, upstream: &UpstreamName) -> Option<String> {
+    code_grant(in_force.config.upstreams.get(upstream)?)?;
+    Some(format!(
+        "The account that is connected to `{upstream}` was granted too little for this call: it can be connected once more, with \
+         what the server asks for, {}.",
+        place(in_force, upstream)
+    ))
 }
 
 /// The principal and what it calls. Whoever hands this back is not asked again, and gets nothing else by it.

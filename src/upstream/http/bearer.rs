@@ -162,15 +162,26 @@ impl Bearer {
         }
     }
 
-    /// Looks whether the upstream wants more scopes than the token has (RFC 6750, section 3.1).
-    pub(super) async fn look_at(&self, status: StatusCode, headers: &HeaderMap, url: &url::Url) {
-        let Source::Held { key, credentials } = &self.source else { return };
-        if status != StatusCode::FORBIDDEN {
-            return;
+    /// What the upstream asks for where it wants more scopes than somebody's token has (RFC 6750, section 3.1).
+    pub(super) fn lacks(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        url: &url::Url,
+    ) -> Option<WWWAuthenticateParams> {
+        if status != StatusCode::FORBIDDEN || matches!(self.source, Source::Client { .. }) {
+            return None;
         }
         let all = headers.get_all(header::WWW_AUTHENTICATE).iter();
         let mut all = all.filter_map(|value| Some(WWWAuthenticateParams::parse(value.to_str().ok()?, url)));
-        if let Some(challenge) = all.find(WWWAuthenticateParams::is_insufficient_scope) {
+        all.find(WWWAuthenticateParams::is_insufficient_scope)
+    }
+
+    /// Looks whether that is so, for whoever keeps the token.
+    pub(super) async fn look_at(&self, status: StatusCode, headers: &HeaderMap, url: &url::Url) {
+        if let Source::Held { key, credentials } = &self.source
+            && let Some(challenge) = self.lacks(status, headers, url)
+        {
             credentials.insufficient(key, challenge.scope).await;
         }
     }

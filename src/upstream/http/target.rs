@@ -135,7 +135,12 @@ impl Target {
         // The whole before its part.
         own.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         let showing = Showing { redact: &self.redact, own, url: &self.url, now: self.clock.now() };
-        refusal::read(head.status, &head.headers, body, &showing)
+        let mut refusal = refusal::read(head.status, &head.headers, body, &showing);
+        refusal.lacks_scope = self
+            .bearer
+            .as_ref()
+            .is_some_and(|bearer| bearer.lacks(head.status, &head.headers, &self.url).is_some());
+        refusal
     }
 
     /// How long the upstream asks to be left alone.

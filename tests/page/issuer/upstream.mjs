@@ -4,6 +4,7 @@
 //
 // Whoever signs in is whom they say they are. What each person's token lists is theirs alone. `GET /seen` on the MCP port tells what
 // was asked; `POST /set?ttl=…&scopes=…&era=…` changes how long tokens last, what the next ones may, and what the server speaks.
+// A call with the argument `waits` is answered at the next `POST /set?go=1`.
 
 import { createServer } from "node:http";
 import { randomBytes } from "node:crypto";
@@ -13,7 +14,8 @@ const [issuerPort, mcpPort] = process.argv.slice(2).map(Number);
 const issuer = `http://127.0.0.1:${issuerPort}`;
 const resource = `http://127.0.0.1:${mcpPort}/mcp`;
 const metadata = `http://127.0.0.1:${mcpPort}/.well-known/oauth-protected-resource/mcp`;
-const settings = { ttl: 3600, era: "legacy", refuse: false };
+const settings = { ttl: 3600, era: "legacy", refuse: false, wants: "notes:write" };
+const waiting = [];
 const seen = { token: [], calls: [], exchanged: [], revoked: 0, registered: 0 };
 
 const policy = interactionPolicy.base();
@@ -125,6 +127,7 @@ createServer(async (request, response) => {
   if (url.pathname === "/seen") return json(seen);
   if (url.pathname === "/set") {
     for (const [name, value] of url.searchParams) settings[name] = { ttl: Number, refuse: (given) => given === "true" }[name]?.(value) ?? value;
+    if (url.searchParams.has("go")) waiting.splice(0).forEach((go) => go());
     return json(settings);
   }
   if (url.pathname === "/.well-known/oauth-protected-resource/mcp") {
@@ -141,8 +144,9 @@ createServer(async (request, response) => {
   const isModern = Boolean(params._meta?.["io.modelcontextprotocol/protocolVersion"]);
   if (method === "tools/call") seen.calls.push({ sub: who.sub, tool: params.name, token: request.headers.authorization });
   if (method === "tools/call" && params.name === "write" && !who.scopes.has("notes:write")) {
-    return json({ error: "insufficient_scope" }, 403, { "www-authenticate": `Bearer error="insufficient_scope", scope="notes:write", resource_metadata="${metadata}"` });
+    return json({ error: "insufficient_scope" }, 403, { "www-authenticate": `Bearer error="insufficient_scope", scope="${settings.wants}", resource_metadata="${metadata}"` });
   }
+  if (params.arguments?.waits) await new Promise((go) => waiting.push(go));
   const speaks = settings.era === "modern" ? isModern || method === "server/discover" : method !== "server/discover";
   const result = speaks ? answer(method, params, who) : null;
   if (result === null) return json({ jsonrpc: "2.0", id, error: { code: -32601, message: `no ${method} here` } }, settings.era === "modern" ? 404 : 200);
