@@ -15,10 +15,14 @@ mod connect;
 mod doctor;
 #[path = "cli/edits.rs"]
 mod edits;
+#[path = "cli/health.rs"]
+mod health;
 #[path = "cli/holds.rs"]
 mod holds;
 #[path = "cli/init.rs"]
 mod init_of_clients;
+#[path = "cli/owner.rs"]
+mod owner;
 #[path = "cli/policy_commands.rs"]
 mod policy_commands;
 #[path = "cli/reports.rs"]
@@ -41,6 +45,7 @@ fn help_teaches_and_lists_what_is_built() {
         "stdio",
         "check",
         "doctor",
+        "health",
         "init",
         "approvals",
         "audit",

@@ -69,6 +69,7 @@ fn of(command: &Command) -> Access {
         | Command::Stdio(_)
         | Command::Check(_)
         | Command::Doctor(_)
+        | Command::Health(_)
         | Command::Schema(_)
         | Command::Completions(_)
         | Command::Man(_)
@@ -228,6 +229,7 @@ mod tests {
         "init --add",
         "check",
         "doctor",
+        "health",
         "approvals list",
         "approvals show ID",
         "approvals watch",

@@ -7,6 +7,7 @@ mod connect;
 mod dead_letters;
 mod freezes;
 mod grants;
+mod health;
 mod labels;
 mod manual;
 mod policy;
@@ -24,6 +25,7 @@ pub(crate) use connect::*;
 pub(crate) use dead_letters::*;
 pub(crate) use freezes::*;
 pub(crate) use grants::*;
+pub(crate) use health::*;
 pub(crate) use labels::*;
 pub(crate) use manual::*;
 pub(crate) use policy::*;
@@ -52,9 +54,10 @@ First steps:
   tollgate audit show TRACE_ID          who asked, what was decided and why, what ran
 
 Environment:
-  TOLLGATE_KEY   a person's key. Without one you read and check as the local admin;
-                 approving and rejecting always need the key of a person who may.
-  TOLLGATE_LOG   log filter of serve and stdio, like `info` or `tollgate=debug`.
+  TOLLGATE_KEY     a person's key. Without one you read and check as the local admin;
+                   approving and rejecting always need the key of a person who may.
+  TOLLGATE_CONFIG  the servers.toml, where --config names none.
+  TOLLGATE_LOG     log filter of serve and stdio, like `info` or `tollgate=debug`.
   OTEL_EXPORTER_OTLP_ENDPOINT and the others of OpenTelemetry: where serve and
                  stdio send traces, metrics and logs (docs/observability.md).
 
@@ -72,7 +75,7 @@ Everything is configured in servers.toml (the gateway and the MCP servers behind
 policies/ (who may do what).")]
 pub(crate) struct Cli {
     /// The servers.toml to work with; relative paths in it count from its folder
-    #[arg(long, global = true, value_name = "FILE", default_value = "servers.toml")]
+    #[arg(long, global = true, value_name = "FILE", default_value = "servers.toml", env = "TOLLGATE_CONFIG")]
     pub(crate) config: PathBuf,
     /// Whose days and times those are that name no zone; this machine's without it
     #[arg(long, global = true, value_name = "ZONE", value_parser = zone::named_zone)]
@@ -139,6 +142,8 @@ Examples:
   tollgate doctor --json | jq '.checks[] | select(.state != \"ok\")'"
     )]
     Doctor(DoctorArgs),
+    /// Ask the running gateway whether it is ready: exit code 0 if so, as health checks want it
+    Health(HealthArgs),
     /// See and decide what waits for a person
     #[command(
         subcommand,

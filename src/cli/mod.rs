@@ -28,6 +28,7 @@ mod folder;
 mod follow;
 mod freezes;
 mod grants;
+mod health;
 mod holds;
 mod init;
 mod inspection;
@@ -40,6 +41,7 @@ mod manual;
 mod names;
 mod note;
 mod origin;
+mod owner;
 mod people;
 mod pins;
 mod policy;
@@ -125,6 +127,7 @@ fn say_json(message: &str) {
 fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
     let path = std::path::absolute(&cli.config)
         .map_err(|source| CliError::Io { what: "cannot resolve --config".to_owned(), source })?;
+    owner::go_on_as(&path, &cli.command)?;
     access::admit(&path, &cli.command)?;
     let done = match cli.command {
         Command::Serve(args) => block(serve::serve(path, args)),
@@ -132,6 +135,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Init(args) => block(init::init(&path, &args)),
         Command::Check(args) => block(check::check(&path, &args)),
         Command::Doctor(args) => block(doctor::doctor(&path, &args)),
+        Command::Health(args) => block(health::health(&path, &args)),
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
         Command::Labels(command) => block(labels::labels(Setup::load(&path)?, command)),
         Command::Grants(command) => block(grants::grants(Setup::load(&path)?, command)),

@@ -17,7 +17,10 @@ use crate::{
     policy::{self, CompileInput, KnownNames, PolicySet, SourceFile, Zones, source::Report},
 };
 use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 const MAX_FILES: usize = 1_000;
 
@@ -198,6 +201,13 @@ pub fn store_place(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<
     let text = read_file(path).ok()?;
     let tree = tree::parse(&text, &mut Report::new("", &text));
     if tree.whole { servers::store_place(&tree.root, path, Env::new(env, path)) } else { None }
+}
+
+/// Where the admin listener is, and whether it speaks TLS, where servers.toml says at least that.
+pub fn admin_place(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<(SocketAddr, bool)> {
+    let text = read_file(path).ok()?;
+    let tree = tree::parse(&text, &mut Report::new("", &text));
+    if tree.whole { servers::admin_place(&tree.root, path, Env::new(env, path)) } else { None }
 }
 
 fn read_config(

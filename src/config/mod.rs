@@ -43,8 +43,8 @@ pub(crate) use contain::own_within;
 pub use contain::{contain_place, contained};
 pub use listed::{Listed, Listings};
 pub use load::{
-    Bundle, Loaded, compile_bundle, compile_kept, digest_material, load, load_bundle, load_knowing,
-    manifest_of, store_place, without_secrets,
+    Bundle, Loaded, admin_place, compile_bundle, compile_kept, digest_material, load, load_bundle,
+    load_knowing, manifest_of, store_place, without_secrets,
 };
 pub use oauth::{CodeGrant, CredentialOf, OauthClient, OauthConfig, OauthGrant, TokenSource};
 pub use record::{AuditConfig, DeliveryConfig, DeliveryFormat, DeliveryTarget, SyslogTransport, Witness};

@@ -25,7 +25,7 @@ use crate::{
 };
 use secrecy::SecretString;
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -58,6 +58,9 @@ const GATEWAY_KEYS: &[&str] = &[
     "trusted_proxies",
     "forwarded_by",
 ];
+
+const ADMIN_KEYS: &[&str] = &["listen", "metrics_key", "oidc"];
+const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8788);
 
 const STORE_KEYS: &[&str] = &[
     "url",
@@ -104,14 +107,14 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         fields(map.get(name).unwrap_or(&NOTHING), name, known, report)
     };
     let gateway_map = table("gateway", GATEWAY_KEYS, report)?;
-    let admin_map = table("admin", &["listen", "metrics_key", "oidc"], report)?;
+    let admin_map = table("admin", ADMIN_KEYS, report)?;
     let otel_map = table("otel", &["endpoint"], report)?;
     let store_map = table("store", STORE_KEYS, report)?;
     let auth_map = table("auth", &["anonymous_agent", "jwt"], report)?;
 
     let gateway = gateway(&gateway_map, input, report);
     let tls = gateway_map.get("tls").is_some();
-    let admin = listen(&admin_map, SocketAddr::from((Ipv4Addr::LOCALHOST, 8788)), input, report);
+    let admin = listen(&admin_map, ADMIN_LISTEN, input, report);
     let admin = admin.and_then(|listen| {
         let oidc = match admin_map.get("oidc") {
             None => None,
@@ -181,6 +184,16 @@ pub(super) fn store_place(root: &Node, path: &Path, env: Env<'_>) -> Option<(Sto
     let map = fields(root.get("store").unwrap_or(&NOTHING), "store", STORE_KEYS, &mut quiet)?;
     let store = store(&map, Some(data_dir.clone()), &input, &mut quiet)?;
     (!quiet.into_problems().has_errors()).then_some((store, data_dir))
+}
+
+/// Where the admin listener is, and whether it speaks TLS.
+pub(super) fn admin_place(root: &Node, path: &Path, env: Env<'_>) -> Option<(SocketAddr, bool)> {
+    let mut quiet = Report::new("", "");
+    let input = Input { path, env, names: None };
+    let map = fields(root.get("admin").unwrap_or(&NOTHING), "admin", ADMIN_KEYS, &mut quiet)?;
+    let listen = listen(&map, ADMIN_LISTEN, &input, &mut quiet)?;
+    let tls = root.get("gateway").and_then(|gateway| gateway.get("tls")).is_some();
+    (!quiet.into_problems().has_errors()).then_some((listen, tls))
 }
 
 fn path(

@@ -5,17 +5,14 @@ mod files;
 mod upstreams;
 
 use super::{
-    args::DoctorArgs, demo_upstream::PUBLISHED_KEY_DIGESTS, exposure, failure::CliError, key_book,
-    screen::Screen, setup::Setup,
+    args::DoctorArgs, demo_upstream::PUBLISHED_KEY_DIGESTS, exposure, failure::CliError, health::Listener,
+    key_book, screen::Screen, setup::Setup,
 };
 use crate::{
     config::Config,
-    outbound::Outbound,
     policy::{ApiKey, Authority, Role},
     store::EventQuery,
 };
-use bytes::Bytes;
-use http_body_util::Full;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -246,18 +243,8 @@ async fn ports(config: &Config, findings: &mut Findings) {
 }
 
 async fn is_tollgate(config: &Config) -> bool {
-    let scheme = if config.gateway.tls.is_some() { "https" } else { "http" };
-    let address = match config.admin.listen {
-        any if any.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], any.port())),
-        named => named,
-    };
-    let request = http::Request::get(format!("{scheme}://{address}/healthz")).body(Full::new(Bytes::new()));
-    let Ok(request) = request else { return false };
-    match Outbound::default().send(request, 4_096, PATIENCE).await {
-        Ok(reply) => reply.status.is_success() && &*reply.body == br#"{"status":"ok"}"#,
-        // Whoever speaks TLS there has a certificate for another name than the address: it is taken for the gateway.
-        Err(error) => scheme == "https" && error.to_string().contains("certificate"),
-    }
+    let reply = Listener::from(config).get("/healthz", PATIENCE).await;
+    reply.is_ok_and(|reply| reply.status.is_success() && &*reply.body == br#"{"status":"ok"}"#)
 }
 
 /// Whether the clock is where the record left it: a record is ordered by its chain, but expiries, windows and budgets go by the
