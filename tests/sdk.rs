@@ -38,10 +38,15 @@ fn ready(name: &str, needed: &[(&str, PathBuf)]) -> bool {
     false
 }
 
-fn node() -> PathBuf {
+/// Where a program is, on the PATH.
+fn found(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join("node")).find(|node| node.exists());
-    found.unwrap_or_else(|| PathBuf::from("node"))
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.exists());
+    found.unwrap_or_else(|| PathBuf::from(program))
+}
+
+fn node() -> PathBuf {
+    found("node")
 }
 
 /// Runs it to its end; what it printed is the error.
@@ -76,6 +81,20 @@ fn official_python_sdk_in_both_eras() {
             .args(["-m", "pytest", "-q", "--maxfail=20"])
             .arg(format!("--gateway={BINARY}"))
             .current_dir(tests))
+        .unwrap_or_else(|said| panic!("{said}"));
+    }
+}
+
+/// What people install, made by `packaging/release` of this binary: wheel, Debian package, container, manifests (R5).
+#[test]
+fn what_is_installed_and_how() {
+    let python = target().join("sdk-venv/bin/python");
+    let needed = [("Python with maturin", target().join("sdk-venv/bin/maturin")), ("debhelper", found("dh"))];
+    if ready("the tests of packaging", &needed) {
+        run(Command::new(python)
+            .args(["-m", "pytest", "-q", "--maxfail=5"])
+            .arg(format!("--gateway={BINARY}"))
+            .current_dir(Path::new(ROOT).join("tests/packaging")))
         .unwrap_or_else(|said| panic!("{said}"));
     }
 }
@@ -130,10 +149,7 @@ fn the_page_is_built_of_its_sources() {
 #[test]
 fn the_inbox_page_in_a_browser() {
     let python = target().join("sdk-venv/bin/python");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let browser = std::env::split_paths(&path)
-        .flat_map(|folder| ["chromium", "chromium-browser"].map(|name| folder.join(name)))
-        .find(|program| program.exists());
+    let browser = ["chromium", "chromium-browser"].map(found).into_iter().find(|program| program.exists());
     let needed = [
         ("Python with Playwright", target().join("sdk-venv/bin/playwright")),
         ("Chromium", browser.unwrap_or_else(|| PathBuf::from("chromium"))),

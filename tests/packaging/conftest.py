@@ -26,6 +26,13 @@ def made(request, tmp_path_factory) -> Path:
     return out
 
 
+def unpacked(archive: Path, folder: Path) -> Path:
+    """What is in it: one folder."""
+    folder.mkdir()
+    subprocess.run(["tar", "--extract", "--gzip", "--file", archive, "--directory", folder, "--no-same-owner"], check=True)
+    return only(folder, "*")
+
+
 def only(folder: Path, pattern: str) -> Path:
     [found] = folder.glob(pattern)
     return found

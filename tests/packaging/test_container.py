@@ -9,11 +9,10 @@ import os
 import re
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import only
+from conftest import only, unpacked
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -35,9 +34,7 @@ def image(made, tmp_path):
     for folder in [tmp_path, *tmp_path.parents]:
         if folder.stat().st_mode & 0o5 != 0o5 and str(folder).startswith("/tmp/"):
             folder.chmod(folder.stat().st_mode | 0o5)
-    with tarfile.open(only(made, "*-container.tar.gz")) as archive:
-        archive.extractall(tmp_path / "context", filter="data")
-    [context] = (tmp_path / "context").iterdir()
+    context = unpacked(only(made, "*-container.tar.gz"), tmp_path / "context")
     root = tmp_path / "image"
     said = tree(context, root)
     return root, said

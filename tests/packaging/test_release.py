@@ -10,7 +10,7 @@ import sys
 import tarfile
 import tomllib
 
-from conftest import ROOT, only
+from conftest import ROOT, only, unpacked
 
 
 def version() -> str:
@@ -47,9 +47,7 @@ def test_the_bill_of_materials_names_what_is_linked_and_no_more(made):
 
 
 def test_the_archive_runs_where_it_is_unpacked(made, tmp_path):
-    with tarfile.open(only(made, "*-linux-gnu.tar.gz")) as archive:
-        archive.extractall(tmp_path, filter="data")
-    [folder] = tmp_path.iterdir()
+    folder = unpacked(only(made, "*-linux-gnu.tar.gz"), tmp_path / "archive")
     said = subprocess.run([folder / "bin/tollgate", "--version"], capture_output=True, text=True, check=True).stdout
     assert said == f"tollgate {version()}\n"
     checked = subprocess.run([folder / "bin/tollgate", "check"], cwd=folder / "share/doc/tollgate/examples/demo", capture_output=True, text=True)
@@ -99,10 +97,7 @@ def test_a_tree_that_differs_from_its_commit_is_refused(tmp_path):
 
 def test_the_same_commit_makes_the_same_files(made, tmp_path):
     """The parts that are packed here: times are those of the commit, and order is by name."""
-    program = tmp_path / "unpacked"
-    with tarfile.open(only(made, "*-container.tar.gz")) as archive:
-        archive.extractall(program, filter="data")
-    [folder] = program.iterdir()
+    folder = unpacked(only(made, "*-container.tar.gz"), tmp_path / "unpacked")
     out = tmp_path / "again"
     done = subprocess.run([sys.executable, ROOT / "packaging/release", "--program", folder / "tollgate", "--out", out, "--allow-dirty",
                            "--only", "archive,source,container"], capture_output=True, text=True)
