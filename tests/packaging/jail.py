@@ -104,6 +104,9 @@ class Container:
         return self
 
     def __exit__(self, *_) -> None:
+        # With its first process a namespace ends; that has changed its user, so `--kill-child` counts no more.
+        if self.pid and self.outer.poll() is None:
+            os.kill(int(self.pid), 9)
         self.outer.kill()
         self.outer.wait()
         self.log.close()
