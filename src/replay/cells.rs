@@ -121,7 +121,7 @@ fn cell(set: &PolicySet, agent: &AgentId, tool: &ToolFacts, now: Timestamp) -> C
         capabilities: capabilities.clone(),
         missing_metadata: Vec::new(),
         workflow_refused: None,
-        user_groups: Vec::new(),
+        user_groups: set.authority.groups_of(agent.operator.as_ref()),
         resource: Arc::default(),
         prompt: Arc::default(),
         remediated: false,

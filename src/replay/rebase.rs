@@ -61,6 +61,7 @@ pub(super) fn rebase(
     let missing = missing(event, facts, workflow.is_some(), user.is_some(), (then, now))?;
     let facts = Facts {
         agent: AgentFacts::of(agent),
+        user_groups: now.authority.groups_of(user.as_ref()),
         user,
         workflow: workflow.map(|known| WorkflowFacts { id: known.id.clone(), owner: known.owner.clone() }),
         capabilities,

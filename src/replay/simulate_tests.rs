@@ -297,6 +297,28 @@ fn cells_that_change_are_named() {
     assert_eq!(told, ["ada allow no such agent", "bob no such agent allow"]);
 }
 
+/// The groups of a call's user are those that each bundle says, of recorded calls and of cells.
+#[test]
+fn groups_are_those_of_each_bundle() {
+    let authority = |groups: &str| {
+        let people = format!("people:\n  ann: {{ groups: [{groups}], keys: [] }}\n");
+        AUTHORITY.replace("type: job,", "type: job, operator: ann,") + &people
+    };
+    let with = |groups: &str| {
+        let rules = "  - { condition: \"'leads' in user.groups\", decision: DENY }\n";
+        bundle(&[("authority.yaml", &authority(groups)), ("gate.yaml", &gate(rules))])
+    };
+    let (plain, leads) = (with("others"), with("leads"));
+    let mut event = allowed(0, json!({}));
+    event.user = Some("ann".into());
+    let said = |then: &PolicySet, now: &PolicySet| ruled(&event, then, now).unwrap().decision.to_string();
+    assert_eq!((said(&plain, &leads), said(&leads, &plain)), ("deny".to_owned(), "allow".to_owned()));
+    let tools = BTreeMap::from([(Arc::from("t"), tool("h").unwrap())]);
+    let (cells, _) = changed_cells(&plain, &leads, &tools, at(0));
+    let told: Vec<String> = cells.iter().map(|cell| format!("{} {}", cell.from, cell.to)).collect();
+    assert_eq!(told, ["allow deny"]);
+}
+
 /// R68: a difference is one of meaning, and is named by its place.
 #[test]
 fn differences_in_meaning_are_named() {
