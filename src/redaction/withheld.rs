@@ -1,5 +1,6 @@
 //! Masks for whoever may see what happened, and not with which values.
 
+use crate::model::ASKS;
 use serde_json::Value;
 
 /// What stands in a value's place. Names of members stay, where they look like names; what is in lists and objects is looked
@@ -29,12 +30,14 @@ fn member_name(at: usize, name: &str) -> String {
     if is_name { name.to_owned() } else { format!("[withheld:name:{}:{at}]", name.chars().count()) }
 }
 
-/// A sentence in which URIs have no query: in quotes up to their end, else up to a space.
+/// A sentence in which URIs have neither query nor fragment: in quotes up to their end, else up to a space.
 #[must_use]
 pub fn without_queries(text: &str) -> String {
     let is_quote = |c: char| matches!(c, '`' | '"' | '\'');
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
-    while let Some((before, query)) = rest.split_once('?') {
+    while let Some((before, mark, query)) =
+        rest.find(ASKS).and_then(|at| Some((rest.get(..at)?, rest.get(at..at + 1)?, rest.get(at + 1..)?)))
+    {
         let is_begin = |c: char| c.is_whitespace() || is_quote(c) || c == '(';
         let word = before.rsplit(is_begin).next().unwrap_or(before);
         let ahead = before.strip_suffix(word).and_then(|ahead| ahead.chars().next_back());
@@ -44,7 +47,7 @@ pub fn without_queries(text: &str) -> String {
         };
         let (asked, after) = query.split_at(end.unwrap_or(query.len()));
         out.push_str(before);
-        out.push('?');
+        out.push_str(mark);
         if word.contains(':') && !asked.is_empty() && !asked.starts_with("[withheld:") {
             let bare = asked.trim_end_matches([',', '.', ';']);
             out.push_str(&format!("[withheld:string:{}]", bare.chars().count()));
@@ -181,5 +184,8 @@ mod tests {
         );
         queries("tool:https://h/a?q=1", "tool:https://h/a?[withheld:string:3]");
         queries("x:a?[withheld:string:3] told", "x:a?[withheld:string:3] told");
+        queries("calls of `https://h/a#q?1` failed", "calls of `https://h/a#[withheld:string:3]` failed");
+        queries("urn:a#alice@example.com, told", "urn:a#[withheld:string:17], told");
+        queries("x:a#[withheld:string:3] of ticket #5", "x:a#[withheld:string:3] of ticket #5");
     }
 }
