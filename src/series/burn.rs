@@ -2,7 +2,7 @@
 
 use super::{
     OTHERS, counter_name,
-    rollup::{Row, SET_BACK},
+    rollup::{Row, SET_BACK, kept},
     wanted::{Facet, Span, Step, minute_of},
 };
 use crate::model::MicroUsd;
@@ -38,7 +38,8 @@ impl BurnAsk {
         // Windows of a zone need not begin where coarse rows do.
         let first = first - first.rem_euclid(step.minutes);
         let points = (last - first) / step.minutes + 1;
-        Self { counter: counter_name(budget, key), first, points, step, used }
+        let counter = kept(&counter_name(budget, key)).to_owned();
+        Self { counter, first, points, step, used }
     }
 
     /// The rows that it needs.

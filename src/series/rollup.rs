@@ -26,6 +26,11 @@ pub(super) const SET_BACK: &str = "reset";
 /// Bytes of a name that are kept.
 const LONGEST: usize = 200;
 
+/// A name as rows have it.
+pub(super) fn kept(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(LONGEST)).unwrap_or_default()
+}
+
 /// The number of no name.
 pub const NO_NAME: u32 = 0;
 
@@ -105,7 +110,7 @@ impl Rollup {
         let Some((numbers, most)) = self.numbers.get_mut(field).zip(MOST_NAMES.get(field)) else {
             return NO_NAME;
         };
-        let name = name.get(..name.floor_char_boundary(LONGEST)).unwrap_or_default();
+        let name = kept(name);
         let name = match numbers.contains_key(name) || numbers.len() < *most {
             true => name,
             false => OTHERS,

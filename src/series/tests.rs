@@ -296,7 +296,10 @@ fn the_use_of_a_budget_is_hung_on_its_counter() {
     reset.detail = Some(json!({"budget": "day", "counters": [
         {"key": "a", "before": counted(3, 21, 0.00004), "after": counted(1, 7, 0.00002)},
     ]}));
+    // Names are kept as far as they are told apart.
+    let long = "é".repeat(300);
     let of = rollup(&[
+        spent(25, &long, 0),
         spent(1, "a", 10),
         spent(2, "b", 1_000),
         spent(11, "a", 10),
@@ -317,8 +320,9 @@ fn the_use_of_a_budget_is_hung_on_its_counter() {
     };
     let own = drawn("day", "a", (2, 14, MicroUsd(25)));
     assert_eq!(own, (vec![1, 3, 1, 2], vec![7, 21, 7, 14], vec![10, 40, 20, 25]));
-    let all = drawn("all", "*", (5, 35, MicroUsd(1_045)));
-    assert_eq!(all.0, [2, 4, 4, 5]);
+    assert_eq!(drawn("day", &long, (1, 7, MicroUsd::ZERO)).0, [0, 0, 1, 1]);
+    let all = drawn("all", "*", (6, 42, MicroUsd(1_045)));
+    assert_eq!(all.0, [2, 4, 5, 6]);
     assert_eq!(all.2, [1_010, 1_040, 1_040, 1_045]);
     // What was counted before there were such records stands at the beginning.
     assert_eq!(drawn("day", "a", (12, 114, MicroUsd(25))).0, [11, 13, 11, 12]);

@@ -1,6 +1,6 @@
 //! What can be asked for, and within which bounds.
 
-use super::UNKNOWN;
+use super::{UNKNOWN, rollup::kept};
 use jiff::Timestamp;
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -250,7 +250,7 @@ pub struct Catalog(Arc<BTreeSet<Box<str>>>);
 impl Catalog {
     /// Of these names.
     pub fn of<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
-        Self(Arc::new(names.into_iter().map(Box::from).collect()))
+        Self(Arc::new(names.into_iter().map(|name| Box::from(kept(name))).collect()))
     }
 
     /// The name under which the tool of a row counts; by its names and how many decisions are counted in it.
