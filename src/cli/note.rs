@@ -6,7 +6,7 @@ use super::{
     screen::Screen,
     setup::{Setup, Sight},
 };
-use crate::{evidence, store::EventQuery};
+use crate::{evidence, front::admin::RECORDS, store::EventQuery};
 use serde_json::json;
 use std::io::Read as _;
 
@@ -41,7 +41,8 @@ pub(super) async fn note(setup: Setup, args: NoteArgs) -> Result<(), CliError> {
             return Err(CliError::Unknown { kind: "event of trace", name: args.trace.to_string(), hint });
         }
         let redacted = setup.loaded.policies.data.said(text, LONGEST);
-        let role = setup.roles().first().map(|role| role.as_str());
+        // That by which they may: which of several it is, is not theirs to choose.
+        let role = setup.roles().iter().find(|role| RECORDS.contains(role)).map(|role| role.as_str());
         let by = setup.person_given().zip(role);
         let mut event = evidence::note(setup.now(), args.trace, by, &redacted);
         event.redacted = *redacted != *text;

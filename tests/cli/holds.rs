@@ -75,3 +75,25 @@ fn records_are_held_and_released() {
     assert!(shown.out.contains("case 17") && shown.out.contains("closed"), "{}", shown.out);
     assert_eq!(tollgate(path, &["audit", "verify"]).code, 0);
 }
+
+/// What is done is recorded with the role that lets one do it, whatever else one may be.
+#[test]
+fn a_note_is_by_the_role_that_reads_records() {
+    let folder = shipped();
+    let path = folder.path();
+    let add = ["people", "add", "vera", "--role", "viewer", "--role", "auditor", "--json"];
+    let vera = parsed(&tollgate(path, &add).out)["key"].as_str().unwrap().to_owned();
+    let serving = Serving::start(path, &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    serving.call("demo-agent-key", "demo__note_read", &json!({"path": "/notes/welcome.md"}));
+    assert_eq!(serving.end().0, 0);
+    let of = |kind: &str| {
+        let found = tollgate(path, &["audit", "query", "--event-type", kind, "--json"]);
+        parsed(&found.out)["events"][0].clone()
+    };
+    let trace = of("agent_decision")["trace_id"].as_str().unwrap().to_owned();
+    let noted = tollgate_with_key(path, &vera, &["audit", "note", &trace, "looked at"]);
+    assert_eq!(noted.code, 0, "{}", noted.err);
+    let note = of("note");
+    assert_eq!((&note["actor"]["role"], &note["detail"]["person"]), (&json!("auditor"), &json!("vera")));
+}
