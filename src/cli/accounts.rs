@@ -16,6 +16,7 @@ use crate::{
     policy::Role,
     store::Store,
 };
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use std::{io::Write as _, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -29,6 +30,8 @@ const PASTED: &str = "http://127.0.0.1:8789/callback";
 const LONGEST: usize = 16 * 1024;
 /// How long a browser may take to send one request.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So many requests are read at a time.
+const MOST_OPEN: usize = 64;
 
 impl From<ConnectError> for CliError {
     fn from(error: ConnectError) -> Self {
@@ -147,7 +150,10 @@ async fn login_on(
         let begun = connections.begin(key.clone(), by, redirect.as_str()).await?;
         asks(&begun.url)?;
         note("open that address in a browser on this machine (with --paste, on any): it is waited for here");
-        let waiting = tokio::time::timeout(LONGEST_WAIT, heard(&listener, &redirect, &begun));
+        let waiting = tokio::time::timeout(
+            LONGEST_WAIT,
+            heard(&listener, &redirect, |answer| begun.is_answered_by(answer)),
+        );
         let (answer, browser) = waiting.await.map_err(|_| too_late())??;
         let finished = connections.finish(begun, &answer, "cli").await;
         told_to_browser(browser, &finished, name).await;
@@ -206,20 +212,31 @@ async fn listen(configured: Option<Url>) -> Result<(TcpListener, Url), CliError>
     Ok((listener, url))
 }
 
-/// The answer of this attempt, and the browser that brought it. Whatever else comes is told that it is at the wrong place.
+/// The answer of this attempt, and the browser that brought it. Whatever else comes is told that it is at the wrong place, and
+/// keeps nobody waiting: browsers open connections that they say nothing on.
 async fn heard(
     listener: &TcpListener,
     redirect: &Url,
-    begun: &Begun,
+    is_answer: impl Fn(&Answer) -> bool,
 ) -> Result<(Answer, TcpStream), CliError> {
-    loop {
-        let (mut stream, _) = listener.accept().await?;
+    let is_answer = &is_answer;
+    let one = async |mut stream: TcpStream| {
         let asked = tokio::time::timeout(PATIENCE, requested(&mut stream)).await.ok().flatten();
         let url = asked.and_then(|path| redirect.join(&path).ok());
         let answer = url.filter(|url| url.path() == redirect.path()).map(|url| Answer::of(&url));
-        match answer.filter(|answer| begun.is_answered_by(answer)) {
-            Some(answer) => return Ok((answer, stream)),
-            None => reply(&mut stream, "404 Not Found", "Nothing is waited for here.").await,
+        let found = answer.filter(is_answer);
+        if found.is_none() {
+            reply(&mut stream, "404 Not Found", "Nothing is waited for here.").await;
+        }
+        found.map(|answer| (answer, stream))
+    };
+    let mut open = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if open.len() < MOST_OPEN => open.push(one(accepted?.0)),
+            Some(done) = open.next() => if let Some(found) = done {
+                return Ok(found);
+            },
         }
     }
 }
@@ -278,4 +295,28 @@ async fn pasted(begun: &Begun) -> Result<Answer, CliError> {
         });
     }
     Err(CliError::Told("nothing was pasted".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A browser opens connections ahead of need, and others knock: the answer is heard all the same.
+    #[tokio::test]
+    async fn a_silent_connection_holds_no_answer_up() {
+        let (listener, redirect) = listen(None).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut wrong = TcpStream::connect(address).await.unwrap();
+        wrong.write_all(b"GET /callback?code=c&state=another HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut right = TcpStream::connect(address).await.unwrap();
+        right.write_all(b"GET /callback?code=c&state=own HTTP/1.1\r\n\r\n").await.unwrap();
+        let is_own = |answer: &Answer| answer.state.as_deref() == Some("own");
+        let (answer, _browser) = heard(&listener, &redirect, is_own).await.unwrap();
+        assert_eq!(answer.code.as_deref(), Some("c"));
+        // Nobody waited until the silent one was given up, which then gets an answer.
+        let mut said = Vec::new();
+        silent.read_to_end(&mut said).await.unwrap();
+        assert!(said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    }
 }
