@@ -73,6 +73,9 @@ pub(crate) enum CliError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A file is not any more what was read of it.
+    #[error("`{}` was changed by somebody else in this moment, so nothing was written: do this again", .0.display())]
+    Changed(PathBuf),
     /// Something could not be read, written or opened.
     #[error("{what}: {source}")]
     Io {

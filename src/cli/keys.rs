@@ -3,10 +3,16 @@
 
 use super::{
     args::{KeyArgs, agent_name},
-    edit::{file::Opened, yaml},
+    edit::{
+        changes::Changes,
+        file::{Opened, retried},
+        yaml,
+    },
+    environment::Environment,
     failure::CliError,
+    known,
     screen::Screen,
-    setup::Setup,
+    setup::{Setup, refused},
 };
 use crate::{clock::IdSource, identity::key_digest, policy::ApiKey};
 use base64::Engine as _;
@@ -74,10 +80,13 @@ impl Holder {
     ) -> Result<(), CliError> {
         let (word, map) = self.words();
         valid_name(word, name)?;
-        if taken {
-            return Err(CliError::Told(format!(
+        let there = || {
+            CliError::Told(format!(
                 "there is the {word} `{name}` already: `tollgate {map} rotate {name}` makes another key"
-            )));
+            ))
+        };
+        if taken {
+            return Err(there());
         }
         let fresh = fresh(&*setup.system);
         let members = format!("{members}keys: [\"{}\"]\n", fresh.digest);
@@ -86,7 +95,10 @@ impl Holder {
             file: file(setup),
             yaml: format!("  {name}:\n{lines}"),
             place: format!("Paste this under `{map}:` in {} and complete it", file(setup).display()),
-            edit: &|text| yaml::with_entry(text, map, name, &members),
+            edit: &|text| match yaml::names(text, map).iter().any(|known| known == name) {
+                true => Err(there()),
+                false => Ok(yaml::with_entry(text, map, name, &members)),
+            },
         };
         made(setup, (word, name), &fresh, &change, args)
     }
@@ -103,17 +115,23 @@ impl Holder {
         let (word, map) = self.words();
         let fresh = fresh(&*setup.system);
         let kept = || keys.iter().filter(|_| !end_old);
-        let old = kept().map(|key| format!("sha256:{}", hex::encode(key.digest)));
-        let digests: Vec<String> = old.chain([fresh.digest.clone()]).collect();
         let entries: Vec<Value> = kept().map(entry).chain([json!(fresh.digest)]).collect();
         let change = Change {
             file: file(setup),
             yaml: format!("    keys: {}\n", Value::Array(entries)),
             place: format!("Let this be the `keys` of `{name}` in {}", file(setup).display()),
-            edit: &|text| yaml::with_list(text, (map, name, "keys"), &digests),
+            // Those that stand in the file at that moment.
+            edit: &|text| {
+                let place = (map, name, "keys");
+                let old = if end_old { Some(Vec::new()) } else { yaml::list(text, place) };
+                Ok(old.and_then(|old| {
+                    let keys: Vec<String> = old.into_iter().chain([fresh.digest.clone()]).collect();
+                    yaml::with_list(text, place, &keys)
+                }))
+            },
         };
         made(setup, (word, name), &fresh, &change, args)?;
-        if digests.len() > 1 && !args.json.json {
+        if kept().next().is_some() && !args.json.json {
             Screen::new().line(&format!(
                 "The old key still opens: hand over the new one, then take the old digest out of `keys` (`tollgate {map} rotate \
                  {name} --end-old` ends old keys at once)."
@@ -130,7 +148,48 @@ struct Change<'c> {
     yaml: String,
     /// Where they belong, for whoever pastes them.
     place: String,
-    edit: &'c dyn Fn(&str) -> Option<String>,
+    /// None where it would be a guess.
+    edit: &'c dyn Fn(&str) -> Result<Option<String>, CliError>,
+}
+
+impl Change<'_> {
+    /// Writes it, where what comes of it can be used.
+    fn write(&self, setup: &Setup) -> Result<(), CliError> {
+        let environment = environment(setup)?;
+        retried(|| {
+            let opened = Opened::read(&self.file)?;
+            let new = (self.edit)(opened.text())?.ok_or_else(|| {
+                CliError::Told(format!(
+                    "`{}` is written in a way that cannot be edited without doubt, and was left as it is: `--print` makes a key and \
+                     prints what to paste",
+                    self.file.display()
+                ))
+            })?;
+            let mut changes = Changes::default();
+            changes.push(opened, new);
+            changes.tried(setup, &environment, &known::remembered).map_err(|wrong| {
+                CliError::Told(format!("{wrong}\n(--print makes a key and prints what to paste)"))
+            })?;
+            changes.write()
+        })
+    }
+}
+
+/// What `${NAME}` in servers.toml stands for.
+pub(super) fn environment(setup: &Setup) -> Result<Environment, CliError> {
+    Environment::of(&setup.path).map_err(|problems| refused(&setup.path, problems))
+}
+
+/// Since when what stands in the folder counts.
+pub(super) fn in_force(setup: &Setup) -> String {
+    match &setup.standing.held {
+        Some(held) => format!(
+            "Snapshot {} is held in force, whatever the folder says: `tollgate policy activate {}` brings it in.",
+            held.snapshot,
+            setup.loaded.config.gateway.policies.display()
+        ),
+        None => "A running gateway takes it over at once.".to_owned(),
+    }
 }
 
 fn file(setup: &Setup) -> PathBuf {
@@ -153,32 +212,10 @@ fn made(
     args: &KeyArgs,
 ) -> Result<(), CliError> {
     let shown = change.file.display();
-    let written = match args.print {
-        true => false,
-        false => {
-            let opened = Opened::read(&change.file)?;
-            match (change.edit)(opened.text()) {
-                Some(new) => {
-                    opened.replace(&new)?;
-                    true
-                }
-                None => {
-                    return Err(CliError::Told(format!(
-                        "`{shown}` is written in a way that cannot be edited without doubt, and was left as it is: `--print` makes a \
-                         key and prints what to paste"
-                    )));
-                }
-            }
-        }
-    };
-    let in_force = match (&setup.standing.held, written) {
-        (Some(held), _) => format!(
-            "Snapshot {} is held in force, whatever the folder says: `tollgate policy activate {}` brings it in.",
-            held.snapshot,
-            setup.loaded.config.gateway.policies.display()
-        ),
-        (None, _) => "A running gateway takes it over at once.".to_owned(),
-    };
+    if !args.print {
+        change.write(setup)?;
+    }
+    let (written, in_force) = (!args.print, in_force(setup));
     let then = match written {
         true => format!("Written to {shown}. {in_force}"),
         false => format!("{}. {in_force}", change.place),

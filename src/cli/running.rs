@@ -2,13 +2,13 @@
 //! holds a lock on another as long as it lives. So nothing is started twice to be looked at, and nobody needs a key for it who may
 //! read the folder.
 
-use super::edit::file::Opened;
+use super::edit::file::{Opened, Readers};
 use crate::{config::Config, front::admin::view, gateway::Gateway};
 use serde_json::{Value, json};
 use std::{
     fs::{self, File, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -44,7 +44,7 @@ pub(super) async fn tell(gateway: Arc<Gateway>, command: &'static str) {
             };
             let told = now(&asked, command).to_string();
             Opened::read(&lock.told())
-                .and_then(|file| file.replace(&told))
+                .and_then(|file| file.replace_for(Readers::Owner, &told))
                 .map_err(|error| io::Error::other(error.to_string()))?;
             io::Result::Ok(lock)
         });
@@ -82,19 +82,18 @@ struct Lock {
 }
 
 impl Lock {
+    /// Under a name that no other process has, of this container or of another one. It is locked before it can be found.
     fn take(folder: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let path = folder.join(format!("{}.lock", std::process::id()));
         // For this user alone, as all in the data folder.
-        let open =
-            |path: &Path| File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
-        let file = open(&path)?;
-        open(&path.with_extension("json"))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file, path }),
-            Err(TryLockError::WouldBlock) => Err(io::Error::other("another process has this process's lock")),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        let new = tempfile::Builder::new()
+            .prefix(&format!("{}-", std::process::id()))
+            .suffix(".new")
+            .tempfile_in(folder)?;
+        new.as_file().try_lock()?;
+        let path = new.path().with_extension("lock");
+        let file = new.persist_noclobber(&path)?;
+        Ok(Self { _file: file, path })
     }
 
     fn told(&self) -> PathBuf {
@@ -111,7 +110,11 @@ impl Drop for Lock {
 
 /// The process that serves by these files now, `serve` before any `stdio`. What dead processes left is removed.
 pub(super) fn find(config: &Config) -> Option<Running> {
-    let entries = fs::read_dir(folder(config)).ok()?.flatten().map(|entry| entry.path());
+    found_in(&folder(config))
+}
+
+fn found_in(folder: &Path) -> Option<Running> {
+    let entries = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
     let mut found: Vec<Running> = entries
         .filter(|path| path.extension().is_some_and(|end| end == "lock"))
         .take(10_000)
@@ -123,7 +126,8 @@ pub(super) fn find(config: &Config) -> Option<Running> {
 
 fn one(path: &Path) -> Option<Running> {
     let told = path.with_extension("json");
-    match File::options().write(true).open(path).ok()?.try_lock() {
+    // Readers keep each other from nothing: one that looks is not taken for a process that serves.
+    match File::open(path).ok()?.try_lock_shared() {
         Err(TryLockError::WouldBlock) => {
             let read: Value = serde_json::from_slice(&fs::read(told).ok()?).ok()?;
             let list = |member: &str| read.get(member).and_then(Value::as_array).cloned().unwrap_or_default();
@@ -141,5 +145,45 @@ fn one(path: &Path) -> Option<Running> {
             None
         }
         Err(TryLockError::Error(_)) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    const TOLD: &str = r#"{"command": "serve", "process": 7}"#;
+
+    /// Whoever looks on takes nothing from a process that begins, and takes no other reader for one.
+    #[test]
+    fn readers_disturb_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !ended.load(Ordering::Relaxed) {
+                        found_in(folder.path());
+                    }
+                });
+            }
+            for number in 0..200 {
+                let lock = Lock::take(folder.path()).unwrap();
+                let other = Lock::take(folder.path()).unwrap();
+                fs::write(lock.told(), TOLD).unwrap();
+                assert!(lock.path.exists() && other.path.exists());
+                assert!(one(&lock.path).is_some_and(|running| running.process == 7));
+                drop((lock, other));
+                // One of a process that was killed.
+                let dead = folder.path().join(format!("{number}-dead.lock"));
+                fs::write(dead.with_extension("json"), TOLD).unwrap();
+                fs::write(&dead, "").unwrap();
+                assert!(one(&dead).is_none());
+            }
+            ended.store(true, Ordering::Relaxed);
+        });
+        assert!(found_in(folder.path()).is_none());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "what dead processes left is removed");
     }
 }

@@ -34,7 +34,7 @@ impl Screen {
     /// A name and what it is, aligned.
     pub(super) fn field(&mut self, name: &str, value: &str) -> Result<(), CliError> {
         let indented = plain_lines(value).replace('\n', "\n                    ");
-        writeln!(self.0, "{name:<18}  {indented}")?;
+        writeln!(self.0, "{:<18}  {indented}", visible(name))?;
         Ok(self.0.flush()?)
     }
 

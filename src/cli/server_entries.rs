@@ -3,17 +3,20 @@
 use super::{
     args::{EntryArgs, JsonFlag},
     edit::{
-        document::{Document, Format},
-        file::{Opened, difference},
+        changes::Changes,
+        document::{Document, Format, toml_value},
+        file::{Opened, retried},
+        shown::difference,
         yaml,
     },
     failure::CliError,
+    init::capability_of,
+    keys::{environment, in_force},
+    known,
     screen::Screen,
-    setup::{Setup, load},
+    setup::Setup,
 };
-use crate::policy::Authority;
 use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
 
 /// Where the tables of servers stand.
 fn upstreams() -> Vec<String> {
@@ -26,12 +29,12 @@ fn table_of(name: &str) -> Vec<String> {
 
 /// `servers add NAME`
 pub(super) fn add(setup: &Setup, name: &str, args: &EntryArgs) -> Result<(), CliError> {
+    let there = || CliError::Told(format!("there is the server `{name}` already in servers.toml"));
     if is_known(setup, name) {
-        return Err(CliError::Told(format!("there is the server `{name}` already in servers.toml")));
+        return Err(there());
     }
-    let authority = &setup.loaded.policies.authority;
     for agent in &args.grant {
-        if !authority.agents.contains_key(agent.as_str()) {
+        if !setup.loaded.policies.authority.agents.contains_key(agent.as_str()) {
             return Err(CliError::Unknown {
                 kind: "agent",
                 name: agent.chars().take(80).collect(),
@@ -40,31 +43,36 @@ pub(super) fn add(setup: &Setup, name: &str, args: &EntryArgs) -> Result<(), Cli
         }
     }
     let entry = entry(args)?;
-    let file = changed(setup, |document| document.set(&upstreams(), name, &entry))?;
-    // Who may use it is written before it is there to be used.
-    let granted = match args.grant.is_empty() {
-        true => None,
-        false => Some(granted(setup, authority, name, &args.grant)?),
-    };
-    file.write()?;
-    if let Some((opened, new)) = &granted {
-        opened.replace(new)?;
-    }
-    let next = match args.grant.is_empty() {
-        true => format!(
-            "No agent may use it yet: give one a capability of it in authority.yaml (`tools: [\"{name}__*\"]`), or let `--grant \
-             AGENT` do so."
+    let done = retried(|| {
+        let mut changes = Changes::default();
+        // Who may use it is written before it is there to be used.
+        if !args.grant.is_empty() {
+            let (opened, new) = granted(setup, name, &args.grant)?;
+            changes.push(opened, new);
+        }
+        Edit::make(setup, changes, |text, document| match named(text).contains(&name.to_owned()) {
+            true => Err(there()),
+            false => document.set(&upstreams(), name, &entry).map_err(|why| left(setup, &why)),
+        })
+    })?;
+    let next = match (args.grant.is_empty(), &setup.standing.held) {
+        (true, _) => format!(
+            "No agent may use it yet: give one a capability of it in authority.yaml (`tools: [\"{}\"]`), or let `--grant AGENT` \
+             do so.",
+            all_of(setup, name)
         ),
-        false => format!("{} may use all of it, as far as policies let them.", args.grant.join(", ")),
+        (false, None) => format!("{} may use all of it, as far as policies let them.", args.grant.join(", ")),
+        (false, Some(_)) => {
+            format!("{} may use it once that is in force. {}", args.grant.join(", "), in_force(setup))
+        }
     };
-    file.tell("added", name, &next, args.json.json)
+    done.tell("added", name, &next, args.json.json)
 }
 
 /// `servers enable NAME` and `servers disable NAME`
 pub(super) fn switch(setup: &Setup, name: &str, on: bool, json: &JsonFlag) -> Result<(), CliError> {
     known(setup, name)?;
-    let file = changed(setup, |document| document.set(&table_of(name), "enabled", &Value::Bool(on)))?;
-    file.write()?;
+    let file = edited(setup, &|document| document.set(&table_of(name), "enabled", &Value::Bool(on)))?;
     let next = match on {
         true => "A running gateway starts it at once; `tollgate servers list` says how it stands.",
         false => "A running gateway stops it at once. What policies say of it stays.",
@@ -75,8 +83,7 @@ pub(super) fn switch(setup: &Setup, name: &str, on: bool, json: &JsonFlag) -> Re
 /// `servers remove NAME`
 pub(super) fn remove(setup: &Setup, name: &str, json: &JsonFlag) -> Result<(), CliError> {
     known(setup, name)?;
-    let file = changed(setup, |document| document.without(&upstreams(), name))?;
-    file.write()?;
+    let file = edited(setup, &|document| document.without(&upstreams(), name))?;
     let next =
         "A running gateway stops it at once. `tollgate check` says what in policies/ names nothing any more.";
     file.tell("removed", name, next, json.json)
@@ -135,28 +142,39 @@ fn entry(args: &EntryArgs) -> Result<Value, CliError> {
     Ok(Value::Object(entry))
 }
 
+/// All that a server lists, by the names that agents see.
+fn all_of(setup: &Setup, name: &str) -> String {
+    format!("{name}{}**", setup.loaded.config.gateway.separator)
+}
+
 /// authority.yaml with a capability for all of a server, and with it in the hands of these agents.
-fn granted(
-    setup: &Setup,
-    authority: &Authority,
-    name: &str,
-    agents: &[String],
-) -> Result<(Opened, String), CliError> {
+fn granted(setup: &Setup, name: &str, agents: &[String]) -> Result<(Opened, String), CliError> {
     let opened = Opened::read(&setup.loaded.config.gateway.policies.join("authority.yaml"))?;
-    let capability = format!("{name}.all");
+    let capability = capability_of(name);
+    let all = json!([all_of(setup, name)]);
+    let meant = json!({"tools": all, "prompts": all});
+    let there = yaml::entry(opened.text(), "capabilities", &capability);
+    // Whatever else one of that name says was not meant for these agents.
+    if there.as_ref().is_some_and(|there| *there != meant) {
+        return Err(CliError::Told(format!(
+            "`{}` has the capability `{capability}` already, and it says something else than all of `{name}`: nothing was changed. \
+             Leave out --grant, and give the agents what they are to have in that file",
+            opened.path().display()
+        )));
+    }
     let edit = || {
         let mut text = opened.text().to_owned();
-        if !authority.capabilities.contains_key(capability.as_str()) {
-            let members = format!("tools: [\"{name}__*\"]\nprompts: [\"{name}__*\"]\n");
+        if there.is_none() {
+            let members = format!("tools: {all}\nprompts: {all}\n");
             text = yaml::with_entry(&text, "capabilities", &capability, &members)?;
         }
         for agent in agents {
-            let of_agent = &authority.agents.get(agent.as_str())?.capabilities;
-            let mut capabilities: Vec<String> = of_agent.iter().map(|id| id.to_string()).collect();
+            let place = ("agents", agent.as_str(), "capabilities");
+            let mut capabilities = yaml::list(&text, place)?;
             if !capabilities.contains(&capability) {
                 capabilities.push(capability.clone());
             }
-            text = yaml::with_list(&text, ("agents", agent, "capabilities"), &capabilities)?;
+            text = yaml::with_list(&text, place, &capabilities)?;
         }
         Some(text)
     };
@@ -170,65 +188,59 @@ fn granted(
     }
 }
 
-/// servers.toml as it would be, read as the gateway reads it.
-struct Changed {
-    opened: Opened,
-    text: String,
+/// The names of the servers in a servers.toml.
+fn named(text: &str) -> Vec<String> {
+    let root = toml_value(text).unwrap_or_default();
+    let upstreams = root.get("upstreams").and_then(Value::as_object);
+    upstreams.map(|upstreams| upstreams.keys().cloned().collect()).unwrap_or_default()
 }
 
-fn changed(
-    setup: &Setup,
-    edit: impl FnOnce(&Document) -> Result<Document, String>,
-) -> Result<Changed, CliError> {
-    let opened = Opened::read(&setup.path)?;
-    let wrong = |why: String| CliError::Told(format!("`{}` was left as it is: {why}", setup.path.display()));
-    let document = Document::parse(opened.text(), Format::Toml).map_err(wrong)?;
-    let text = edit(&document).map_err(wrong)?.text();
-    trial(&setup.path, &text)?;
-    Ok(Changed { opened, text })
+fn left(setup: &Setup, why: &str) -> CliError {
+    CliError::Told(format!("`{}` was left as it is: {why}", setup.path.display()))
 }
 
-/// What would be wrong is not written.
-fn trial(path: &Path, text: &str) -> Result<(), CliError> {
-    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-    let failed = |source| CliError::Io { what: format!("cannot write in `{}`", folder.display()), source };
-    let file = tempfile::Builder::new()
-        .prefix(".tollgate-trial-")
-        .suffix(".toml")
-        .tempfile_in(&folder)
-        .map_err(failed)?;
-    std::fs::write(file.path(), text).map_err(failed)?;
-    match load(file.path()) {
-        Ok(_) => Ok(()),
-        Err(wrong) => {
-            let told =
-                wrong.to_string().replace(&file.path().display().to_string(), &path.display().to_string());
-            Err(CliError::Told(format!("this would be wrong, and nothing was written:\n{told}")))
-        }
-    }
+/// An edit of servers.toml alone.
+fn edited(setup: &Setup, edit: &dyn Fn(&Document) -> Result<Document, String>) -> Result<Edit, CliError> {
+    retried(|| {
+        Edit::make(setup, Changes::default(), |_, document| edit(document).map_err(|why| left(setup, &why)))
+    })
 }
 
-impl Changed {
-    fn write(&self) -> Result<(), CliError> {
-        match self.opened.text() == self.text {
-            true => Ok(()),
-            false => self.opened.replace(&self.text),
-        }
+/// What was written.
+struct Edit(Changes);
+
+impl Edit {
+    /// Changes servers.toml, and writes it with what else changes, where what comes of it can be used.
+    fn make(
+        setup: &Setup,
+        mut changes: Changes,
+        edit: impl FnOnce(&str, &Document) -> Result<Document, CliError>,
+    ) -> Result<Self, CliError> {
+        let opened = Opened::read(&setup.path)?;
+        let document = Document::parse(opened.text(), Format::Toml).map_err(|why| left(setup, &why))?;
+        let text = edit(opened.text(), &document)?.text();
+        changes.push(opened, text);
+        changes.tried(setup, &environment(setup)?, &known::remembered)?;
+        changes.write()?;
+        Ok(Self(changes))
     }
 
     fn tell(&self, what: &str, name: &str, next: &str, json: bool) -> Result<(), CliError> {
         let mut screen = Screen::new();
-        let file: PathBuf = self.opened.path().to_owned();
-        let changed = self.opened.text() != self.text;
+        let Some((file, before, after)) = self.0.iter().last() else { return Ok(()) };
+        let file = file.display();
+        let changed = before != after;
         if json {
             return screen.json(&json!({
-                "server": name, "done": what, "changed": changed, "file": file.display().to_string(), "next": next,
+                "server": name, "done": what, "changed": changed, "file": file.to_string(), "next": next,
             }));
         }
         if !changed {
-            return screen.line(&format!("`{name}` is {what} already: {} was left as it is", file.display()));
+            return screen.line(&format!("`{name}` is {what} already: {file} was left as it is"));
         }
-        screen.raw(&difference(&file.display().to_string(), self.opened.text(), &self.text))?;
-        screen.line(&format!("\n{what} `{name}` in {}. {next}", file.display()))
+        for (path, before, after) in self.0.iter().filter(|(_, before, after)| before != after) {
+            screen.line(difference(&path.display().to_string(), before, after).trim_end())?;
+        }
+        screen.line(&format!("\n{what} `{name}` in {file}. {next}"))
     }
 }

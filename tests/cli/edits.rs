@@ -201,3 +201,128 @@ fn the_running_gateway_says_how_its_servers_stand() {
     assert!(told["from"].as_str().unwrap().contains("no gateway runs here"), "{told}");
     assert_eq!(starts(), 2);
 }
+
+/// Commands at the same time do not undo each other: what says that it is written is there.
+#[test]
+fn edits_at_the_same_time_are_all_there() {
+    let folder = shipped();
+    std::thread::scope(|scope| {
+        for number in 0..6 {
+            let folder = folder.path();
+            scope.spawn(move || {
+                let name = format!("worker-{number}");
+                json(tollgate(folder, &["agents", "add", &name, "--json"]));
+                let said = tollgate(folder, &["servers", "add", &name, "--", "tollgate", "demo-upstream"]);
+                assert_eq!(said.code, 0, "{}", said.err);
+            });
+        }
+        for _ in 0..3 {
+            scope.spawn(|| json(tollgate(folder.path(), &["agents", "rotate", "demo-agent", "--json"])));
+        }
+    });
+    let (servers, authority) =
+        (text(&folder.path().join("servers.toml")), text(&folder.path().join("policies/authority.yaml")));
+    for number in 0..6 {
+        assert!(servers.contains(&format!("[upstreams.worker-{number}]")), "{servers}");
+        assert!(authority.contains(&format!("  worker-{number}:\n")), "{authority}");
+    }
+    let shown = json(tollgate(folder.path(), &["agents", "show", "demo-agent", "--json"]));
+    assert_eq!(shown["keys"].as_u64(), Some(4), "{shown}");
+}
+
+/// What the file beside servers.toml says counts for edits, too.
+#[test]
+fn servers_are_edited_where_variables_lie_beside() {
+    let folder = shipped();
+    let servers = folder.path().join("servers.toml");
+    let crm = "\n[upstreams.crm]\nurl = \"${CRM_URL_OF_THIS_TEST}\"\n";
+    std::fs::write(&servers, text(&servers) + crm).unwrap();
+    std::fs::write(folder.path().join("servers.env"), "CRM_URL_OF_THIS_TEST=http://127.0.0.1:1/mcp\n")
+        .unwrap();
+    let before = text(&servers);
+    for arguments in [
+        &["check"][..],
+        &["servers", "disable", "crm"],
+        &["servers", "enable", "crm"],
+        &["servers", "add", "more", "--url", "${CRM_URL_OF_THIS_TEST}"],
+        &["servers", "remove", "more"],
+        &["agents", "add", "newcomer"],
+    ] {
+        let said = tollgate(folder.path(), arguments);
+        assert_eq!(said.code, 0, "{arguments:?}: {}", said.err);
+    }
+    assert_eq!(text(&servers), format!("{before}enabled = true\n"));
+}
+
+/// A bundle that could not be used is not written.
+#[test]
+fn an_entry_that_would_be_wrong_is_not_written() {
+    let folder = shipped();
+    let file = folder.path().join("policies/authority.yaml");
+    let before = text(&file);
+    for (arguments, part) in [
+        (&["people", "add", "platform-lead"][..], "platform-lead"),
+        (&["people", "add", "operator"], "operator"),
+        (&["people", "add", "erin", "--group", "operator"], "operator"),
+    ] {
+        let said = tollgate(folder.path(), arguments);
+        assert!(
+            said.code == 1 && said.err.contains("nothing was written"),
+            "{arguments:?}: {} {}",
+            said.out,
+            said.err
+        );
+        assert!(said.err.contains(part) && !said.err.contains("tg_"), "{arguments:?}: {}", said.err);
+        assert_eq!(text(&file), before, "{arguments:?}");
+    }
+    assert_eq!(tollgate(folder.path(), &["check", "--strict"]).code, 0);
+}
+
+/// A server is granted as a whole, by the names that agents see, and nothing else is handed out with it.
+#[test]
+fn a_grant_is_of_the_server_alone() {
+    let folder = shipped();
+    let (servers, authority) =
+        (folder.path().join("servers.toml"), folder.path().join("policies/authority.yaml"));
+    let before = (text(&servers), text(&authority));
+    let add = ["servers", "add", "second", "--grant", "demo-agent", "--", "tollgate", "demo-upstream"];
+    let there =
+        before.1.replacen("capabilities:\n", "capabilities:\n  second.all:\n    tools: [\"demo__**\"]\n", 1);
+    std::fs::write(&authority, &there).unwrap();
+    let said = tollgate(folder.path(), &add);
+    assert!(said.code == 1 && said.err.contains("`second.all` already"), "{} {}", said.out, said.err);
+    assert_eq!((text(&servers), text(&authority)), (before.0.clone(), there));
+    // The separator is the gateway's own.
+    std::fs::write(&authority, &before.1).unwrap();
+    let said = tollgate(folder.path(), &add);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(text(&authority).contains("tools: [\"second__**\"]"), "{}", text(&authority));
+    assert!(said.out.contains("+  second.all:"), "all that was changed is shown: {}", said.out);
+    // What it left behind is what it would write.
+    assert_eq!(tollgate(folder.path(), &["servers", "remove", "second"]).code, 0);
+    assert_eq!(tollgate(folder.path(), &add).code, 0);
+    let named = ["servers", "add", "resources", "--grant", "demo-agent", "--", "tollgate", "demo-upstream"];
+    let said = tollgate(folder.path(), &named);
+    assert!(said.code == 0 && text(&authority).contains("  resources.tools:"), "{}", said.err);
+}
+
+/// I5: logs of pipelines hold what commands say.
+#[test]
+fn edits_are_told_without_secrets() {
+    let folder = shipped();
+    let servers = folder.path().join("servers.toml");
+    let crm = "\n[upstreams.crm]\nurl = \"http://127.0.0.1:1/mcp\"\nheaders = { Authorization = \"Bearer tiger-of-the-day\" }\n\
+               # \u{202e}txet\n[upstreams.args]\ncommand = [\"no-such-program\", \"--api-key\", \"hunter2-hunter2\"]\n";
+    std::fs::write(&servers, text(&servers) + crm).unwrap();
+    for arguments in
+        [&["servers", "disable", "crm"][..], &["servers", "disable", "args"], &["servers", "remove", "args"]]
+    {
+        let said = tollgate(folder.path(), arguments);
+        assert_eq!(said.code, 0, "{}", said.err);
+        for part in ["tiger", "hunter2", "\u{202e}"] {
+            assert!(!said.out.contains(part), "{arguments:?} {part}: {}", said.out);
+        }
+    }
+    let told = text(&servers);
+    assert!(told.contains("tiger-of-the-day") && !told.contains("hunter2"), "{told}");
+}

@@ -409,3 +409,119 @@ fn what_is_new_is_added_to_files_that_are_there() {
     assert_eq!((refused.status.code(), all()), (Some(1), after));
     assert!(!place.project().join("policies/switched-off-third.yaml").exists());
 }
+
+/// What people or programs change while servers are started is theirs.
+#[test]
+fn what_changes_meanwhile_is_not_written_over() {
+    let place = Place::new();
+    place.init(&["--no-start"]);
+    for (file, line) in [("servers.toml", "# mine"), ("policies/authority.yaml", "# ours")] {
+        let script = format!("echo '{line}' >> {file}; exec \"$0\" demo-upstream");
+        let servers = json!({"mcpServers": {"late": {"command": "sh", "args": ["-c", script, env!("CARGO_BIN_EXE_tollgate")]}}});
+        place.write(".cursor/mcp.json", &servers.to_string());
+        let (servers, authority) = (place.read("servers.toml"), place.read("policies/authority.yaml"));
+        let done = place.run(&["init", "--add", "--yes", "--wait", "20s"]);
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert!(done.status.code() == Some(1) && said.contains("changed by somebody else"), "{said}");
+        let now = |name: &str, before: &str| match name == file {
+            true => assert_eq!(place.read(name), format!("{before}{line}\n")),
+            false => assert_eq!(place.read(name), before),
+        };
+        now("servers.toml", &servers);
+        now("policies/authority.yaml", &authority);
+    }
+}
+
+/// Secrets come into no file that everybody reads.
+#[test]
+fn secrets_are_added_to_a_file_that_others_cannot_read() {
+    let place = Place::new();
+    place.init(&["--no-start"]);
+    let file = place.project().join("servers.env");
+    std::fs::write(&file, "LEVEL=info\n").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let servers = json!({"mcpServers": {"github": {"command": "github-mcp", "env": {"API_TOKEN": SECRET}}}});
+    place.write(".cursor/mcp.json", &servers.to_string());
+    let done = place.run(&["init", "--add", "--yes", "--no-start"]);
+    let said = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success() && said.contains("(mode 0640)") && !said.contains(SECRET), "{said}");
+    assert!(
+        place.read("servers.env").starts_with("LEVEL=info\n") && place.read("servers.env").contains(SECRET)
+    );
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+/// What a project brings along is started by nobody who has not seen it; who names its file has.
+#[test]
+fn servers_of_a_projects_own_file_are_not_started_unseen() {
+    let server = |name: &str| {
+        let script = format!("touch started-{name}; exec \"$0\" demo-upstream");
+        json!({"command": "sh", "args": ["-c", script, env!("CARGO_BIN_EXE_tollgate")]})
+    };
+    let place = Place::new();
+    let started = |name: &str| place.project().join(format!("started-{name}")).exists();
+    let servers = json!({"mcpServers": {"theirs": server("theirs"), "agreed": server("agreed")}});
+    place.write("work/app/.mcp.json", &servers.to_string());
+    let app = place.project().display().to_string();
+    let known = json!({"projects": {(app): {"enabledMcpjsonServers": ["agreed"]}}});
+    place.write(".claude.json", &known.to_string());
+    place.write(".cursor/mcp.json", &json!({"mcpServers": {"mine": server("mine")}}).to_string());
+    let told = place.init(&["--yes", "--wait", "20s"]);
+    let not = told["upstreams"].as_array().unwrap().iter().find(|one| one["name"] == "theirs").unwrap();
+    assert!(not["not_started"].as_str().unwrap().contains("nobody has agreed"), "{told:#}");
+    assert_eq!((started("mine"), started("agreed"), started("theirs")), (true, true, false));
+    assert!(told["first_call"]["failed"].as_str().unwrap().contains("`theirs`"), "{told:#}");
+
+    // A variable that comes with the project does not come into what was agreed to.
+    let mut more = server("mine");
+    more["env"] = json!({"LD_PRELOAD": "./theirs.so"});
+    place.write("work/app/.mcp.json", &json!({"mcpServers": {"mine": more}}).to_string());
+    let told = place.init(&["--yes", "--wait", "20s", "--force"]);
+    assert!(told["upstreams"][0]["not_started"].as_str().unwrap().contains("nobody has agreed"), "{told:#}");
+
+    place.write("work/app/.mcp.json", &servers.to_string());
+    let told = place.init(&["--yes", "--wait", "20s", "--force", "--from", ".mcp.json"]);
+    assert!(started("theirs"), "{told:#}");
+    assert_eq!(told["first_call"]["decision"], "allow", "{told:#}");
+
+    // The same of what is added.
+    let servers = json!({"mcpServers": {"other": server("other")}});
+    place.write("work/app/.mcp.json", &servers.to_string());
+    let done = place.run(&["init", "--add", "--yes", "--wait", "20s"]);
+    let said = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success() && !started("other"), "{said}");
+    assert!(said.contains("nobody has agreed") && said.contains("runs sh -c"), "{said}");
+    assert_eq!(place.servers()["upstreams"]["other"]["enabled"].as_bool(), Some(false));
+}
+
+/// Once the files are there, so are the keys: whatever ends the first call.
+#[test]
+fn an_interrupt_of_the_first_call_loses_no_key() {
+    let place = Place::new();
+    let script =
+        "if [ -e once ]; then touch again; exec sleep 1000; fi; touch once; exec \"$0\" demo-upstream";
+    let servers = json!({"mcpServers": {"slow": {"command": "sh", "args": ["-c", script, env!("CARGO_BIN_EXE_tollgate")]}}});
+    place.write(".cursor/mcp.json", &servers.to_string());
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args(["init", "--yes", "--wait", "20s"])
+        .current_dir(place.project())
+        .env("HOME", place.home())
+        .env_remove("TOLLGATE_KEY")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !place.project().join("again").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before its first call");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    let done = child.wait_with_output().unwrap();
+    let said = String::from_utf8(done.stdout).unwrap();
+    assert!(place.project().join("servers.toml").exists());
+    for part in ["agent key", "tg_", "person's key", "The first call failed: stopped", "Next:"] {
+        assert!(said.contains(part), "{part}: {said} {}", String::from_utf8_lossy(&done.stderr));
+    }
+}

@@ -7,7 +7,7 @@ use crate::cli::{
     clients::{NAME, Reach},
     edit::{
         document::{Document, Format},
-        file::Opened,
+        file::{Opened, Readers},
     },
     failure::CliError,
     screen::Screen,
@@ -33,10 +33,11 @@ pub(super) fn write(
     let files = files(client, reach, behind)?;
     for file in &files {
         let opened = Opened::read(&folder.join(file.name))?;
-        if opened.is_there() && opened.text() != file.text {
-            opened.copy()?;
+        match opened.is_there() {
+            true if opened.text() == file.text => {}
+            true => drop(opened.replace_and_keep(Readers::AsBefore, &file.text)?),
+            false => opened.replace(&file.text)?,
         }
-        opened.replace(&file.text)?;
     }
     let mut screen = Screen::new();
     if json {

@@ -11,16 +11,13 @@ use super::{
     args::{ClientKind, ConnectArgs, ScopeWord},
     client_config::{known_agent, started},
     clients::{KEY_VARIABLE, KeyReference, Reach, is_same_place},
-    edit::{document::toml_value, file::difference},
+    edit::{document::toml_value, file::Readers, shown::difference},
     failure::CliError,
     init::{Folders, home},
     screen::Screen,
     setup::Setup,
 };
-use crate::{
-    config::{CatalogMode, is_secret},
-    redaction::DataRules,
-};
+use crate::config::CatalogMode;
 use governed::Behind;
 use serde_json::{Map, Value, json};
 use std::{
@@ -91,8 +88,7 @@ pub(super) async fn connect(path: &Path, args: &ConnectArgs) -> Result<(), CliEr
         done.tools = Some(tools);
     }
     if plan.changes() {
-        done.copy = Some(plan.opened.copy()?);
-        plan.opened.replace(&plan.text)?;
+        done.copy = Some(plan.opened.replace_and_keep(Readers::AsBefore, &plan.text)?);
         done.written = true;
     }
     done.tell(args.json.json)
@@ -192,11 +188,7 @@ struct Done<'d> {
 impl Done<'_> {
     fn difference(&self) -> String {
         let name = self.target.path.display().to_string();
-        masked(
-            &difference(&name, self.plan.opened.text(), &self.plan.text),
-            self.plan.opened.text(),
-            self.target,
-        )
+        difference(&name, self.plan.opened.text(), &self.plan.text)
     }
 
     fn show(&self) -> Result<(), CliError> {
@@ -290,37 +282,6 @@ fn key_text(client: ClientKind) -> &'static str {
     }
 }
 
-/// A difference without the secrets that stand in the file.
-fn masked(difference: &str, before: &str, target: &Target) -> String {
-    let rules = DataRules::built_in();
-    let mut secrets = Vec::new();
-    if let Ok(root) = target.value(before) {
-        gather(&rules, "", &Value::Object(root), &mut secrets);
-    }
-    // The longest first: one may be a part of another.
-    secrets.sort_by_key(|secret: &String| std::cmp::Reverse(secret.len()));
-    let mut told = difference.to_owned();
-    for secret in secrets.iter().filter(|secret| secret.len() > 3) {
-        let written = serde_json::to_string(secret).unwrap_or_default();
-        let written = written.trim_matches('"');
-        for form in [secret.as_str(), written] {
-            told = told.replace(form, "‹a secret›");
-        }
-    }
-    rules.redact_text(&told).into_owned()
-}
-
-fn gather(rules: &DataRules, name: &str, value: &Value, secrets: &mut Vec<String>) {
-    match value {
-        Value::String(text) if is_secret(rules, name, text) => secrets.push(text.clone()),
-        Value::Array(items) => items.iter().for_each(|item| gather(rules, name, item, secrets)),
-        Value::Object(members) => {
-            members.iter().for_each(|(name, value)| gather(rules, name, value, secrets))
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
 /// `--undo`
 fn undo(args: &ConnectArgs) -> Result<(), CliError> {
     let (here, home) = (here()?, home());
@@ -337,7 +298,7 @@ fn undo(args: &ConnectArgs) -> Result<(), CliError> {
         }
     }
     let undo = Undo::of(&target)?;
-    let difference = masked(&undo.difference(), undo.text.as_deref().unwrap_or_default(), &target);
+    let difference = undo.difference();
     let mut screen = Screen::new();
     if !args.json.json {
         screen.line(&difference)?;

@@ -5,7 +5,8 @@ use crate::cli::{
     clients::NAME,
     edit::{
         document::Document,
-        file::{Copies, Opened, difference},
+        file::{Copies, Opened},
+        shown::difference,
     },
     failure::CliError,
 };

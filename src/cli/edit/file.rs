@@ -2,18 +2,23 @@
 
 use crate::cli::failure::CliError;
 use std::{
-    fs::{self, File, Metadata},
+    fs::{self, File, Metadata, TryLockError},
     io::{self, ErrorKind, Write as _},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 /// The largest file that is edited.
 const MOST_BYTES: u64 = 16 << 20;
 /// So many copies are kept beside a file.
 const MOST_COPIES: u32 = 1_000;
+/// So long another edit in the same folder is waited for: it takes no longer than a write.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// So often an edit is done once more.
+const MOST_TRIES: u32 = 100;
 
 /// A file as it was when it was read; or none yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::cli) struct Opened {
     /// As it was named.
     shown: PathBuf,
@@ -63,23 +68,66 @@ impl Opened {
     /// Puts this text in its place, in one step: whoever reads it finds the old or the new. Its rights, its owner and a link to
     /// it stay. What somebody else wrote meanwhile is not lost.
     pub(in crate::cli) fn replace(&self, new: &str) -> Result<(), CliError> {
+        self.replace_for(Readers::AsBefore, new)
+    }
+
+    /// The same, and who may read it from now on.
+    pub(in crate::cli) fn replace_for(&self, readers: Readers, new: &str) -> Result<(), CliError> {
+        let _turn = self.turn()?;
         self.unchanged()?;
-        let old = fs::metadata(&self.target).ok();
-        self.put(&self.target, new, old.as_ref())
+        self.put(&self.target, new, readers, self.is_there())
+    }
+
+    /// The same, and what it held is kept beside it, as readable as it was itself. An empty copy says that there was no file.
+    pub(in crate::cli) fn replace_and_keep(&self, readers: Readers, new: &str) -> Result<PathBuf, CliError> {
+        let _turn = self.turn()?;
+        self.unchanged()?;
+        let copy = Copies::of(&self.target).next()?;
+        self.put(&copy, self.text(), Readers::AsBefore, false)?;
+        match self.put(&self.target, new, readers, self.is_there()) {
+            Ok(()) => Ok(copy),
+            Err(error) => {
+                // It is of nothing that was done.
+                fs::remove_file(&copy).ok();
+                Err(error)
+            }
+        }
     }
 
     /// Removes it.
     pub(in crate::cli) fn remove(&self) -> Result<(), CliError> {
+        let _turn = self.turn()?;
         self.unchanged()?;
         fs::remove_file(&self.target).map_err(self.failed(&self.target))
     }
 
-    /// Keeps what it holds beside it, as readable as it is itself. An empty copy says that there was no file.
-    pub(in crate::cli) fn copy(&self) -> Result<PathBuf, CliError> {
-        let copies = Copies::of(&self.target);
-        let path = copies.next()?;
-        let old = fs::metadata(&self.target).ok();
-        self.put(&path, self.text(), old.as_ref()).map(|()| path)
+    /// What it would be read by now, in octal; none where it is not there.
+    pub(in crate::cli) fn mode(&self) -> Option<u32> {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::metadata(&self.target).ok().map(|about| about.permissions().mode() & 0o777)
+    }
+
+    /// Whoever writes files of this folder here waits for whoever does: between the look and the rename nobody else comes.
+    fn turn(&self) -> Result<Option<File>, CliError> {
+        let folder = folder_of(&self.target);
+        let failed = self.failed(&self.target);
+        fs::create_dir_all(folder).map_err(&failed)?;
+        let folder = File::open(folder).map_err(&failed)?;
+        let began = Instant::now();
+        loop {
+            match folder.try_lock() {
+                Ok(()) => return Ok(Some(folder)),
+                Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let held = "another program holds a lock on its folder";
+                    return Err(failed(io::Error::new(ErrorKind::WouldBlock, held)));
+                }
+                // Some file systems lock no folders; what is there is compared all the same.
+                Err(TryLockError::Error(_)) => return Ok(None),
+            }
+        }
     }
 
     fn unchanged(&self) -> Result<(), CliError> {
@@ -90,29 +138,28 @@ impl Opened {
         };
         match now == self.text {
             true => Ok(()),
-            false => Err(CliError::Told(format!(
-                "`{}` was changed by somebody else in this moment, so nothing was written: do this again",
-                self.shown.display()
-            ))),
+            false => Err(CliError::Changed(self.shown.clone())),
         }
     }
 
-    fn put(&self, path: &Path, text: &str, like: Option<&Metadata>) -> Result<(), CliError> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        let failed = self.failed(path);
+    /// The text in a file of its own, then in its place. Nobody reads of it who may not read the whole.
+    fn put(&self, path: &Path, text: &str, readers: Readers, replaces: bool) -> Result<(), CliError> {
+        let folder = folder_of(path);
         let written = || -> io::Result<()> {
-            fs::create_dir_all(folder)?;
-            let mut new = builder().tempfile_in(folder)?;
+            let like = fs::metadata(&self.target).ok();
+            let mut new = begun(folder, like.as_ref(), readers)?;
             new.write_all(text.as_bytes())?;
-            if let Some(like) = like {
-                as_before(new.as_file(), new.path(), like)?;
+            if like.is_none() && readers == Readers::AsBefore {
+                new.as_file().set_permissions(usual(folder)?)?;
             }
             new.as_file().sync_all()?;
-            new.persist(path).map_err(|error| error.error)?;
+            match replaces {
+                true => new.persist(path).map_err(|error| error.error)?,
+                false => new.persist_noclobber(path).map_err(|error| error.error)?,
+            };
             File::open(folder)?.sync_all()
         };
-        written().map_err(failed)
+        written().map_err(self.failed(path))
     }
 
     fn failed(&self, path: &Path) -> impl Fn(io::Error) -> CliError + use<> {
@@ -121,29 +168,62 @@ impl Opened {
     }
 }
 
-/// What a new file may be read by, the process's mask says.
-fn builder() -> tempfile::Builder<'static, 'static> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".tollgate-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder
+/// Who may read what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Readers {
+    /// Whoever could before; a new file, whoever the process's mask lets.
+    AsBefore,
+    /// Its owner and its group as before, and nobody else; a new file, its owner.
+    NotOthers,
+    /// Its owner.
+    Owner,
 }
 
-/// The rights and the owner of the file that it replaces.
-fn as_before(file: &File, path: &Path, like: &Metadata) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::{MetadataExt as _, chown};
-        let new = file.metadata()?;
-        if (new.uid(), new.gid()) != (like.uid(), like.gid()) {
-            chown(path, Some(like.uid()), Some(like.gid()))?;
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// An empty file beside the one that it is to replace, with its owner and no more rights than it is to have: those of the file,
+/// or its owner's alone.
+fn begun(folder: &Path, like: Option<&Metadata>, readers: Readers) -> io::Result<tempfile::NamedTempFile> {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
+    let new = tempfile::Builder::new()
+        .prefix(".tollgate-")
+        .permissions(fs::Permissions::from_mode(0o600))
+        .tempfile_in(folder)?;
+    let Some(like) = like else { return Ok(new) };
+    let own = new.as_file().metadata()?;
+    if (own.uid(), own.gid()) != (like.uid(), like.gid()) {
+        fchown(new.as_file(), Some(like.uid()), Some(like.gid()))?;
+    }
+    let kept = match readers {
+        Readers::AsBefore => 0o7777,
+        Readers::NotOthers => 0o7770,
+        Readers::Owner => 0o7700,
+    };
+    new.as_file().set_permissions(fs::Permissions::from_mode(like.mode() & kept))?;
+    Ok(new)
+}
+
+/// The rights that a new file has here: a mask of the process says so, and the folder may.
+fn usual(folder: &Path) -> io::Result<fs::Permissions> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let empty = tempfile::Builder::new()
+        .prefix(".tollgate-")
+        .permissions(fs::Permissions::from_mode(0o666))
+        .tempfile_in(folder)?;
+    Ok(empty.as_file().metadata()?.permissions())
+}
+
+/// Does an edit once more where somebody else was faster; what it is made of is read anew each time.
+pub(in crate::cli) fn retried<T>(mut edit: impl FnMut() -> Result<T, CliError>) -> Result<T, CliError> {
+    for _ in 0..MOST_TRIES {
+        match edit() {
+            Err(CliError::Changed(_)) => {}
+            done => return done,
         }
     }
-    file.set_permissions(like.permissions())
+    edit()
 }
 
 /// The copies that are kept beside a file: `NAME.before-tollgate-1` and so on.
@@ -179,15 +259,6 @@ impl Copies {
     }
 }
 
-/// What differs, as `diff -u` says it; empty where nothing does.
-pub(in crate::cli) fn difference(name: &str, before: &str, after: &str) -> String {
-    similar::TextDiff::from_lines(before, after)
-        .unified_diff()
-        .context_radius(3)
-        .header(&format!("{name} (as it is)"), &format!("{name} (as it would be)"))
-        .to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,8 +272,7 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
         symlink("real.json", &link).unwrap();
         let opened = Opened::read(&link).unwrap();
-        let copy = opened.copy().unwrap();
-        opened.replace("two").unwrap();
+        let copy = opened.replace_and_keep(Readers::AsBefore, "two").unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&file).unwrap(), "two");
         assert_eq!(copy, fs::canonicalize(folder.path()).unwrap().join("real.json.before-tollgate-1"));
@@ -213,10 +283,65 @@ mod tests {
         // What was read is not what is there any more.
         let told = opened.replace("three").unwrap_err().to_string();
         assert!(told.contains("changed by somebody else"), "{told}");
+        assert!(opened.replace_and_keep(Readers::AsBefore, "three").is_err());
         assert_eq!(fs::read_to_string(&file).unwrap(), "two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "no copy of what was not done");
         let next = Opened::read(&link).unwrap();
-        assert_eq!(next.copy().unwrap(), Copies::of(&link).newest().unwrap());
+        let copy = next.replace_and_keep(Readers::AsBefore, "three").unwrap();
+        assert_eq!(copy, Copies::of(&link).newest().unwrap());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
+    }
+
+    /// While it is written, a file may be read by nobody who may not read it afterwards.
+    #[test]
+    fn what_is_being_written_is_not_open_to_more() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |file: &File| file.metadata().unwrap().permissions().mode() & 0o777;
+        let file = folder.path().join("x");
+        for readers in [Readers::AsBefore, Readers::NotOthers, Readers::Owner] {
+            assert_eq!(mode(begun(folder.path(), None, readers).unwrap().as_file()), 0o600);
+        }
+        for (was, readers, is) in [
+            (0o600, Readers::AsBefore, 0o600),
+            (0o664, Readers::AsBefore, 0o664),
+            (0o664, Readers::NotOthers, 0o660),
+            (0o664, Readers::Owner, 0o600),
+        ] {
+            fs::write(&file, "").unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(was)).unwrap();
+            let new = begun(folder.path(), Some(&fs::metadata(&file).unwrap()), readers).unwrap();
+            assert_eq!(mode(new.as_file()), is, "{was:o} {readers:?}");
+            drop(new);
+            Opened::read(&file).unwrap().replace_for(readers, "secret").unwrap();
+            assert_eq!(mode(&File::open(&file).unwrap()), is, "{was:o} {readers:?}");
+        }
+        for readers in [Readers::NotOthers, Readers::Owner] {
+            fs::remove_file(&file).unwrap();
+            Opened::read(&file).unwrap().replace_for(readers, "secret").unwrap();
+            assert_eq!(mode(&File::open(&file).unwrap()), 0o600, "{readers:?}");
+        }
+    }
+
+    /// Whatever is added at the same time is there in the end.
+    #[test]
+    fn edits_at_the_same_time_lose_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("list");
+        let add = |line: String| {
+            retried(|| {
+                let opened = Opened::read(&file)?;
+                opened.replace(&format!("{}{line}\n", opened.text()))
+            })
+        };
+        let add = &add;
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                scope.spawn(move || (0..20).for_each(|n| add(format!("{thread} {n}")).unwrap()));
+            }
+        });
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(text.lines().collect::<std::collections::BTreeSet<_>>().len(), 160, "{text}");
     }
 
     #[test]
@@ -227,16 +352,10 @@ mod tests {
         assert!(!opened.is_there() && opened.text().is_empty());
         opened.replace("{}").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "{}");
+        assert!(opened.replace("[]").is_err(), "somebody else made it meanwhile");
         Opened::read(&path).unwrap().remove().unwrap();
         assert!(!path.exists());
         std::os::unix::fs::symlink("nowhere", &path).unwrap();
         assert!(Opened::read(&path).is_err(), "a link to nothing is not written through");
-    }
-
-    #[test]
-    fn a_difference_is_told_as_diff_does() {
-        let told = difference("x", "a\nb\nc\n", "a\nB\nc\n");
-        assert_eq!(told, "--- x (as it is)\n+++ x (as it would be)\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n");
-        assert_eq!(difference("x", "a\n", "a\n"), "");
     }
 }

@@ -6,6 +6,25 @@ use serde_json::{Map, Value, json};
 use std::str::FromStr as _;
 use yaml_edit::{Mapping, Sequence, YamlFile};
 
+/// The names in a map that stands at the top.
+pub(in crate::cli) fn names(text: &str, map: &str) -> Vec<String> {
+    let root = read(text).unwrap_or_default();
+    root.get(map).and_then(Value::as_object).map(|map| map.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// An entry of such a map, as JSON has it.
+pub(in crate::cli) fn entry(text: &str, map: &str, name: &str) -> Option<Value> {
+    read(text)?.get(map)?.get(name).cloned()
+}
+
+/// A list of texts in an entry of a map; empty where there is none. None where it holds anything else.
+pub(in crate::cli) fn list(text: &str, (map, name, list): (&str, &str, &str)) -> Option<Vec<String>> {
+    match entry(text, map, name)?.get(list) {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(items) => serde_json::from_value(items.clone()).ok(),
+    }
+}
+
 /// The text with one more entry in the map that stands at the top under this name. `members` are the lines of the entry, without
 /// indentation.
 pub(in crate::cli) fn with_entry(text: &str, map: &str, name: &str, members: &str) -> Option<String> {
@@ -14,7 +33,12 @@ pub(in crate::cli) fn with_entry(text: &str, map: &str, name: &str, members: &st
     if entries.is_null() {
         *entries = Value::Object(Map::new());
     }
-    entries.as_object_mut()?.insert(name.to_owned(), read(members)?);
+    let entries = entries.as_object_mut()?;
+    // What is there is somebody else's.
+    if entries.contains_key(name) {
+        return None;
+    }
+    entries.insert(name.to_owned(), read(members)?);
     edited(text, &meant, |root| {
         match root.get_mapping(map) {
             // Comments have no place between braces.
@@ -32,12 +56,9 @@ pub(in crate::cli) fn with_list(
     (map, name, list): (&str, &str, &str),
     items: &[String],
 ) -> Option<String> {
+    let before = self::list(text, (map, name, list))?;
     let mut meant = read(text)?;
     let entry = meant.get_mut(map)?.get_mut(name)?.as_object_mut()?;
-    let before: Vec<String> = match entry.get(list) {
-        None | Some(Value::Null) => Vec::new(),
-        Some(items) => serde_json::from_value(items.clone()).ok()?,
-    };
     entry.insert(list.to_owned(), json!(items));
     edited(text, &meant, |root| {
         let entry = root.get_mapping(map)?.get_mapping(name)?;
@@ -172,6 +193,7 @@ mod tests {
             assert_eq!(with_list(text, ("people", "a", "keys"), &keys), None, "{text}");
         }
         assert_eq!(with_entry("people: [a]\n", "people", "erin", MEMBERS), None);
+        assert_eq!(with_entry("people:\n  erin: {}\n", "people", "erin", MEMBERS), None, "somebody else's");
         assert_eq!(with_entry("- a\n", "people", "erin", MEMBERS), None);
     }
 }

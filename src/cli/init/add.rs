@@ -2,7 +2,7 @@
 //! as it is, comments and all.
 
 use super::{
-    ask, bundle, confirm, files,
+    ask, bundle, confirm,
     gather::{self, Gathered, Known, Upstream},
     keeps,
     look::Looked,
@@ -17,30 +17,35 @@ use super::{
 use crate::{
     cli::{
         args::{FIRST_AGENT, InitArgs},
-        edit::{file::Opened, yaml},
+        edit::{
+            changes::Changes,
+            file::{Opened, Readers},
+            yaml,
+        },
         environment::Environment,
         failure::CliError,
         setup::Setup,
     },
-    config::{self, Bundle, Listings, Loaded},
-    policy::{Authority, SourceFile},
+    config::{self, Listings, Loaded},
 };
 use secrecy::SecretString;
-use std::{collections::BTreeMap, ffi::OsStr, fs, path::Path};
-
-/// What is to be written: each file as it is, and as it will be.
-type Changes = Vec<(Opened, String)>;
+use std::{collections::BTreeMap, path::Path};
 
 /// Adds what is new.
 pub(super) async fn add(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError> {
     let setup = Setup::load_folder(servers_toml)?;
+    // What is written is made of what they say now, and refused where they say something else then.
     let opened = Opened::read(servers_toml)?;
+    let authority = Opened::read(&setup.loaded.config.gateway.policies.join("authority.yaml"))?;
+    let file = config::variables_file(servers_toml);
+    let variables_file = Opened::read(&file)?;
     let kept = config::variables_beside(servers_toml).map_err(CliError::Told)?;
-    let Gathered { upstreams, skipped, inputs, .. } = new_ones(&setup, &opened, &kept, args)?;
+    let Gathered { mut upstreams, skipped, inputs, .. } = new_ones(&setup, &opened, &kept, args)?;
     let asks = !args.yes && !args.dry_run && !args.json && ask::is_terminal();
     if asks {
-        told::found(&upstreams, &skipped)?;
+        told::found(&mut upstreams, &skipped)?;
     }
+    told::left_off(&mut upstreams);
     // A name that servers.toml has means what it means there.
     let mut taken = set_here();
     taken.extend(named_in(opened.text()).into_iter().map(|name| (name, None)));
@@ -52,7 +57,6 @@ pub(super) async fn add(servers_toml: &Path, args: &InitArgs) -> Result<(), CliE
     if asks {
         super::answered(&mut variables).await?;
     }
-    let file = config::variables_file(servers_toml);
     let keeps = keeps(args, &variables, asks, &file).await?;
     let mut values = kept.clone();
     values.extend(variables.known().into_iter().map(|(name, value)| (name.to_owned(), value.clone())));
@@ -61,22 +65,20 @@ pub(super) async fn add(servers_toml: &Path, args: &InitArgs) -> Result<(), CliE
         upstreams: &upstreams,
         tables,
         opened: &opened,
+        authority: &authority,
         environment: Environment::with(values),
     };
     let (looked, starts) = draft.looked(args, asks).await?;
     let servers = draft.servers(&looked);
     let agent = draft.agent(&args.agent)?;
     let mut changes = draft.bundle(&looked, agent.as_deref())?;
-    let loaded = draft.load(&servers, &changes, &starts.listings)?;
+    let loaded = draft.tried(&mut changes, servers, &starts.listings)?;
     if keeps && !args.dry_run {
-        files::made_private(&file)?;
-        let variables_file = Opened::read(&file)?;
         let text = write::more_variables(variables_file.text(), &kept, &variables.known());
-        changes.insert(0, (variables_file, text));
+        changes.first(variables_file, text, Readers::NotOthers);
     }
-    changes.push((Opened::read(servers_toml)?, servers));
     if !args.dry_run && !upstreams.is_empty() {
-        all_or_nothing(&changes)?;
+        changes.write()?;
         starts.remember(&loaded.config);
     }
     let added = told::Added {
@@ -87,11 +89,8 @@ pub(super) async fn add(servers_toml: &Path, args: &InitArgs) -> Result<(), CliE
         kept_in: keeps.then_some(file.as_path()),
         starts: &starts,
         agent: agent.as_deref(),
-        changes: changes
-            .iter()
-            .filter(|(opened, _)| opened.path() != file)
-            .map(|(opened, new)| (opened.path(), opened.text(), new.as_str()))
-            .collect(),
+        changes: changes.iter().filter(|(path, ..)| *path != file).collect(),
+        setup: &setup,
         written: !args.dry_run,
     };
     added.tell(args.json)
@@ -119,6 +118,7 @@ struct Draft<'d> {
     upstreams: &'d [Upstream],
     tables: Vec<String>,
     opened: &'d Opened,
+    authority: &'d Opened,
     environment: Environment,
 }
 
@@ -130,10 +130,9 @@ impl Draft<'_> {
         if !wanted || !(args.yes || (asks && super::may_start(self.upstreams).await?)) {
             return Ok((nothing, Starts::default()));
         }
-        let mut loaded = self.load(&self.servers(&nothing), &Vec::new(), &Listings::default())?;
-        let is_new = |name: &str| self.upstreams.iter().any(|one| one.name == name);
-        loaded.config.upstreams.retain(|name, _| is_new(name.as_str()));
-        let starts = start::look(&loaded, self.upstreams, args.wait).await?;
+        let mut trial = Changes::default();
+        let mut loaded = self.tried(&mut trial, self.servers(&nothing), &Listings::default())?;
+        let starts = start::look(&mut loaded, self.upstreams, args.wait).await?;
         let mut looked = starts.looked(self.upstreams);
         confirm(self.upstreams, &mut looked, asks).await?;
         Ok((looked, starts))
@@ -176,27 +175,25 @@ impl Draft<'_> {
     fn bundle(&self, looked: &[Option<Looked>], agent: Option<&str>) -> Result<Changes, CliError> {
         let config = &self.setup.loaded.config;
         let (policies, separator) = (&config.gateway.policies, &*config.gateway.separator);
-        let Authority { agents, capabilities: there, .. } = &self.setup.loaded.policies.authority;
-        let authority = Opened::read(&policies.join("authority.yaml"))?;
+        let authority = self.authority;
+        let there = yaml::names(authority.text(), "capabilities");
         let edit = || {
             let mut text = authority.text().to_owned();
-            let granted = agent.and_then(|agent| agents.get(agent));
-            let mut capabilities: Vec<String> =
-                granted.iter().flat_map(|agent| agent.capabilities.iter().map(ToString::to_string)).collect();
+            let mut new = Vec::new();
             for (upstream, looked) in self.upstreams.iter().zip(looked) {
                 let capability = bundle::capability_of(&upstream.name);
                 // One of that name stays as it is, and with whom it is.
-                if there.contains_key(capability.as_str()) {
+                if there.contains(&capability) {
                     continue;
                 }
                 let members = bundle::granted(upstream, looked.as_ref(), separator, "");
                 text = yaml::with_entry(&text, "capabilities", &capability, &members)?;
-                capabilities.push(capability);
+                new.push(capability);
             }
-            match agent {
-                Some(agent) => yaml::with_list(&text, ("agents", agent, "capabilities"), &capabilities),
-                None => Some(text),
-            }
+            let Some(agent) = agent else { return Some(text) };
+            let place = ("agents", agent, "capabilities");
+            let all: Vec<String> = yaml::list(&text, place)?.into_iter().chain(new).collect();
+            yaml::with_list(&text, place, &all)
         };
         let text = edit().ok_or_else(|| {
             CliError::Told(format!(
@@ -205,7 +202,8 @@ impl Draft<'_> {
                 authority.path().display()
             ))
         })?;
-        let mut changes = vec![(authority, text)];
+        let mut changes = Changes::default();
+        changes.push(authority.clone(), text);
         for (upstream, looked) in self.upstreams.iter().zip(looked) {
             let off = bundle::left_out(upstream, looked.as_ref(), separator);
             let free = |name: &String| !policies.join(format!("{name}.yaml")).exists();
@@ -213,62 +211,17 @@ impl Draft<'_> {
             let numbered = (2..).map(|number| format!("{named}-{number}"));
             let name = std::iter::once(named.clone()).chain(numbered).find(free).unwrap_or(named.clone());
             if let Some(text) = bundle::off_gate(&name, &off) {
-                changes.push((Opened::read(&policies.join(format!("{name}.yaml")))?, text));
+                changes.push(Opened::read(&policies.join(format!("{name}.yaml")))?, text);
             }
         }
         Ok(changes)
     }
 
-    /// What would be written, read as the gateway reads it.
-    fn load(&self, servers: &str, changes: &Changes, listings: &Listings) -> Result<Loaded, CliError> {
-        let path = &self.setup.path;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let failed =
-            |source| CliError::Io { what: format!("cannot write in `{}`", folder.display()), source };
-        let staged = tempfile::Builder::new().prefix(".tollgate-init-").suffix(".toml").tempfile_in(folder);
-        let staged = staged.map_err(failed)?;
-        fs::write(staged.path(), servers).map_err(failed)?;
-        let files = self.bundle_files(changes);
-        let bundle = Bundle::Files { name: "policies", files: &files };
-        config::load_bundle(staged.path(), &|name| self.environment.get(name), &|_| listings.clone(), bundle)
-            .map_err(|problems| {
-                let shown = problems
-                    .to_string()
-                    .replace(&staged.path().display().to_string(), &path.display().to_string());
-                CliError::Told(format!("this would be wrong, and nothing was written:\n{shown}"))
-            })
+    /// What would be written with this servers.toml, read as the gateway reads it.
+    fn tried(&self, changes: &mut Changes, servers: String, listings: &Listings) -> Result<Loaded, CliError> {
+        changes.push(self.opened.clone(), servers);
+        changes.tried(self.setup, &self.environment, &|_| listings.clone())
     }
-
-    /// The bundle as it would be.
-    fn bundle_files(&self, changes: &Changes) -> Vec<SourceFile> {
-        let mut files: BTreeMap<&str, &str> = BTreeMap::new();
-        for file in self.setup.loaded.policies.files.iter() {
-            files.insert(&file.name, &file.text);
-        }
-        for (opened, text) in changes {
-            let name = opened.path().file_name().and_then(OsStr::to_str);
-            files.insert(name.unwrap_or_default(), text);
-        }
-        let file = |(name, text): (&str, &str)| SourceFile { name: name.to_owned(), text: text.to_owned() };
-        files.into_iter().map(file).collect()
-    }
-}
-
-/// Writes all of them; where one cannot be written, those before it are as they were.
-fn all_or_nothing(changes: &Changes) -> Result<(), CliError> {
-    for (place, (opened, new)) in changes.iter().enumerate() {
-        let Err(error) = opened.replace(new) else { continue };
-        for (before, _) in changes.iter().take(place) {
-            let now = Opened::read(before.path())?;
-            // An empty one was made for its rights alone.
-            match before.is_there() && !before.text().is_empty() {
-                true => now.replace(before.text())?,
-                false => now.remove()?,
-            }
-        }
-        return Err(error);
-    }
-    Ok(())
 }
 
 /// A server of servers.toml, with what is known of variables in it.

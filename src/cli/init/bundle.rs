@@ -31,7 +31,7 @@ loop:                            # beside more than 20 identical calls in 60 s
 pub(super) type Holder<'h> = (&'h str, &'h str);
 
 /// The capability of an upstream.
-pub(super) fn capability_of(upstream: &str) -> String {
+pub(in crate::cli) fn capability_of(upstream: &str) -> String {
     // Resources of all of them have a capability of that name.
     let all = if upstream == "resources" { "tools" } else { "all" };
     format!("{upstream}.{all}")

@@ -112,7 +112,7 @@ struct Moves(Vec<(PathBuf, PathBuf)>);
 
 impl Moves {
     fn make(&mut self, from: &Path, to: &Path) -> Result<(), CliError> {
-        fs::rename(from, to).map_err(failed(to))?;
+        moved(from, to).map_err(failed(to))?;
         self.0.push((from.to_owned(), to.to_owned()));
         Ok(())
     }
@@ -125,8 +125,23 @@ impl Moves {
 impl Drop for Moves {
     fn drop(&mut self) {
         for (from, to) in self.0.iter().rev() {
-            fs::rename(to, from).ok();
+            moved(to, from).ok();
         }
+    }
+}
+
+/// To a place where nothing is: what came there meanwhile is somebody else's.
+fn moved(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::{
+        fs::{CWD, RenameFlags, renameat_with},
+        io::Errno,
+    };
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Some file systems cannot do both in one step.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if fs::symlink_metadata(to).is_err() => {
+            fs::rename(from, to)
+        }
+        done => Ok(done?),
     }
 }
 
@@ -148,16 +163,30 @@ pub(super) fn private(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-/// An empty file that only its owner reads, where there is none.
-pub(super) fn made_private(path: &Path) -> Result<(), CliError> {
-    match path.exists() {
-        true => Ok(()),
-        false => private(path, "").map_err(failed(path)),
-    }
-}
-
 /// What was moved into a folder is there after a power loss too.
 fn sync_folder(path: &Path) -> io::Result<()> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     fs::File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_moved_over_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("new"), "new").unwrap();
+        fs::write(at("more"), "more").unwrap();
+        fs::write(at("theirs"), "theirs").unwrap();
+        let mut moves = Moves::default();
+        moves.make(&at("new"), &at("free")).unwrap();
+        assert!(moves.make(&at("more"), &at("theirs")).is_err());
+        drop(moves);
+        for name in ["new", "more", "theirs"] {
+            assert_eq!(fs::read_to_string(at(name)).unwrap(), name);
+        }
+        assert!(!at("free").exists());
+    }
 }

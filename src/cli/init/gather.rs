@@ -28,6 +28,9 @@ pub(super) struct Upstream {
     pub(super) project: Option<PathBuf>,
     pub(super) switches: Switches,
     pub(super) client: Client,
+    /// A person said that it may be started: in a file of their own, by naming the file, or to its client. What a project brings
+    /// along says whoever wrote the project.
+    pub(super) agreed: bool,
     /// What a person should know of how it was taken over.
     pub(super) notes: Vec<String>,
 }
@@ -48,6 +51,7 @@ impl Upstream {
             project: None,
             switches: Switches::default(),
             client: Client::Other,
+            agreed: true,
             notes: Vec::new(),
         }
     }
@@ -114,11 +118,20 @@ pub(super) fn gather(args: &InitArgs, known: &Known<'_>) -> Result<Gathered, Cli
     }
     for mut found in all {
         let project = found.project.as_ref().filter(|project| found.file == project.join(".mcp.json"));
-        let off = project.and_then(|project| projects.get(project)).map(|project| &project.off);
-        found.enabled &= !off.is_some_and(|off| off.contains(&found.name));
-        gathered.add(found, known);
+        let project = project.and_then(|project| projects.get(project));
+        found.enabled &= !project.is_some_and(|project| project.off.contains(&found.name));
+        let agreed = !args.from.is_empty()
+            || !is_projects_own(&found, home.as_deref())
+            || project.is_some_and(|project| project.on.contains(&found.name));
+        gathered.add(found, agreed, known);
     }
     Ok(gathered)
+}
+
+/// It stands in a file of the project itself, which came with it.
+fn is_projects_own(found: &Found, home: Option<&Path>) -> bool {
+    let project = found.project.as_deref().filter(|project| Some(*project) != home);
+    project.is_some_and(|project| found.file.starts_with(project))
 }
 
 impl Gathered {
@@ -175,7 +188,7 @@ impl Gathered {
     }
 
     /// The same server of several clients is one, which is on where any of them has it on.
-    fn add(&mut self, found: Found, known: &Known<'_>) {
+    fn add(&mut self, found: Found, agreed: bool, known: &Known<'_>) {
         let Found { name, file, client, project, server, enabled, switches } = found;
         let shown = one_line(&name, 80);
         let server = match server {
@@ -199,6 +212,12 @@ impl Gathered {
                 (true, false) => other.from.push_str(&format!("; off as {from}")),
                 (true, true) | (false, false) => other.from.push_str(&format!("; also {from}")),
             }
+            // What was agreed to is what is started: no variable of a project's own file comes in with it.
+            other.agreed = match (other.agreed, agreed) {
+                (true, false) => merged == other.server,
+                (false, true) => merged == server,
+                (same, _) => same,
+            };
             other.server = merged;
             other.enabled |= enabled;
             return;
@@ -217,7 +236,8 @@ impl Gathered {
             });
         }
         self.taken.push(own.clone());
-        self.upstreams.push(Upstream { name: own, from, server, enabled, project, switches, client, notes });
+        let new = Upstream { name: own, from, server, enabled, project, switches, client, agreed, notes };
+        self.upstreams.push(new);
     }
 
     /// A name that is valid and free. Of two that are called alike, the later one says how it differs: its client, its
@@ -253,6 +273,7 @@ impl Gathered {
                 project: None,
                 switches: Switches::default(),
                 client: Client::Other,
+                agreed: true,
                 notes: Vec::new(),
             });
         }

@@ -23,6 +23,7 @@ use super::{
     known, wiring,
 };
 use crate::{clock::System, config};
+pub(super) use bundle::capability_of;
 use files::Staged;
 use first_call::FirstCall;
 pub(super) use gather::home;
@@ -32,21 +33,36 @@ pub(super) use read::{Folders, Found, Place, Server, client_servers, usual_place
 use secrecy::SecretString;
 use start::Starts;
 use std::{collections::BTreeMap, io::Write as _, path::Path};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use told::Outcome;
 use variables::Variables;
 
-/// Reads, asks, looks, writes, and says what to do next. An interrupt before it writes leaves nothing behind.
+/// Reads, asks, looks, writes, and says what to do next. An interrupt before it writes leaves nothing behind; after that it ends
+/// the first call alone, and all is told.
 pub(super) async fn init(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError> {
-    tokio::select! {
-        done = run(servers_toml, args) => done,
-        _ = tokio::signal::ctrl_c() => Err(CliError::Told("stopped".to_owned())),
+    let mut interrupt = Interrupt(signal(SignalKind::interrupt())?);
+    match args.add {
+        // It waits for nothing once it has written.
+        true => interrupt.ends(add::add(servers_toml, args)).await?,
+        false => run(servers_toml, args, &mut interrupt).await,
     }
 }
 
-async fn run(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError> {
-    if args.add {
-        return add::add(servers_toml, args).await;
+/// Ctrl-C, from the start on.
+struct Interrupt(Signal);
+
+impl Interrupt {
+    /// Does this, as long as there is none.
+    async fn ends<T>(&mut self, work: impl Future<Output = T>) -> Result<T, CliError> {
+        tokio::select! {
+            biased;
+            _ = self.0.recv() => Err(CliError::Told("stopped".to_owned())),
+            done = work => Ok(done),
+        }
     }
+}
+
+async fn run(servers_toml: &Path, args: &InitArgs, interrupt: &mut Interrupt) -> Result<(), CliError> {
     let folder = servers_toml.parent().map(Path::to_owned).unwrap_or_default();
     let policies = folder.join("policies");
     let variables_file = config::variables_file(servers_toml);
@@ -55,19 +71,19 @@ async fn run(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError> {
     }
     let mut gathered = gather::gather(args, &Known::default())?;
     gathered.or_demo();
-    let Gathered { upstreams, skipped, inputs, .. } = gathered;
+    let Gathered { mut upstreams, skipped, inputs, .. } = gathered;
     let asks = !args.yes && !args.dry_run && !args.json && ask::is_terminal();
     if asks {
-        told::found(&upstreams, &skipped)?;
+        told::found(&mut upstreams, &skipped)?;
     }
-    let people = people(args, asks).await?;
+    let people = interrupt.ends(people(args, asks)).await??;
     let passed = passed(&upstreams);
     let mut variables = Variables::with(&inputs).beside(set_here());
     let tables = write::tables(&upstreams, &passed, &folder, &mut variables);
     if asks {
-        answered(&mut variables).await?;
+        interrupt.ends(answered(&mut variables)).await??;
     }
-    let keeps = keeps(args, &variables, asks, &variables_file).await?;
+    let keeps = interrupt.ends(keeps(args, &variables, asks, &variables_file)).await??;
 
     let system = System::default();
     let agent_key = keys::fresh(&system);
@@ -93,7 +109,7 @@ async fn run(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError> {
         first_call: None,
     };
     if !args.dry_run {
-        return written(&draft, outcome, args, asks).await;
+        return written(&draft, outcome, (args, asks), interrupt).await;
     }
     match args.json {
         true => outcome.json(false),
@@ -141,23 +157,17 @@ impl Draft<'_> {
 async fn written(
     draft: &Draft<'_>,
     mut outcome: Outcome<'_>,
-    args: &InitArgs,
-    asks: bool,
+    (args, asks): (&InitArgs, bool),
+    interrupt: &mut Interrupt,
 ) -> Result<(), CliError> {
     let (upstreams, servers_toml) = (draft.upstreams, outcome.servers_toml);
     let known = outcome.variables.known();
     let environment =
         Environment::with(known.iter().map(|(name, value)| ((*name).to_owned(), (*value).clone())).collect());
-    let mut looked: Vec<Option<Looked>> = upstreams.iter().map(|_| None).collect();
-    let may_start = !args.no_start && (args.yes || (asks && may_start(upstreams).await?));
-    if may_start {
-        let (servers, bundle) = draft.files(&looked);
-        let staged = Staged::write(servers_toml, &servers, &bundle)?;
-        let loaded = staged.load(&environment, &|_| config::Listings::default())?;
-        outcome.starts = start::look(&loaded, upstreams, args.wait).await?;
-        looked = outcome.starts.looked(upstreams);
-        confirm(upstreams, &mut looked, asks).await?;
-    }
+    let looks = looks(draft, servers_toml, &environment, (args, asks));
+    let (starts, looked) = interrupt.ends(looks).await??;
+    let started = starts.is_some();
+    outcome.starts = starts.unwrap_or_default();
     let (servers, bundle) = draft.files(&looked);
     let staged = Staged::write(servers_toml, &servers, &bundle)?;
     let listings = outcome.starts.listings.clone();
@@ -165,13 +175,40 @@ async fn written(
     let values = if outcome.kept_in.is_some() { known } else { BTreeMap::new() };
     staged.put(outcome.policies, &values, args.force)?;
     outcome.starts.remember(&loaded.config);
-    if may_start {
-        outcome.first_call = Some(first_call(servers_toml, &args.agent, upstreams, &looked).await);
+    // The keys are shown nowhere else: nothing comes between them and whoever is to have them.
+    if !args.json {
+        outcome.told(&looked, started)?;
+    }
+    if started {
+        let call = first_call(servers_toml, &args.agent, upstreams, &looked);
+        let called = interrupt.ends(call).await;
+        outcome.first_call = Some(called.unwrap_or_else(|stopped| Err(stopped.to_string())));
     }
     match args.json {
         true => outcome.json(true),
-        false => outcome.told(&looked, may_start),
+        false => outcome.next(),
     }
+}
+
+/// What the servers list, where they may be started.
+async fn looks(
+    draft: &Draft<'_>,
+    servers_toml: &Path,
+    environment: &Environment,
+    (args, asks): (&InitArgs, bool),
+) -> Result<(Option<Starts>, Vec<Option<Looked>>), CliError> {
+    let upstreams = draft.upstreams;
+    let nothing: Vec<Option<Looked>> = upstreams.iter().map(|_| None).collect();
+    if args.no_start || !(args.yes || (asks && may_start(upstreams).await?)) {
+        return Ok((None, nothing));
+    }
+    let (servers, bundle) = draft.files(&nothing);
+    let staged = Staged::write(servers_toml, &servers, &bundle)?;
+    let mut loaded = staged.load(environment, &|_| config::Listings::default())?;
+    let starts = start::look(&mut loaded, upstreams, args.wait).await?;
+    let mut looked = starts.looked(upstreams);
+    confirm(upstreams, &mut looked, asks).await?;
+    Ok((Some(starts), looked))
 }
 
 /// The people of the bundle: who is named, and a second one where a person at the terminal names one.
@@ -284,6 +321,10 @@ async fn first_call(
     upstreams: &[Upstream],
     looked: &[Option<Looked>],
 ) -> Result<Option<FirstCall>, String> {
+    // What makes it starts all servers.
+    if let Some(one) = upstreams.iter().find(|one| one.enabled && !one.agreed) {
+        return Err(format!("none was made: it would start `{}`, which nobody has agreed to", one.name));
+    }
     let reads = upstreams.iter().zip(looked).flat_map(|(upstream, looked)| {
         let reads = looked.iter().flat_map(|looked| looked.tools.iter().filter(|tool| tool.read_only));
         reads.map(|tool| format!("{}__{}", upstream.name, tool.tool))

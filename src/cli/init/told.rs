@@ -4,12 +4,24 @@ use super::{
     first_call::FirstCall,
     gather::{Skipped, Upstream},
     look::Looked,
+    read::Server,
     start::Starts,
     variables::Variables,
 };
 use crate::{
-    cli::{edit::file::difference, failure::CliError, screen::Screen},
-    redaction::visible,
+    cli::{
+        edit::{
+            file::Opened,
+            shown::{MASK, difference},
+        },
+        failure::CliError,
+        keys::in_force,
+        screen::Screen,
+        setup::Setup,
+    },
+    config::secret_in_argument,
+    model::without_query,
+    redaction::{DataRules, visible},
 };
 use serde_json::{Value, json};
 use std::{io::Write as _, path::Path};
@@ -34,18 +46,52 @@ pub(super) struct Outcome<'m> {
     pub(super) first_call: Option<Result<Option<FirstCall>, String>>,
 }
 
-/// What was found, before anything is asked.
-pub(super) fn found(upstreams: &[Upstream], skipped: &Skipped) -> Result<(), CliError> {
+/// What was found, before anything is asked. Whoever sees what a server runs and says that it may be started agrees to it.
+pub(super) fn found(upstreams: &mut [Upstream], skipped: &Skipped) -> Result<(), CliError> {
     let mut out = std::io::stderr();
     writeln!(out, "found:")?;
     for upstream in upstreams {
         let off = if upstream.enabled { "" } else { " (off)" };
         writeln!(out, "  {}{off}: {}", upstream.name, visible(&upstream.from))?;
+        writeln!(out, "    {}", visible(&reached(&upstream.server)))?;
+        upstream.agreed = true;
     }
     for (name, file, why) in skipped {
         writeln!(out, "  left out: {} ({}): {}", visible(name), visible(file), visible(why))?;
     }
     Ok(())
+}
+
+/// A running gateway starts at once what comes into servers.toml: what nobody has agreed to comes switched off.
+pub(super) fn left_off(upstreams: &mut [Upstream]) {
+    for one in upstreams.iter_mut().filter(|one| one.enabled && !one.agreed) {
+        one.enabled = false;
+        one.notes.push(format!(
+            "a file of the project itself names it, and nobody has agreed to its start: it is off until `tollgate servers enable {}`. It {}",
+            one.name,
+            reached(&one.server)
+        ));
+    }
+}
+
+/// What is run or reached, without secrets.
+fn reached(server: &Server) -> String {
+    let rules = DataRules::built_in();
+    match server {
+        Server::Command { command, .. } => {
+            let before = std::iter::once(None).chain(command.iter().map(|word| Some(word.as_str())));
+            let told = before.zip(command).map(|(before, word)| {
+                let from = before.and_then(|before| secret_in_argument(&rules, Some(before), word));
+                let kept = from.and_then(|from| word.get(..from));
+                kept.map_or_else(|| word.clone(), |kept| format!("{kept}{MASK}"))
+            });
+            let told: Vec<String> = told
+                .map(|word| if word.is_empty() || word.contains(' ') { format!("{word:?}") } else { word })
+                .collect();
+            format!("runs {}", told.join(" "))
+        }
+        Server::Url { url, .. } => format!("at {}", without_query(url)),
+    }
 }
 
 /// What each tool would be taken for.
@@ -68,6 +114,7 @@ pub(super) struct Added<'m> {
     pub(super) agent: Option<&'m str>,
     /// Each file, as it was and as it is; that of variables is not among them.
     pub(super) changes: Vec<(&'m Path, &'m str, &'m str)>,
+    pub(super) setup: &'m Setup,
     pub(super) written: bool,
 }
 
@@ -91,8 +138,8 @@ impl Added<'_> {
         if self.upstreams.is_empty() {
             return screen.line("There is nothing new, and nothing was written.");
         }
-        for (path, before, after) in &self.changes {
-            screen.raw(&difference(&path.display().to_string(), before, after))?;
+        for (path, before, after) in self.changes.iter().filter(|(_, before, after)| before != after) {
+            screen.line(difference(&path.display().to_string(), before, after).trim_end())?;
         }
         if !self.written {
             return screen
@@ -103,8 +150,9 @@ impl Added<'_> {
             one(&mut screen, upstream, looked.as_ref(), self.starts)?;
         }
         if let Some(file) = self.kept_in {
-            screen
-                .line(&format!("Values that looked like secrets lie in {} (mode 0600).", file.display()))?;
+            let mode = Opened::read(file)?.mode().unwrap_or_default();
+            let file = file.display();
+            screen.line(&format!("Values that looked like secrets lie in {file} (mode {mode:04o})."))?;
         }
         needed(&mut screen, &missing)?;
         for name in &self.starts.sign_in {
@@ -114,7 +162,7 @@ impl Added<'_> {
             Some(agent) => format!("`{agent}` may use them, as far as policies let it."),
             None => "No agent may use them yet: give one their capabilities in authority.yaml.".to_owned(),
         })?;
-        screen.line("A running gateway takes this over at once; `tollgate check` looks at the files.")
+        screen.line(&format!("{} `tollgate check` looks at the files.", in_force(self.setup)))
     }
 }
 
@@ -144,7 +192,11 @@ fn one(
     looked: Option<&Looked>,
     starts: &Starts,
 ) -> Result<(), CliError> {
-    let off = if upstream.enabled { "" } else { "off, as in its client; " };
+    let off = match (upstream.enabled, upstream.agreed) {
+        (true, _) => "",
+        (false, true) => "off, as in its client; ",
+        (false, false) => "off; ",
+    };
     let tools = looked.map(|looked| {
         let reads = looked.tools.iter().filter(|tool| tool.read_only).count();
         format!("; {} tools, nobody is asked about {reads} of them", looked.tools.len())
@@ -153,9 +205,11 @@ fn one(
     for note in &upstream.notes {
         screen.field("", note)?;
     }
-    match starts.silent.get(upstream.name.as_str()) {
-        Some(reason) => screen.field("", &format!("not looked at: {reason}")),
-        None => Ok(()),
+    let Some(reason) = starts.silent.get(upstream.name.as_str()) else { return Ok(()) };
+    screen.field("", &format!("not looked at: {reason}"))?;
+    match upstream.agreed {
+        true => Ok(()),
+        false => screen.field("", &reached(&upstream.server)),
     }
 }
 
@@ -218,7 +272,7 @@ impl Outcome<'_> {
         skipped.try_for_each(|(name, file, why)| screen.field(name, &format!("left out ({file}): {why}")))
     }
 
-    /// What was written, the keys, and what to do next.
+    /// What was written, and the keys.
     pub(super) fn told(&self, looked: &[Option<Looked>], started: bool) -> Result<(), CliError> {
         let mut screen = Screen::new();
         let kept = self.kept_in.map(|file| format!(" and {}", file.display())).unwrap_or_default();
@@ -240,7 +294,12 @@ impl Outcome<'_> {
                  asked about those, a person is asked about every other. Whose word you do not believe: trust_annotations = false\n\
                  in its table of servers.toml."
             }
-        })?;
+        })
+    }
+
+    /// What came of the first call, and what to do next.
+    pub(super) fn next(&self) -> Result<(), CliError> {
+        let mut screen = Screen::new();
         self.called(&mut screen)?;
         let agent = self.agent.0;
         screen.line("\nNext:")?;
