@@ -53,7 +53,8 @@ pub(crate) async fn watch_upstreams(
     }
     drop(waiting);
     upstreams.shutdown(Duration::from_secs(2)).await;
-    if let Some((_, store)) = connections {
+    if let Some((connections, store)) = connections {
+        connections.settled().await;
         store.close().await;
     }
     states.sort_by(|a, b| a.name.cmp(&b.name));

@@ -100,6 +100,7 @@ impl Running {
         self.key_use.abort();
         key_book::note(&self.gateway).await;
         wiring::shutdown(&self.gateway).await;
+        self.gateway.connections().settled().await;
         self.sinks_end.cancel();
         for sink in self.sinks {
             sink.await.ok();

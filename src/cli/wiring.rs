@@ -507,7 +507,7 @@ pub(crate) async fn connections_on(
     config: &Config,
     system: &Arc<System>,
 ) -> Result<Arc<Connections>, CliError> {
-    let connections = Arc::new(Connections::new(store.clone(), system.clone(), system.clone()));
+    let connections = Connections::new(store.clone(), system.clone(), system.clone());
     connections.configure(&Arc::new(config.clone()));
     connections.read().await?;
     Ok(connections)

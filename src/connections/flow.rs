@@ -304,6 +304,7 @@ impl Connections {
             access_token: granted.access_token,
             refresh_token: granted.refresh_token,
             had_at: now,
+            renewing: None,
         };
         self.keep(&key, None, &credential).await?;
         let record = ConnectionRecord { key: &key, by: by.as_ref(), issuer: &asked.issuer, scopes: &scopes };

@@ -15,6 +15,8 @@ use std::{fmt, time::Duration};
 const UNNAMED: Duration = Duration::from_secs(3_600);
 /// The longest any token is used without another look.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// How long another machine may take to renew a credential: longer than a token endpoint is waited for.
+const LEASE: Duration = Duration::from_secs(20);
 /// Scopes that are kept, and characters of each.
 const MOST_SCOPES: usize = 100;
 const LONGEST_SCOPE: usize = 200;
@@ -38,6 +40,25 @@ pub(super) struct Credential {
     pub(super) refresh_token: Option<SecretString>,
     pub(super) had_at: Timestamp,
     pub(super) lasts: Duration,
+    /// A renewal that has begun, and that nobody has ended.
+    pub(super) renewing: Option<Renewing>,
+}
+
+/// Who renews a credential: nobody else does meanwhile. One that stays when its process is gone says what has become of the
+/// refresh token.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Renewing {
+    pub(super) since: Timestamp,
+    /// Processes with the same one take turns by a lock that dies with them; none: whoever it was has given up.
+    pub(super) by: Option<String>,
+}
+
+impl Renewing {
+    /// Whether somebody who shares no lock with us may still be at it.
+    pub(super) fn is_elsewhere(&self, here: &str, now: Timestamp) -> bool {
+        let age = now.duration_since(self.since).max(SignedDuration::ZERO).unsigned_abs();
+        self.by.as_deref().is_some_and(|by| by != here) && age < LEASE
+    }
 }
 
 impl fmt::Debug for Credential {
@@ -65,6 +86,8 @@ struct Written {
     refresh_token: Option<String>,
     had_at: Timestamp,
     lasts: u64,
+    #[serde(default)]
+    renewing: Option<Renewing>,
 }
 
 impl Credential {
@@ -85,6 +108,7 @@ impl Credential {
             refresh_token: self.refresh_token.as_ref().map(plain),
             had_at: self.had_at,
             lasts: self.lasts.as_secs(),
+            renewing: self.renewing.clone(),
         };
         serde_json::to_string(&written).map(SecretString::from).map_err(|_| "it cannot be written".to_owned())
     }
@@ -106,6 +130,7 @@ impl Credential {
             refresh_token: written.refresh_token.map(SecretString::from),
             had_at: written.had_at,
             lasts: Duration::from_secs(written.lasts),
+            renewing: written.renewing,
         })
     }
 
@@ -118,7 +143,7 @@ impl Credential {
         if let Some(scopes) = granted.scopes {
             self.scopes = bounded(scopes);
         }
-        (self.had_at, self.lasts) = (now, lasts(granted.lasts));
+        (self.had_at, self.lasts, self.renewing) = (now, lasts(granted.lasts), None);
     }
 
     /// What is left of its token's life, and of that until it is renewed: when less than a quarter is left.
@@ -247,6 +272,10 @@ mod tests {
             refresh_token: Some("s3cret-refresh".to_owned().into()),
             had_at: Timestamp::from_second(1_000).unwrap(),
             lasts: Duration::from_secs(400),
+            renewing: Some(Renewing {
+                since: Timestamp::from_second(1_000).unwrap(),
+                by: Some("here".to_owned()),
+            }),
         }
     }
 
@@ -273,6 +302,23 @@ mod tests {
     }
 
     #[test]
+    fn a_renewal_that_others_have_begun_is_waited_for_and_not_for_ever() {
+        let check = |here: &str, at: i64, expect: bool| {
+            let renewing = credential().renewing.unwrap();
+            let now = Timestamp::from_second(at).unwrap();
+            assert_eq!(renewing.is_elsewhere(here, now), expect, "{here} {at}");
+        };
+        check("there", 1_019, true);
+        check("there", 1_020, false);
+        // A clock that goes back makes it no older.
+        check("there", 900, true);
+        // Whoever has the lock of its machine knows that it is over.
+        check("here", 1_001, false);
+        let given_up = Renewing { by: None, ..credential().renewing.unwrap() };
+        assert!(!given_up.is_elsewhere("there", given_up.since));
+    }
+
+    #[test]
     fn what_the_endpoint_does_not_say_stays() {
         let mut credential = credential();
         let granted = Granted {
@@ -283,6 +329,7 @@ mod tests {
         };
         credential.renew(granted, Timestamp::from_second(2_000).unwrap());
         assert_eq!(credential.refresh_token.as_ref().unwrap().expose_secret(), "s3cret-refresh");
+        assert!(credential.renewing.is_none());
         assert_eq!((credential.scopes, credential.lasts), (vec!["a".to_owned(), "b".to_owned()], UNNAMED));
     }
 }

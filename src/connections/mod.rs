@@ -25,9 +25,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 /// Why a connection is not made, or not ended.
@@ -71,6 +72,7 @@ type Known = BTreeMap<ConnectionKey, Connection>;
 
 /// The connections of one store.
 pub struct Connections {
+    me: Weak<Self>,
     store: Arc<dyn Store>,
     vault: Option<Arc<dyn Vault>>,
     clock: Arc<dyn Clock>,
@@ -80,6 +82,8 @@ pub struct Connections {
     changes: watch::Sender<u64>,
     /// Renewals, one at a time for each connection.
     turns: Mutex<HashMap<ConnectionKey, Arc<tokio::sync::Mutex<()>>>>,
+    /// Renewals that are under way: whoever waits for one may leave, it goes on.
+    renewals: TaskTracker,
     flows: flow::Flows,
     exchanges: exchange::Exchanges,
 }
@@ -92,8 +96,12 @@ impl fmt::Debug for Connections {
 
 impl Connections {
     /// On this store; nothing is known before [`Self::read`].
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
-        Self {
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Arc<Self> {
+        let renewals = TaskTracker::new();
+        renewals.close();
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            renewals,
             vault: store.vault(),
             store,
             clock,
@@ -104,7 +112,12 @@ impl Connections {
             turns: Mutex::default(),
             flows: flow::Flows::default(),
             exchanges: exchange::Exchanges::default(),
-        }
+        })
+    }
+
+    /// Waits for renewals that are under way: what an issuer gives once and nobody keeps is lost.
+    pub async fn settled(&self) {
+        self.renewals.wait().await;
     }
 
     /// What servers.toml says from now on.
@@ -259,17 +272,16 @@ impl Connections {
         Ok(kept.and_then(|(version, text)| Some((version, Credential::read(&text)?))))
     }
 
-    /// Keeps a credential; false where another one than `expected` is there.
+    /// Keeps a credential; its version, or none where another one than `expected` is there.
     async fn keep(
         &self,
         key: &ConnectionKey,
         expected: Option<u64>,
         credential: &Credential,
-    ) -> Result<bool, ConnectError> {
+    ) -> Result<Option<u64>, ConnectError> {
         let value = credential.write().map_err(ConnectError::Store)?;
         let (now, fresh) = (self.clock.now(), self.ids.random());
-        let kept = self.vault()?.put_credential(Self::vault_name(key), (expected, value), now, fresh).await?;
-        Ok(kept.is_some())
+        Ok(self.vault()?.put_credential(Self::vault_name(key), (expected, value), now, fresh).await?)
     }
 
     /// Says how a connection stands from now on, with the record that tells it.

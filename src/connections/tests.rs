@@ -8,7 +8,7 @@ use crate::{
 use std::time::Duration;
 
 struct World {
-    connections: Connections,
+    connections: Arc<Connections>,
     clock: Arc<Fake>,
     _folder: tempfile::TempDir,
 }

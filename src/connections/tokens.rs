@@ -1,6 +1,10 @@
 //! Tokens for upstream connections: renewed by one for all who wait, in all processes on one store.
 
-use super::{Connection, Connections, Credential, Standing, kept::bounded, told};
+use super::{
+    Connection, Connections, Credential, Standing,
+    kept::{Renewing, bounded},
+    told,
+};
 use crate::{
     evidence::ConnectionRecord,
     model::{ConnectionKey, Holder},
@@ -10,7 +14,13 @@ use crate::{
 use futures::{FutureExt as _, future::BoxFuture};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
-use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 /// How long a token that could not be renewed is used before the next attempt.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -18,6 +28,11 @@ const AGAIN: Duration = Duration::from_secs(30);
 const LOCKS: u8 = 64;
 /// How long another process is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest name of a data folder that a lock has.
+const LONGEST_NAME: u64 = 100;
+/// How often it is looked whether another machine has renewed a credential, and how often at most.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const MOST_ROUNDS: usize = 200;
 /// Connections whose turns are remembered.
 const MOST_TURNS: usize = 10_000;
 
@@ -30,16 +45,23 @@ impl Connections {
         turns.entry(key.clone()).or_default().clone()
     }
 
-    /// A lock that processes share, and that dies with its process.
-    async fn between_processes(&self, key: &ConnectionKey) -> Result<File, String> {
+    /// A lock that processes of one data folder share, and that dies with its process; with the name of that folder.
+    async fn between_processes(&self, key: &ConnectionKey) -> Result<(File, String), String> {
         let digest = Sha256::digest(key.to_string());
         let place = digest.first().map_or(0, |byte| byte % LOCKS);
         let config = self.config.load_full().ok_or("no configuration is in force")?;
         let path: PathBuf = config.gateway.data_dir.join(format!("connection-{place:02}.lock"));
+        let fresh = self.ids.uuid();
         let locked = tokio::task::spawn_blocking(move || {
-            let file = File::options().write(true).create(true).truncate(false).open(path)?;
+            let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
             file.lock()?;
-            std::io::Result::Ok(file)
+            let mut name = String::new();
+            (&file).take(LONGEST_NAME).read_to_string(&mut name)?;
+            if name.is_empty() {
+                file.write_all(fresh.as_bytes())?;
+                name = fresh;
+            }
+            std::io::Result::Ok((file, name))
         });
         let locked = tokio::time::timeout(PATIENCE, locked).await;
         let locked = locked.map_err(|_| "another process renews it without end")?;
@@ -83,15 +105,46 @@ impl Connections {
         if let Some(token) = self.fresh(&credential, refused) {
             return Ok(token);
         }
+        // Whoever waits for it may leave. What the issuer gives is given once, and has to be kept.
+        let me = self.me.upgrade().ok_or("the gateway ends")?;
+        let (key, refused) = (key.clone(), refused.cloned());
+        let renewal = self.renewals.spawn(async move { me.renewed_in_turn(&key, refused.as_ref()).await });
+        renewal.await.map_err(|_| "its renewal was cut off".to_owned())?
+    }
+
+    async fn renewed_in_turn(
+        &self,
+        key: &ConnectionKey,
+        refused: Option<&SecretString>,
+    ) -> Result<HeldToken, String> {
         let turn = self.turn(key);
         let _one_at_a_time = turn.lock().await;
-        let _in_all_processes = self.between_processes(key).await?;
-        // Whoever had the turn before has done it.
-        let (version, credential) = self.usable(key).await?;
-        if let Some(token) = self.fresh(&credential, refused) {
-            return Ok(token);
+        let (_in_all_processes, here) = self.between_processes(key).await?;
+        for _ in 0..MOST_ROUNDS {
+            // Whoever had the turn before has done it.
+            let (version, mut credential) = self.usable(key).await?;
+            if let Some(token) = self.fresh(&credential, refused) {
+                return Ok(token);
+            }
+            let now = self.clock.now();
+            let before = credential.renewing.take();
+            if before.as_ref().is_some_and(|before| before.is_elsewhere(&here, now)) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                continue;
+            }
+            // Told before it is done: whoever finds this finds out what the refresh token is still worth.
+            credential.renewing = Some(Renewing { since: now, by: Some(here.clone()) });
+            let Some(version) = self.kept(key, version, &credential).await? else { continue };
+            credential.renewing = before;
+            if let Some(done) = self.renewed(key, (version, credential), refused).await {
+                return done;
+            }
         }
-        self.renewed(key, (version, credential), refused).await
+        Err("others renew it again and again".to_owned())
+    }
+
+    async fn kept(&self, key: &ConnectionKey, version: u64, credential: &Credential) -> Result<Option<u64>, String> {
+        self.keep(key, Some(version), credential).await.map_err(|error| error.to_string())
     }
 
     /// The token as it is, where it needs not be renewed.
@@ -104,50 +157,68 @@ impl Connections {
         (!is_refused && !renew.is_zero()).then(|| held(credential, renew, lasts))
     }
 
-    /// Renews it; whoever calls has the turn.
+    /// Renews it; whoever calls has the turn. None: somebody has connected it anew meanwhile, or disconnected it.
     async fn renewed(
         &self,
         key: &ConnectionKey,
         (version, mut credential): (u64, Credential),
         refused: Option<&SecretString>,
-    ) -> Result<HeldToken, String> {
+    ) -> Option<Result<HeldToken, String>> {
         let Some(refresh) = credential.refresh_token.clone() else {
             let why = match refused {
                 Some(_) => "the upstream does not take its token, and nothing renews it",
                 None => "its token has ended, and nothing renews it",
             };
-            return Err(self.lost(key, &credential, why).await);
+            return Some(Err(self.lost(key, &credential, why).await));
         };
+        let begun = self.clock.now();
         let granted = self.refresh(&credential, &refresh).await;
         let now = self.clock.now();
-        match granted {
+        let error = match granted {
             Ok(granted) => {
                 credential.renew(granted, now);
-                match self.keep(key, Some(version), &credential).await {
-                    Ok(true) => {
+                let kept = self.kept(key, version, &credential).await;
+                return match kept {
+                    Ok(Some(_)) => {
                         let (renew, lasts) = credential.left(now);
                         let renew = if credential.refresh_token.is_some() { renew } else { lasts };
                         tracing::info!(upstream = %key.upstream, holder = %key.holder, "connection.renewed");
-                        Ok(held(&credential, renew, lasts))
+                        Some(Ok(held(&credential, renew, lasts)))
                     }
-                    Ok(false) => Err(format!("`{}` was disconnected meanwhile", key.upstream)),
-                    Err(error) => Err(error.to_string()),
-                }
+                    // Nobody has what was given here: it shall not count either.
+                    Ok(None) => {
+                        self.revoke(&credential).await;
+                        None
+                    }
+                    Err(error) => Some(Err(error)),
+                };
             }
-            Err(error) if error.is_rejection() => {
-                let why = format!("the issuer does not renew its token: {error}");
-                Err(self.lost(key, &credential, &why).await)
-            }
-            Err(error) => {
-                let why = format!("its token cannot be renewed now: {error}");
-                self.record_not_renewed(key, &credential, &why).await;
-                let (_, lasts) = credential.left(now);
-                match refused.is_none() && !lasts.is_zero() {
-                    true => Ok(held(&credential, AGAIN.min(lasts), lasts)),
-                    false => Err(why),
-                }
-            }
+            Err(error) => error,
+        };
+        if error.is_rejection() {
+            let why = match &credential.renewing {
+                None => format!("the issuer does not renew its token: {error}: connect it again"),
+                Some(cut) => format!(
+                    "a renewal that began at {} was cut off (a process ended while it renewed, or the issuer's answer did not \
+                     arrive), and the issuer does not take the token for renewals that is left: {error}: connect it again",
+                    cut.since.strftime("%Y-%m-%dT%H:%M:%SZ")
+                ),
+            };
+            return Some(Err(self.lost(key, &credential, &why).await));
         }
+        let why = format!("its token cannot be renewed now: {error}");
+        self.record_not_renewed(key, &credential, &why).await;
+        // Whether the issuer has given one that did not arrive, its next answer says.
+        let since = credential.renewing.take().map_or(begun, |cut| cut.since);
+        credential.renewing = error.may_have_been_done().then_some(Renewing { since, by: None });
+        if let Err(error) = self.kept(key, version, &credential).await {
+            tracing::error!(%error, "a failed renewal could not be noted");
+        }
+        let (_, lasts) = credential.left(now);
+        Some(match refused.is_none() && !lasts.is_zero() {
+            true => Ok(held(&credential, AGAIN.min(lasts), lasts)),
+            false => Err(why),
+        })
     }
 
     async fn refresh(&self, credential: &Credential, refresh: &SecretString) -> Result<Granted, TokenError> {
@@ -233,7 +304,7 @@ impl Credentials for Connections {
         self.token_of(key, refused).boxed()
     }
 
-    fn rejected<'a>(&'a self, key: &'a ConnectionKey, generation: u64) -> BoxFuture<'a, ()> {
+    fn rejected<'a>(&'a self, key: &'a ConnectionKey, token: &'a SecretString) -> BoxFuture<'a, ()> {
         async move {
             if let Holder::Token(_) = &key.holder {
                 return self.exchanges.forget(key);
@@ -241,7 +312,7 @@ impl Credentials for Connections {
             let turn = self.turn(key);
             let _one_at_a_time = turn.lock().await;
             if let Ok(Some((_, credential))) = self.credential(key).await
-                && credential.generation == generation
+                && credential.access_token.expose_secret() == token.expose_secret()
             {
                 drop(self.lost(key, &credential, "the upstream does not take its tokens").await);
             }

@@ -59,6 +59,15 @@ impl TokenError {
         matches!(self, Self::Status { code: Some(code), .. }
             if matches!(code.as_str(), "invalid_grant" | "invalid_client" | "unauthorized_client"))
     }
+
+    /// Whether what was asked for may have been done, though nothing of it has arrived.
+    pub fn may_have_been_done(&self) -> bool {
+        match self {
+            Self::Unusable(_) | Self::Outbound(OutboundError::Unreachable(_)) => false,
+            Self::Outbound(_) | Self::Malformed(_) => true,
+            Self::Status { status, .. } => status.is_server_error(),
+        }
+    }
 }
 
 /// What a token endpoint gave.

@@ -41,8 +41,8 @@ pub trait Credentials: Send + Sync + fmt::Debug {
         refused: Option<&'a SecretString>,
     ) -> BoxFuture<'a, Result<HeldToken, String>>;
 
-    /// The upstream takes no token of this credential, a fresh one included.
-    fn rejected<'a>(&'a self, key: &'a ConnectionKey, generation: u64) -> BoxFuture<'a, ()>;
+    /// The upstream takes no token of this credential, the fresh one included that was sent last.
+    fn rejected<'a>(&'a self, key: &'a ConnectionKey, token: &'a SecretString) -> BoxFuture<'a, ()>;
 
     /// The upstream wants more scopes than the token has.
     fn insufficient<'a>(&'a self, key: &'a ConnectionKey, scopes: Option<String>) -> BoxFuture<'a, ()>;

@@ -12,7 +12,9 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar
+from itertools import count
 from pathlib import Path
 
 import anyio
@@ -20,7 +22,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from client import ERAS, User, over_http
+from client import ERAS, User, over_http, over_stdio
 from harness import Gateway, digest, free_port
 from mcp_types import ElicitResult
 
@@ -288,6 +290,139 @@ async def test_a_token_is_renewed_once_for_all_who_wait(binary):
         renewed = [one for one in upstream.seen()["token"] if one.get("grant") == "refresh_token"]
         assert len(renewed) - before <= 1, renewed
         assert not [one for one in upstream.seen()["token"] if "error" in one]
+
+
+async def until(happened, what: str) -> None:
+    """Waits for what another process does."""
+    for _ in range(1_000):
+        if happened():
+            return
+        await anyio.sleep(0.02)
+    raise AssertionError(f"never: {what}")
+
+
+def renewals(upstream: Upstream) -> list[dict]:
+    """What the issuer was asked for but codes: renewals, and whatever it refused."""
+    return [one for one in upstream.seen()["token"] if one.get("grant") != "authorization_code"]
+
+
+@pytest.mark.anyio
+async def test_processes_that_renew_at_once_renew_once(binary):
+    """`serve`, another `serve` and `stdio` on one store are refused the same token at the same time. The issuer rotates refresh
+    tokens, and takes back everything where one comes twice."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        login(gateway, "alice-at-crm", "--for", "alice")
+        stdio = [gateway.binary, "--config", str(gateway.config), "stdio", "--agent", "of-alice"]
+        async with (
+            beside(gateway) as second,
+            over_http(gateway.url, "key-of-alice", "2026-07-28") as serve,
+            over_http(second, "key-of-alice", "2026-07-28") as beside_it,
+            over_stdio(stdio, "2026-07-28") as started,
+        ):
+            clients = [serve, beside_it, started]
+            for client in clients:
+                assert text(await client.call_tool("crm__whoami", {})) == "alice-at-crm"
+            results, numbers = [], count()
+
+            async def one(client):
+                # Each call is another one: none repeats.
+                results.append(text(await client.call_tool("crm__whoami", {"note": next(numbers)})))
+
+            for _ in range(3):
+                refused, before = upstream.seen()["refused"], len(renewals(upstream))
+                held = upstream.seen()["held"]
+                upstream.set(forget="true", hold="true")
+                async with anyio.create_task_group() as group:
+                    for client in clients:
+                        group.start_soon(one, client)
+                    await until(lambda: upstream.seen()["refused"] >= refused + 3, "all were refused")
+                    await until(lambda: upstream.seen()["held"] > held, "one renews")
+                    for client in clients * 3:
+                        group.start_soon(one, client)
+                    upstream.set(hold="false")
+                assert results == ["alice-at-crm"] * 12
+                assert renewals(upstream)[before:] == [{"grant": "refresh_token", "resource": upstream.url}]
+                results.clear()
+
+
+@asynccontextmanager
+async def beside(gateway: Gateway):
+    """Another `serve` on the store of a gateway, at ports of its own."""
+    mcp, admin = free_port(), free_port()
+    config = gateway.folder / "beside.toml"
+    text = gateway.config.read_text().replace(str(gateway.mcp_port), str(mcp)).replace(str(gateway.admin_port), str(admin))
+    config.write_text(text)
+    with subprocess.Popen([gateway.binary, "serve", "--config", str(config)], stdin=subprocess.DEVNULL, stdout=gateway.log,
+                          stderr=gateway.log, cwd=gateway.folder) as process:
+        def ready() -> bool:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=1) as answer:
+                    return answer.status == 200
+            except OSError:
+                return False
+
+        try:
+            await until(ready, "the second gateway is ready")
+            yield f"http://127.0.0.1:{mcp}/mcp"
+        finally:
+            process.terminate()
+
+
+@pytest.mark.anyio
+async def test_a_process_that_is_killed_while_it_renews(binary):
+    """The issuer has given a new refresh token and nobody has it: the old one counts no more, it is said why, and whoever connects
+    again goes on."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        login(gateway, "alice-at-crm", "--for", "alice")
+        assert text(await call(gateway, "of-alice", "crm__whoami", "2026-07-28")) == "alice-at-crm"
+        upstream.set(forget="true", hold="true")
+        async with anyio.create_task_group() as group:
+            async def gives_up():
+                with pytest.raises(BaseException):
+                    await call(gateway, "of-alice", "crm__whoami", "2026-07-28")
+
+            group.start_soon(gives_up)
+            await until(lambda: upstream.seen()["held"] == 1, "it renews")
+            gateway.kill()
+            group.cancel_scope.cancel()
+        upstream.set(hold="false")
+        gateway.start()
+        refused = await call(gateway, "of-alice", "crm__whoami", "2026-07-28")
+        assert refused.is_error and refused.meta["tollgate/decision"]["policy_id"] == "credentials", refused
+        (mine,) = gateway.api("connections", "key-alice")[1]["connections"]
+        assert mine["state"] == "lost", mine
+        assert "ended while it renewed" in mine["reason"] and "connect it again" in mine["reason"], mine
+        told = json.loads(gateway.cli("servers", "list", "--json").stdout)["servers"][0]
+        assert (told["state"], told["connected"]) == ("per person", 0)
+        lost = gateway.events(event_type="admin_action", action="credential_lost")
+        assert len(lost) == 1, lost
+        login(gateway, "alice-at-crm", "--for", "alice")
+        assert text(await call(gateway, "of-alice", "crm__whoami", "2026-07-28")) == "alice-at-crm"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("who", ["the client", "the gateway"])
+async def test_who_leaves_while_a_token_is_renewed_leaves_it_whole(binary, who):
+    """A call is cancelled, or the gateway is asked to end, after the issuer has given the new token: it is kept."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        login(gateway, "alice-at-crm", "--for", "alice")
+        assert text(await call(gateway, "of-alice", "crm__whoami", "2026-07-28")) == "alice-at-crm"
+        upstream.set(forget="true", hold="true")
+        async with anyio.create_task_group() as group:
+            group.start_soon(call, gateway, "of-alice", "crm__whoami", "2026-07-28")
+            await until(lambda: upstream.seen()["held"] == 1, "it renews")
+            group.cancel_scope.cancel()
+        await until(lambda: len(gateway.events(event_type="agent_side_effect")) == 2, "the call is over")
+        if who == "the gateway":
+            gateway.process.terminate()
+            await until(lambda: "drain.ended" in gateway.tail(), "it ends")
+            upstream.set(hold="false")
+            gateway.process.wait(30)
+            gateway.start()
+        else:
+            upstream.set(hold="false")
+        assert text(await call(gateway, "of-alice", "crm__whoami", "2026-07-28")) == "alice-at-crm"
+        assert renewals(upstream) == [{"grant": "refresh_token", "resource": upstream.url}]
 
 
 @pytest.mark.anyio

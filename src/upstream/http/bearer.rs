@@ -157,8 +157,8 @@ impl Bearer {
 
     /// The upstream answered 401 to a fresh one, too.
     pub(super) async fn rejected(&self, token: &Arc<Token>) {
-        if let (Source::Held { key, credentials }, Some(generation)) = (&self.source, token.generation) {
-            credentials.rejected(key, generation).await;
+        if let Source::Held { key, credentials } = &self.source {
+            credentials.rejected(key, &token.secret).await;
         }
     }
 

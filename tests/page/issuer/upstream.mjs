@@ -3,7 +3,8 @@
 // Usage: node upstream.mjs ISSUER_PORT MCP_PORT
 //
 // Whoever signs in is whom they say they are. What each person's token lists is theirs alone. `GET /seen` on the MCP port tells what
-// was asked; `POST /set?ttl=…&scopes=…&era=…` changes how long tokens last, what the next ones may, and what the server speaks.
+// was asked; `POST /set?ttl=…&era=…&refuse=…&forget=…&hold=…` changes how long tokens last, what the server speaks, whether it takes no
+// token, or none that it has taken before, and whether the issuer keeps the answers to renewals to itself for the time being.
 // A call with the argument `waits` is answered at the next `POST /set?go=1`.
 
 import { createServer } from "node:http";
@@ -14,9 +15,10 @@ const [issuerPort, mcpPort] = process.argv.slice(2).map(Number);
 const issuer = `http://127.0.0.1:${issuerPort}`;
 const resource = `http://127.0.0.1:${mcpPort}/mcp`;
 const metadata = `http://127.0.0.1:${mcpPort}/.well-known/oauth-protected-resource/mcp`;
-const settings = { ttl: 3600, era: "legacy", refuse: false, wants: "notes:write" };
+const settings = { ttl: 3600, era: "legacy", refuse: false, hold: false, wants: "notes:write" };
+const seen = { token: [], calls: [], exchanged: [], revoked: 0, registered: 0, refused: 0, held: 0 };
+const [taken, forgotten, held] = [new Set(), new Set(), []];
 const waiting = [];
-const seen = { token: [], calls: [], exchanged: [], revoked: 0, registered: 0 };
 
 const policy = interactionPolicy.base();
 policy.remove("consent");
@@ -75,7 +77,17 @@ const text = async (request) => {
 
 const provide = provider.callback();
 createServer(async (request, response) => {
-  if (!request.url.startsWith("/interaction/")) return provide(request, response);
+  if (!request.url.startsWith("/interaction/")) {
+    // What the provider has done stays done, whether its answer arrives or not.
+    const end = response.end.bind(response);
+    response.end = (...given) => {
+      if (!settings.hold || request.url !== "/token") return end(...given);
+      seen.held += 1;
+      held.push(() => end(...given));
+      return response;
+    };
+    return provide(request, response);
+  }
   if (request.method === "GET") {
     response.setHeader("content-type", "text/html");
     return response.end(`<!doctype html><html lang="en"><title>Issuer</title><form method="post" action="${request.url}"><label>User <input name="user"></label><button>Continue</button></form></html>`);
@@ -91,8 +103,9 @@ const tool = (name, description) => ({ name, description, inputSchema: { type: "
 
 async function holder(request) {
   const [scheme, token] = (request.headers.authorization ?? "").split(" ");
-  if (scheme !== "Bearer" || !token || settings.refuse) return null;
+  if (scheme !== "Bearer" || !token || settings.refuse || forgotten.has(token)) return null;
   const found = await provider.AccessToken.find(token);
+  if (found) taken.add(token);
   return found && !found.isExpired && found.aud === resource ? { sub: found.accountId, scopes: new Set((found.scope ?? "").split(" ")) } : null;
 }
 
@@ -126,7 +139,11 @@ createServer(async (request, response) => {
   };
   if (url.pathname === "/seen") return json(seen);
   if (url.pathname === "/set") {
-    for (const [name, value] of url.searchParams) settings[name] = { ttl: Number, refuse: (given) => given === "true" }[name]?.(value) ?? value;
+    const truth = (given) => given === "true";
+    for (const [name, value] of url.searchParams) settings[name] = { ttl: Number, refuse: truth, hold: truth, forget: truth }[name]?.(value) ?? value;
+    if (settings.forget) for (const token of taken) forgotten.add(token);
+    settings.forget = false;
+    if (!settings.hold) for (const answer of held.splice(0)) answer();
     if (url.searchParams.has("go")) waiting.splice(0).forEach((go) => go());
     return json(settings);
   }
@@ -135,6 +152,7 @@ createServer(async (request, response) => {
   }
   if (url.pathname !== "/mcp") return json({ error: "not_found" }, 404);
   const who = await holder(request);
+  if (!who) seen.refused += 1;
   if (!who) return json({ error: "invalid_token" }, 401, { "www-authenticate": `Bearer resource_metadata="${metadata}", scope="notes:read"` });
   if (request.method === "GET") return json({ error: "no stream" }, 405);
   if (request.method !== "POST") return json({}, 200);
