@@ -33,6 +33,16 @@ struct Newest {
     work: Shared<BoxFuture<'static, (Found, Timestamp)>>,
 }
 
+impl Newest {
+    /// Whether it is told to whoever asks now. One that nobody waited for has ended all the same.
+    fn is_good(&self, now: Timestamp) -> bool {
+        match self.work.clone().now_or_never() {
+            Some((_, ended)) => now.duration_since(ended) < GOOD_FOR,
+            None => true,
+        }
+    }
+}
+
 /// One for everybody.
 type Turn = Extension<Arc<Mutex<Option<Newest>>>>;
 
@@ -53,11 +63,7 @@ async fn verify(
     let newest = {
         let mut turn = turn.lock();
         let now = port.now();
-        let is_good = |newest: &Newest| match newest.work.peek() {
-            Some((_, ended)) => now.duration_since(*ended) < GOOD_FOR,
-            None => true,
-        };
-        match turn.as_ref().filter(|newest| is_good(newest)) {
+        match turn.as_ref().filter(|newest| newest.is_good(now)) {
             Some(newest) => newest.clone(),
             None => {
                 let newest = begin(&port, now);
@@ -122,4 +128,28 @@ pub fn verified_form(report: &ChainReport, held: &Result<usize, String>, values:
         "checkpoints": held.as_ref().ok(),
         "contradicted": held.as_ref().err(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What came of a verification that nobody waited for to its end is old when it is old.
+    #[tokio::test]
+    async fn a_verification_that_nobody_waited_for_is_told_for_a_while_only() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let (done, wait) = tokio::sync::oneshot::channel::<()>();
+        let work =
+            tokio::spawn(
+                async move { (Err(Arc::new(StoreError::Closed)), at(wait.await.map_or(1, |()| 100))) },
+            );
+        let work = async move { work.await.unwrap() };
+        let newest = Newest { began: at(0), work: work.boxed().shared() };
+        assert!(newest.is_good(at(1_000)), "it runs");
+        done.send(()).unwrap();
+        while newest.is_good(at(1_000)) {
+            tokio::task::yield_now().await;
+        }
+        assert!(newest.is_good(at(129)) && !newest.is_good(at(130)));
+    }
 }
