@@ -1,17 +1,13 @@
 //! `GET pins`, `POST pins/accept` and `POST pins/pin`: what is not as it was pinned, and a person who takes it for what it is.
 
 use super::{State, body, error::ApiError, paging::Page, params, person::Caller, policies::Bytes};
-use crate::{
-    catalog::{AcceptError, FoundItem, PinChange},
-    model::UpstreamName,
-    pinning::ItemKind,
-    redaction::display_text,
-};
+use crate::{catalog::AcceptError, model::UpstreamName, pinning::ItemKind, redaction::display_text};
 use axum::{
     Json,
     extract::{RawQuery, State as Given},
 };
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 type Reply = Result<Json<Value>, ApiError>;
 
@@ -51,16 +47,32 @@ pub(super) async fn changes(Given(port): State, _: Caller, RawQuery(query): RawQ
     let (mut changes, mut findings) = (port.pin_changes(of.clone()), port.pin_findings(of));
     changes.retain(|change| kind.is_none_or(|kind| change.kind == kind));
     findings.retain(|found| kind.is_none_or(|kind| found.kind == kind));
-    // Both lists are of items: a page is of the items of either.
     let item = |upstream: &UpstreamName, kind: ItemKind, name: &str| format!("{upstream}/{kind}/{name}");
-    let change = |one: PinChange| (item(&one.upstream, one.kind, &one.name), (Some(one), None));
-    let found = |one: FoundItem| (item(&one.upstream, one.kind, &one.name), (None, Some(one)));
-    let (listed, next) = page.take(changes.into_iter().map(change).chain(findings.into_iter().map(found)));
-    let (changes, findings): (Vec<_>, Vec<_>) = listed.into_iter().unzip();
-    let changes: Vec<PinChange> = changes.into_iter().flatten().collect();
-    let findings: Vec<FoundItem> = findings.into_iter().flatten().collect();
+    let (changes, findings, next) = of_items(
+        &page,
+        changes.into_iter().map(|one| (item(&one.upstream, one.kind, &one.name), one)),
+        findings.into_iter().map(|one| (item(&one.upstream, one.kind, &one.name), one)),
+    );
     let truncated = next.is_some();
     Ok(Json(json!({"changes": changes, "findings": findings, "truncated": truncated, "next": next})))
+}
+
+/// Both lists are of items: a page is of the items of either, with all that is listed of each.
+fn of_items<C, F>(
+    page: &Page,
+    changes: impl Iterator<Item = (String, C)>,
+    findings: impl Iterator<Item = (String, F)>,
+) -> (Vec<C>, Vec<F>, Option<String>) {
+    let mut items: BTreeMap<String, (Vec<C>, Vec<F>)> = BTreeMap::new();
+    for (item, change) in changes {
+        items.entry(item).or_default().0.push(change);
+    }
+    for (item, found) in findings {
+        items.entry(item).or_default().1.push(found);
+    }
+    let (listed, next) = page.take(items);
+    let (changes, findings): (Vec<Vec<C>>, Vec<Vec<F>>) = listed.into_iter().unzip();
+    (changes.into_iter().flatten().collect(), findings.into_iter().flatten().collect(), next)
 }
 
 /// Accepts an item, or everything of a server that waits.
@@ -133,4 +145,30 @@ fn text(members: &Map<String, Value>, name: &str) -> Result<Option<String>, ApiE
 
 fn missing(name: &str) -> ApiError {
     ApiError::BadRequest(format!("`{name}` is missing: the name of a server in servers.toml"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of an item that has changed and in which something was found, a page has both.
+    #[test]
+    fn a_page_ends_between_items() {
+        let list = |names: &[&str]| {
+            names.iter().map(|name| ((*name).to_owned(), (*name).to_owned())).collect::<Vec<_>>()
+        };
+        let (changes, findings) = (list(&["a", "b", "c"]), list(&["b", "b", "d"]));
+        let (mut seen, mut after) = ((Vec::new(), Vec::new()), String::new());
+        for _ in 0..4 {
+            let page = Page::read(Some(&format!("limit=1{after}"))).unwrap();
+            let (some, found, next) =
+                of_items(&page, changes.clone().into_iter(), findings.clone().into_iter());
+            seen.0.extend(some);
+            seen.1.extend(found);
+            after = next.map_or(String::new(), |next| format!("&after={next}"));
+        }
+        assert_eq!(seen.0, ["a", "b", "c"]);
+        assert_eq!(seen.1, ["b", "b", "d"]);
+        assert_eq!(after, "");
+    }
 }
