@@ -35,8 +35,8 @@ pub struct Possession<'p> {
     pub proof: &'p [u8],
     /// The method.
     pub method: &'p str,
-    /// Where it went, as its client knows that place.
-    pub url: &'p Url,
+    /// Where it went, as its client knows that place; none: nobody here knows it.
+    pub url: Option<&'p Url>,
 }
 
 /// Why a proof is none.
@@ -123,7 +123,10 @@ fn read(token: &[u8], thumbprint: &str, sent: Possession<'_>, now: i64) -> Resul
         return Err("its `htm` is another method");
     }
     let meant = text("htu").and_then(|htu| Url::parse(htu).ok()).ok_or("its `htu` is no URL")?;
-    if !is_same_place(&meant, sent.url) {
+    let here = sent.url.ok_or(
+        "this gateway does not know under which address it was reached: whoever runs it sets `[gateway] public_url`",
+    )?;
+    if !is_same_place(&meant, here) {
         return Err("its `htu` is another place");
     }
     let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(token));

@@ -42,7 +42,7 @@ struct Bound {
     issuer: SigningKey,
     client: SigningKey,
     door: Door,
-    url: Url,
+    url: Option<Url>,
     _folder: tempfile::TempDir,
 }
 
@@ -51,7 +51,13 @@ impl Bound {
         let issuer = SigningKey::new("k1");
         let (folder, source) = file_of(&[&issuer]);
         let door = Door::new(source, &[]);
-        Self { issuer, client: SigningKey::new("own"), door, url: PLACE.parse().unwrap(), _folder: folder }
+        Self {
+            issuer,
+            client: SigningKey::new("own"),
+            door,
+            url: Some(PLACE.parse().unwrap()),
+            _folder: folder,
+        }
     }
 
     fn token(&self) -> String {
@@ -68,7 +74,7 @@ impl Bound {
     async fn send(&self, scheme: &str, token: &str, proof: Option<&str>) -> Result<String, AuthError> {
         let header = format!("{scheme} {token}");
         let possession =
-            proof.map(|proof| Possession { proof: proof.as_bytes(), method: "POST", url: &self.url });
+            proof.map(|proof| Possession { proof: proof.as_bytes(), method: "POST", url: self.url.as_ref() });
         let presented =
             Presented { authorization: Some(header.as_bytes()), possession, ..Presented::default() };
         self.door.present(&presented).await.map(|principal| principal.key())
@@ -76,6 +82,19 @@ impl Bound {
 }
 
 const ADA: fn() -> Result<String, AuthError> = || Ok("agent:ada".to_owned());
+
+/// A gateway that does not know its address says so, and not that there was no proof.
+#[tokio::test]
+async fn a_proof_for_no_known_place_is_told_as_that() {
+    let bound = Bound { url: None, ..Bound::new() };
+    let token = bound.token();
+    let proof = bound.proof(&token, "1", |_, _| {});
+    let refused = bound.send("DPoP", &token, Some(&proof)).await;
+    assert!(
+        matches!(refused, Err(AuthError::Unproven(why)) if why.contains("`[gateway] public_url`")),
+        "{refused:?}"
+    );
+}
 
 #[tokio::test]
 async fn a_bound_token_counts_with_its_proof_and_once() {

@@ -396,11 +396,8 @@ impl Front {
                 .and_then(|protected| protected.url(metadata::host_of(&request).as_deref())),
             None => None,
         };
-        let possession = proof.zip(url.as_ref()).map(|(proof, url)| Possession {
-            proof,
-            method: request.method().as_str(),
-            url,
-        });
+        let possession =
+            proof.map(|proof| Possession { proof, method: request.method().as_str(), url: url.as_ref() });
         let certificate = visit.and_then(Visit::certificate);
         let presented = Presented { authorization, certificate, possession };
         let mut known = self.core.service.authenticate(peer, &presented);
