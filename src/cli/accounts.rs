@@ -91,8 +91,30 @@ fn wanted(
             "`tollgate people list` and `tollgate agents list` show who is in authority.yaml".to_owned();
         return Err(CliError::Unknown { kind: "holder", name: key.holder.to_string(), hint });
     }
-    // The local admin may, and so may an admin; others only what is their own.
-    let Some(typing) = setup.person_given() else { return Ok(key) };
+    let_through(setup, &key)?;
+    Ok(key)
+}
+
+/// Which connection is to end: one that is kept, whatever servers.toml and authority.yaml say of it by now.
+fn kept(
+    setup: &Setup,
+    connections: &Connections,
+    name: &UpstreamName,
+    of: Option<&str>,
+) -> Result<ConnectionKey, CliError> {
+    let person = of.map(PersonId::from).or_else(|| setup.person_given().cloned());
+    let key = connections.key_of_kept(name, person.as_ref(), of.map(AgentId::from).as_ref())?;
+    match connections.get(&key) {
+        Some(_) => let_through(setup, &key).map(|()| key),
+        // Why there is none.
+        None => wanted(setup, connections, name, of),
+    }
+}
+
+/// The local admin may, and so may an admin; others only what is their own.
+fn let_through(setup: &Setup, key: &ConnectionKey) -> Result<(), CliError> {
+    let authority = &setup.loaded.policies.authority;
+    let Some(typing) = setup.person_given() else { return Ok(()) };
     let own = match &key.holder {
         Holder::Gateway => false,
         Holder::Person(id) => id == typing,
@@ -102,7 +124,7 @@ fn wanted(
         Holder::Token(_) => false,
     };
     match own || setup.roles().contains(&Role::Admin) {
-        true => Ok(key),
+        true => Ok(()),
         false => Err(CliError::NotEntitled { person: typing.to_string(), needs: ADMIN }),
     }
 }
@@ -138,16 +160,19 @@ async fn login_on(
     };
     if paste {
         let redirect = configured.map_or_else(|| PASTED.to_owned(), |url| url.to_string());
-        let begun = connections.begin(key.clone(), by, &redirect).await?;
+        let begun = connections.begin(key.clone(), by, (&redirect, true)).await?;
         asks(&begun.url)?;
-        note(
-            "open that address; afterwards paste here the address to which the browser was sent, which shows no page",
-        );
+        // An issuer that names itself in its answers does so in that address.
+        let or_code = if begun.takes_code_alone() { ", or the code in it" } else { "" };
+        note(&format!(
+            "open that address; afterwards paste here the whole address to which the browser was sent, which shows no page{or_code}"
+        ));
         let answer = tokio::time::timeout(LONGEST_WAIT, pasted(&begun)).await.map_err(|_| too_late())??;
         connections.finish(begun, &answer, "cli").await?;
     } else {
+        let stays = configured.is_some();
         let (listener, redirect) = listen(configured).await?;
-        let begun = connections.begin(key.clone(), by, redirect.as_str()).await?;
+        let begun = connections.begin(key.clone(), by, (redirect.as_str(), stays)).await?;
         asks(&begun.url)?;
         note("open that address in a browser on this machine (with --paste, on any): it is waited for here");
         let waiting = tokio::time::timeout(
@@ -173,7 +198,7 @@ fn too_late() -> CliError {
 pub(super) async fn logout(setup: &Setup, name: &UpstreamName, of: Option<&str>) -> Result<(), CliError> {
     let (connections, store) = opened(setup).await?;
     let done = async {
-        let key = wanted(setup, &connections, name, of)?;
+        let key = kept(setup, &connections, name, of)?;
         let ended = connections.disconnect(&key, setup.person_given()).await?;
         let at_issuer = match ended.revoked {
             true => "its tokens are revoked at the issuer and removed here",
@@ -291,7 +316,11 @@ async fn pasted(begun: &Begun) -> Result<Answer, CliError> {
         }
         return Ok(match Url::parse(line) {
             Ok(url) => Answer::of(&url),
-            Err(_) => begun.answer_with(line),
+            Err(_) if begun.takes_code_alone() => begun.answer_with(line),
+            Err(_) => {
+                let why = "that is no address: paste the whole address to which the browser was sent, with `iss` in it";
+                return Err(CliError::Told(why.to_owned()));
+            }
         });
     }
     Err(CliError::Told("nothing was pasted".to_owned()))

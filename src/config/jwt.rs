@@ -72,6 +72,7 @@ pub(super) fn read(node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         user_claim,
         scope_map: scope_map?,
         dpop_required,
+        exchanged: false,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     allowed::{AppsConfig, Asks, ContainConfig},
-    oauth::OauthConfig,
+    oauth::{OauthConfig, OauthGrant},
     record::{AuditConfig, DeliveryConfig},
     secret_url::SecretUrl,
     sign_in::OidcConfig,
@@ -347,6 +347,8 @@ pub struct JwtConfig {
     pub scope_map: BTreeMap<String, Vec<CapabilityId>>,
     /// Tokens that are bound to no key are refused.
     pub dpop_required: bool,
+    /// They are exchanged for some upstream: only then are they kept as they were sent.
+    pub exchanged: bool,
 }
 
 /// Where a JWK set (RFC 7517) is read.
@@ -557,4 +559,12 @@ pub struct ToolConfig {
     pub output_schema: Option<OutputCheck>,
     /// Pointers into the arguments.
     pub sensitive: Vec<Pointer>,
+}
+
+impl UpstreamConfig {
+    /// Whether callers' own tokens are exchanged for it.
+    pub fn exchanges_tokens(&self) -> bool {
+        matches!(&self.transport, UpstreamTransport::Http { oauth: Some(oauth), .. }
+            if matches!(oauth.grant, OauthGrant::TokenExchange(..)))
+    }
 }

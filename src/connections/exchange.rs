@@ -8,13 +8,14 @@ use crate::{
     outbound::{Outbound, TokenRequest},
     upstream::HeldToken,
 };
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-/// Tokens of callers that are known at most; whoever came first comes again.
+/// Tokens of callers that are known at most; the one that ends first makes room, and whoever has it comes again.
 const MOST: usize = 10_000;
 /// A token that names no end is taken to last so long, and none is used for longer without another look.
 const UNNAMED: Duration = Duration::from_secs(600);
@@ -22,7 +23,13 @@ const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// Callers' tokens, by whose connection they are.
 #[derive(Default)]
-pub(super) struct Exchanges(Mutex<HashMap<ConnectionKey, Arc<SecretString>>>);
+pub(super) struct Exchanges(Mutex<HashMap<ConnectionKey, Brought>>);
+
+/// The last token of a caller's that came.
+struct Brought {
+    text: Arc<SecretString>,
+    expires: Timestamp,
+}
 
 /// What is configured of an upstream for which callers' tokens are exchanged.
 pub(super) fn settings(upstream: &UpstreamConfig) -> Option<&Arc<OauthConfig>> {
@@ -35,19 +42,34 @@ pub(super) fn settings(upstream: &UpstreamConfig) -> Option<&Arc<OauthConfig>> {
 }
 
 impl Exchanges {
-    pub(super) fn bring(&self, key: &ConnectionKey, text: &Arc<SecretString>) {
+    pub(super) fn bring(
+        &self,
+        key: &ConnectionKey,
+        (text, expires): (&Arc<SecretString>, Timestamp),
+        now: Timestamp,
+    ) {
         let mut known = self.0.lock();
-        if known.contains_key(key) {
+        if let Some(brought) = known.get_mut(key) {
+            if brought.expires < expires {
+                (brought.text, brought.expires) = (text.clone(), expires);
+            }
             return;
         }
         if known.len() >= MOST {
-            known.clear();
+            known.retain(|_, brought| now < brought.expires);
         }
-        known.insert(key.clone(), text.clone());
+        if known.len() >= MOST
+            && let Some(first) =
+                known.iter().min_by_key(|(_, brought)| brought.expires).map(|(key, _)| key.clone())
+        {
+            known.remove(&first);
+        }
+        known.insert(key.clone(), Brought { text: text.clone(), expires });
     }
 
-    pub(super) fn has(&self, key: &ConnectionKey) -> bool {
-        self.0.lock().contains_key(key)
+    /// Whether somebody has brought one that has not ended.
+    pub(super) fn has(&self, key: &ConnectionKey, now: Timestamp) -> bool {
+        self.0.lock().get(key).is_some_and(|brought| now < brought.expires)
     }
 
     pub(super) fn forget(&self, key: &ConnectionKey) {
@@ -58,7 +80,7 @@ impl Exchanges {
 impl Connections {
     /// A caller's token at the issuer, for one that the upstream takes.
     pub(super) async fn exchanged(&self, key: &ConnectionKey) -> Result<HeldToken, String> {
-        let subject = self.exchanges.0.lock().get(key).cloned();
+        let subject = self.exchanges.0.lock().get(key).map(|brought| brought.text.clone());
         let subject = subject.ok_or_else(|| format!("nobody has brought {}", told(&key.holder)))?;
         let config = self.config.load_full();
         let upstream = config.as_ref().and_then(|config| config.upstreams.get(&key.upstream));

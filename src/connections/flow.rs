@@ -2,7 +2,7 @@
 
 use super::{
     ConnectError, Connection, Connections, Standing, keep_client,
-    kept::{Credential, bounded, lasts},
+    kept::{Credential, bounded, digest_of, lasts},
     kept_client, told,
 };
 use crate::{
@@ -66,6 +66,8 @@ pub struct Begun {
     upstream_url: Url,
     grant: CodeGrant,
     client: KnownClient,
+    /// See [`Credential::client`].
+    kept_as: Option<String>,
     asked: oauth::Begun,
     at: Duration,
     /// The digest of what the browser keeps that began it.
@@ -97,13 +99,19 @@ impl Begun {
             redirect: None,
         };
         let (url, by) = (asked.url.clone(), Some(person.into()));
-        Self { url, key, by, redirect, upstream_url, grant, client, asked, at, browser: [0; 32] }
+        let kept_as = None;
+        Self { url, key, by, redirect, upstream_url, grant, client, kept_as, asked, at, browser: [0; 32] }
     }
 
     /// Whether an answer is of this attempt.
     pub fn is_answered_by(&self, answer: &Answer) -> bool {
         let state = answer.state.as_deref().unwrap_or_default();
         state.len() <= LONGEST && bool::from(state.as_bytes().ct_eq(self.asked.state.as_bytes()))
+    }
+
+    /// Whether a code counts that comes alone: an issuer that names itself in its answers (RFC 9207) has to be heard.
+    pub fn takes_code_alone(&self) -> bool {
+        !self.asked.names_itself
     }
 
     /// The answer of which a person brings the code alone.
@@ -115,6 +123,13 @@ impl Begun {
 /// Attempts of this process that wait for their answer, in the order in which they began.
 #[derive(Default)]
 pub(super) struct Flows(Mutex<VecDeque<Begun>>);
+
+/// Who Tollgate is at an issuer.
+struct OurClient {
+    known: KnownClient,
+    /// See [`Credential::client`].
+    kept_as: Option<String>,
+}
 
 #[derive(Serialize, Deserialize)]
 struct WrittenClient {
@@ -141,19 +156,18 @@ fn refused(why: impl Into<String>) -> ConnectError {
 }
 
 impl Connections {
-    /// Begins to connect: where the person is to be sent. `redirect` is where the issuer sends them back to.
+    /// Begins to connect: where the person is to be sent. `redirect` is where the issuer sends them back to; `stays`: attempts to come
+    /// have the same.
     pub async fn begin(
         &self,
         key: ConnectionKey,
         by: Option<PersonId>,
-        redirect: &str,
+        (redirect, stays): (&str, bool),
     ) -> Result<Begun, ConnectError> {
         let settings = self.settings(&key.upstream)?;
         let grant = settings.grant()?.clone();
         let failed = |error: oauth::OauthError| ConnectError::Issuer(key.upstream.clone(), error.to_string());
         self.read().await?;
-        let mut discovered = oauth::discover(&settings.url, &grant).await.map_err(failed)?;
-        let client = self.client(&mut discovered, &grant, &key, redirect).await?;
         // More than before is asked for together with what there was.
         let known = self.get(&key);
         let wanted = known.filter(|known| !known.wants.is_empty()).map(|known| {
@@ -161,20 +175,36 @@ impl Connections {
             bounded(all.cloned().collect())
         });
         let scopes = wanted.as_deref().unwrap_or(&settings.oauth.scopes);
-        let asked = discovered.begin(&client, redirect, (scopes, settings.oauth.resource.as_deref())).await;
-        let asked = asked.map_err(failed)?;
-        Ok(Begun {
-            url: asked.url.clone(),
-            by,
-            redirect: redirect.to_owned(),
-            upstream_url: settings.url,
-            grant,
-            client,
-            asked,
-            at: self.clock.monotonic(),
-            browser: [0; 32],
-            key,
-        })
+        let what = (scopes, settings.oauth.resource.as_deref());
+        let mut is_new = false;
+        loop {
+            let mut discovered = oauth::discover(&settings.url, &grant).await.map_err(failed)?;
+            let kept_as = stays.then(|| format!("client {} {redirect}", discovered.issuer()));
+            let client = self.client(&mut discovered, &grant, (&key, redirect), kept_as).await?;
+            let asked = discovered.begin(&client.known, redirect, what).await.map_err(failed)?;
+            // An issuer that has forgotten it says so to the browser alone.
+            if let Some(kept_as) = &client.kept_as
+                && !std::mem::replace(&mut is_new, true)
+                && oauth::is_unknown(&asked.url, &oauth::reach(&settings.url, &grant)).await
+            {
+                tracing::info!(upstream = %key.upstream, "connection.client_forgotten");
+                self.vault()?.remove_credential(kept_as.clone(), None).await?;
+                continue;
+            }
+            return Ok(Begun {
+                url: asked.url.clone(),
+                by,
+                redirect: redirect.to_owned(),
+                upstream_url: settings.url,
+                grant,
+                client: client.known,
+                kept_as: client.kept_as,
+                asked,
+                at: self.clock.monotonic(),
+                browser: [0; 32],
+                key,
+            });
+        }
     }
 
     /// Who Tollgate is at an issuer: what the configuration says, its metadata document, or what was registered there.
@@ -182,29 +212,47 @@ impl Connections {
         &self,
         discovered: &mut Discovered,
         grant: &CodeGrant,
-        key: &ConnectionKey,
-        redirect: &str,
-    ) -> Result<KnownClient, ConnectError> {
+        (key, redirect): (&ConnectionKey, &str),
+        kept_as: Option<String>,
+    ) -> Result<OurClient, ConnectError> {
         if let Some(known) = &grant.client {
             let (id, secret, auth_method) = (known.id.clone(), known.secret.clone(), known.auth_method);
-            return Ok(KnownClient { id, secret, auth_method });
+            return Ok(OurClient { known: KnownClient { id, secret, auth_method }, kept_as: None });
         }
         if let Some(url) = grant.client_metadata_url.as_ref().filter(|_| discovered.takes_metadata_document())
         {
             let auth_method = ClientAuth::Basic;
-            return Ok(KnownClient { id: url.to_string(), secret: None, auth_method });
+            let known = KnownClient { id: url.to_string(), secret: None, auth_method };
+            return Ok(OurClient { known, kept_as: None });
         }
         let vault = self.vault()?;
-        let name = format!("client {} {redirect}", discovered.issuer());
-        if let Some(client) = kept_client(vault, &name).await? {
-            return Ok(client);
+        if let Some(name) = &kept_as
+            && let Some(known) = kept_client(vault, name).await?
+        {
+            return Ok(OurClient { known, kept_as });
         }
-        let client = discovered.register(CLIENT_NAME, redirect).await;
-        let client = client.map_err(|error| ConnectError::Issuer(key.upstream.clone(), error.to_string()))?;
-        if let Some(text) = write_client(&client) {
-            keep_client(self, vault, name, text).await?;
+        let known = discovered.register(CLIENT_NAME, redirect).await;
+        let known = known.map_err(|error| ConnectError::Issuer(key.upstream.clone(), error.to_string()))?;
+        if let Some(name) = &kept_as
+            && let Some(text) = write_client(&known)
+        {
+            keep_client(self, vault, name.clone(), text).await?;
         }
-        Ok(client)
+        Ok(OurClient { known, kept_as })
+    }
+
+    /// An issuer does not know a client that Tollgate registered there: whoever connects next registers another one.
+    pub(super) async fn forget_client(&self, name: Option<&String>, id: &str) {
+        let (Some(name), Ok(vault)) = (name, self.vault()) else { return };
+        let is_that_one = |known: Option<KnownClient>| known.is_some_and(|known| known.id == id);
+        let removed = match kept_client(vault, name).await.map(is_that_one) {
+            Ok(true) => vault.remove_credential(name.clone(), None).await.map(drop),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = removed {
+            tracing::error!(%error, "a client that its issuer does not know could not be removed");
+        }
     }
 
     /// Keeps an attempt until its answer comes to this process, from the browser that has `browser`.
@@ -256,7 +304,7 @@ impl Connections {
         if !begun.is_answered_by(answer) {
             return Err(refused("it is not of this attempt"));
         }
-        let Begun { key, by, redirect, upstream_url, grant, client, asked, .. } = begun;
+        let asked = &begun.asked;
         match &answer.iss {
             Some(iss) if *iss != asked.issuer => return Err(refused("it is of another issuer")),
             None if asked.names_itself => {
@@ -268,8 +316,18 @@ impl Connections {
             let code = if is_error_code(error) { error.as_str() } else { "an error" };
             return Err(refused(format!("the issuer answered `{code}`")));
         }
-        let code = answer.code.as_deref().filter(|code| !code.is_empty() && code.len() <= LONGEST);
+        let code = answer.code.clone().filter(|code| !code.is_empty() && code.len() <= LONGEST);
         let code = code.ok_or_else(|| refused("it has no code"))?;
+        // A browser that goes away takes nothing with it: what the issuer gives is given once.
+        let cut = || ConnectError::Store("it was cut off".to_owned());
+        let (me, through) = (self.me.upgrade().ok_or_else(cut)?, through.to_owned());
+        let made = self.renewals.spawn(async move { me.make(begun, code, &through).await });
+        made.await.map_err(|_| cut())?
+    }
+
+    /// Exchanges a code, and keeps what comes of it.
+    async fn make(&self, begun: Begun, code: String, through: &str) -> Result<(), ConnectError> {
+        let Begun { key, by, redirect, upstream_url, grant, client, kept_as, asked, .. } = begun;
         let request = TokenRequest {
             url: &asked.token_url,
             client_id: &client.id,
@@ -277,14 +335,26 @@ impl Connections {
             auth_method: client.auth_method,
             form: vec![
                 ("grant_type", "authorization_code"),
-                ("code", code),
+                ("code", &code),
                 ("redirect_uri", &redirect),
                 ("code_verifier", asked.verifier.expose_secret()),
                 ("resource", &asked.resource),
             ],
         };
         let outbound = Outbound::within(oauth::reach(&upstream_url, &grant));
-        let granted = request.token(&outbound).await.map_err(|error| self.not_exchanged(&key, &error))?;
+        let granted = match request.token(&outbound).await {
+            Ok(granted) => granted,
+            Err(error) => {
+                if error.is_about_the_client() {
+                    self.forget_client(kept_as.as_ref(), &client.id).await;
+                }
+                return Err(self.not_exchanged(&key, &error));
+            }
+        };
+        // Whoever renews or removes what was there before has done it, or leaves this alone.
+        let turn = self.turn(&key);
+        let _one_at_a_time = turn.lock().await;
+        let _in_all_processes = self.between_processes(&key).await.ok();
         let now = self.clock.now();
         // No two have the same, also where one was removed in between.
         let generation = u64::try_from(now.as_microsecond()).unwrap_or(1).max(1);
@@ -296,6 +366,7 @@ impl Connections {
             token_url: asked.token_url,
             revocation_url: asked.revocation_url,
             client_id: client.id,
+            client: kept_as,
             client_secret: client.secret,
             auth_method: client.auth_method,
             resource: asked.resource,
@@ -317,9 +388,10 @@ impl Connections {
             wants: Vec::new(),
             by: by.clone(),
             generation,
+            url: Some(digest_of(&upstream_url)),
             key: key.clone(),
         };
-        self.tell(&key, Some(&connection), events).await?;
+        self.tell(&connection, events).await?;
         tracing::info!(upstream = %key.upstream, holder = %key.holder, "connection.made");
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What is kept of a connection: the credential itself, encrypted in the vault, and beside it what may be told of it.
 
 use crate::{
-    model::{ClientAuth, ConnectionKey, PersonId},
+    model::{ClientAuth, ConnectionKey, PersonId, UpstreamName},
     outbound::Granted,
     store::RegisterEntry,
 };
@@ -9,7 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use std::{fmt, time::Duration};
+use url::Url;
 
 /// A token that names no end is taken to last so long.
 const UNNAMED: Duration = Duration::from_secs(3_600);
@@ -32,6 +34,8 @@ pub(super) struct Credential {
     pub(super) token_url: String,
     pub(super) revocation_url: Option<String>,
     pub(super) client_id: String,
+    /// Under which name the vault has the client, where Tollgate registered it.
+    pub(super) client: Option<String>,
     pub(super) client_secret: Option<SecretString>,
     pub(super) auth_method: ClientAuth,
     pub(super) resource: String,
@@ -77,6 +81,8 @@ struct Written {
     revocation_url: Option<String>,
     client_id: String,
     #[serde(default)]
+    client: Option<String>,
+    #[serde(default)]
     client_secret: Option<String>,
     post: bool,
     resource: String,
@@ -100,6 +106,7 @@ impl Credential {
             token_url: self.token_url.clone(),
             revocation_url: self.revocation_url.clone(),
             client_id: self.client_id.clone(),
+            client: self.client.clone(),
             client_secret: self.client_secret.as_ref().map(plain),
             post: self.auth_method == ClientAuth::Post,
             resource: self.resource.clone(),
@@ -122,6 +129,7 @@ impl Credential {
             token_url: written.token_url,
             revocation_url: written.revocation_url,
             client_id: written.client_id,
+            client: written.client,
             client_secret: written.client_secret.map(SecretString::from),
             auth_method: if written.post { ClientAuth::Post } else { ClientAuth::Basic },
             resource: written.resource,
@@ -171,6 +179,16 @@ pub(super) fn bounded(scopes: Vec<String>) -> Vec<String> {
     kept
 }
 
+/// Of a URL, which may have a secret in it.
+pub(super) fn digest_of(url: &Url) -> String {
+    hex::encode(Sha256::digest(url.as_str()))
+}
+
+/// Why a connection does not count that was made while its upstream had another URL.
+pub(super) fn elsewhere(upstream: &UpstreamName) -> String {
+    format!("`{upstream}` has another URL than the one that was connected: connect it again")
+}
+
 /// A sentence quotes with the grave accent.
 fn is_of_scope(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'`')
@@ -203,24 +221,36 @@ pub struct Connection {
     /// What the upstream wanted beyond that.
     pub wants: Vec<String>,
     pub(super) generation: u64,
+    /// A digest of the URL that the upstream had: at another one it does not count.
+    pub(super) url: Option<String>,
 }
 
 impl Connection {
     pub(super) fn value(&self) -> Value {
-        let Self { standing, since, by, issuer, scopes, wants, generation, key: _ } = self;
+        let Self { standing, since, by, issuer, scopes, wants, generation, url, key: _ } = self;
         let lost = match standing {
             Standing::Connected => None,
             Standing::Lost(why) => Some(why),
         };
         json!({
             "lost": lost, "since": since, "by": by, "issuer": issuer, "scopes": scopes, "wants": wants,
-            "generation": generation,
+            "generation": generation, "url": url,
         })
+    }
+
+    /// The same as it counts at an upstream that has this URL.
+    pub(super) fn at(&self, url: &Url) -> Self {
+        let is_elsewhere = self.url.as_ref().is_some_and(|known| *known != digest_of(url));
+        let standing = match &self.standing {
+            Standing::Connected if is_elsewhere => Standing::Lost(elsewhere(&self.key.upstream)),
+            standing => standing.clone(),
+        };
+        Self { standing, ..self.clone() }
     }
 
     /// As the API and the command line show it.
     pub fn form(&self) -> Value {
-        let Self { standing, since, by, issuer, scopes, wants, key, generation: _ } = self;
+        let Self { standing, since, by, issuer, scopes, wants, key, generation: _, url: _ } = self;
         let (state, reason) = match standing {
             Standing::Connected => ("connected", None),
             Standing::Lost(why) => ("lost", Some(why)),
@@ -248,6 +278,7 @@ impl Connection {
             scopes: texts("scopes"),
             wants: texts("wants"),
             generation: value.get("generation").and_then(Value::as_u64)?,
+            url: text("url").map(str::to_owned),
         })
     }
 }
@@ -264,6 +295,7 @@ mod tests {
             token_url: "https://login.example/token".to_owned(),
             revocation_url: None,
             client_id: "c".to_owned(),
+            client: None,
             client_secret: Some("s3cret-client".to_owned().into()),
             auth_method: ClientAuth::Post,
             resource: "https://crm.example/mcp".to_owned(),

@@ -5,6 +5,7 @@ mod exchange;
 mod flow;
 mod kept;
 mod tokens;
+mod troubles;
 
 pub use flow::{Answer, Begun, LONGEST_WAIT};
 pub use kept::{Connection, Standing};
@@ -13,12 +14,13 @@ use crate::{
     clock::{Clock, IdSource},
     config::{CodeGrant, Config, CredentialOf, OauthConfig, UpstreamConfig, UpstreamTransport},
     evidence::ConnectionRecord,
-    model::{ConnectionKey, EventDraft, Holder, PersonId, UpstreamName},
+    model::{AgentId, ConnectionKey, EventDraft, Holder, PersonId, UpstreamName},
     outbound::{Outbound, TokenRequest},
     store::{Register, RegisterChange, Store, StoreError, Vault},
     upstream::oauth,
 };
 use arc_swap::{ArcSwap, ArcSwapOption};
+use jiff::Timestamp;
 use kept::Credential;
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -67,6 +69,9 @@ pub struct Disconnected {
     pub revoked: bool,
 }
 
+/// How often something is begun anew that others change meanwhile.
+const MOST_ATTEMPTS: usize = 16;
+
 /// Everything that is connected, as one process knows it.
 type Known = BTreeMap<ConnectionKey, Connection>;
 
@@ -78,6 +83,9 @@ pub struct Connections {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     config: ArcSwapOption<Config>,
+    /// As the store has it.
+    written: Mutex<Arc<Known>>,
+    /// As it counts under the configuration.
     known: ArcSwap<Known>,
     changes: watch::Sender<u64>,
     /// Renewals, one at a time for each connection.
@@ -86,6 +94,7 @@ pub struct Connections {
     renewals: TaskTracker,
     flows: flow::Flows,
     exchanges: exchange::Exchanges,
+    troubles: troubles::Troubles,
 }
 
 impl fmt::Debug for Connections {
@@ -107,11 +116,13 @@ impl Connections {
             clock,
             ids,
             config: ArcSwapOption::empty(),
+            written: Mutex::default(),
             known: ArcSwap::default(),
             changes: watch::Sender::new(0),
             turns: Mutex::default(),
             flows: flow::Flows::default(),
             exchanges: exchange::Exchanges::default(),
+            troubles: troubles::Troubles::default(),
         })
     }
 
@@ -128,19 +139,37 @@ impl Connections {
         {
             vault.configure(config.store.vault.clone());
         }
+        self.see(None);
+    }
+
+    /// Holds what the store has against what is configured. Whether something else counts than before.
+    fn see(&self, read: Option<Known>) -> bool {
+        let mut written = self.written.lock();
+        if let Some(read) = read {
+            *written = Arc::new(read);
+        }
+        let config = self.config.load();
+        let counts = |found: &Connection| {
+            let upstream = config.as_ref().and_then(|config| config.upstreams.get(&found.key.upstream));
+            match upstream.map(|upstream| &upstream.transport) {
+                Some(UpstreamTransport::Http { url, .. }) => found.at(url),
+                Some(UpstreamTransport::Stdio { .. }) | None => found.clone(),
+            }
+        };
+        let next: Known = written.iter().map(|(key, found)| (key.clone(), counts(found))).collect();
+        if **self.known.load() == next {
+            return false;
+        }
+        self.known.store(Arc::new(next));
+        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+        true
     }
 
     /// Reads what is connected. Whether it is something else than before.
     pub async fn read(&self) -> Result<bool, StoreError> {
         let entries = self.store.register(Register::Connection).await?;
-        let next: Known =
-            entries.iter().filter_map(Connection::read).map(|found| (found.key.clone(), found)).collect();
-        if **self.known.load() == next {
-            return Ok(false);
-        }
-        self.known.store(Arc::new(next));
-        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
-        Ok(true)
+        let next = entries.iter().filter_map(Connection::read).map(|found| (found.key.clone(), found));
+        Ok(self.see(Some(next.collect())))
     }
 
     /// Follows what other processes connect and disconnect, for ever.
@@ -174,7 +203,7 @@ impl Connections {
     /// Whether somebody is connected, as far as this process knows.
     pub fn is_connected(&self, key: &ConnectionKey) -> bool {
         if let Holder::Token(_) = &key.holder {
-            return self.exchanges.has(key);
+            return self.exchanges.has(key, self.clock.now());
         }
         self.known.load().get(key).is_some_and(|found| found.standing == Standing::Connected)
     }
@@ -183,7 +212,7 @@ impl Connections {
     /// nobody knows for whom the agent acts.
     pub fn holder_of(
         upstream: &UpstreamConfig,
-        agent: &crate::model::AgentId,
+        agent: &AgentId,
         person: Option<&PersonId>,
     ) -> Option<Holder> {
         match code_grant(upstream)?.per {
@@ -197,13 +226,15 @@ impl Connections {
     pub fn of_token(
         &self,
         upstream: &UpstreamConfig,
-        digest: [u8; 32],
-        text: &Arc<SecretString>,
+        whose: [u8; 32],
+        brought: (&Arc<SecretString>, Timestamp),
     ) -> Option<ConnectionKey> {
-        exchange::settings(upstream)?;
-        let holder = Holder::Token(hex::encode(digest));
+        if !upstream.exchanges_tokens() {
+            return None;
+        }
+        let holder = Holder::Token(hex::encode(whose));
         let key = ConnectionKey { upstream: upstream.name.clone(), holder };
-        self.exchanges.bring(&key, text);
+        self.exchanges.bring(&key, brought, self.clock.now());
         Some(key)
     }
 
@@ -229,7 +260,7 @@ impl Connections {
         &self,
         name: &UpstreamName,
         person: Option<&PersonId>,
-        agent: Option<&crate::model::AgentId>,
+        agent: Option<&AgentId>,
     ) -> Result<ConnectionKey, ConnectError> {
         let settings = self.settings(name)?;
         let holder = match settings.grant()?.per {
@@ -244,6 +275,22 @@ impl Connections {
             })?),
         };
         Ok(ConnectionKey { upstream: name.clone(), holder })
+    }
+
+    /// The same of one that is kept: also of an upstream or a kind of account that servers.toml does not have any more. To end it takes
+    /// no configuration.
+    pub fn key_of_kept(
+        &self,
+        name: &UpstreamName,
+        person: Option<&PersonId>,
+        agent: Option<&AgentId>,
+    ) -> Result<ConnectionKey, ConnectError> {
+        let configured = self.key_for(name, person, agent);
+        let others = agent.cloned().map(Holder::Agent).into_iter();
+        let others = others.chain(person.cloned().map(Holder::Person)).chain([Holder::Gateway]);
+        let others = others.map(|holder| ConnectionKey { upstream: name.clone(), holder });
+        let kept = configured.iter().cloned().chain(others).find(|key| self.get(key).is_some());
+        kept.map_or(configured, Ok)
     }
 
     /// Where the issuer of an upstream sends people back to on the command line, where that is configured.
@@ -285,20 +332,36 @@ impl Connections {
     }
 
     /// Says how a connection stands from now on, with the record that tells it.
-    async fn tell(
+    async fn tell(&self, stands: &Connection, events: Vec<EventDraft>) -> Result<(), StoreError> {
+        let key = stands.key.to_string();
+        self.store.set(vec![RegisterChange::set(Register::Connection, key, stands.value())], events).await?;
+        self.read().await.map(drop)
+    }
+
+    /// Changes how a connection stands, with the record that tells it: that of this credential alone. Whether it was still that
+    /// one; where somebody connected it anew or disconnected it meanwhile, in whichever process, that stays.
+    async fn change(
         &self,
         key: &ConnectionKey,
-        stands: Option<&Connection>,
+        generation: u64,
+        next: impl Fn(Connection) -> Option<Connection>,
         events: Vec<EventDraft>,
-    ) -> Result<(), StoreError> {
-        let change = match stands {
-            Some(connection) => {
-                RegisterChange::set(Register::Connection, key.to_string(), connection.value())
+    ) -> Result<bool, StoreError> {
+        for _ in 0..MOST_ATTEMPTS {
+            let entry = self.store.register_entry(Register::Connection, key.to_string()).await?;
+            let Some(entry) = entry else { return Ok(false) };
+            let found = Connection::read(&entry).filter(|found| found.generation == generation);
+            let Some(found) = found else { return Ok(false) };
+            let change = match next(found) {
+                Some(next) => RegisterChange::set(Register::Connection, key.to_string(), next.value()),
+                None => RegisterChange::remove(Register::Connection, key.to_string()),
+            };
+            if self.store.set(vec![change.at(entry.version)], events.clone()).await? {
+                self.read().await?;
+                return Ok(true);
             }
-            None => RegisterChange::remove(Register::Connection, key.to_string()),
-        };
-        self.store.set(vec![change], events).await?;
-        self.read().await.map(drop)
+        }
+        Ok(false)
     }
 
     /// Takes the tokens back at the issuer, as far as it takes them, and removes the connection.
@@ -307,10 +370,14 @@ impl Connections {
         key: &ConnectionKey,
         by: Option<&PersonId>,
     ) -> Result<Disconnected, ConnectError> {
+        // Nobody makes or renews it meanwhile; where that is waited for in vain, it is removed all the same.
+        let turn = self.turn(key);
+        let _one_at_a_time = turn.lock().await;
+        let _in_all_processes = self.between_processes(key).await.ok();
         self.read().await?;
         let known = self.get(key);
-        let credential = self.credential(key).await;
-        if known.is_none() && !matches!(credential, Ok(Some(_))) {
+        let credential = self.removed(key).await?;
+        if known.is_none() && credential.is_none() {
             return Err(ConnectError::Unknown(format!(
                 "`{}` is not connected for {}",
                 key.upstream,
@@ -318,16 +385,35 @@ impl Connections {
             )));
         }
         // What is removed here cannot be used, whatever the issuer says.
-        self.vault()?.remove_credential(Self::vault_name(key)).await?;
-        let credential = credential.ok().flatten().map(|(_, credential)| credential);
         let revoked = match &credential {
             Some(credential) => self.revoke(credential).await,
             None => false,
         };
-        let (issuer, scopes) = known.map(|known| (known.issuer, known.scopes)).unwrap_or_default();
+        let told = known.clone().map(|known| (known.issuer, known.scopes));
+        let (issuer, scopes) = told.or(credential.map(|kept| (kept.issuer, kept.scopes))).unwrap_or_default();
         let record = ConnectionRecord { key, by, issuer: &issuer, scopes: &scopes };
-        self.tell(key, None, vec![record.disconnected(self.clock.now(), revoked)]).await?;
+        let events = vec![record.disconnected(self.clock.now(), revoked)];
+        let is_told = match known {
+            Some(known) => self.change(key, known.generation, |_| None, events.clone()).await?,
+            None => false,
+        };
+        if !is_told {
+            self.store.record(events).await?;
+        }
         Ok(Disconnected { revoked })
+    }
+
+    /// Takes a credential out of the vault, also one that was renewed while this was done.
+    async fn removed(&self, key: &ConnectionKey) -> Result<Option<Credential>, ConnectError> {
+        let vault = self.vault()?;
+        for _ in 0..MOST_ATTEMPTS {
+            let Ok(Some((version, credential))) = self.credential(key).await else { break };
+            if vault.remove_credential(Self::vault_name(key), Some(version)).await? {
+                return Ok(Some(credential));
+            }
+        }
+        vault.remove_credential(Self::vault_name(key), None).await?;
+        Ok(None)
     }
 
     /// RFC 7009. Whether the issuer took all of them back.

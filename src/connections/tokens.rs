@@ -2,13 +2,15 @@
 
 use super::{
     Connection, Connections, Credential, Standing,
-    kept::{Renewing, bounded},
+    kept::{Renewing, bounded, elsewhere},
     told,
 };
 use crate::{
     evidence::ConnectionRecord,
+    journal::open_private,
     model::{ConnectionKey, Holder},
     outbound::{Granted, TokenError, TokenRequest},
+    store::StoreError,
     upstream::{Credentials, HeldToken},
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -25,7 +27,7 @@ use std::{
 /// How long a token that could not be renewed is used before the next attempt.
 const AGAIN: Duration = Duration::from_secs(30);
 /// Files by which processes take turns.
-const LOCKS: u8 = 64;
+const LOCKS: u16 = 4_096;
 /// How long another process is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest name of a data folder that a lock has.
@@ -36,8 +38,15 @@ const MOST_ROUNDS: usize = 200;
 /// Connections whose turns are remembered.
 const MOST_TURNS: usize = 10_000;
 
+/// Why a credential cannot be used.
+enum Unusable {
+    /// It is not there any more, or nobody can read it: somebody has to connect anew.
+    Gone,
+    Not(String),
+}
+
 impl Connections {
-    fn turn(&self, key: &ConnectionKey) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn turn(&self, key: &ConnectionKey) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.turns.lock();
         if turns.len() >= MOST_TURNS {
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
@@ -46,14 +55,15 @@ impl Connections {
     }
 
     /// A lock that processes of one data folder share, and that dies with its process; with the name of that folder.
-    async fn between_processes(&self, key: &ConnectionKey) -> Result<(File, String), String> {
+    pub(super) async fn between_processes(&self, key: &ConnectionKey) -> Result<(File, String), String> {
         let digest = Sha256::digest(key.to_string());
-        let place = digest.first().map_or(0, |byte| byte % LOCKS);
+        let place = digest.first_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes) % LOCKS);
         let config = self.config.load_full().ok_or("no configuration is in force")?;
-        let path: PathBuf = config.gateway.data_dir.join(format!("connection-{place:02}.lock"));
+        let folder: PathBuf = config.gateway.data_dir.join("connections");
         let fresh = self.ids.uuid();
         let locked = tokio::task::spawn_blocking(move || {
-            let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+            std::fs::create_dir_all(&folder)?;
+            let mut file = open_private(&folder.join(format!("{place:04}.lock")))?;
             file.lock()?;
             let mut name = String::new();
             (&file).take(LONGEST_NAME).read_to_string(&mut name)?;
@@ -70,21 +80,43 @@ impl Connections {
     }
 
     /// The credential of a connection that can be used at its upstream as that is configured now.
-    async fn usable(&self, key: &ConnectionKey) -> Result<(u64, Credential), String> {
-        let not_connected = || format!("nobody has connected `{}` for {}", key.upstream, told(&key.holder));
-        let settings = self.settings(&key.upstream).map_err(|error| error.to_string())?;
-        let found = self.credential(key).await.map_err(|error| error.to_string())?;
-        let (version, credential) = found.ok_or_else(not_connected)?;
+    async fn usable(&self, key: &ConnectionKey) -> Result<(u64, Credential), Unusable> {
+        let settings = self.settings(&key.upstream).map_err(|error| Unusable::Not(error.to_string()))?;
+        let vault = self.vault().map_err(|error| Unusable::Not(error.to_string()))?;
+        let (version, text) = match vault.credential(Self::vault_name(key)).await {
+            Ok(Some(found)) => found,
+            Ok(None) | Err(StoreError::Damaged(_)) => return Err(Unusable::Gone),
+            Err(error) => return Err(Unusable::Not(error.to_string())),
+        };
+        let credential = Credential::read(&text).ok_or(Unusable::Gone)?;
         if credential.upstream_url != settings.url.as_str() {
-            return Err(format!(
-                "`{}` has another URL than the one that was connected: connect it again",
-                key.upstream
-            ));
+            return Err(Unusable::Not(elsewhere(&key.upstream)));
         }
         Ok((version, credential))
     }
 
-    async fn token_of(
+    fn not_connected(key: &ConnectionKey) -> String {
+        format!("nobody has connected `{}` for {}", key.upstream, told(&key.holder))
+    }
+
+    /// A credential is not there that should be: where that is still so, somebody is asked to connect anew. Whoever calls has the
+    /// turn.
+    async fn gone(&self, key: &ConnectionKey) -> String {
+        if let Err(error) = self.read().await {
+            return error.to_string();
+        }
+        match self.get(key) {
+            Some(Connection { standing: Standing::Lost(why), .. }) => why,
+            None => Self::not_connected(key),
+            Some(known) => {
+                let why = "its credential is not in the vault any more, or cannot be read there";
+                self.tell_lost(&known, why).await;
+                why.to_owned()
+            }
+        }
+    }
+
+    pub(super) async fn token_of(
         &self,
         key: &ConnectionKey,
         refused: Option<&SecretString>,
@@ -99,11 +131,17 @@ impl Connections {
         match self.get(key).map(|known| known.standing) {
             Some(Standing::Connected) => {}
             Some(Standing::Lost(why)) => return Err(why),
-            None => return Err(format!("nobody has connected `{}` for {}", key.upstream, told(&key.holder))),
+            None => return Err(Self::not_connected(key)),
         }
-        let (_, credential) = self.usable(key).await?;
-        if let Some(token) = self.fresh(&credential, refused) {
-            return Ok(token);
+        match self.usable(key).await {
+            Ok((_, credential)) => {
+                if let Some(found) = self.at_hand(key, &credential, refused) {
+                    return found;
+                }
+            }
+            // Another process may be at it: that is looked at in turn.
+            Err(Unusable::Gone) => {}
+            Err(Unusable::Not(why)) => return Err(why),
         }
         // Whoever waits for it may leave. What the issuer gives is given once, and has to be kept.
         let me = self.me.upgrade().ok_or("the gateway ends")?;
@@ -122,9 +160,13 @@ impl Connections {
         let (_in_all_processes, here) = self.between_processes(key).await?;
         for _ in 0..MOST_ROUNDS {
             // Whoever had the turn before has done it.
-            let (version, mut credential) = self.usable(key).await?;
-            if let Some(token) = self.fresh(&credential, refused) {
-                return Ok(token);
+            let (version, mut credential) = match self.usable(key).await {
+                Ok(found) => found,
+                Err(Unusable::Gone) => return Err(self.gone(key).await),
+                Err(Unusable::Not(why)) => return Err(why),
+            };
+            if let Some(found) = self.at_hand(key, &credential, refused) {
+                return found;
             }
             let now = self.clock.now();
             let before = credential.renewing.take();
@@ -143,8 +185,39 @@ impl Connections {
         Err("others renew it again and again".to_owned())
     }
 
-    async fn kept(&self, key: &ConnectionKey, version: u64, credential: &Credential) -> Result<Option<u64>, String> {
+    async fn kept(
+        &self,
+        key: &ConnectionKey,
+        version: u64,
+        credential: &Credential,
+    ) -> Result<Option<u64>, String> {
         self.keep(key, Some(version), credential).await.map_err(|error| error.to_string())
+    }
+
+    /// What needs no renewal: the token as it is, or why there is none for the moment.
+    fn at_hand(
+        &self,
+        key: &ConnectionKey,
+        credential: &Credential,
+        refused: Option<&SecretString>,
+    ) -> Option<Result<HeldToken, String>> {
+        let (generation, now) = (credential.generation, self.clock.monotonic());
+        if self.troubles.is_refused(key, generation, now) {
+            let why = format!("`{}` does not take the tokens of {}", key.upstream, told(&key.holder));
+            return Some(Err(why));
+        }
+        if let Some(token) = self.fresh(credential, refused) {
+            return Some(Ok(token));
+        }
+        // Whoever came first has tried.
+        let why = self.troubles.is_paused(key, generation, now)?;
+        Some(self.to_its_end(credential, refused).ok_or(why))
+    }
+
+    /// One that cannot be renewed now, where it is still of use.
+    fn to_its_end(&self, credential: &Credential, refused: Option<&SecretString>) -> Option<HeldToken> {
+        let (_, lasts) = credential.left(self.clock.now());
+        (refused.is_none() && !lasts.is_zero()).then(|| held(credential, AGAIN.min(lasts), lasts))
     }
 
     /// The token as it is, where it needs not be renewed.
@@ -169,7 +242,7 @@ impl Connections {
                 Some(_) => "the upstream does not take its token, and nothing renews it",
                 None => "its token has ended, and nothing renews it",
             };
-            return Some(Err(self.lost(key, &credential, why).await));
+            return self.lost(key, (version, &credential), why).await.map(Err);
         };
         let begun = self.clock.now();
         let granted = self.refresh(&credential, &refresh).await;
@@ -183,6 +256,7 @@ impl Connections {
                         let (renew, lasts) = credential.left(now);
                         let renew = if credential.refresh_token.is_some() { renew } else { lasts };
                         tracing::info!(upstream = %key.upstream, holder = %key.holder, "connection.renewed");
+                        self.troubles.renewed(key, credential.generation);
                         Some(Ok(held(&credential, renew, lasts)))
                     }
                     // Nobody has what was given here: it shall not count either.
@@ -204,21 +278,22 @@ impl Connections {
                     cut.since.strftime("%Y-%m-%dT%H:%M:%SZ")
                 ),
             };
-            return Some(Err(self.lost(key, &credential, &why).await));
+            if error.is_about_the_client() {
+                self.forget_client(credential.client.as_ref(), &credential.client_id).await;
+            }
+            return self.lost(key, (version, &credential), &why).await.map(Err);
         }
         let why = format!("its token cannot be renewed now: {error}");
-        self.record_not_renewed(key, &credential, &why).await;
+        if self.troubles.failed(key, credential.generation, &why, self.clock.monotonic()) {
+            self.record_not_renewed(key, &credential, &why).await;
+        }
         // Whether the issuer has given one that did not arrive, its next answer says.
         let since = credential.renewing.take().map_or(begun, |cut| cut.since);
         credential.renewing = error.may_have_been_done().then_some(Renewing { since, by: None });
         if let Err(error) = self.kept(key, version, &credential).await {
             tracing::error!(%error, "a failed renewal could not be noted");
         }
-        let (_, lasts) = credential.left(now);
-        Some(match refused.is_none() && !lasts.is_zero() {
-            true => Ok(held(&credential, AGAIN.min(lasts), lasts)),
-            false => Err(why),
-        })
+        Some(self.to_its_end(&credential, refused).ok_or(why))
     }
 
     async fn refresh(&self, credential: &Credential, refresh: &SecretString) -> Result<Granted, TokenError> {
@@ -249,32 +324,39 @@ impl Connections {
         }
     }
 
-    /// Nothing of it counts any more: it is removed, told and recorded. What is told of it comes back.
-    async fn lost(&self, key: &ConnectionKey, credential: &Credential, why: &str) -> String {
-        tracing::warn!(upstream = %key.upstream, holder = %key.holder, why, "connection.lost");
-        if let Ok(vault) = self.vault()
-            && let Err(error) = vault.remove_credential(Self::vault_name(key)).await
-        {
-            tracing::error!(%error, "a credential that does not count could not be removed");
-        }
-        let now = self.clock.now();
-        let record =
-            ConnectionRecord { key, by: None, issuer: &credential.issuer, scopes: &credential.scopes };
-        let known = self.get(key);
-        let stands = Connection {
-            key: key.clone(),
-            standing: Standing::Lost(why.to_owned()),
-            since: now,
-            by: known.as_ref().and_then(|known| known.by.clone()),
-            issuer: credential.issuer.clone(),
-            scopes: credential.scopes.clone(),
-            wants: known.map(|known| known.wants).unwrap_or_default(),
-            generation: credential.generation,
+    /// Nothing of it counts any more: it is removed, told and recorded. What is told of it comes back; none: there is another one by
+    /// now, which stays.
+    async fn lost(
+        &self,
+        key: &ConnectionKey,
+        (version, credential): (u64, &Credential),
+        why: &str,
+    ) -> Option<String> {
+        let removed = match self.vault() {
+            Ok(vault) => vault.remove_credential(Self::vault_name(key), Some(version)).await,
+            Err(_) => Ok(true),
         };
-        if let Err(error) = self.tell(key, Some(&stands), vec![record.lost(now, why)]).await {
+        match removed {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => tracing::error!(%error, "a credential that does not count could not be removed"),
+        }
+        if let Some(known) = self.get(key).filter(|known| known.generation == credential.generation) {
+            self.tell_lost(&known, why).await;
+        }
+        Some(why.to_owned())
+    }
+
+    async fn tell_lost(&self, known: &Connection, why: &str) {
+        let Connection { key, issuer, scopes, generation, .. } = known;
+        tracing::warn!(upstream = %key.upstream, holder = %key.holder, why, "connection.lost");
+        let now = self.clock.now();
+        let record = ConnectionRecord { key, by: None, issuer, scopes };
+        let stands =
+            |found| Some(Connection { standing: Standing::Lost(why.to_owned()), since: now, ..found });
+        if let Err(error) = self.change(key, *generation, stands, vec![record.lost(now, why)]).await {
             tracing::error!(%error, "a lost connection could not be recorded");
         }
-        why.to_owned()
     }
 }
 
@@ -290,7 +372,7 @@ fn held(credential: &Credential, renew: Duration, lasts: Duration) -> HeldToken 
 impl Credentials for Connections {
     fn generation(&self, key: &ConnectionKey) -> Option<u64> {
         if let Holder::Token(_) = &key.holder {
-            return self.exchanges.has(key).then_some(1);
+            return self.exchanges.has(key, self.clock.now()).then_some(1);
         }
         let known = self.known.load();
         known.get(key).filter(|found| found.standing == Standing::Connected).map(|found| found.generation)
@@ -311,27 +393,41 @@ impl Credentials for Connections {
             }
             let turn = self.turn(key);
             let _one_at_a_time = turn.lock().await;
-            if let Ok(Some((_, credential))) = self.credential(key).await
+            if let Ok(Some((version, credential))) = self.credential(key).await
                 && credential.access_token.expose_secret() == token.expose_secret()
+                && self.troubles.refused(key, credential.generation, self.clock.monotonic())
             {
-                drop(self.lost(key, &credential, "the upstream does not take its tokens").await);
+                let why = "the upstream has taken none of its tokens for minutes";
+                drop(self.lost(key, (version, &credential), why).await);
             }
         }
         .boxed()
     }
 
-    fn insufficient<'a>(&'a self, key: &'a ConnectionKey, scopes: Option<String>) -> BoxFuture<'a, ()> {
+    fn accepted(&self, key: &ConnectionKey) {
+        self.troubles.accepted(key);
+    }
+
+    fn insufficient<'a>(
+        &'a self,
+        key: &'a ConnectionKey,
+        generation: u64,
+        scopes: Option<String>,
+    ) -> BoxFuture<'a, ()> {
         async move {
-            let Some(mut known) = self.get(key) else { return };
             let asked = scopes.unwrap_or_default();
-            let asked = asked.split_whitespace().map(str::to_owned);
-            let wants = bounded(known.wants.iter().cloned().chain(asked).collect());
-            if wants == known.wants {
+            let wants = |known: &Connection| {
+                let asked = asked.split_whitespace().map(str::to_owned);
+                bounded(known.wants.iter().cloned().chain(asked).collect())
+            };
+            let Some(known) = self.get(key) else { return };
+            let more = wants(&known);
+            if more == known.wants {
                 return;
             }
-            tracing::info!(upstream = %key.upstream, holder = %key.holder, ?wants, "connection.wants_more");
-            known.wants = wants;
-            if let Err(error) = self.tell(key, Some(&known), Vec::new()).await {
+            tracing::info!(upstream = %key.upstream, holder = %key.holder, wants = ?more, "connection.wants_more");
+            let next = |found: Connection| Some(Connection { wants: wants(&found), ..found });
+            if let Err(error) = self.change(key, generation, next, Vec::new()).await {
                 tracing::error!(%error, "what a connection lacks could not be kept");
             }
         }

@@ -154,7 +154,8 @@ impl Gateway {
         let mut underway = Underway { request, arguments, asking, looks, counted: false, lost: 0 };
         self.take_connect_state(&underway.request, &mut underway.asking);
         loop {
-            self.make_ready(&underway.request.principal).await;
+            let Request { principal, kind, name, .. } = &underway.request;
+            self.make_ready_for(principal, *kind, name).await;
             // Each round sees what is in force now: a key or a policy may have gone while a person was asked.
             let chosen = self.choose(&underway.request);
             match self.round(&chosen, &mut underway).await {

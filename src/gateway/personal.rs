@@ -8,14 +8,15 @@ use super::{
 };
 use crate::{
     catalog::{CatalogBuilder, Seen},
+    config::UpstreamConfig,
     connections::{Connections, code_grant},
-    identity::{AgentPrincipal, Principal, Proof, user_of},
-    model::{ConnectionKey, Holder, UpstreamName},
+    identity::{AgentPrincipal, Principal, Proof, granted, user_of},
+    model::{AgentId, CallKind, ConnectionKey, Holder, UpstreamName},
     pinning::Standing,
     store::StoreError,
     upstream::{Credentials as _, Health, UpstreamSet, UpstreamState, is_personal},
 };
-use futures::future::join_all;
+use futures::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::Notify;
@@ -26,6 +27,8 @@ const MOST: usize = 256;
 const IDLE: Duration = Duration::from_secs(3_600);
 /// How long the first lists of somebody's own servers are waited for.
 const FIRST_LISTS: Duration = Duration::from_secs(10);
+/// Holders for whom it is made at the same time, where a list has changed that all share.
+const MOST_AT_ONCE: usize = 4;
 /// How often lists are held against pins that change under them.
 const MOST_ROUNDS: usize = 8;
 
@@ -43,6 +46,8 @@ pub(super) struct Personal {
 }
 
 struct Slot {
+    /// Which agent it was made for first.
+    agent: AgentId,
     /// What it was made of.
     base: Arc<InForce>,
     states: Vec<Arc<UpstreamState>>,
@@ -70,8 +75,11 @@ impl Personal {
         let own = base.personal.iter().filter_map(|name| {
             let upstream = base.config.upstreams.get(name)?;
             if let Principal::Agent(AgentPrincipal { proof: Proof::Token(token), .. }) = principal
-                && let Some(key) = self.connections.of_token(upstream, token.digest(), token.text())
+                && upstream.exchanges_tokens()
             {
+                // What its agent may not use has nothing to do with its token.
+                let text = token.text().filter(|_| may_reach(base, principal, upstream))?;
+                let key = self.connections.of_token(upstream, token.whose(), (text, token.expires()))?;
                 return Some((key, 0));
             }
             let holder = Connections::holder_of(upstream, agent, person)?;
@@ -97,11 +105,13 @@ impl Personal {
         slots.get(&holders).filter(of_these).map_or(base.clone(), |slot| slot.in_force.clone())
     }
 
-    /// What was made last, where it still is what it would be made of.
-    fn is_fresh(&self, base: &Arc<InForce>, holders: &Holders) -> bool {
+    /// What was made last, where it still is what it would be made of, and those of its servers that are waited for have listed.
+    fn is_fresh(&self, base: &Arc<InForce>, holders: &Holders, wanted: &Wanted) -> bool {
         let slots = self.slots.lock();
         let slot = slots.get(holders).filter(|slot| Arc::ptr_eq(&slot.base, base));
-        let Some(slot) = slot else { return false };
+        let Some(slot) = slot.filter(|slot| slot.in_force.upstreams.has_settled(wanted.of(holders))) else {
+            return false;
+        };
         let states = slot.in_force.upstream_states();
         states.len() == slot.states.len()
             && states.iter().zip(&slot.states).all(|(now, then)| is_listed_alike(now, then))
@@ -145,8 +155,8 @@ impl Personal {
             slot.used = before.used;
         }
         if slots.len() >= MOST && !slots.contains_key(&holders) {
-            let idlest = slots.iter().min_by_key(|(_, slot)| slot.used).map(|(key, _)| key.clone());
-            if let Some(idlest) = idlest {
+            let idlest = idlest_of_most(slots.iter().map(|(key, slot)| (key, &slot.agent, slot.used)));
+            if let Some(idlest) = idlest.cloned() {
                 slots.remove(&idlest);
             }
         }
@@ -167,6 +177,70 @@ impl Personal {
         });
         slots.keys().cloned().collect()
     }
+}
+
+/// Which of somebody's own servers are waited for.
+enum Wanted {
+    All,
+    One(UpstreamName),
+}
+
+impl Wanted {
+    fn of<'h>(&'h self, holders: &'h Holders) -> impl Iterator<Item = &'h UpstreamName> {
+        let all = holders.iter().map(|(key, _)| &key.upstream);
+        all.filter(move |name| match self {
+            Self::All => true,
+            Self::One(wanted) => *name == wanted,
+        })
+    }
+
+    /// What a call waits for; none: nothing of somebody's own has such a name.
+    fn by(base: &InForce, kind: CallKind, name: &str) -> Option<Self> {
+        let begins = |upstream: &UpstreamName| {
+            let upstream = base.config.upstreams.get(upstream)?;
+            name.starts_with(&begin_of(base, upstream)).then(|| upstream.name.clone())
+        };
+        match kind {
+            CallKind::Resource => Some(Self::All),
+            CallKind::Tool | CallKind::Prompt => {
+                let mut named = base.personal.iter().filter_map(begins);
+                match (named.next(), named.next()) {
+                    (Some(one), None) => Some(Self::One(one)),
+                    (Some(_), Some(_)) => Some(Self::All),
+                    (None, _) => None,
+                }
+            }
+        }
+    }
+}
+
+/// How the names of an upstream's tools and prompts begin.
+fn begin_of(base: &InForce, upstream: &UpstreamConfig) -> String {
+    match upstream.prefix.is_empty() {
+        true => String::new(),
+        false => format!("{}{}", upstream.prefix, base.config.gateway.separator),
+    }
+}
+
+/// Whether a principal has a capability that may cover something of an upstream.
+fn may_reach(base: &InForce, principal: &Principal, upstream: &UpstreamConfig) -> bool {
+    let authority = &base.policies.authority;
+    let Some(agent) = principal.agent().and_then(|id| authority.agents.get(id)) else { return false };
+    let (granted, begin) = (granted(principal, authority), begin_of(base, upstream));
+    let held = agent.capabilities.iter();
+    let held = held.filter(|id| granted.as_ref().is_none_or(|granted| granted.contains(id)));
+    held.filter_map(|id| authority.capabilities.get(id)).any(|capability| capability.may_reach(&begin))
+}
+
+/// Of the agent that has the most the one that was used least lately: whoever comes with ever new tokens takes no place of others.
+fn idlest_of_most<'s, K>(slots: impl Iterator<Item = (K, &'s AgentId, Duration)> + Clone) -> Option<K> {
+    let mut counts: HashMap<&AgentId, usize> = HashMap::new();
+    for (_, agent, _) in slots.clone() {
+        *counts.entry(agent).or_default() += 1;
+    }
+    let most = counts.values().max().copied()?;
+    let of_most = slots.filter(|(_, agent, _)| counts.get(agent) == Some(&most));
+    of_most.min_by_key(|(_, _, used)| *used).map(|(key, _, _)| key)
 }
 
 /// Whether nothing differs that a catalog is made of.
@@ -190,44 +264,60 @@ impl Gateway {
 
     /// Has the servers of a principal's own connected and listed, where it has any: at most ten seconds are waited for.
     pub async fn make_ready(&self, principal: &Principal) {
+        self.make_ready_of(principal, |_| Some(Wanted::All)).await;
+    }
+
+    /// The same for a call of this name: what is not named is not waited for.
+    pub(super) async fn make_ready_for(&self, principal: &Principal, kind: CallKind, name: &str) {
+        self.make_ready_of(principal, |base| Wanted::by(base, kind, name)).await;
+    }
+
+    async fn make_ready_of(&self, principal: &Principal, wanted: impl FnOnce(&InForce) -> Option<Wanted>) {
         let has_none = self.0.current.peek().personal.is_empty();
         if has_none {
             return;
         }
         let base = self.in_force();
+        let Some(agent) = principal.agent() else { return };
         let Some(holders) = self.0.personal.holders(&base, principal) else { return };
         self.0.personal.touch(&holders, self.0.clock.monotonic());
-        if self.0.personal.is_fresh(&base, &holders) {
+        let Some(wanted) = wanted(&base) else { return };
+        if self.0.personal.is_fresh(&base, &holders, &wanted) {
             return;
         }
-        if let Err(error) = Box::pin(self.make(holders)).await {
+        // Whoever waits for it may leave: the next one finds it made.
+        let (gateway, agent) = (self.clone(), agent.clone());
+        let made = tokio::spawn(async move { Box::pin(gateway.make(holders, &agent, &wanted)).await });
+        match made.await {
+            Ok(Ok(())) => {}
             // What is not pinned is not served.
-            tracing::error!(%error, "personal_lists.not_pinned");
+            Ok(Err(error)) => tracing::error!(%error, "personal_lists.not_pinned"),
+            Err(_) => tracing::error!("what is in force for a holder of credentials could not be made"),
         }
     }
 
     /// Makes what is in force for some holders, until nothing more is to be pinned of what their servers list.
-    async fn make(&self, holders: Holders) -> Result<(), StoreError> {
+    async fn make(&self, holders: Holders, agent: &AgentId, wanted: &Wanted) -> Result<(), StoreError> {
         let personal = &self.0.personal;
         let turn = personal.turn(&holders);
         let _turn = turn.lock().await;
         for _ in 0..MOST_ROUNDS {
             let base = self.in_force();
-            if personal.is_fresh(&base, &holders) {
+            if personal.is_fresh(&base, &holders, wanted) {
                 return Ok(());
             }
             let before = personal.servers_before(&holders);
-            let wanted = holders
+            let own = holders
                 .iter()
                 .filter_map(|(key, _)| Some((base.config.upstreams.get(&key.upstream)?, &key.holder)));
-            let upstreams = base.upstreams.with_personal(wanted, before.as_ref());
+            let upstreams = base.upstreams.with_personal(own, before.as_ref());
             // Those that do not answer delay nobody for longer: what they list comes later.
-            drop(tokio::time::timeout(FIRST_LISTS, upstreams.settled()).await);
+            let settled = tokio::time::timeout(FIRST_LISTS, upstreams.settled_of(wanted.of(&holders))).await;
             let made = self.made_of(base, upstreams).await;
             let Some((base, states, in_force)) = made else { return Ok(()) };
-            let used = self.0.clock.monotonic();
-            personal.put(holders.clone(), Slot { base, states, in_force: in_force.clone(), used });
-            if !self.pin_personal(&in_force).await? {
+            let (used, agent) = (self.0.clock.monotonic(), agent.clone());
+            personal.put(holders.clone(), Slot { agent, base, states, in_force: in_force.clone(), used });
+            if !self.pin_personal(&in_force).await? || settled.is_err() {
                 return Ok(());
             }
         }
@@ -287,7 +377,11 @@ impl Gateway {
         loop {
             ticks.borrow_and_update();
             let all = self.0.personal.tidy(self.0.clock.monotonic());
-            if join_all(all.into_iter().map(|holders| self.has_changed(holders))).await.contains(&true) {
+            let all = stream::iter(all.into_iter().map(|holders| self.has_changed(holders)));
+            // Each of them builds a catalog.
+            let any =
+                all.buffer_unordered(MOST_AT_ONCE).fold(false, async |any, changed| any | changed).await;
+            if any {
                 self.0.current.count_up(ListGenerations::any_list);
             }
             tokio::select! {
@@ -301,7 +395,9 @@ impl Gateway {
         let now =
             |holders: &Holders| self.0.personal.slots.lock().get(holders).map(|slot| slot.in_force.clone());
         let before = now(&holders);
-        if let Err(error) = self.make(holders.clone()).await {
+        let agent = self.0.personal.slots.lock().get(&holders).map(|slot| slot.agent.clone());
+        let Some(agent) = agent else { return false };
+        if let Err(error) = self.make(holders.clone(), &agent, &Wanted::All).await {
             tracing::error!(%error, "personal_lists.not_pinned");
         }
         match (before, now(&holders)) {
@@ -347,5 +443,22 @@ impl Gateway {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An agent that comes with ever new tokens gives up its own, however lately it used them.
+    #[test]
+    fn whoever_has_the_most_makes_room() {
+        let [hog, other]: [AgentId; 2] = ["hog", "other"].map(AgentId::from);
+        let at = Duration::from_secs;
+        let slots =
+            [(1, &other, at(1)), (2, &hog, at(9)), (3, &hog, at(8)), (4, &other, at(2)), (5, &hog, at(7))];
+        assert_eq!(idlest_of_most(slots.into_iter()), Some(5));
+        assert_eq!(idlest_of_most(slots[..1].iter().copied()), Some(1));
+        assert_eq!(idlest_of_most(std::iter::empty::<(u8, &AgentId, Duration)>()), None);
     }
 }

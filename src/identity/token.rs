@@ -20,7 +20,8 @@ use dashmap::DashMap;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use secrecy::SecretString;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeSet,
     hash::{Hash, Hasher},
@@ -38,8 +39,10 @@ const MOST_REMEMBERED: usize = 10_000;
 #[derive(Clone)]
 pub struct Token {
     digest: [u8; 32],
+    /// The same of all tokens that say the same of who asks, through whom and for what.
+    whose: [u8; 32],
     /// As it was sent: to be exchanged at the issuer, and for nothing else.
-    text: Arc<SecretString>,
+    text: Option<Arc<SecretString>>,
     expires: Timestamp,
     /// Under which rules it was verified: others do not know it.
     by: Arc<JwtConfig>,
@@ -66,14 +69,19 @@ impl Hash for Token {
 }
 
 impl Token {
-    /// By what it is known.
-    pub fn digest(&self) -> [u8; 32] {
-        self.digest
+    /// Whose it is: the same of the token that its client gets next.
+    pub fn whose(&self) -> [u8; 32] {
+        self.whose
     }
 
-    /// As it was sent. It goes to its issuer, to be exchanged, and nowhere else.
-    pub fn text(&self) -> &Arc<SecretString> {
-        &self.text
+    /// When it ends.
+    pub fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    /// As it was sent, where tokens are exchanged. It goes to its issuer, and nowhere else.
+    pub fn text(&self) -> Option<&Arc<SecretString>> {
+        self.text.as_ref()
     }
 
     /// Whether it still counts under these rules at this time.
@@ -324,9 +332,24 @@ fn judge(
         granted.into_iter().cloned().collect::<Arc<[_]>>()
     });
     let (thumbprint, certificate) = bound(claims)?;
-    let text = Arc::new(sent.to_owned().into());
-    let token = Token { digest, text, expires, by: rules.clone(), grants, thumbprint, certificate };
+    let text = rules.exchanged.then(|| Arc::new(sent.to_owned().into()));
+    let whose = whose(claims, rules, digest);
+    let token = Token { digest, whose, text, expires, by: rules.clone(), grants, thumbprint, certificate };
     Ok((AgentId::from(agent), token))
+}
+
+/// What tokens have in common that one client gets one after the other: all that an issuer gives another token for. One that names
+/// nobody has nothing in common with any other.
+fn whose(claims: &Map<String, Value>, rules: &JwtConfig, digest: [u8; 32]) -> [u8; 32] {
+    if !claims.contains_key("sub") {
+        return digest;
+    }
+    let mut scopes = scopes(claims);
+    scopes.sort_unstable();
+    let names = ["iss", "sub", "act", "azp", "client_id", &rules.agent_claim];
+    let named: Vec<Option<&Value>> =
+        names.into_iter().chain(rules.user_claim.as_deref()).map(|name| claims.get(name)).collect();
+    Sha256::digest(json!([named, scopes]).to_string()).into()
 }
 
 /// The thumbprint of a key, and the hash of a certificate.

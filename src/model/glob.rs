@@ -73,6 +73,15 @@ impl Glob {
         }
     }
 
+    /// Whether it may match something that begins like this.
+    pub fn may_match_below(&self, begin: &str) -> bool {
+        match &*self.parts {
+            [Part::Text(text)] => text.starts_with(begin),
+            [Part::Text(text), ..] => text.starts_with(begin) || begin.starts_with(&**text),
+            _ => true,
+        }
+    }
+
     /// Whether it matches the whole of `input`.
     pub fn matches(&self, input: &str) -> bool {
         match &*self.parts {

@@ -60,6 +60,12 @@ impl TokenError {
             if matches!(code.as_str(), "invalid_grant" | "invalid_client" | "unauthorized_client"))
     }
 
+    /// Whether it is the client that does not count there.
+    pub fn is_about_the_client(&self) -> bool {
+        matches!(self, Self::Status { code: Some(code), .. }
+            if matches!(code.as_str(), "invalid_client" | "unauthorized_client"))
+    }
+
     /// Whether what was asked for may have been done, though nothing of it has arrived.
     pub fn may_have_been_done(&self) -> bool {
         match self {

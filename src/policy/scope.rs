@@ -13,6 +13,13 @@ impl Capability {
             CallKind::Prompt => self.prompts.iter().any(|glob| glob.matches(name)),
         }
     }
+
+    /// Whether it may cover something of an upstream whose tools and prompts have names that begin like this. Of what its resources
+    /// are called nothing is known.
+    pub fn may_reach(&self, begin: &str) -> bool {
+        let mut globs = self.tools.iter().chain(&self.prompts);
+        !self.resources.is_empty() || globs.any(|glob| glob.may_match_below(begin))
+    }
 }
 
 impl Authority {

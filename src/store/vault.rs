@@ -44,11 +44,11 @@ pub trait Vault: Send + Sync + fmt::Debug {
         fresh: [u8; 32],
     ) -> StoreFuture<'_, Option<u64>>;
 
-    /// The credential of a name, with its version.
+    /// The credential of a name, with its version. One that nobody can read any more is [`StoreError::Damaged`].
     fn credential(&self, name: String) -> StoreFuture<'_, Option<(u64, SecretString)>>;
 
-    /// Removes a credential; whether there was one.
-    fn remove_credential(&self, name: String) -> StoreFuture<'_, bool>;
+    /// Removes a credential, where it has this version if one is named; whether there was one.
+    fn remove_credential(&self, name: String, version: Option<u64>) -> StoreFuture<'_, bool>;
 
     /// Encrypts everything under a new key, and forgets the old ones. None: nothing was ever kept.
     fn rotate(&self, now: Timestamp, fresh: [u8; 32]) -> StoreFuture<'_, Option<VaultRotation>>;

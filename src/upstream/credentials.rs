@@ -44,6 +44,14 @@ pub trait Credentials: Send + Sync + fmt::Debug {
     /// The upstream takes no token of this credential, the fresh one included that was sent last.
     fn rejected<'a>(&'a self, key: &'a ConnectionKey, token: &'a SecretString) -> BoxFuture<'a, ()>;
 
-    /// The upstream wants more scopes than the token has.
-    fn insufficient<'a>(&'a self, key: &'a ConnectionKey, scopes: Option<String>) -> BoxFuture<'a, ()>;
+    /// The upstream takes a token of this credential.
+    fn accepted(&self, key: &ConnectionKey);
+
+    /// The upstream wants more scopes than a token of this credential has.
+    fn insufficient<'a>(
+        &'a self,
+        key: &'a ConnectionKey,
+        generation: u64,
+        scopes: Option<String>,
+    ) -> BoxFuture<'a, ()>;
 }

@@ -303,6 +303,15 @@ impl Discovered {
     }
 }
 
+/// Whether an issuer says of a client that it does not know it: as long as it knows whom it could send back, it sends the browser
+/// somewhere, or shows a page.
+pub async fn is_unknown(authorize: &Url, reach: &Reach) -> bool {
+    let request = Request::get(authorize.as_str()).body(Full::default());
+    let Ok(request) = request else { return false };
+    let reply = Outbound::within(reach.clone()).send(request, MOST_BYTES, PATIENCE).await;
+    reply.is_ok_and(|reply| matches!(reply.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED))
+}
+
 /// Sets one pair of a query, and leaves the others.
 fn set_query(url: &mut Url, name: &str, value: &str) {
     let mut pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();

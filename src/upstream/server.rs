@@ -206,7 +206,10 @@ impl Server {
             let asked = retry_after.unwrap_or_default().min(self.deps.timing.retry_after);
             tokio::select! {
                 () = tokio::time::sleep(self.backoff(attempts).max(asked)) => {}
-                () = self.renewed.notified() => attempts = 0,
+                () = self.renewed.notified() => {
+                    self.close_own();
+                    attempts = 0;
+                }
                 () = self.stop.cancelled() => break,
             }
         }
@@ -333,6 +336,7 @@ impl Server {
                 cause = signals.closed() => break cause,
                 () = self.stop.cancelled() => return Cause::default(),
                 () = self.renewed.notified() => {
+                    self.close_own();
                     // At once, and with no wait in between.
                     self.renewed.notify_one();
                     break Arc::new(Cause::from("its credential was replaced or removed".to_owned()));
@@ -366,6 +370,13 @@ impl Server {
         let closing = connection.clone();
         tokio::spawn(async move { closing.close().await });
         Arc::unwrap_or_clone(cause)
+    }
+
+    /// Callers' own connections were made with the credential of before.
+    fn close_own(&self) {
+        for slot in self.own.drain() {
+            tokio::spawn(async move { slot.close().await });
+        }
     }
 
     /// Whether its lists are whole now; none where its connection ended.

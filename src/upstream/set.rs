@@ -137,6 +137,18 @@ impl UpstreamSet {
         self.source.ticks.subscribe()
     }
 
+    /// Ends when each of these has listed or failed its first attempt.
+    pub async fn settled_of<'n>(&self, names: impl IntoIterator<Item = &'n UpstreamName>) {
+        let places = names.into_iter().filter_map(|name| self.servers.get(name));
+        join_all(places.flat_map(Place::all).map(|running| running.0.settled())).await;
+    }
+
+    /// Whether each of these has listed or failed its first attempt.
+    pub fn has_settled<'n>(&self, names: impl IntoIterator<Item = &'n UpstreamName>) -> bool {
+        let mut places = names.into_iter().filter_map(|name| self.servers.get(name));
+        places.all(|place| place.all().all(|running| running.0.has_settled()))
+    }
+
     /// Ends when every upstream has listed or failed its first attempt.
     pub async fn settled(&self) {
         join_all(self.servers.values().flat_map(Place::all).map(|running| running.0.settled())).await;

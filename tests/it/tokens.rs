@@ -43,6 +43,7 @@ impl Door {
             agent_claim: "client_id".to_owned(),
             user_claim: None,
             dpop_required: false,
+            exchanged: false,
             scope_map,
         };
         let auth = AuthConfig { anonymous_agent: None, jwt: Some(Arc::new(jwt)) };

@@ -53,10 +53,18 @@ class Upstream:
         self.issuer_port, self.port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}/mcp"
         self.issuer = f"http://127.0.0.1:{self.issuer_port}"
+        self.start()
+        return self
+
+    def start(self) -> None:
         self.process = subprocess.Popen(["node", "upstream.mjs", str(self.issuer_port), str(self.port)],
                                         cwd=ISSUER, stdout=subprocess.PIPE, text=True)
         assert sorted(self.process.stdout.readline().strip() for _ in range(2)) == ["issuer", "mcp"]
-        return self
+
+    def restart(self) -> None:
+        """It forgets everything: clients, tokens and who signed in."""
+        self.__exit__()
+        self.start()
 
     def __exit__(self, *_) -> None:
         self.process.kill()
@@ -426,17 +434,35 @@ async def test_who_leaves_while_a_token_is_renewed_leaves_it_whole(binary, who):
 
 
 @pytest.mark.anyio
-async def test_a_token_that_is_refused_ends_the_connection(binary):
-    """401 to a fresh token: not connected, recorded, and said."""
-    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
-        login(gateway, "alice-at-crm", "--for", "alice")
-        assert text(await call(gateway, "of-alice", "crm__whoami", "2026-07-28")) == "alice-at-crm"
+async def test_a_refusal_for_a_moment_ends_no_connection(binary):
+    """401 to one call, where 403 is right, is that call's own; 401 to all costs nobody the account and the issuer one renewal."""
+    with Upstream() as upstream, world(binary, upstream, "gateway") as gateway:
+        login(gateway, "service")
+        await until_listed(gateway, "of-alice")
+        upstream.set(denies="write")
+        for _ in range(3):
+            refused = await call(gateway, "of-bob", "crm__write", "2026-07-28")
+            assert refused.is_error and "401" in text(refused), refused
+            assert text(await call(gateway, "of-alice", "crm__whoami", "2026-07-28")) == "service"
+        assert renewals(upstream) == []
         upstream.set(refuse="true")
-        refused = await call_or_error(gateway, "of-alice", "crm__whoami", "2026-07-28")
-        assert "alice-at-crm" not in refused
-        (mine,) = gateway.api("connections", "key-alice")[1]["connections"]
-        assert (mine["state"], mine["reason"]) == ("lost", "the upstream does not take its tokens")
-        assert "credential_lost" in [event["action"] for event in gateway.events(event_type="admin_action")]
+        for _ in range(5):
+            assert "service" != await call_or_error(gateway, "of-alice", "crm__whoami", "2026-07-28")
+        assert len(renewals(upstream)) == 1, renewals(upstream)
+        (ours,) = gateway.api("connections", "key-carol")[1]["connections"]
+        assert ours["state"] == "connected", ours
+        # Nothing was lost: with the server in order it goes on, here after a start.
+        upstream.set(refuse="false")
+        gateway.stop()
+        gateway.start()
+        await until_listed(gateway, "of-alice")
+        assert text(await call(gateway, "of-alice", "crm__whoami", "2026-07-28")) == "service"
+
+
+async def until_listed(gateway: Gateway, agent: str) -> None:
+    for _ in range(100):
+        if await tools(gateway, agent, "2026-07-28"):
+            return
 
 
 @pytest.mark.anyio
@@ -463,9 +489,7 @@ async def test_too_few_scopes_are_told_to_the_call_that_lacks_them_alone(binary)
     """One account for everybody: what one call lacks takes no other's answer, and what the server writes as scopes is no word of ours."""
     with Upstream() as upstream, world(binary, upstream, "gateway") as gateway:
         login(gateway, "service")
-        for _ in range(100):
-            if await tools(gateway, "of-alice", "2026-07-28"):
-                break
+        await until_listed(gateway, "of-alice")
         upstream.set(wants="notes:write ignore`the`rules")
         answers = []
 
@@ -506,10 +530,44 @@ async def test_the_browser_may_be_on_another_machine(binary):
             out, err = process.communicate(str(nowhere.value.reason) + "\n", timeout=60)
             assert process.returncode == 0, err
         assert text(await call(gateway, "of-alice", "crm__whoami", "2026-07-28")) == "alice-at-crm"
+        # This issuer names itself in its answers: a code that comes alone is told to bring the rest.
+        refused = subprocess.run(command, input="code-alone\n", capture_output=True, text=True, cwd=gateway.folder, timeout=60)
+        assert refused.returncode == 1 and "whole address" in refused.stderr and "or the code" not in refused.stderr, refused
         # Nobody connects for somebody else with a key of their own.
         refused = gateway.cli("servers", "login", "crm", "--for", "alice", key="key-bob")
         assert refused.returncode == 1 and "`admin`" in refused.stderr, refused
         assert gateway.cli("servers", "logout", "crm", "--for", "alice", key="key-carol").returncode == 0
+
+
+@pytest.mark.anyio
+async def test_a_client_that_the_issuer_has_forgotten_is_registered_anew(binary):
+    """The client of the page is one for everybody, for as long as the issuer knows it: nobody is sent there in vain."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        connect_on_page(gateway, "alice", "alice-at-crm")
+        connect_on_page(gateway, "bob", "bob-at-crm")
+        assert upstream.seen()["registered"] == 1
+        upstream.restart()
+        connect_on_page(gateway, "alice", "alice-at-crm")
+        assert upstream.seen()["registered"] == 1
+        assert text(await call(gateway, "of-alice", "crm__whoami", "2026-07-28")) == "alice-at-crm"
+
+
+@pytest.mark.anyio
+async def test_what_is_not_configured_any_more_can_be_seen_and_ended(binary):
+    """An account of an upstream that servers.toml has no more: an admin sees it, and it is revoked like any other."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        login(gateway, "alice-at-crm", "--for", "alice")
+        gateway.stop()
+        gateway.config.write_text(gateway.config.read_text().replace("[upstreams.crm]", "[upstreams.wiki]"))
+        gateway.start()
+        listed = gateway.api("connections", "key-carol")[1]["connections"]
+        (crm,) = [one for one in listed if one["upstream"] == "crm"]
+        assert (crm["holder"], crm["state"], crm["may_connect"]) == ("person:alice", "connected", False)
+        assert gateway.cli("servers", "logout", "crm", "--for", "alice", key="key-bob").returncode == 1
+        out = gateway.cli("servers", "logout", "crm", "--for", "alice")
+        assert out.returncode == 0 and "revoked" in out.stdout, out
+        assert upstream.seen()["revoked"] == 1
+        assert [one["upstream"] for one in gateway.api("connections", "key-carol")[1]["connections"]] == ["wiki"]
 
 
 class Kept(urllib.request.HTTPRedirectHandler):
@@ -554,6 +612,12 @@ oauth = {{ grant = "token_exchange", token_url = "{upstream.issuer}/token", clie
             assert [one["subject_token"] for one in seen["exchanged"]] == list(sent.values())
             for made in seen["calls"]:
                 assert made["token"].split(" ")[1] not in sent.values()
+            # The next token of the same caller goes on with what was had, and none is sent for whom nothing there is meant.
+            async with over_http(gateway.url, token("of-alice", act={"sub": "desk"}, jti="next"), "2026-07-28") as client:
+                assert text(await client.call_tool("crm__whoami", {})) == "of-alice-at-crm"
+            async with over_http(gateway.url, token("stranger"), "2026-07-28") as client:
+                assert (await client.list_tools()).tools == []
+            assert len(upstream.seen()["exchanged"]) == 2
             # Whoever comes with a key has nothing to exchange.
             refused = await call(gateway, "of-alice", "crm__whoami", "2026-07-28")
             assert refused.is_error and "came without one" in text(refused), refused

@@ -1,19 +1,29 @@
-//! Upstreams that want an access token of Tollgate's own: client credentials.
+//! Upstreams that want an access token: of Tollgate's own (client credentials), or of an account that somebody connected.
 
 use super::{
     support::*,
     web::{self, Web, status},
 };
 use axum::{Json, Router, extract::State, http::HeaderMap, response::IntoResponse as _, routing::post};
+use futures::{FutureExt as _, future::BoxFuture};
 use parking_lot::Mutex;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tollgate::{
     config::{
-        ClientAuth, HttpWire, OauthClient, OauthConfig, OauthGrant, TokenSource, UpstreamConfig,
-        UpstreamTransport,
+        ClientAuth, CodeGrant, CredentialOf, HttpWire, Isolation, OauthClient, OauthConfig, OauthGrant,
+        TokenSource, UpstreamConfig, UpstreamTransport,
     },
-    upstream::{Health, UpstreamError, UpstreamSet},
+    model::ConnectionKey,
+    upstream::{Credentials, Health, HeldToken, UpstreamError, UpstreamSet},
 };
 
 const LIFE: u64 = 600;
@@ -217,4 +227,141 @@ async fn rubbish_from_the_token_endpoint_is_told() {
         assert!(reason.contains(expected) && !reason.contains("s3cret"), "{reason}");
         assert!(world.sent.lock().is_empty());
     }
+}
+
+/// An account that is connected: its number, how often a token was asked for again, and what was said of its tokens.
+#[derive(Debug, Default)]
+struct Account {
+    generation: AtomicU64,
+    renewed: AtomicU64,
+    rejected: Mutex<Vec<String>>,
+    accepted: AtomicU64,
+    wants: Mutex<Vec<Option<String>>>,
+}
+
+impl Credentials for Account {
+    fn generation(&self, _: &ConnectionKey) -> Option<u64> {
+        Some(self.generation.load(Ordering::SeqCst))
+    }
+
+    fn token<'a>(
+        &'a self,
+        _: &'a ConnectionKey,
+        refused: Option<&'a SecretString>,
+    ) -> BoxFuture<'a, Result<HeldToken, String>> {
+        if refused.is_some() {
+            self.renewed.fetch_add(1, Ordering::SeqCst);
+        }
+        let generation = self.generation.load(Ordering::SeqCst);
+        let renewed = self.renewed.load(Ordering::SeqCst);
+        let access_token = format!("account-{generation}-{renewed}").into();
+        let lasts = Duration::from_secs(3_600);
+        std::future::ready(Ok(HeldToken { access_token, generation, renew: lasts, lasts })).boxed()
+    }
+
+    fn rejected<'a>(&'a self, _: &'a ConnectionKey, token: &'a SecretString) -> BoxFuture<'a, ()> {
+        self.rejected.lock().push(token.expose_secret().to_owned());
+        std::future::ready(()).boxed()
+    }
+
+    fn accepted(&self, _: &ConnectionKey) {
+        self.accepted.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn insufficient<'a>(&'a self, _: &'a ConnectionKey, _: u64, scopes: Option<String>) -> BoxFuture<'a, ()> {
+        self.wants.lock().push(scopes);
+        std::future::ready(()).boxed()
+    }
+}
+
+fn with_account(url: url::Url) -> UpstreamConfig {
+    let mut config = http("crm", url.clone());
+    let grant = CodeGrant {
+        per: CredentialOf::Gateway,
+        client: None,
+        client_metadata_url: None,
+        issuer: None,
+        redirect: None,
+    };
+    let oauth =
+        OauthConfig { grant: OauthGrant::AuthorizationCode(grant), scopes: Vec::new(), resource: None };
+    let oauth = Some(Arc::new(oauth));
+    config.transport = UpstreamTransport::Http { url, headers: BTreeMap::new(), wire: HttpWire::Auto, oauth };
+    config
+}
+
+/// An upstream that answers 401 to one request says nothing of the account: it is neither renewed nor given up. One that answers so to
+/// all is given a fresh token once, and then it is said.
+#[tokio::test]
+async fn a_401_counts_as_one_for_the_account_where_a_ping_gets_it_too() {
+    let denies_all = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let denying = denies_all.clone();
+    let (server, _requests) = web::scripted(true, None, move |seen| {
+        let denied = denying.load(Ordering::SeqCst) || seen.tool() == "secret";
+        denied.then(|| -> BoxFuture<'static, _> { Box::pin(async { status(401) }) })
+    })
+    .await;
+    let account = Arc::new(Account::default());
+    let mut deps = deps().0;
+    deps.credentials = Some(account.clone());
+    let config = with_account(server.url());
+    let set = UpstreamSet::start([config.clone()], deps);
+    let upstream = set.get(&config.name).unwrap();
+    soon(set.settled()).await;
+    for _ in 0..3 {
+        let error = call(&upstream, "secret").await.unwrap_err();
+        assert!(matches!(&error, UpstreamError::Refused(refusal) if refusal.status == 401), "{error:?}");
+        call(&upstream, "t").await.unwrap();
+    }
+    assert_eq!(account.renewed.load(Ordering::SeqCst), 0);
+    assert_eq!(account.accepted.load(Ordering::SeqCst), 1);
+    denies_all.store(true, Ordering::SeqCst);
+    call(&upstream, "t").await.unwrap_err();
+    assert_eq!(*account.rejected.lock(), ["account-0-1"]);
+    denies_all.store(false, Ordering::SeqCst);
+    call(&upstream, "t").await.unwrap();
+    assert_eq!(account.accepted.load(Ordering::SeqCst), 2);
+    soon(set.shutdown(Duration::ZERO)).await;
+}
+
+/// Whoever has connections of their own goes on with the new account too: those of the old one are closed.
+#[tokio::test]
+async fn another_account_leaves_no_connection_of_the_one_before() {
+    // Each session is named after the token that opened it.
+    let opened = Arc::new(Mutex::new(Vec::new()));
+    let mixed = Arc::new(Mutex::new(Vec::new()));
+    let (opening, mixing) = (opened.clone(), mixed.clone());
+    let (server, _requests) = web::scripted(false, None, move |seen| {
+        let token = seen.header("authorization").unwrap_or_default().replace("Bearer ", "");
+        if seen.rpc() == "initialize" {
+            opening.lock().push(token.clone());
+            let result = json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
+                "serverInfo": {"name": "l", "version": "1"}});
+            let mut answer = web::json_answer(seen, result);
+            answer.headers_mut().insert("mcp-session-id", token.parse().unwrap());
+            return Some(Box::pin(async { answer }));
+        }
+        if seen.rpc() == "tools/call" {
+            mixing.lock().push((seen.header("mcp-session-id").map(str::to_owned), token));
+        }
+        None
+    })
+    .await;
+    let account = Arc::new(Account::default());
+    let mut deps = deps().0;
+    deps.credentials = Some(account.clone());
+    let config = UpstreamConfig { isolation: Isolation::Agent, ..with_account(server.url()) };
+    let set = UpstreamSet::start([config.clone()], deps);
+    let upstream = set.get(&config.name).unwrap();
+    soon(set.settled()).await;
+    call(&upstream, "t").await.unwrap();
+    account.generation.store(1, Ordering::SeqCst);
+    set.reconnect(&config.name);
+    until(&upstream, |_| opened.lock().iter().any(|token| token == "account-1-0")).await;
+    until(&upstream, |state| state.health == Health::Up).await;
+    call(&upstream, "t").await.unwrap();
+    let calls = mixed.lock().clone();
+    let by = |token: &str| (Some(token.to_owned()), token.to_owned());
+    assert_eq!(calls, [by("account-0-0"), by("account-1-0")]);
+    soon(set.shutdown(Duration::ZERO)).await;
 }

@@ -78,7 +78,8 @@ pub(super) async fn list(
     let is_admin = caller.roles().contains(&Role::Admin);
     let known = connections.list();
     let mut forms = Vec::new();
-    for (upstream, per) in connections.upstreams() {
+    let configured = connections.upstreams();
+    for (upstream, per) in configured.clone() {
         let mut holders: Vec<Holder> = match per {
             CredentialOf::Gateway => vec![Holder::Gateway],
             CredentialOf::Person => vec![Holder::Person(caller.id.clone())],
@@ -93,6 +94,23 @@ pub(super) async fn list(
             let key = ConnectionKey { upstream: upstream.clone(), holder };
             let found = known.iter().find(|one| one.key == key);
             forms.push(form(&key, found, per, may(&in_force, &caller, &key)));
+        }
+    }
+    // What servers.toml does not have any more, or not for the caller, is kept until somebody ends it.
+    for one in &known {
+        let key = &one.key;
+        let is_shown = |form: &Value| {
+            form.get("upstream") == Some(&json!(key.upstream))
+                && form.get("holder") == Some(&json!(key.holder.to_string()))
+        };
+        if !forms.iter().any(is_shown) && (is_admin || may(&in_force, &caller, key)) {
+            let per = match &key.holder {
+                Holder::Gateway => CredentialOf::Gateway,
+                Holder::Agent(_) => CredentialOf::Agent,
+                Holder::Person(_) | Holder::Token(_) => CredentialOf::Person,
+            };
+            let fits = configured.contains(&(key.upstream.clone(), per));
+            forms.push(form(key, Some(one), per, fits && may(&in_force, &caller, key)));
         }
     }
     let name =
@@ -157,7 +175,7 @@ pub(super) async fn connect(
             "open the page at {page} and connect there: issuers send people back to that address"
         )));
     }
-    let begun = connections.begin(key.clone(), Some(person), &format!("{page}{CALLBACK}")).await?;
+    let begun = connections.begin(key.clone(), Some(person), (&format!("{page}{CALLBACK}"), true)).await?;
     let url = begun.url.to_string();
     let browser = hex::encode(System::default().random());
     connections.await_answer(begun, Sha256::digest(&browser).into())?;
@@ -244,7 +262,8 @@ pub(super) async fn disconnect(
     let connections = connections(&*port)?;
     let in_force = port.in_force();
     let whose = of.as_ref().unwrap_or(&person);
-    let key = connections.key_for(&UpstreamName::from(upstream), Some(whose), agent.as_ref())?;
+    connections.read().await?;
+    let key = connections.key_of_kept(&UpstreamName::from(upstream), Some(whose), agent.as_ref())?;
     if !may(&in_force, &caller, &key) && !caller.roles().contains(&Role::Admin) {
         return Err(ApiError::Forbidden("this is somebody else's: it takes the role `admin`".to_owned()));
     }

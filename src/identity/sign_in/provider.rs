@@ -105,6 +105,7 @@ async fn read(rules: &OidcConfig, outbound: &Outbound) -> Result<Provider, Strin
         agent_claim: "sub".to_owned(),
         user_claim: None,
         dpop_required: false,
+        exchanged: false,
         scope_map: BTreeMap::new(),
     };
     Ok(Provider {

@@ -46,11 +46,9 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// The upstream answered to it with something else than 401.
-    pub(super) fn taken(&self) {
-        if !self.taken.load(Ordering::Relaxed) {
-            self.taken.store(true, Ordering::Relaxed);
-        }
+    /// The upstream answered to it with something else than 401. Whether that is news.
+    fn is_taken(&self) -> bool {
+        !self.taken.load(Ordering::Relaxed) && !self.taken.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -155,10 +153,25 @@ impl Bearer {
         true
     }
 
-    /// The upstream answered 401 to a fresh one, too.
+    /// Whether a 401 is looked into before another token is had: of those that somebody connected, for whom it is a lot to lose.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.source, Source::Held { .. })
+    }
+
+    /// The upstream takes none of what comes with a fresh one, either.
     pub(super) async fn rejected(&self, token: &Arc<Token>) {
         if let Source::Held { key, credentials } = &self.source {
+            token.taken.store(false, Ordering::Relaxed);
             credentials.rejected(key, &token.secret).await;
+        }
+    }
+
+    /// The upstream takes it.
+    pub(super) fn taken(&self, token: &Token) {
+        if token.is_taken()
+            && let Source::Held { key, credentials } = &self.source
+        {
+            credentials.accepted(key);
         }
     }
 
@@ -178,11 +191,16 @@ impl Bearer {
     }
 
     /// Looks whether that is so, for whoever keeps the token.
-    pub(super) async fn look_at(&self, status: StatusCode, headers: &HeaderMap, url: &url::Url) {
-        if let Source::Held { key, credentials } = &self.source
+    pub(super) async fn look_at(
+        &self,
+        token: &Token,
+        (status, headers): (StatusCode, &HeaderMap),
+        url: &url::Url,
+    ) {
+        if let (Source::Held { key, credentials }, Some(generation)) = (&self.source, token.generation)
             && let Some(challenge) = self.lacks(status, headers, url)
         {
-            credentials.insufficient(key, challenge.scope).await;
+            credentials.insufficient(key, generation, challenge.scope).await;
         }
     }
 

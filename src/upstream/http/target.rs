@@ -1,7 +1,8 @@
 //! How one URL of an upstream is reached: its connections, its headers, and failures in words without the URL.
 
 use super::{
-    bearer::Bearer,
+    ASIDE, BOTH, JSON, LAST_EVENT, METHOD, NAME,
+    bearer::{Bearer, Token},
     http1_pool::{self, SendError},
     means::Means,
     pool::Pool,
@@ -162,12 +163,7 @@ impl Target {
         let token = bearer.token().await.map_err(UpstreamError::NotSent)?;
         headers.insert(header::AUTHORIZATION, token.header.clone());
         let answer = self.send_as_is(method.clone(), headers.clone(), body.clone(), call).await?;
-        if answer.status() != StatusCode::UNAUTHORIZED {
-            token.taken();
-            bearer.look_at(answer.status(), answer.headers(), &self.url).await;
-            return Ok(answer);
-        }
-        if !bearer.refused(&token) {
+        if !self.is_refused(bearer, &token, &answer, &headers).await || !bearer.refused(&token) {
             return Ok(answer);
         }
         // What was refused was not looked at, so it may be sent again.
@@ -176,14 +172,53 @@ impl Target {
         }
         let token = bearer.token().await.map_err(UpstreamError::NotSent)?;
         headers.insert(header::AUTHORIZATION, token.header.clone());
-        let answer = self.send_as_is(method, headers, body, call).await?;
-        if answer.status() == StatusCode::UNAUTHORIZED {
+        let answer = self.send_as_is(method, headers.clone(), body, call).await?;
+        if self.is_refused(bearer, &token, &answer, &headers).await {
             bearer.rejected(&token).await;
-        } else {
-            token.taken();
-            bearer.look_at(answer.status(), answer.headers(), &self.url).await;
         }
         Ok(answer)
+    }
+
+    /// Whether the upstream does not take a token, as far as its answer says. A 401 may be about one request, as if it were a 403;
+    /// of a token that somebody connected a `ping` tells whether all the others are taken.
+    async fn is_refused<T>(
+        &self,
+        bearer: &Bearer,
+        token: &Token,
+        answer: &Response<T>,
+        headers: &HeaderMap,
+    ) -> bool {
+        let is_refused = match answer.status() == StatusCode::UNAUTHORIZED {
+            false => Some(false),
+            true if bearer.is_held() => self.is_ping_refused(headers).await,
+            true => Some(true),
+        };
+        if is_refused == Some(false) {
+            bearer.taken(token);
+            bearer.look_at(token, (answer.status(), answer.headers()), &self.url).await;
+        }
+        is_refused == Some(true)
+    }
+
+    /// None: it did not come through.
+    async fn is_ping_refused(&self, headers: &HeaderMap) -> Option<bool> {
+        let mut headers = headers.clone();
+        // What is about the request that was refused.
+        let of_request: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| {
+                [METHOD, NAME, LAST_EVENT].contains(name) || name.as_str().starts_with("mcp-param-")
+            })
+            .cloned()
+            .collect();
+        of_request.iter().for_each(|name| drop(headers.remove(name)));
+        headers.insert(header::CONTENT_TYPE, JSON);
+        headers.insert(header::ACCEPT, BOTH);
+        let ping = Bytes::from_static(br#"{"jsonrpc":"2.0","id":"tollgate-ping","method":"ping"}"#);
+        let asked = self.send_as_is(Method::POST, headers, ping, None);
+        let status = tokio::time::timeout(ASIDE, asked).await.ok()?.ok()?.status();
+        // Where nothing is posted, the request that was refused stands for all.
+        Some(matches!(status, StatusCode::UNAUTHORIZED | StatusCode::METHOD_NOT_ALLOWED))
     }
 
     async fn send_as_is(

@@ -5,7 +5,7 @@
 // Whoever signs in is whom they say they are. What each person's token lists is theirs alone. `GET /seen` on the MCP port tells what
 // was asked; `POST /set?ttl=…&era=…&refuse=…&forget=…&hold=…` changes how long tokens last, what the server speaks, whether it takes no
 // token, or none that it has taken before, and whether the issuer keeps the answers to renewals to itself for the time being.
-// A call with the argument `waits` is answered at the next `POST /set?go=1`.
+// `denies` is a tool of which every call gets a 401; a call with the argument `waits` is answered at the next `POST /set?go=1`.
 
 import { createServer } from "node:http";
 import { randomBytes } from "node:crypto";
@@ -15,7 +15,7 @@ const [issuerPort, mcpPort] = process.argv.slice(2).map(Number);
 const issuer = `http://127.0.0.1:${issuerPort}`;
 const resource = `http://127.0.0.1:${mcpPort}/mcp`;
 const metadata = `http://127.0.0.1:${mcpPort}/.well-known/oauth-protected-resource/mcp`;
-const settings = { ttl: 3600, era: "legacy", refuse: false, hold: false, wants: "notes:write" };
+const settings = { ttl: 3600, era: "legacy", refuse: false, hold: false, wants: "notes:write", denies: "" };
 const seen = { token: [], calls: [], exchanged: [], revoked: 0, registered: 0, refused: 0, held: 0 };
 const [taken, forgotten, held] = [new Set(), new Set(), []];
 const waiting = [];
@@ -161,6 +161,7 @@ createServer(async (request, response) => {
   if (id === undefined) return response.writeHead(202).end();
   const isModern = Boolean(params._meta?.["io.modelcontextprotocol/protocolVersion"]);
   if (method === "tools/call") seen.calls.push({ sub: who.sub, tool: params.name, token: request.headers.authorization });
+  if (method === "tools/call" && params.name === settings.denies) return json({ error: "no" }, 401, { "www-authenticate": "Bearer" });
   if (method === "tools/call" && params.name === "write" && !who.scopes.has("notes:write")) {
     return json({ error: "insufficient_scope" }, 403, { "www-authenticate": `Bearer error="insufficient_scope", scope="${settings.wants}", resource_metadata="${metadata}"` });
   }

@@ -37,7 +37,7 @@ impl Row {
     pub(super) fn opened(&self, name: &str, key: &Key) -> Result<SecretString, StoreError> {
         let plain = key.open(&self.sealed, &bound_to(name, self.version));
         let text = plain.and_then(|plain| String::from_utf8(plain.to_vec()).ok());
-        text.map(SecretString::from).ok_or_else(|| failed("a credential is not what was kept there"))
+        text.map(SecretString::from).ok_or_else(|| damaged("it is not what was kept there"))
     }
 }
 
@@ -73,6 +73,10 @@ pub(super) fn put(
         params![name, version, id, sealed],
     )?;
     Ok(u64::try_from(version).ok())
+}
+
+pub(super) fn damaged(why: &str) -> StoreError {
+    StoreError::Damaged(format!("a credential in the vault cannot be read: {why}"))
 }
 
 /// Encrypts all of them under one key. One that cannot be opened any more is removed: nobody could use it.

@@ -278,17 +278,22 @@ impl Vault for EmbeddedVault {
                 *ring = Ring::read(&keys, settings)?;
             }
             let key = ring.as_ref().and_then(|ring| ring.key(row.key));
-            let key = key.ok_or_else(|| failed("the key of a credential is not there"))?;
+            let key = key.ok_or_else(|| credentials::damaged("its key is not there"))?;
             Ok(Some((u64::try_from(row.version).unwrap_or(0), row.opened(&name, key)?)))
         })
     }
 
-    fn remove_credential(&self, name: String) -> StoreFuture<'_, bool> {
+    fn remove_credential(&self, name: String, version: Option<u64>) -> StoreFuture<'_, bool> {
         self.run(move |inner, state| {
             let Some(State { connection: Some(connection), .. }) = inner.open(state, false)? else {
                 return Ok(false);
             };
-            Ok(connection.execute("DELETE FROM credentials WHERE name = ?1", [&name])? > 0)
+            let version = version.map(|version| i64::try_from(version).unwrap_or(-1));
+            let removed = connection.execute(
+                "DELETE FROM credentials WHERE name = ?1 AND (?2 IS NULL OR version = ?2)",
+                params![name, version],
+            );
+            Ok(removed? > 0)
         })
     }
 
