@@ -2,8 +2,8 @@
 
 use super::{
     AdminConfig, AuthConfig, CatalogMode, CheckConfig, Config, Durability, Formats, GatewayConfig,
-    LabelTerms, MetaKey, RejectedAsks, StoreConfig, Unchecked, UpstreamConfig, VaultConfig, WebhookConfig,
-    audit, contain, delivery,
+    LabelTerms, MetaKey, RejectedAsks, StoreConfig, Unchecked, VaultConfig, WebhookConfig, audit, contain,
+    delivery,
     expand::{Env, expand},
     file::resolve,
     incoming::{forwarded_by, tls, trusted_proxies},
@@ -141,9 +141,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
     let separator = gateway.as_ref().map_or("__", |gateway| &gateway.separator);
     let tables = section(&map, "upstreams", report);
     let (upstreams, disabled) = upstreams::read(tables, separator, input, report);
-    if let Some(jwt) = auth.jwt.as_mut().map(Arc::make_mut) {
-        jwt.exchanged = upstreams.values().any(UpstreamConfig::exchanges_tokens);
-    }
+    auth.exchanged_for(upstreams.values());
     if let (Some(gateway), Some(admin)) = (&gateway, &admin) {
         listeners(&gateway_map, &admin_map, gateway, admin, report);
     }

@@ -330,6 +330,15 @@ pub struct AuthConfig {
     pub jwt: Option<Arc<JwtConfig>>,
 }
 
+impl AuthConfig {
+    /// Access tokens are kept as they were sent where they are exchanged for one of these.
+    pub(super) fn exchanged_for<'u>(&mut self, mut upstreams: impl Iterator<Item = &'u UpstreamConfig>) {
+        if let Some(jwt) = self.jwt.as_mut().map(Arc::make_mut) {
+            jwt.exchanged = upstreams.any(UpstreamConfig::exchanges_tokens);
+        }
+    }
+}
+
 /// `[auth] jwt`: OAuth 2.1 access tokens in the form of RFC 9068, of one issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwtConfig {
