@@ -283,8 +283,11 @@ fn with_account(url: url::Url) -> UpstreamConfig {
         issuer: None,
         redirect: None,
     };
-    let oauth =
-        OauthConfig { grant: OauthGrant::AuthorizationCode(grant), scopes: Vec::new(), resource: None };
+    let oauth = OauthConfig {
+        grant: OauthGrant::AuthorizationCode(Box::new(grant)),
+        scopes: Vec::new(),
+        resource: None,
+    };
     let oauth = Some(Arc::new(oauth));
     config.transport = UpstreamTransport::Http { url, headers: BTreeMap::new(), wire: HttpWire::Auto, oauth };
     config
