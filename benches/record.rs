@@ -44,7 +44,8 @@ fn argument(name: &str) -> Option<String> {
 
 fn open(dir: &Path) -> Arc<EmbeddedStore> {
     let owner = OwnerId::from(format!("bench-{}", std::process::id()));
-    EmbeddedStore::open(&dir.join("bench.db"), dir, Durability::Commit, owner).unwrap()
+    EmbeddedStore::open(&dir.join("bench.db"), dir, Durability::Commit, owner, Arc::new(System::default()))
+        .unwrap()
 }
 
 /// The records of one call: its decision, with arguments and facts of common size, and its side effect.

@@ -243,7 +243,8 @@ async fn call(store: &EmbeddedStore, set: &PolicySet, tools: &[(ToolFacts, Arc<R
 
 fn open(dir: &Path) -> Arc<EmbeddedStore> {
     let owner = OwnerId::from(format!("bench-{}", std::process::id()));
-    EmbeddedStore::open(&dir.join("bench.db"), dir, Durability::Commit, owner).unwrap()
+    EmbeddedStore::open(&dir.join("bench.db"), dir, Durability::Commit, owner, Arc::new(System::default()))
+        .unwrap()
 }
 
 async fn fill(store: &EmbeddedStore, set: &PolicySet, decisions: u64) {

@@ -110,7 +110,13 @@ async fn pair(store: &EmbeddedStore, request: AdmitRequest) {
 }
 
 fn open(dir: &Path, durability: Durability) -> Arc<EmbeddedStore> {
-    match EmbeddedStore::open(&dir.join("bench.db"), dir, durability, OwnerId::from("bench")) {
+    match EmbeddedStore::open(
+        &dir.join("bench.db"),
+        dir,
+        durability,
+        OwnerId::from("bench"),
+        Arc::new(System::default()),
+    ) {
         Ok(store) => store,
         Err(error) => panic!("{error}"),
     }

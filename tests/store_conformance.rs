@@ -1195,8 +1195,17 @@ mod checks {
         assert_eq!(find(ApprovalFilter::default()).await, [second.id.clone(), first.id.clone()]);
         let pending = ApprovalFilter { status: vec![ApprovalStatus::Pending], ..ApprovalFilter::default() };
         assert_eq!(find(pending).await, std::slice::from_ref(&first.id));
-        let nobody = ApprovalFilter { agent: Some(AgentId::from("nobody")), ..ApprovalFilter::default() };
+        let nobody = ApprovalFilter { agent: Some(Pattern::from("nobody")), ..ApprovalFilter::default() };
         assert!(find(nobody).await.is_empty());
+        let like = async |glob: &str, limit| {
+            let agent = Some(Pattern::parse(glob).unwrap());
+            find(ApprovalFilter { agent, limit, ..ApprovalFilter::default() }).await
+        };
+        let agent = first.binding.agent.as_str();
+        let all = format!("{}*", &agent[..1]);
+        assert_eq!(like(&all, 0).await, [second.id.clone(), first.id.clone()], "of {agent}");
+        assert_eq!(like(&all, 1).await, std::slice::from_ref(&second.id));
+        assert!(like("nobody*", 0).await.is_empty());
         let newest = find(ApprovalFilter { limit: 1, ..ApprovalFilter::default() }).await;
         assert_eq!(newest, std::slice::from_ref(&second.id));
         let before = async |id: &ApprovalId| {

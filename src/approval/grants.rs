@@ -9,7 +9,7 @@ use crate::{
     redaction::display_text,
     store::{
         ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Bound, CallShape, GrantAnswer,
-        GrantEnd, GrantEndReason, GrantFilter, StandingGrant, StoreError, about_grant,
+        GrantEnd, GrantEndReason, GrantFilter, Pattern, StandingGrant, StoreError, about_grant,
     },
 };
 use serde_json::{Value, json};
@@ -369,7 +369,7 @@ impl Approvals {
         }
         let filter = ApprovalFilter {
             status: vec![ApprovalStatus::Approved, ApprovalStatus::Consumed],
-            agent: Some(record.binding.agent.clone()),
+            agent: Some(Pattern::from(record.binding.agent.as_str())),
             limit: LOOKED_THROUGH,
             ..ApprovalFilter::default()
         };

@@ -8,7 +8,6 @@ use super::{
     wiring,
 };
 use crate::{
-    clock::IdSource as _,
     config::CredentialOf,
     connections::{Answer, Begun, ConnectError, Connection, Connections, LONGEST_WAIT, told},
     front::admin::ADMIN,
@@ -55,7 +54,7 @@ pub(super) async fn known(setup: &Setup) -> Result<Vec<Connection>, CliError> {
 async fn opened(setup: &Setup) -> Result<(Arc<Connections>, Arc<dyn Store>), CliError> {
     let config = &setup.loaded.config;
     wiring::ensure_data_dir(config)?;
-    let store = wiring::open_store(config, setup.system.owner_id())?;
+    let store = wiring::open_store(config, &setup.system)?;
     let connections = wiring::connections_on(&store, config, &setup.system).await?;
     Ok((connections, store))
 }

@@ -8,7 +8,6 @@ use crate::{
     clock::System,
     config::Config,
     connections::{Connections, code_grant},
-    model::OwnerId,
     policy::PolicySet,
     store::Store,
     upstream::{Health, UpstreamState},
@@ -66,12 +65,11 @@ pub(crate) async fn known_connections(
     config: &Config,
     system: &Arc<System>,
 ) -> Result<Option<(Arc<Connections>, Arc<dyn Store>)>, CliError> {
-    use crate::clock::IdSource as _;
     let any = config.upstreams.values().any(|upstream| code_grant(upstream).is_some());
     if !any || !store_exists(&config.store.path).unwrap_or(false) {
         return Ok(None);
     }
-    let store = open_store(config, OwnerId::from(system.uuid()))?;
+    let store = open_store(config, system)?;
     let connections = connections_on(&store, config, system).await?;
     Ok(Some((connections, store)))
 }

@@ -330,7 +330,7 @@ pub(super) async fn pin(setup: &Setup, name: Option<UpstreamName>, json: bool) -
     wiring::ensure_data_dir(&setup.loaded.config)?;
     let store = match store(setup)? {
         Some(store) => store,
-        None => wiring::open_store(&setup.loaded.config, crate::clock::IdSource::owner_id(&*setup.system))?,
+        None => wiring::open_store(&setup.loaded.config, &setup.system)?,
     };
     let done = async {
         let book = book(Some(&store)).await?;

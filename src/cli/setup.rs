@@ -10,14 +10,14 @@ use super::{
 use crate::{
     activation::{Recorded, Standing},
     approval::sees_values,
-    clock::{Clock as _, IdSource as _, System},
+    clock::{Clock as _, System},
     config::{Config, Listings},
     evidence::event_without_values,
     identity::person_by_key,
     model::{Event, PersonId, Place, Problem, Problems, Severity},
     oversight::reviewer,
     policy::{PolicySet, Role},
-    store::{ApprovalRecord, Pattern, Store},
+    store::{ApprovalRecord, Pattern, Store, StoreError},
 };
 use std::{
     io::Write as _,
@@ -45,7 +45,15 @@ impl Setup {
         let standing = match wiring::standing(path) {
             Ok(standing) => standing,
             Err(error) => {
-                note(&format!("what is in force cannot be read, so the folder counts here: {error}"));
+                // What is wrong with a record is said by whatever reads it.
+                let why = match error {
+                    CliError::Store(StoreError::Damaged(_)) => "it is damaged".to_owned(),
+                    other => other.to_string(),
+                };
+                note(&format!(
+                    "which bundle is in force cannot be read from the record ({why}): for this command the policies folder says \
+                     who may do what"
+                ));
                 Standing::default()
             }
         };
@@ -168,13 +176,13 @@ impl Setup {
     /// at the wrong place would look like a clean record.
     pub(super) fn store(&self) -> Result<Arc<dyn Store>, CliError> {
         self.existing()?;
-        wiring::open_store(&self.loaded.config, self.system.owner_id())
+        wiring::open_store(&self.loaded.config, &self.system)
     }
 
     /// The same for the record alone, which can be read where it is damaged, too.
     pub(super) fn record(&self) -> Result<Arc<dyn Store>, CliError> {
         self.existing()?;
-        wiring::open_record(&self.loaded.config, self.system.owner_id())
+        wiring::open_record(&self.loaded.config, &self.system)
     }
 
     fn existing(&self) -> Result<(), CliError> {
@@ -258,7 +266,7 @@ fn opened(path: &Path) -> Result<Opened, CliError> {
         Err(other) => return Err(other),
     };
     let system = Arc::new(System::default());
-    let Some(store) = wiring::store_of(path, system.owner_id()) else { return Err(wrong) };
+    let Some(store) = wiring::store_of(path, &system) else { return Err(wrong) };
     tell_wrong_files();
     Ok(Opened::Record(store?, system))
 }

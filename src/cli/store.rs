@@ -28,7 +28,7 @@ fn import(setup: &Setup) -> Result<(), CliError> {
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} records, {eta} left") {
         bar.set_style(style);
     }
-    let taken = wiring::import_store(&setup.loaded.config, &mut |done, all| {
+    let taken = wiring::import_store(&setup.loaded.config, setup.now(), &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);
     });

@@ -4,14 +4,14 @@ use super::{args::ExportFormat, environment::Environment, failure::CliError, kno
 use crate::{
     activation::{self, Recorded, Standing},
     audit,
-    clock::System,
+    clock::{Clock as _, IdSource as _, System},
     config,
     config::{Bundle, Config, Listings},
     connections::Connections,
     evidence, front,
     gateway::{CheckedFiles, Gateway, GatewayParts, ReloadError, StartError},
     identity::{AgentPrincipal, Principal},
-    model::{Event, EventDraft, OwnerId, Problems, SnapshotId},
+    model::{Event, EventDraft, Problems, SnapshotId},
     outbound::{Outbound, Reply},
     policy::{PolicySet, SourceFile, ToolFacts},
     redaction::Said,
@@ -196,12 +196,12 @@ pub(crate) fn render(problems: &Problems) -> String {
 }
 
 /// Opens the store of a servers.toml in which other things may be wrong; none where it does not say where that is.
-pub(crate) fn store_of(path: &Path, owner: OwnerId) -> Option<Result<Arc<dyn Store>, CliError>> {
+pub(crate) fn store_of(path: &Path, system: &Arc<System>) -> Option<Result<Arc<dyn Store>, CliError>> {
     let environment = Environment::as_far_as_read(path);
     let (store, data_dir) = config::store_place(path, &|name| environment.get(name))?;
     store_exists(&store.path)
         .is_ok_and(|there| there)
-        .then(|| record_at(&store.path, &data_dir, store.durability, owner))
+        .then(|| record_at(&store.path, &data_dir, store.durability, system))
 }
 
 /// Opens a store of which the record is to be read: one that is damaged, for reading alone.
@@ -209,12 +209,12 @@ fn record_at(
     path: &Path,
     data_dir: &Path,
     durability: config::Durability,
-    owner: OwnerId,
+    system: &Arc<System>,
 ) -> Result<Arc<dyn Store>, CliError> {
-    if let Some(told) = taken_over(path, EmbeddedStore::take_over(path, data_dir)?) {
+    if let Some(told) = taken_over(path, EmbeddedStore::take_over(path, data_dir, system.now())?) {
         screen::note(&told);
     }
-    match EmbeddedStore::open(path, data_dir, durability, owner) {
+    match EmbeddedStore::open(path, data_dir, durability, system.owner_id(), system.clone()) {
         Ok(store) => Ok(store),
         Err(StoreError::Damaged(problem)) => {
             screen::note(&format!("{problem}. What can be read is read"));
@@ -227,8 +227,8 @@ fn record_at(
 }
 
 /// The same for a configuration that was read.
-pub(crate) fn open_record(config: &Config, owner: OwnerId) -> Result<Arc<dyn Store>, CliError> {
-    record_at(&config.store.path, &config.gateway.data_dir, config.store.durability, owner)
+pub(crate) fn open_record(config: &Config, system: &Arc<System>) -> Result<Arc<dyn Store>, CliError> {
+    record_at(&config.store.path, &config.gateway.data_dir, config.store.durability, system)
 }
 
 fn taken_over(path: &Path, records: Option<u64>) -> Option<String> {
@@ -266,12 +266,13 @@ pub(crate) fn ensure_data_dir(config: &Config) -> Result<(), CliError> {
 }
 
 /// Opens the store, making it where it is missing.
-pub(crate) fn open_store(config: &Config, owner: OwnerId) -> Result<Arc<dyn Store>, CliError> {
+pub(crate) fn open_store(config: &Config, system: &Arc<System>) -> Result<Arc<dyn Store>, CliError> {
     let (path, data_dir) = (&config.store.path, &config.gateway.data_dir);
-    if let Some(told) = taken_over(path, EmbeddedStore::take_over(path, data_dir)?) {
+    if let Some(told) = taken_over(path, EmbeddedStore::take_over(path, data_dir, system.now())?) {
         tracing::warn!("{told}");
     }
-    let opened = EmbeddedStore::open(path, data_dir, config.store.durability, owner);
+    let opened =
+        EmbeddedStore::open(path, data_dir, config.store.durability, system.owner_id(), system.clone());
     Ok(opened.map_err(|error| store_failed(path, error))? as Arc<dyn Store>)
 }
 
@@ -289,9 +290,10 @@ fn store_failed(path: &Path, error: StoreError) -> CliError {
 /// Takes over a store of before the journal.
 pub(crate) fn import_store(
     config: &Config,
+    now: Timestamp,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<u64>, CliError> {
-    Ok(EmbeddedStore::import(&config.store.path, &config.gateway.data_dir, progress)?)
+    Ok(EmbeddedStore::import(&config.store.path, &config.gateway.data_dir, now, progress)?)
 }
 
 /// Lets the journal go on behind damage, with a record of who says so and why, and says what it is.
@@ -333,7 +335,6 @@ pub(crate) fn start_telemetry(
     config: &Config,
     system: &System,
 ) -> Result<(), CliError> {
-    use crate::clock::IdSource as _;
     let env = |name: &str| std::env::var(name).ok();
     let said = env("OTEL_EXPORTER_OTLP_TIMEOUT").and_then(|said| said.trim().parse().ok());
     let patience = said.map_or(COLLECTOR_TIME, Duration::from_millis);
@@ -367,7 +368,6 @@ pub(crate) async fn start_gateway(
     system: Arc<System>,
     telemetry: &Arc<Telemetry>,
 ) -> Result<Arc<Gateway>, CliError> {
-    use crate::clock::IdSource as _;
     let key = store.secret("request-state", system.random()).await?;
     let seal = Arc::new(front::state::SealedState::new(&key).map_err(CliError::Told)?);
     let connections = connections_on(&store, &files.config, &system).await?;

@@ -19,7 +19,8 @@ fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
     let (system, durability) = (Arc::new(System::default()), crate::config::Durability::Commit);
     let path = folder.path().join("tollgate.db");
-    let store = EmbeddedStore::open(&path, folder.path(), durability, system.owner_id()).unwrap();
+    let store =
+        EmbeddedStore::open(&path, folder.path(), durability, system.owner_id(), system.clone()).unwrap();
     let clock = Fake::at(jiff::Timestamp::from_second(1_800_000_000).unwrap());
     let connections = Connections::new(store.clone(), clock.clone(), system);
     World { connections, store, clock, folder }

@@ -292,16 +292,10 @@ pub fn auth_failed((unknown, rate_limited): (u64, u64), since: Timestamp, now: T
 
 /// The side effect of a call about which its own process cannot speak: the fields of its decision, and what is known. None:
 /// somebody damaged the decision.
-pub fn orphaned(
-    decision: Option<EventDraft>,
-    at: Option<Timestamp>,
-    outcome: Outcome,
-    reason: &str,
-) -> EventDraft {
-    let mut event =
-        decision.unwrap_or_else(|| EventDraft::system(EventType::AgentSideEffect, Timestamp::UNIX_EPOCH));
+pub fn orphaned(decision: Option<EventDraft>, at: Timestamp, outcome: Outcome, reason: &str) -> EventDraft {
+    let mut event = decision.unwrap_or_else(|| EventDraft::system(EventType::AgentSideEffect, at));
     event.event_type = EventType::AgentSideEffect;
-    event.timestamp = at.unwrap_or(event.timestamp);
+    event.timestamp = at;
     event.outcome = Some(outcome);
     event.reason = Some(reason.into());
     event.duration_ms = None;

@@ -208,6 +208,7 @@ fn build(segment: &Segment) -> Result<Built, JournalError> {
 mod tests {
     use super::*;
     use crate::{
+        clock::System,
         config::Durability,
         model::{EventDraft, EventType},
         store::{Store as _, embedded::EmbeddedStore},
@@ -218,8 +219,14 @@ mod tests {
     async fn nothing_is_left_of_a_segment_that_goes_meanwhile() {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path();
-        let store =
-            EmbeddedStore::open(&base.join("tollgate.db"), base, Durability::Commit, "one".into()).unwrap();
+        let store = EmbeddedStore::open(
+            &base.join("tollgate.db"),
+            base,
+            Durability::Commit,
+            "one".into(),
+            std::sync::Arc::new(System::default()),
+        )
+        .unwrap();
         store.seal_after(20).await.unwrap();
         for _ in 0..50 {
             store

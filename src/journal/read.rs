@@ -334,11 +334,23 @@ impl Reader {
 
     /// Whether a person accepted damage in a segment behind this one.
     pub fn is_accepted_behind(&self, segment: i64) -> Result<bool, JournalError> {
-        let firsts: Vec<i64> = {
-            let view = self.view.lock();
-            view.sealed.keys().copied().chain(std::iter::once(view.tail.first_seq())).collect()
-        };
-        Ok(self.accepted_before(segment, &firsts)?.is_some())
+        Ok(self.accepted_before(segment, &self.firsts())?.is_some())
+    }
+
+    /// The segments with which the record goes on behind damage, by the `seq` of their first record.
+    pub fn behind_damage(&self) -> Result<Vec<i64>, JournalError> {
+        let mut found = Vec::new();
+        for first in self.firsts() {
+            if self.segment(first)?.is_some_and(|segment| segment.head.after_damage) {
+                found.push(first);
+            }
+        }
+        Ok(found)
+    }
+
+    fn firsts(&self) -> Vec<i64> {
+        let view = self.view.lock();
+        view.sealed.keys().copied().chain(std::iter::once(view.tail.first_seq())).collect()
     }
 
     /// A segment by the `seq` of its first record; `None` where it is gone.

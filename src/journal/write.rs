@@ -137,7 +137,6 @@ pub struct Journal {
     ended: bool,
     /// Records after which the tail is sealed.
     most: u32,
-    latest: i64,
 }
 
 impl Journal {
@@ -180,7 +179,6 @@ impl Journal {
             cut: None,
             ended: false,
             most: RECORDS,
-            latest: 0,
         }
     }
 
@@ -255,11 +253,6 @@ impl Journal {
         Ok(matches!(self.tail.scan(self.end, self.head)?.step()?, Step::End | Step::Torn { .. }))
     }
 
-    /// The latest time that a frame of the newest segment names, in microseconds.
-    pub fn latest(&self) -> i64 {
-        self.latest
-    }
-
     /// `locked`: what was not written to its end is cut off, damage is an error, and a sealed segment has a next one.
     fn read_on(
         &mut self,
@@ -304,7 +297,6 @@ impl Journal {
                         take(&frame, Place { segment: first_seq, offset }, &before)?;
                         self.records = self.records.saturating_add(frame.head.records);
                         self.ended |= frame.head.is_sealed();
-                        self.latest = self.latest.max(frame.head.at);
                         None
                     }
                     end => Some(match end {

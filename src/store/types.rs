@@ -211,8 +211,8 @@ pub struct ApprovalUpdate {
 pub struct ApprovalFilter {
     /// Only these states; empty: all.
     pub status: Vec<ApprovalStatus>,
-    /// Only this agent's.
-    pub agent: Option<AgentId>,
+    /// Only of agents of this name.
+    pub agent: Option<Pattern>,
     /// Only of this call: whatever is sent beside its arguments, and under whatever policies.
     pub call: Option<ApprovalBinding>,
     /// Only those whose expiry is not after this.

@@ -500,8 +500,14 @@ impl World {
         config::ensure_data_dir(&config).unwrap();
         let system = Arc::new(System::default());
         let (path, durability) = (&config.store.path, config.store.durability);
-        let store: Arc<dyn Store> =
-            EmbeddedStore::open(path, &config.gateway.data_dir, durability, system.owner_id()).unwrap();
+        let store: Arc<dyn Store> = EmbeddedStore::open(
+            path,
+            &config.gateway.data_dir,
+            durability,
+            system.owner_id(),
+            system.clone(),
+        )
+        .unwrap();
         let upstreams = UpstreamSet::start(config.upstreams.values().cloned(), deps());
         let connections = Arc::new(Connections::new(store.clone(), system.clone(), system.clone()));
         let parts = GatewayParts {

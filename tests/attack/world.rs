@@ -181,6 +181,7 @@ impl World {
             &config.gateway.data_dir,
             config.store.durability,
             system.owner_id(),
+            system.clone(),
         )
         .unwrap();
         let mut deps = UpstreamDeps::new(system.clone(), system.clone(), Arc::new(str::to_owned)).unwrap();

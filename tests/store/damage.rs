@@ -286,10 +286,12 @@ async fn an_index_that_cannot_be_read_is_set_aside_and_made_anew() {
         damage(dir.path());
         let report = EmbeddedStore::verify_at_rest(&database(dir.path())).unwrap().unwrap();
         assert!(report.bad.is_some_and(|bad| bad.seq == 0), "{why}: an index is no record");
+        let before = clock().now();
         let store = open(dir.path());
         assert!(dir.path().join("tollgate.db.damaged-1").exists(), "{why}");
         let told = alerts(&*store, "index_set_aside").await;
         assert_eq!(told.len(), 1, "{why}");
+        assert!(told[0].draft.timestamp >= before, "{why}: {}", told[0].draft.timestamp);
         assert_eq!(told[0].draft.detail.as_ref().unwrap()["kept"], "tollgate.db.damaged-1", "{why}");
         assert_eq!(all_events(&*store).await[..sound.len()], sound, "{why}");
         assert_eq!(store.admit(using(&usable, start())).await.unwrap(), Admission::Granted, "{why}");
@@ -309,9 +311,11 @@ async fn an_edited_index_is_told_by_a_record() {
     let raw = rusqlite::Connection::open(database(dir.path())).unwrap();
     raw.execute_batch("UPDATE approvals SET status = 'approved' WHERE status = 'consumed'").unwrap();
     drop(raw);
+    let before = clock().now();
     let store = open(dir.path());
     let told = alerts(&*store, "index_edited").await;
     assert_eq!(told.len(), 1);
+    assert!(told[0].draft.timestamp >= before, "it says when it was found: {}", told[0].draft.timestamp);
     assert!(told[0].draft.detail.as_ref().unwrap()["problem"].as_str().unwrap().contains("approval"));
     assert_eq!(store.verify().await.unwrap().bad, None);
 }
@@ -344,7 +348,7 @@ async fn records_that_the_power_took_are_told_and_block_nothing() {
     assert!(matches!(try_open(dir.path()), Err(StoreError::Damaged(_))), "the machine has run on");
     std::fs::write(&boot, "another run of the machine").unwrap();
     let owner = OwnerId::from(unique());
-    let synced = EmbeddedStore::open(&database(dir.path()), dir.path(), Durability::Fsync, owner);
+    let synced = EmbeddedStore::open(&database(dir.path()), dir.path(), Durability::Fsync, owner, clock());
     assert!(matches!(synced, Err(StoreError::Damaged(_))), "nothing that was synced can be missing");
     let store = open(dir.path());
     assert_eq!(alerts(&*store, "records_lost").await.len(), 1);

@@ -724,7 +724,8 @@ async fn rotten_pages_are_errors() {
             rotten[page * 4096 + offset..][..64].fill(0xa5);
             std::fs::write(database(dir.path()), rotten).unwrap();
             let owner = OwnerId::from(unique());
-            let opened = EmbeddedStore::open(&database(dir.path()), dir.path(), Durability::Commit, owner);
+            let opened =
+                EmbeddedStore::open(&database(dir.path()), dir.path(), Durability::Commit, owner, clock());
             let Ok(store) = opened else {
                 refused += 1;
                 continue;
@@ -850,7 +851,7 @@ fn what_cannot_be_opened_says_why() {
         let dir = tempfile::tempdir().unwrap();
         make(dir.path());
         let owner = OwnerId::from("owner");
-        match EmbeddedStore::open(&database(dir.path()), dir.path(), Durability::Fsync, owner) {
+        match EmbeddedStore::open(&database(dir.path()), dir.path(), Durability::Fsync, owner, clock()) {
             Err(StoreError::Failed(message)) => assert!(message.contains(expect), "{message}"),
             other => panic!("{other:?}"),
         }

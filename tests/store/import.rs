@@ -90,7 +90,13 @@ fn old_store(dir: &Path) -> Old {
 }
 
 fn opened(dir: &Path) -> Result<std::sync::Arc<EmbeddedStore>, StoreError> {
-    EmbeddedStore::open(&database(dir), dir, Durability::Commit, OwnerId::from(format!("owner-{}", unique())))
+    EmbeddedStore::open(
+        &database(dir),
+        dir,
+        Durability::Commit,
+        OwnerId::from(format!("owner-{}", unique())),
+        clock(),
+    )
 }
 
 async fn holds(store: &EmbeddedStore, old: &Old) {
@@ -232,9 +238,13 @@ async fn a_store_that_is_in_use_is_not_taken_over() {
     assert!(refused.contains("stop it"), "{refused}");
     drop(held);
     let mut told = Vec::new();
-    let taken =
-        EmbeddedStore::import(&database(dir.path()), dir.path(), &mut |done, all| told.push((done, all)));
+    let taken = EmbeddedStore::import(&database(dir.path()), dir.path(), clock().now(), &mut |done, all| {
+        told.push((done, all))
+    });
     assert_eq!(taken.unwrap(), Some(5));
     assert_eq!(told, [(5, 5)]);
-    assert_eq!(EmbeddedStore::import(&database(dir.path()), dir.path(), &mut |_, _| {}).unwrap(), None);
+    assert_eq!(
+        EmbeddedStore::import(&database(dir.path()), dir.path(), clock().now(), &mut |_, _| {}).unwrap(),
+        None
+    );
 }

@@ -14,6 +14,7 @@ use std::{
     },
 };
 use tollgate::{
+    clock::{Clock, System},
     config::Durability,
     cost::{BudgetAction, BudgetWindow},
     decision::{BudgetLimit, RateLimit},
@@ -39,6 +40,11 @@ pub(crate) fn unique() -> String {
 /// Opens one more "process" on the folder's database.
 pub(crate) fn open(dir: &Path) -> Arc<EmbeddedStore> {
     try_open(dir).unwrap()
+}
+
+/// The machine's.
+pub(crate) fn clock() -> Arc<dyn Clock> {
+    Arc::new(System::default())
 }
 
 pub(crate) fn database(dir: &Path) -> PathBuf {
@@ -99,7 +105,7 @@ pub(crate) fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 /// Opens a store that may not be fit for it.
 pub(crate) fn try_open(dir: &Path) -> Result<Arc<EmbeddedStore>, tollgate::store::StoreError> {
     let owner = OwnerId::from(format!("owner-{}", unique()));
-    EmbeddedStore::open(&database(dir), dir, Durability::Commit, owner)
+    EmbeddedStore::open(&database(dir), dir, Durability::Commit, owner, clock())
 }
 
 /// The same store in a folder of its own.

@@ -3,8 +3,8 @@
 use super::error::ApiError;
 use crate::{
     model::{
-        AgentId, AlertKind, AlertStatus, ApprovalId, ApprovalStatus, CallId, EventDecision, EventType,
-        Moment, TraceId, in_order,
+        AlertKind, AlertStatus, ApprovalId, ApprovalStatus, CallId, EventDecision, EventType, Moment,
+        TraceId, in_order,
     },
     oversight::AlertFilter,
     pinning::ItemKind,
@@ -333,7 +333,7 @@ pub(super) fn approvals(query: Option<&str>) -> Result<ApprovalFilter, ApiError>
                     wanted.status.push(word(&name, ApprovalStatus::parse(part), ApprovalStatus::ALL)?);
                 }
             }
-            "agent_id" => wanted.agent = Some(AgentId::from(value)),
+            "agent_id" => wanted.agent = pattern(&name, &value)?,
             "before" => wanted.before = Some(ApprovalId::from(value)),
             _ => wanted.limit = limit(&value)?,
         }

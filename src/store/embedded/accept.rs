@@ -55,7 +55,7 @@ pub(super) fn accept(path: &Path, data_dir: &Path, said: Said<'_>) -> Result<Opt
     go_on(&dir, &connection, said)
 }
 
-/// After a power loss: the journal ends before what the projection has followed of it. `at`: the time that it has reached.
+/// After a power loss: the journal ends before what the projection has followed of it. `at`: now.
 pub(super) fn after_power_loss(dir: &Path, connection: &Connection, at: Timestamp) -> Result<(), StoreError> {
     let problem = go_on(dir, connection, &|problem, _| evidence::records_lost(at, problem))?;
     tracing::error!(

@@ -5,7 +5,9 @@ use super::{
     kept,
     notes::{self, Note},
     projection::{self, journal_dir},
-    records, trees,
+    records,
+    terms::remedied,
+    trees,
 };
 use crate::{
     journal::{self, Place, Reader},
@@ -29,14 +31,14 @@ impl AtRest {
         if !dir.exists() || journal::list(&dir)?.is_empty() {
             return Ok(None);
         }
-        let journal = Reader::open(&dir)?;
-        journal.refresh()?;
+        let opened = Reader::open(&dir).and_then(|journal| journal.refresh().map(|()| journal));
+        let journal = opened.map_err(|error| remedied(error.into()))?;
         Ok(Some(Self { path: path.to_owned(), journal }))
     }
 
     /// Events, as [`crate::store::Store::events`] gives them.
     pub fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        records::query(&self.journal, query)
+        records::query(&self.journal, query).map_err(remedied)
     }
 
     /// The tree over the first `size` records, or over all, as [`crate::store::Store::tree`] gives it.
@@ -46,6 +48,10 @@ impl AtRest {
 
     /// What is kept under a name: from the index, or from the journal where the index does not have it.
     pub fn kept(&self, kind: KeptKind, name: &str) -> Result<Option<Kept>, StoreError> {
+        self.look_up(kind, name).map_err(remedied)
+    }
+
+    fn look_up(&self, kind: KeptKind, name: &str) -> Result<Option<Kept>, StoreError> {
         if let Some(found) = self.indexed(kind, name)? {
             return Ok(Some(found));
         }

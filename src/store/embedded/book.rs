@@ -7,7 +7,7 @@ use crate::{
         JournalError, Place, Range, Reader,
         index::{Field, Pattern, Wanted},
     },
-    model::{AgentId, ApprovalId, ApprovalStatus, EventDraft, GrantId},
+    model::{ApprovalId, ApprovalStatus, EventDraft, GrantId},
     store::{
         ApprovalAnswer, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord, Requirement,
         StoreError,
@@ -315,7 +315,7 @@ pub(super) fn list(
     filter: &ApprovalFilter,
     left_out: &dyn Fn(&ApprovalId, &str),
 ) -> Result<Vec<ApprovalRecord>, StoreError> {
-    let mut sql = "SELECT id FROM approvals WHERE 1".to_owned();
+    let mut sql = "SELECT id, agent FROM approvals WHERE 1".to_owned();
     let mut values: Vec<Value> = Vec::new();
     if !filter.status.is_empty() {
         sql.push_str(" AND status IN (");
@@ -325,9 +325,9 @@ pub(super) fn list(
         }
         sql.push(')');
     }
-    if let Some(agent) = &filter.agent {
+    if let Some(Pattern::Exact(agent)) = &filter.agent {
         sql.push_str(" AND agent = ?");
-        values.push(Value::from(AgentId::as_str(agent).to_owned()));
+        values.push(Value::from(agent.clone()));
     }
     if let Some(call) = &filter.call {
         sql.push_str(" AND binding = ?");
@@ -342,13 +342,19 @@ pub(super) fn list(
         values.push(Value::from(before.as_str().to_owned()));
     }
     sql.push_str(" ORDER BY created_at DESC, n DESC");
-    if filter.limit > 0 {
-        sql.push_str(" LIMIT ?");
-        values.push(Value::from(i64::try_from(filter.limit).unwrap_or(i64::MAX)));
-    }
+    let limit = if filter.limit == 0 { usize::MAX } else { filter.limit };
     let mut statement = book.connection.prepare_cached(&sql)?;
-    let ids = statement.query_map(params_from_iter(values), |row| row.get(0))?;
-    let ids = ids.collect::<Result<Vec<String>, _>>()?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    let mut ids: Vec<String> = Vec::new();
+    while ids.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        let agent: String = row.get(1)?;
+        if filter.agent.as_ref().is_none_or(|wanted| wanted.matches(&agent)) {
+            ids.push(row.get(0)?);
+        }
+    }
+    drop(rows);
     book.all(ids, left_out)
 }
 

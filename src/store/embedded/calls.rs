@@ -337,7 +337,7 @@ fn close(tx: &mut Tx<'_>, seq: i64, end: End) -> Result<(), StoreError> {
 pub(super) fn abandon(tx: &mut Tx<'_>, call_id: &CallId) -> Result<(), StoreError> {
     let Some(seq) = open_seq(tx, call_id)? else { return Ok(()) };
     let reason = "never dispatched: the caller left while the call was being admitted";
-    let mut event = evidence::orphaned(decision(tx, seq)?, None, CallOutcome::Failed, reason);
+    let mut event = evidence::orphaned(decision(tx, seq)?, tx.now(), CallOutcome::Failed, reason);
     event.cost_usd = Some(MicroUsd::ZERO);
     tx.append(&event)?;
     close(tx, seq, End::NeverDispatched)?;
@@ -355,7 +355,7 @@ pub(super) fn settle_owner(tx: &mut Tx<'_>, id: i64, now: Timestamp) -> Result<u
         "the process that made the call ended before it was settled: whether the upstream acted is unknown";
     let mut settled = 0;
     for seq in tx.ledger().state().open_seqs(Some(id)) {
-        let event = evidence::orphaned(decision(tx, seq)?, Some(now), CallOutcome::Unknown, reason);
+        let event = evidence::orphaned(decision(tx, seq)?, now, CallOutcome::Unknown, reason);
         tx.append(&event)?;
         close(tx, seq, End::Unknown)?;
         settled += 1;

@@ -57,7 +57,7 @@ fn failed(path: &Path, error: &io::Error) -> StoreError {
 pub(super) fn take_over(
     path: &Path,
     data_dir: &Path,
-    at_a_start: bool,
+    (at_a_start, now): (bool, Timestamp),
     progress: Progress<'_>,
 ) -> Result<Option<u64>, StoreError> {
     if fs::metadata(path).map_or(true, |metadata| metadata.is_file() && metadata.len() == 0) {
@@ -66,7 +66,7 @@ pub(super) fn take_over(
     // Of several that start at once one does it; the others find it done. Nobody so much as looks meanwhile: a connection to
     // a file that is renamed would take up what belongs to the next one of that name.
     let lock = one_at_a_time(path)?;
-    let taken = take_over_alone(path, data_dir, at_a_start, progress);
+    let taken = take_over_alone(path, data_dir, (at_a_start, now), progress);
     drop(lock);
     taken
 }
@@ -97,7 +97,7 @@ fn refuse_unreleased(path: &Path, version: i64) -> Result<(), StoreError> {
 fn take_over_alone(
     path: &Path,
     data_dir: &Path,
-    at_a_start: bool,
+    (at_a_start, now): (bool, Timestamp),
     progress: Progress<'_>,
 ) -> Result<Option<u64>, StoreError> {
     let version = projection::version(path)?;
@@ -125,7 +125,7 @@ fn take_over_alone(
     let dir = journal_dir(path);
     let records = match has_segments(&dir)? {
         true => already(&dir, last)?,
-        false => write_journal(&old, &dir, last, progress)?,
+        false => write_journal(&old, &dir, (last, now), progress)?,
     };
     old.pragma_update(None, "user_version", projection::TAKEN_OVER)?;
     old.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE);")?;
@@ -194,7 +194,7 @@ fn already(dir: &Path, last: Option<(i64, chain::Hash)>) -> Result<u64, StoreErr
 fn write_journal(
     old: &Connection,
     dir: &Path,
-    last: Option<(i64, chain::Hash)>,
+    (last, now): (Option<(i64, chain::Hash)>, Timestamp),
     progress: Progress<'_>,
 ) -> Result<u64, StoreError> {
     let beside = dir.with_extension("journal.importing");
@@ -215,7 +215,7 @@ fn write_journal(
     let at = target.last_time;
     copy_counted(old, &mut target)?;
     copy_approvals(old, &mut target, at)?;
-    let event = evidence::store_taken_over(at, records);
+    let event = evidence::store_taken_over(now, records);
     target.draft.record(|out| event.write_body(out, None));
     target.draft.flag(PROJECTED);
     target.flush()?;

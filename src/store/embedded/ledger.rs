@@ -15,7 +15,6 @@ use crate::{
     journal::Place,
     store::{AdmitRequest, OTHERS, StoreError},
 };
-use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -323,12 +322,6 @@ impl Ledger {
     /// From where on frames must be read to know the last minutes, if they end at `end`.
     pub(super) fn base(&self, end: Place) -> Place {
         self.marks.front().map_or(end, |(_, place)| *place)
-    }
-
-    /// The latest time that is known.
-    pub(super) fn reached(&self) -> Timestamp {
-        let marked = self.marks.back().map_or(0, |(at, _)| *at);
-        Timestamp::from_microsecond(marked.max(self.hand.reached)).unwrap_or_default()
     }
 
     /// The limits of an admission, with what they are judged by in memory.

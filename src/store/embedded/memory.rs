@@ -11,6 +11,7 @@ use super::{
     terms::remedied,
 };
 use crate::{
+    clock::Clock,
     decision::BudgetLimit,
     journal::{Cut, Draft, Journal, Place, Reader},
     model::{CallId, Event},
@@ -53,6 +54,8 @@ pub(super) struct Memory {
     pub(super) events: broadcast::Sender<Arc<Event>>,
     /// Whom to tell of a sealed segment, which is to be indexed.
     pub(super) sealed: mpsc::SyncSender<PathBuf>,
+    /// For records that no operation asks for.
+    clock: Arc<dyn Clock>,
 }
 
 /// What it is made of.
@@ -66,12 +69,13 @@ pub(super) struct Parts {
     pub(super) shared: Arc<Shared>,
     pub(super) events: broadcast::Sender<Arc<Event>>,
     pub(super) sealed: mpsc::SyncSender<PathBuf>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Memory {
     /// What is remembered is read by the first group.
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { journal, cut, reader, owner, owner_id, shared, events, sealed } = parts;
+        let Parts { journal, cut, reader, owner, owner_id, shared, events, sealed, clock } = parts;
         Self {
             owner: owner_id,
             own: owner,
@@ -91,6 +95,7 @@ impl Memory {
             shared,
             events,
             sealed,
+            clock,
         }
     }
 
@@ -163,9 +168,9 @@ impl Memory {
         Ok(())
     }
 
-    /// The time that the newest frames name, for records that no operation asks for.
+    /// The time, for records that no operation asks for.
     pub(super) fn now(&self) -> Timestamp {
-        self.ledger.reached()
+        self.clock.now()
     }
 
     /// Before anything is done in its name, the journal says which process it is.

@@ -53,6 +53,7 @@ pub use at_rest::AtRest;
 
 use super::{Admission, AdmitRequest, ChainReport, Store, StoreError, StoreFuture};
 use crate::{
+    clock::Clock,
     config::Durability,
     cost::LearnedSizes,
     journal::{JournalError, Reader},
@@ -232,8 +233,9 @@ impl EmbeddedStore {
         data_dir: &Path,
         durability: Durability,
         owner: OwnerId,
+        clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StoreError> {
-        open::open(path, data_dir, durability, &owner)
+        open::open(path, data_dir, durability, &owner, clock)
     }
 
     /// What the chain alone says of the approval and the grant that a call uses.
@@ -278,9 +280,10 @@ impl EmbeddedStore {
     pub fn import(
         path: &Path,
         data_dir: &Path,
+        now: Timestamp,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Option<u64>, StoreError> {
-        open::import(path, data_dir, progress)
+        open::import(path, data_dir, now, progress)
     }
 
     /// Verifies the store at `path` as it lies there, without opening it, which would put right what can be made anew; `None`
@@ -301,8 +304,8 @@ impl EmbeddedStore {
 
     /// Takes over a store of before the journal at `path` as a start does, and says how many records it had; `None` where there
     /// is none.
-    pub fn take_over(path: &Path, data_dir: &Path) -> Result<Option<u64>, StoreError> {
-        import::take_over(path, data_dir, true, &mut |_, _| {})
+    pub fn take_over(path: &Path, data_dir: &Path, now: Timestamp) -> Result<Option<u64>, StoreError> {
+        import::take_over(path, data_dir, (true, now), &mut |_, _| {})
     }
 
     /// Lets the store at `path` go on behind damage of the journal, wherever it is, or records that were cut off, because a

@@ -18,6 +18,7 @@ use super::{
     writer::{self, Held, Writer, WriterLock},
 };
 use crate::{
+    clock::Clock,
     config::{Durability, private_dir},
     evidence,
     journal::{Draft, Journal, Lock, Patience, Reader, Step},
@@ -42,12 +43,14 @@ pub(super) fn open(
     data_dir: &Path,
     durability: Durability,
     owner: &OwnerId,
+    clock: Arc<dyn Clock>,
 ) -> Result<Arc<EmbeddedStore>, StoreError> {
-    let opened = open_files(path, data_dir, durability == Durability::Fsync, owner);
+    let opened = open_files(path, data_dir, durability == Durability::Fsync, owner, &*clock);
     let (own, lock, found) = opened.map_err(remedied)?;
     let owner_id = owner_id(owner.as_str());
     let Found { mut journal, reader, connection } = found;
     boot::note(journal.dir());
+    tell_accepted(&reader)?;
     let lock_path = own.path().to_string_lossy().into_owned();
     let cut = journal.take_cut();
     let files = watch::Files::of(path, lock.path(), own.path());
@@ -67,6 +70,7 @@ pub(super) fn open(
         shared: shared.clone(),
         events,
         sealed,
+        clock,
     };
     let mut memory = Memory::new(parts);
     // Where it fails, the first group does it, and says why it cannot.
@@ -111,6 +115,20 @@ pub(super) fn open(
     }))
 }
 
+/// Says at each start that the record has damage behind which it goes on: nobody else would look.
+fn tell_accepted(reader: &Reader) -> Result<(), StoreError> {
+    let behind = reader.behind_damage()?;
+    if let Some(newest) = behind.last() {
+        tracing::warn!(
+            places = behind.len(),
+            newest,
+            "store.damage_accepted: the record goes on behind damage that was accepted, last before record {newest}; \
+             `tollgate audit verify` names it"
+        );
+    }
+    Ok(())
+}
+
 /// What the threads of a store that is opened now share.
 fn shared(events: &broadcast::Sender<Arc<Event>>, journal: &Path) -> Shared {
     Shared {
@@ -133,19 +151,20 @@ fn open_files(
     data_dir: &Path,
     sync: bool,
     owner: &OwnerId,
+    clock: &dyn Clock,
 ) -> Result<(OwnerLock, Arc<Lock>, Found), StoreError> {
     let own = OwnerLock::take(data_dir, owner)?;
     let mut set_aside = aside::set_unreadable_aside(path, false)?;
-    import::take_over(path, data_dir, true, &mut |_, _| {})?;
+    import::take_over(path, data_dir, (true, clock.now()), &mut |_, _| {})?;
     let dir = projection::journal_dir(path);
     private_dir(&dir).map_err(|error| StoreError::Failed(format!("`{}`: {error}", dir.display())))?;
     let lock = Arc::new(Lock::open(&dir)?);
-    let mut found = match find(path, &dir, sync, owner, &lock) {
+    let mut found = match find(path, &dir, sync, (owner, clock), &lock) {
         Ok(found) => found,
         Err(error) => match aside::set_unreadable_aside(path, true)? {
             Some(aside) => {
                 set_aside = Some(aside);
-                find(path, &dir, sync, owner, &lock)?
+                find(path, &dir, sync, (owner, clock), &lock)?
             }
             None => return Err(error),
         },
@@ -155,7 +174,7 @@ fn open_files(
         let _held = Held::new(&lock);
         found.journal.follow(&mut |_, _, _| Ok(()))?;
         let name = kept.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        tell(&mut found.journal, |now| evidence::index_set_aside(now, &problem, &name));
+        tell(&mut found.journal, &evidence::index_set_aside(clock.now(), &problem, &name));
     }
     Ok((own, lock, found))
 }
@@ -168,8 +187,7 @@ struct Found {
 }
 
 /// Whatever makes the projection anew after an edit or damage says so in the record. For the holder of the lock.
-fn tell(journal: &mut Journal, event: impl FnOnce(Timestamp) -> EventDraft) {
-    let event = event(latest(journal));
+fn tell(journal: &mut Journal, event: &EventDraft) {
     let mut draft = Draft::default();
     draft.begin(journal.head());
     draft.record(|out| event.write_body(out, None));
@@ -178,12 +196,14 @@ fn tell(journal: &mut Journal, event: impl FnOnce(Timestamp) -> EventDraft) {
     }
 }
 
-fn latest(journal: &Journal) -> Timestamp {
-    Timestamp::from_microsecond(journal.latest()).unwrap_or_default()
-}
-
 /// Opens both. What takes long is done before the lock is taken: others go on meanwhile.
-fn find(path: &Path, dir: &Path, sync: bool, owner: &OwnerId, lock: &Arc<Lock>) -> Result<Found, StoreError> {
+fn find(
+    path: &Path,
+    dir: &Path,
+    sync: bool,
+    (owner, clock): (&OwnerId, &dyn Clock),
+    lock: &Arc<Lock>,
+) -> Result<Found, StoreError> {
     let ahead = Journal::ahead(dir, sync)?;
     let connection = projection::open_writer(path)?;
     let doubt = match &ahead {
@@ -206,7 +226,7 @@ fn find(path: &Path, dir: &Path, sync: bool, owner: &OwnerId, lock: &Arc<Lock>) 
                 }
                 // With `fsync` nothing that was followed can be missing after it.
                 Err(_) if !sync && boot::is_another(dir) => {
-                    accept::after_power_loss(dir, &connection, latest(&journal))?;
+                    accept::after_power_loss(dir, &connection, clock.now())?;
                     Journal::open(dir, [0; 16], sync)?
                 }
                 Err(lost) => return Err(lost),
@@ -220,7 +240,7 @@ fn find(path: &Path, dir: &Path, sync: bool, owner: &OwnerId, lock: &Arc<Lock>) 
     let reader = Arc::new(Reader::open(dir)?);
     reader.refresh()?;
     if let Some(problem) = follow(&connection, &journal, &reader, doubt)? {
-        tell(&mut journal, |now| evidence::index_edited(now, &problem));
+        tell(&mut journal, &evidence::index_edited(clock.now(), &problem));
         reader.refresh()?;
         fold::make_anew(&connection, journal.id(), &reader)?;
     }
@@ -231,9 +251,10 @@ fn find(path: &Path, dir: &Path, sync: bool, owner: &OwnerId, lock: &Arc<Lock>) 
 pub(super) fn import(
     path: &Path,
     data_dir: &Path,
+    now: Timestamp,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<u64>, StoreError> {
-    import::take_over(path, data_dir, false, progress)
+    import::take_over(path, data_dir, (false, now), progress)
 }
 
 /// Has a projection that follows this journal: one that is of another, that somebody edited, or that is missing is made

@@ -184,7 +184,7 @@ fn record(tx: &mut Tx<'_>, damage: &Damage) -> Result<(), StoreError> {
     // Without the folder, which is nobody's affair who reads records.
     let mut problem = damage.clone();
     problem.path = Path::new(&segment).to_owned();
-    let event = evidence::journal_damaged(tx.reached(), &segment, damage.after, &problem.to_string());
+    let event = evidence::journal_damaged(tx.now(), &segment, damage.after, &problem.to_string());
     tx.append(&event).map(drop)
 }
 

@@ -229,6 +229,7 @@ pub(super) fn remove(tx: &Tx<'_>, plan: &Plan) -> Result<bool, StoreError> {
 mod tests {
     use super::*;
     use crate::{
+        clock::System,
         config::Durability,
         model::EventType,
         store::{RegisterChange, Store as _, embedded::EmbeddedStore},
@@ -240,7 +241,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
         let path = dir.path().join("tollgate.db");
-        let store = EmbeddedStore::open(&path, dir.path(), Durability::Commit, "one".into()).unwrap();
+        let store = EmbeddedStore::open(
+            &path,
+            dir.path(),
+            Durability::Commit,
+            "one".into(),
+            std::sync::Arc::new(System::default()),
+        )
+        .unwrap();
         store.seal_after(20).await.unwrap();
         for second in 0..100 {
             let mut event = EventDraft::system(EventType::Note, at(second));

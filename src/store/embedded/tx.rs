@@ -122,8 +122,8 @@ impl<'c> Tx<'c> {
         now
     }
 
-    /// The time that the newest frames name.
-    pub(super) fn reached(&self) -> Timestamp {
+    /// The time, for a record that no operation asks for.
+    pub(super) fn now(&self) -> Timestamp {
         self.memory.now()
     }
 

@@ -14,7 +14,7 @@ const LEGACY: &str = "2025-11-25";
 /// One client.
 #[derive(Clone)]
 pub(crate) struct Client {
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     url: String,
     pub(crate) key: String,
     capabilities: Value,

@@ -119,7 +119,9 @@ async fn replay(dir: &std::path::Path) -> Option<(ReplayReport, Vec<Flip>)> {
         return None;
     }
     let owner = System::default().owner_id();
-    let store = EmbeddedStore::open(&path, &dir.join("data"), Durability::Commit, owner).ok()?;
+    let store =
+        EmbeddedStore::open(&path, &dir.join("data"), Durability::Commit, owner, Arc::new(System::default()))
+            .ok()?;
     let report = replay_recorded(&*store, EventQuery::default(), &mut |_| {}).await.ok();
     for line in store.event_lines(EventQuery::default()).await.unwrap_or_default() {
         record::hold(&line.json);
@@ -333,6 +335,7 @@ impl Gate {
             &settings.gateway.data_dir,
             settings.store.durability,
             ids.owner_id(),
+            clock.clone(),
         )
         .unwrap();
         let store = match wrap {

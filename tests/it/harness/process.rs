@@ -41,7 +41,14 @@ impl Files {
         let loaded = config::load(&self.dir.join("servers.toml"), &|_| None).unwrap();
         let settings = &loaded.config;
         let (path, data) = (&settings.store.path, &settings.gateway.data_dir);
-        EmbeddedStore::open(path, data, settings.store.durability, System::default().owner_id()).unwrap()
+        EmbeddedStore::open(
+            path,
+            data,
+            settings.store.durability,
+            System::default().owner_id(),
+            Arc::new(System::default()),
+        )
+        .unwrap()
     }
 
     /// Another command on the same files; dropped, it is killed.

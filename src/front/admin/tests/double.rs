@@ -277,7 +277,7 @@ impl Store for Memory {
     fn approvals(&self, filter: ApprovalFilter) -> store::StoreFuture<'_, Vec<ApprovalRecord>> {
         let fits = |r: &&ApprovalRecord| {
             (filter.status.is_empty() || filter.status.contains(&r.status))
-                && filter.agent.as_ref().is_none_or(|a| *a == r.binding.agent)
+                && filter.agent.as_ref().is_none_or(|a| a.matches(&r.binding.agent))
         };
         let found = self.approvals.lock().iter().filter(fits).cloned().collect();
         self.answer(found)
