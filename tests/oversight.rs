@@ -306,6 +306,14 @@ async fn an_incident_has_a_timeline_and_an_end() {
     let page = AlertFilter { limit: 1, ..AlertFilter::default() };
     let page = alerts(&*store, &page, after(800)).await.unwrap();
     assert!(page.truncated && page.next.is_some(), "{page:?}");
+    // What a cursor stands for may be listed no more: the list goes on behind where it was.
+    let gone = |at: i64| Some(format!("alert-gone@{}", after(at).as_nanosecond()));
+    let behind = async |at: i64| {
+        let filter = AlertFilter { before: gone(at), ..AlertFilter::default() };
+        let listed = alerts(&*store, &filter, after(800)).await.unwrap().alerts.len();
+        (listed, incidents(&*store, 100, gone(at).as_deref()).await.unwrap().incidents.len())
+    };
+    assert_eq!((behind(10_000).await, behind(0).await), ((2, 2), (0, 0)));
     let of_agent = found.iter().find(|incident| incident.agent.is_some()).unwrap();
     let Told { timeline: told, truncated } = timeline(&*store, of_agent, true, after(800)).await.unwrap();
     assert!(!truncated);

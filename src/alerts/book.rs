@@ -217,6 +217,14 @@ impl Book {
         }
     }
 
+    /// The alert that a record was taken for: the one that it raised, or the one that it repeats.
+    pub fn told_as(&self, record: i64, kind: AlertKind, subject: &str) -> Option<&Alert> {
+        standing(&self.alerts)
+            .find(|alert| alert.record == Some(record))
+            .or_else(|| self.live(kind, subject))
+            .or_else(|| self.live(kind, OTHERS))
+    }
+
     fn is_storm(&self, kind: AlertKind, window: Duration, at: Timestamp) -> bool {
         let live = standing(&self.alerts).filter(|alert| alert.is_live()).count();
         let begin = plus(at, Duration::ZERO).checked_sub(window).unwrap_or(Timestamp::MIN);

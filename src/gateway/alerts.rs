@@ -28,11 +28,14 @@ impl Gateway {
             let in_force = self.in_force();
             let rules = &in_force.policies.oversight;
             let levels = self.levels();
-            if let Err(error) = watcher.step(&*self.0.store, rules, &levels, self.0.clock.now()).await {
-                tracing::error!(%error, "alerts.record_not_watched: it is tried again");
-                // It reads again how far it was.
-                watcher = Watcher::default();
-                tokio::time::sleep(AGAIN).await;
+            match watcher.step(&*self.0.store, rules, &levels, self.0.clock.now()).await {
+                Ok(looked) => self.tell_alerts(&looked.alerted),
+                Err(error) => {
+                    tracing::error!(%error, "alerts.record_not_watched: it is tried again");
+                    // It reads again how far it was.
+                    watcher = Watcher::default();
+                    tokio::time::sleep(AGAIN).await;
+                }
             }
             tokio::time::sleep((rules.alerts.window / 10).clamp(LEAST, LOOK)).await;
         }

@@ -2,16 +2,18 @@
 //! else: no argument of a call leaves through it, and nothing that it answers decides anything.
 //!
 //! Deliveries are signed as Standard Webhooks has it (`webhook-id`, `webhook-timestamp`, `webhook-signature: v1,…` over
-//! `id.timestamp.body`), and tried again where they fail. Each process tells of the events that it commits itself, the command
-//! line too ([`tell_webhook`]); what it has not delivered when it ends is not told.
+//! `id.timestamp.body`), and tried again where they fail. Of approvals each process tells what it commits itself, the command
+//! line too ([`tell_webhook`]); of alerts the one that watches the record tells, whoever found them. What a process has not
+//! delivered when it ends is not told.
 
 use super::Gateway;
 use crate::{
     clock::{Clock, IdSource},
     config::{Config, WebhookConfig},
     evidence::without_values,
-    model::{Event, EventType},
+    model::{AlertSeverity, Event, EventType},
     outbound::Outbound,
+    oversight::Alerted,
     redaction::display_text,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -23,7 +25,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, broadcast::error::RecvError};
+use tokio::sync::{
+    Semaphore,
+    broadcast::{self, error::RecvError},
+};
 
 /// How long one attempt may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,21 +46,22 @@ const LONGEST_REASON: usize = 500;
 /// What is read of an answer.
 const MOST_BYTES: usize = 64 * 1024;
 
-/// What is told of an event; none of most.
-fn told(event: &Event, config: &Config) -> Option<Value> {
-    let draft = &event.draft;
-    let is_alert = draft.event_type == EventType::Alert;
-    let of_approval = matches!(
-        draft.event_type,
+/// Whether somebody is asked, or an ask has come to its end.
+fn is_of_approval(event: &Event) -> bool {
+    matches!(
+        event.draft.event_type,
         EventType::ApprovalRequested
             | EventType::ApprovalDecided
             | EventType::ApprovalExpired
             | EventType::ApprovalCancelled
-    );
+    ) && event.draft.approval_id.is_some()
+}
+
+/// What is told of an event. `alert`: the alert that it is of, where it does not name that itself.
+fn told(event: &Event, alert: Option<&(String, AlertSeverity)>, config: &Config) -> Value {
+    let draft = &event.draft;
+    let is_alert = draft.event_type == EventType::Alert;
     let id = draft.approval_id.as_ref();
-    if !(is_alert || of_approval && id.is_some()) {
-        return None;
-    }
     let detail = |name: &str| draft.detail.as_ref().and_then(|detail| detail.get(name));
     // A sentence of ours, without what it may repeat of a call.
     let shown = is_alert.then(|| without_values(draft.clone()));
@@ -63,11 +69,11 @@ fn told(event: &Event, config: &Config) -> Option<Value> {
     let tool = shown.as_ref().unwrap_or(draft).tool.as_deref();
     // Whom an escalation names.
     let to = draft.detail.as_ref().and_then(|detail| detail.pointer("/approval/to"));
-    Some(json!({
+    json!({
         "type": draft.event_type,
         "alert": detail("alert"),
-        "alert_id": detail("alert_id"),
-        "severity": detail("severity"),
+        "alert_id": detail("alert_id").cloned().or_else(|| alert.map(|(id, _)| json!(id))),
+        "severity": detail("severity").cloned().or_else(|| alert.map(|(_, severity)| json!(severity))),
         "reason": reason.map(|reason| display_text(reason, LONGEST_REASON)),
         "escalated_to": to,
         "timestamp": draft.timestamp,
@@ -81,7 +87,7 @@ fn told(event: &Event, config: &Config) -> Option<Value> {
         "rule_id": draft.rule_id,
         "environment": config.gateway.environment,
         "link": id.map_or_else(|| format!("{}/#/alerts", config.page_link()), |id| config.approval_link(id)),
-    }))
+    })
 }
 
 /// `v1,` and the base64 of the HMAC-SHA-256 over `id.timestamp.body`.
@@ -92,15 +98,32 @@ fn signature(secret: &[u8], id: &str, timestamp: i64, body: &[u8]) -> Option<Str
     Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
 }
 
+/// What is on its way to the webhook.
+#[derive(Debug)]
+pub(super) struct Notifications {
+    outbound: Outbound,
+    places: Arc<Semaphore>,
+}
+
+impl Default for Notifications {
+    fn default() -> Self {
+        Self { outbound: Outbound::default(), places: Arc::new(Semaphore::new(MOST)) }
+    }
+}
+
+/// What a store tells of what it commits.
+pub(super) type Committed = broadcast::Receiver<Arc<Event>>;
+
 impl Gateway {
     /// Follows the events of this process for as long as it lives, where there is a webhook: whom nobody listens to, the
-    /// store need not tell, and that costs each call something.
-    pub(super) async fn notify(self) {
+    /// store need not tell, and that costs each call something. `since_start`: what was committed since the start began.
+    pub(super) async fn notify(self, mut since_start: Option<Committed>) {
         let mut generations = self.generations();
         loop {
             generations.borrow_and_update();
             if self.in_force().config.webhook.is_some() {
-                if self.follow_events().await.is_break() {
+                let committed = since_start.take().unwrap_or_else(|| self.0.store.committed());
+                if self.follow_events(committed).await.is_break() {
                     return;
                 }
             } else if generations.changed().await.is_err() {
@@ -110,10 +133,7 @@ impl Gateway {
     }
 
     /// Until there is no webhook any more, or (`Break`) no event to come.
-    async fn follow_events(&self) -> ControlFlow<()> {
-        let mut committed = self.0.store.committed();
-        let outbound = Arc::new(Outbound::default());
-        let places = Arc::new(Semaphore::new(MOST));
+    async fn follow_events(&self, mut committed: Committed) -> ControlFlow<()> {
         loop {
             let event = match committed.recv().await {
                 Ok(event) => event,
@@ -127,27 +147,42 @@ impl Gateway {
             if in_force.config.webhook.is_none() {
                 return ControlFlow::Continue(());
             }
-            let Some(told) = told(&event, &in_force.config) else { continue };
-            let Ok(place) = places.clone().try_acquire_owned() else {
-                tracing::warn!("the webhook has too many deliveries under way: one is left out");
-                continue;
-            };
-            let (gateway, outbound) = (self.clone(), outbound.clone());
-            self.spawn_until_stop(async move {
-                let _place = place;
-                gateway.deliver(&outbound, &told).await;
-            });
+            if is_of_approval(&event) {
+                self.send_to_webhook(told(&event, None, &in_force.config));
+            }
         }
     }
 
-    async fn deliver(&self, outbound: &Outbound, told: &Value) {
+    /// Tells of alerts that somebody has found, where there is a webhook.
+    pub(super) fn tell_alerts<'a>(&self, alerts: impl IntoIterator<Item = &'a Alerted>) {
+        let in_force = self.in_force();
+        if in_force.config.webhook.is_some() {
+            for Alerted { event, alert } in alerts {
+                self.send_to_webhook(told(event, alert.as_ref(), &in_force.config));
+            }
+        }
+    }
+
+    fn send_to_webhook(&self, told: Value) {
+        let Ok(place) = self.0.notifications.places.clone().try_acquire_owned() else {
+            tracing::warn!("the webhook has too many deliveries under way: one is left out");
+            return;
+        };
+        let gateway = self.clone();
+        self.spawn_until_stop(async move {
+            let _place = place;
+            gateway.deliver(&told).await;
+        });
+    }
+
+    async fn deliver(&self, told: &Value) {
         let id = format!("msg_{}", self.0.ids.uuid());
         let body = told.to_string();
         let mut pause = FIRST_PAUSE;
         for attempt in 1..=ATTEMPTS {
             // A reload may have changed where it goes, or ended it.
             let Some(webhook) = self.in_force().config.webhook.clone() else { return };
-            match send(outbound, &webhook, &*self.0.clock, &id, &body).await {
+            match send(&self.0.notifications.outbound, &webhook, &*self.0.clock, &id, &body).await {
                 Ok(()) => return,
                 Err(Refused::ForGood(why)) => {
                     tracing::error!(reason = why, "the webhook refuses a notification");
@@ -174,7 +209,10 @@ pub async fn tell_webhook(
     event: &Event,
 ) -> Result<(), String> {
     let Some(webhook) = &config.webhook else { return Ok(()) };
-    let Some(told) = told(event, config) else { return Ok(()) };
+    if !is_of_approval(event) {
+        return Ok(());
+    }
+    let told = told(event, None, config);
     let outbound = Outbound::default();
     let id = format!("msg_{}", ids.uuid());
     let mut pause = FIRST_PAUSE;

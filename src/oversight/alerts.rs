@@ -1,6 +1,6 @@
 //! The alerts as they stand, and what people say about one.
 
-use super::{OversightError, Remark, TRIES, changes, load, raced};
+use super::{OversightError, Remark, TRIES, changes, cursor, is_behind, load, place, raced};
 use crate::{
     alerts::{Alert, Tuning, Verdict},
     model::{AlertKind, AlertStatus},
@@ -50,7 +50,7 @@ impl AlertPage {
     }
 }
 
-/// Lists alerts. A cursor that is not listed any more ends the list.
+/// Lists alerts.
 pub async fn alerts(
     store: &dyn Store,
     filter: &AlertFilter,
@@ -59,8 +59,8 @@ pub async fn alerts(
     let book = load(store).await?;
     let mut all = book.alerts();
     if let Some(before) = &filter.before {
-        let place = all.iter().position(|alert| alert.id == *before);
-        all = place.map_or_else(Vec::new, |place| all.split_off(place + 1));
+        let place = place(before, all.iter().map(|alert| (alert.at, alert.id.as_str())));
+        all.retain(|alert| is_behind(place.as_ref(), alert.at, &alert.id));
     }
     all.retain(|alert| {
         (filter.status.is_empty() || filter.status.contains(&alert.status))
@@ -70,7 +70,7 @@ pub async fn alerts(
     let is_more = all.len() > limit;
     all.truncate(limit);
     let alerts: Vec<Alert> = all.into_iter().cloned().collect();
-    let next = alerts.last().filter(|_| is_more).map(|last| last.id.clone());
+    let next = alerts.last().filter(|_| is_more).map(|last| cursor(last.at, &last.id));
     let tunings = book.tunings(now).into_iter().cloned().collect();
     Ok(AlertPage { alerts, tunings, truncated: is_more, next })
 }

@@ -1,6 +1,6 @@
 //! Incidents as they stand, what happened around one, and who closes it.
 
-use super::{OversightError, Remark, TRIES, changes, load, raced};
+use super::{OversightError, Remark, TRIES, changes, cursor, is_behind, load, place, raced};
 use crate::{
     alerts::Incident,
     evidence::without_values,
@@ -52,7 +52,7 @@ impl IncidentPage {
     }
 }
 
-/// At most so many incidents, those that stand behind `before` in the list. A cursor that is not listed any more ends the list.
+/// At most so many incidents, those that stand behind `before` in the list.
 pub async fn incidents(
     store: &dyn Store,
     limit: usize,
@@ -61,13 +61,13 @@ pub async fn incidents(
     let book = load(store).await?;
     let mut all = book.incidents();
     if let Some(before) = before {
-        let place = all.iter().position(|incident| *incident.id == *before);
-        all = place.map_or_else(Vec::new, |place| all.split_off(place + 1));
+        let place = place(before, all.iter().map(|incident| (incident.opened_at, &*incident.id)));
+        all.retain(|incident| is_behind(place.as_ref(), incident.opened_at, &incident.id));
     }
     let truncated = all.len() > limit;
     all.truncate(limit);
     let incidents: Vec<Incident> = all.into_iter().cloned().collect();
-    let next = incidents.last().filter(|_| truncated).map(|last| last.id.clone());
+    let next = incidents.last().filter(|_| truncated).map(|last| cursor(last.opened_at, &last.id));
     Ok(IncidentPage { incidents, truncated, next })
 }
 

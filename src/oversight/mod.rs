@@ -11,7 +11,7 @@ pub use alerts::{AlertFilter, AlertPage, alerts, open_alerts, say};
 pub use duties::{duties, duty_done};
 pub use incidents::{IncidentPage, Told, close_incident, incident, incidents, timeline};
 pub use samples::{Finding, SamplePage, Sampled, review, reviewer, samples};
-pub use watcher::Watcher;
+pub use watcher::{Alerted, Looked, Watcher};
 
 use crate::{
     alerts::Book,
@@ -19,6 +19,7 @@ use crate::{
     redaction::{DataRules, Said},
     store::{Register, RegisterChange, Store, StoreError},
 };
+use jiff::Timestamp;
 
 /// The longest note, in characters.
 const LONGEST_NOTE: usize = 2_000;
@@ -93,6 +94,28 @@ fn changes(book: Book) -> (Vec<RegisterChange>, Vec<EventDraft>) {
         value: change.value,
     });
     (changes.collect(), events)
+}
+
+/// Where something stands in a list of which the newest is first, told so that the list goes on behind it even where it is listed no
+/// more.
+fn cursor(at: Timestamp, id: &str) -> String {
+    format!("{id}@{}", at.as_nanosecond())
+}
+
+/// The place that a cursor names, or, of one without a time, that of what has this id.
+fn place<'i>(
+    before: &str,
+    mut all: impl Iterator<Item = (Timestamp, &'i str)>,
+) -> Option<(Timestamp, String)> {
+    let told = before
+        .rsplit_once('@')
+        .and_then(|(id, at)| Some((Timestamp::from_nanosecond(at.parse().ok()?).ok()?, id.to_owned())));
+    told.or_else(|| all.find(|(_, id)| *id == before).map(|(at, id)| (at, id.to_owned())))
+}
+
+/// Whether something stands behind a place in the list.
+fn is_behind(place: Option<&(Timestamp, String)>, at: Timestamp, id: &str) -> bool {
+    place.is_some_and(|(then, known)| (at, id) < (*then, known.as_str()))
 }
 
 fn raced() -> OversightError {

@@ -3,13 +3,14 @@
 
 use super::{changes, duties, load};
 use crate::{
-    alerts::{Level, Signal, Watch, due_alert},
-    model::Event,
+    alerts::{Alert, Level, Signal, Watch, due_alert},
+    model::{AlertKind, AlertSeverity, AlertStatus, Event, EventType},
     policy::Oversight,
     store::{EventQuery, Register, RegisterChange, Store, StoreError},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use std::collections::{BTreeMap, VecDeque};
 
 const STATE: &str = "state";
 /// Records in one read, and the bytes of their bodies.
@@ -20,8 +21,28 @@ const KEPT_AFTER: i64 = 20_000;
 /// The first one to watch begins so far back, and with so many records at most.
 const FIRST_SINCE: SignedDuration = SignedDuration::from_hours(24);
 const FIRST_RECORDS: i64 = 20_000;
+/// Records of one look that people are told of; of more, the newest.
+const MOST_ALERTED: usize = 256;
 /// What time alone changes is looked at so often, at most.
 const TICK: SignedDuration = SignedDuration::from_secs(5);
+
+/// A record of type `alert`, for whoever is told of them.
+#[derive(Debug)]
+pub struct Alerted {
+    /// The record.
+    pub event: Event,
+    /// The alert that it is of; none: it names its alert itself, or is of none of the kinds.
+    pub alert: Option<(String, AlertSeverity)>,
+}
+
+/// What came of one look at the record.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// How many records there were.
+    pub records: usize,
+    /// Those that people are told of, in order, the newest of them.
+    pub alerted: VecDeque<Alerted>,
+}
 
 #[derive(Debug)]
 struct Known {
@@ -41,15 +62,15 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Takes in what was recorded since, and how servers stand now: how many records there were.
+    /// Takes in what was recorded since, and how servers stand now.
     pub async fn step(
         &mut self,
         store: &dyn Store,
         rules: &Oversight,
         levels: &[Level],
         now: Timestamp,
-    ) -> Result<usize, StoreError> {
-        let mut seen = 0;
+    ) -> Result<Looked, StoreError> {
+        let mut looked = Looked::default();
         loop {
             let mut known = match self.known.take() {
                 Some(known) => known,
@@ -63,11 +84,15 @@ impl Watcher {
             };
             let events = store.events(query).await?;
             let mut signals = Vec::new();
-            for Event { seq, draft, .. } in &events {
-                signals.extend(known.watch.take(*seq, draft, &rules.alerts, now));
-            }
-            seen += events.len();
+            looked.records += events.len();
             let is_last = events.is_empty();
+            let mut records = Vec::new();
+            for event in events {
+                signals.extend(known.watch.take(event.seq, &event.draft, &rules.alerts, now));
+                if event.draft.event_type == EventType::Alert {
+                    records.push(event);
+                }
+            }
             if is_last {
                 signals.extend(known.watch.tick(now, &rules.alerts, levels));
             }
@@ -77,26 +102,43 @@ impl Watcher {
             });
             let tick = is_last && due;
             // Nothing is known any more where the store does not answer: it is read again.
-            if self.write(store, rules, known, (signals, tick), now).await? && is_last {
-                return Ok(seen);
+            let Some(alerted) = self.write(store, rules, known, (signals, records, tick), now).await? else {
+                continue;
+            };
+            looked.alerted.extend(alerted);
+            let beyond = looked.alerted.len().saturating_sub(MOST_ALERTED);
+            looked.alerted.drain(..beyond);
+            if is_last {
+                return Ok(looked);
             }
         }
     }
 
-    /// Writes what came of signals; `false`: another one has watched meanwhile.
+    /// Writes what came of signals, and says whom records of alerts are of; none: another one has watched meanwhile.
     async fn write(
         &mut self,
         store: &dyn Store,
         rules: &Oversight,
         mut known: Known,
-        (signals, tick): (Vec<Signal>, bool),
+        (signals, records, tick): (Vec<Signal>, Vec<Event>, bool),
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Vec<Alerted>>, StoreError> {
         let (mut changed, mut events) = (Vec::new(), Vec::new());
+        let told_of = !records.is_empty();
+        let mut of_records = BTreeMap::new();
         if tick || !signals.is_empty() {
             let mut book = load(store).await?;
             for signal in signals {
+                let told = match &signal {
+                    Signal::Raised(raised) => {
+                        raised.record.map(|seq| (seq, raised.kind, raised.subject.clone()))
+                    }
+                    Signal::Over(_) => None,
+                };
                 book.signal(signal, rules, now);
+                if let Some((seq, kind, subject)) = told {
+                    of_records.insert(seq, book.told_as(seq, kind, &subject).cloned());
+                }
             }
             if tick {
                 let done = duties::done(store).await?;
@@ -114,7 +156,9 @@ impl Watcher {
             events = told;
         }
         let window = known.watch.window();
+        // What people are told of is looked at once.
         let keeps = !changed.is_empty()
+            || told_of
             || (window.is_some() && window != known.window)
             || known.watch.seq - known.seq >= KEPT_AFTER;
         if keeps {
@@ -122,22 +166,43 @@ impl Watcher {
             let state = RegisterChange::set(Register::Watch, STATE, written.clone()).at(known.version);
             changed.push(state);
             if !store.set(changed, events).await? {
-                return Ok(false);
+                return Ok(None);
             }
             let entry = store.register_entry(Register::Watch, STATE.to_owned()).await?;
-            // Another one has gone on from it already: its state is the one that is known.
-            let Some(entry) = entry.filter(|entry| *entry.value == written) else {
-                return Ok(false);
-            };
-            known.version = entry.version;
-            (known.seq, known.window) = (known.watch.seq, window);
-            known.watch.kept();
+            // Another one may have gone on from it already: then its state is the one that is known, and is read again.
+            self.known = entry.filter(|entry| *entry.value == written).map(|entry| {
+                known.version = entry.version;
+                (known.seq, known.window) = (known.watch.seq, window);
+                known.watch.kept();
+                known
+            });
+        } else {
+            self.known = Some(known);
         }
         if tick {
             self.ticked = Some(now);
         }
-        self.known = Some(known);
-        Ok(true)
+        let alerted = records.into_iter().filter_map(|event| {
+            let alert = of_records.remove(&event.seq).flatten();
+            is_news(&event, alert.as_ref())
+                .then(|| Alerted { alert: alert.map(|alert| (alert.id, alert.severity)), event })
+        });
+        Ok(Some(alerted.collect()))
+    }
+}
+
+/// Whether people are told of a record: what is turned off or tuned out raised no alert, and repeats of one that somebody has seen
+/// are none. Each step of a budget is.
+fn is_news(event: &Event, alert: Option<&Alert>) -> bool {
+    let word = |name: &str| event.draft.detail.as_ref().and_then(|detail| detail.get(name)?.as_str());
+    let kind = word("alert").and_then(AlertKind::parse);
+    match (kind, alert) {
+        // One that the book has raised names itself, and what is of no kind is always told.
+        (None, _) => true,
+        _ if word("alert_id").is_some() => true,
+        (Some(_), None) => false,
+        (Some(AlertKind::Budget), Some(_)) => true,
+        (Some(_), Some(alert)) => alert.status != AlertStatus::Acked,
     }
 }
 

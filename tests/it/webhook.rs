@@ -157,6 +157,93 @@ async fn decisions_of_the_command_line_are_told() {
     assert!(!soon(late.wait()).await.unwrap().success());
 }
 
+/// R62. What is wrong with the record is told whoever finds it, though that is before anything listens: with the alert's id and
+/// severity, and with the time at which it was found.
+#[tokio::test]
+async fn what_a_start_finds_wrong_is_told() {
+    let (hook, url) = Hook::start(&[]).await;
+    let servers = format!("[webhook]\nurl = \"{url}\"\nsecret = \"{SECRET}\"\n");
+    let incidents = "=== bundle.yaml\nversion: \"1\"\nowner: tests\ndefault_decision: ALLOW\nalerts:\n  incidents: { kinds: [integrity], min_severity: low, sla: 4h }\n";
+    let files = Files::of(Setup { files: format!("{GATE}{incidents}"), servers, ..Setup::default() }).await;
+    let mut first = files.serve().await;
+    let id = pending(&files.client(&first, "bot").call("up__write", json!({"n": 1})).await);
+    hook.until(1).await;
+    first.signal(rustix::process::Signal::TERM);
+    assert!(first.ended().await);
+    let index = rusqlite::Connection::open(files.dir.join("data/tollgate.db")).unwrap();
+    index.execute("UPDATE approvals SET status = 'approved'", []).unwrap();
+    drop(index);
+    let before = jiff::Timestamp::now();
+    let second = files.serve().await;
+    let told = told(&hook.until(2).await[1]);
+    assert_eq!(
+        (&told["type"], &told["alert"], &told["severity"]),
+        (&json!("alert"), &json!("integrity"), &json!("high"))
+    );
+    let at: jiff::Timestamp = told["timestamp"].as_str().unwrap().parse().unwrap();
+    assert!(at >= before, "{told:#}");
+    let list = |path: &'static str| api(&files.http, &second.admin, "dan", path, None);
+    let (_, alerts) = list("alerts").await;
+    assert_eq!(alerts["alerts"][0]["id"], told["alert_id"], "{alerts:#}\n{told:#}");
+    let (_, incidents) = list("incidents").await;
+    assert_eq!(incidents["incidents"][0]["opened_at"], told["timestamp"], "{incidents:#}");
+    // What it says of the ask is what its records say.
+    let (_, asked) = list("approvals").await;
+    assert_eq!(
+        (&asked["approvals"][0]["id"], &asked["approvals"][0]["status"]),
+        (&json!(id), &json!("pending"))
+    );
+}
+
+/// Alerts of which the record was there before them have their id and severity too, those that the bundle turns off are not told,
+/// and neither are repeats of one that somebody has seen, but for the steps of a budget.
+#[tokio::test]
+async fn alerts_are_told_with_their_ids() {
+    let (hook, url) = Hook::start(&[]).await;
+    let servers = format!("[webhook]\nurl = \"{url}\"\nsecret = \"{SECRET}\"\n");
+    let files = "=== bundle.yaml\nversion: \"1\"\nowner: tests\ndefault_decision: ALLOW\nloop: { max_repeats: 3 }\n\
+                 === budgets.yaml\nbudgets:\n  - { id: cap, scope: agent, window: day, max_calls: 4, alert_at: [50, 100], on_exceed: deny }\n";
+    let world = World::start(Setup { files: files.to_owned(), servers, ..Setup::default() }).await;
+    let bot = world.bare("bot");
+    for n in 0..2 {
+        bot.call("up__read", json!({"path": format!("/{n}")})).await.ok();
+    }
+    let half = told(&hook.until(1).await[0]);
+    assert_eq!((&half["alert"], &half["agent_id"]), (&json!("budget"), &json!("bot")), "{half:#}");
+    let listed = async |told: &Value| {
+        let (_, page) = world.api("dan", "alerts", None).await;
+        let alerts = page["alerts"].as_array().unwrap().clone();
+        let found = alerts.into_iter().find(|alert| alert["id"] == told["alert_id"]);
+        found.unwrap_or_else(|| panic!("{told:#}\n{page:#}"))
+    };
+    let alert = listed(&half).await;
+    assert_eq!((&alert["kind"], &alert["severity"]), (&json!("budget"), &half["severity"]));
+    let (status, _) = world
+        .api(
+            "dan",
+            &format!("alerts/{}", alert["id"].as_str().unwrap()),
+            Some(json!({"action": "ack", "note": "known"})),
+        )
+        .await;
+    assert_eq!(status, 200);
+    for n in 2..4 {
+        bot.call("up__read", json!({"path": format!("/{n}")})).await.ok();
+    }
+    let full = told(&hook.until(2).await[1]);
+    assert_eq!((&full["alert"], &full["alert_id"]), (&json!("budget"), &half["alert_id"]), "{full:#}");
+    let other = world.bare("eve");
+    for _ in 0..4 {
+        other.call("up__echo", json!({"n": 1})).await;
+    }
+    let looping = async {
+        let seen = hook.until(4).await;
+        seen[2..].iter().map(told).find(|told| told["alert"] == "loop").unwrap()
+    };
+    let looping = looping.await;
+    assert_eq!(listed(&looping).await["severity"], looping["severity"]);
+    assert!(looping["severity"].is_string());
+}
+
 /// Whichever of several processes decides or cancels, the webhook is told, and once.
 #[tokio::test]
 async fn each_of_several_processes_tells_what_it_does() {
