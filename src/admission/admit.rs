@@ -94,8 +94,8 @@ impl<'q> Looked<'q, '_> {
     /// The first limit that is full, strictest first: deny, throttle (the loop before all others), ask.
     fn refusal(&self) -> Option<LimitRefusal> {
         let full = self.full().min_by_key(|(check, _)| check.limit.above);
-        // A call that uses an approval is counted and never stopped as a loop: a person looked at it. Nobody looks at one
-        // that uses a grant.
+        // A call that uses an approval is never stopped as a loop: a person looked at it. Nobody looks at one that uses a
+        // grant.
         let looping = if self.approval.is_none() { self.looping() } else { None };
         match (full, looping) {
             (Some((check, unit)), None) => Some(self.over(check, unit)),
@@ -213,7 +213,8 @@ impl<'q> Looked<'q, '_> {
             at: request.now,
             tokens: reserved.tokens,
             cost: reserved.cost,
-            repeat: request.repeats.map(|limit| limit.key),
+            // As it was asked about it was counted.
+            repeat: request.repeats.filter(|_| self.approval.is_none()).map(|limit| limit.key),
             loops: request.loops.iter().map(LoopCheck::mark).collect(),
             ..Grant::default()
         };

@@ -122,8 +122,8 @@ impl LoopCheck {
                  error and change the arguments, or go on without this tool"
             ),
             LoopKind::Alternating => format!(
-                "the same two or three calls took turns {seen} times within {window_s} s: it looks like a loop, so use what \
-                 they have answered, or do something else first"
+                "nothing but the same two or three calls was made within {window_s} s, about {seen} times each: it looks like a \
+                 loop, so use what they have answered, or do something else first"
             ),
             LoopKind::Similar => format!(
                 "`{tool}` was called {seen} times within {window_s} s with nearly the same arguments, and {count} are let \

@@ -271,8 +271,10 @@ impl Preparation {
         let user = assumed.and_then(|assumed| assumed.user.as_ref());
         let user = user.or_else(|| user_of(&request.principal, &policies.authority)).cloned();
         let repeats = assumed.and_then(|assumed| assumed.repeats);
-        let known =
-            || self.repeats.before(&agent.id, call_digest, request.counted.as_ref(), self.clock.monotonic());
+        let known = || {
+            let own = (request.counted.as_ref(), request.is_retry);
+            self.repeats.before(&agent.id, call_digest, own, self.clock.monotonic())
+        };
         let item = |kind: CallKind| if request.kind == kind { target.full().clone() } else { Arc::default() };
         let resource = match found.reveals() && request.kind == CallKind::Resource {
             true => uri_of(&found.arguments).unwrap_or_default().into(),

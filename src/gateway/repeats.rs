@@ -31,12 +31,13 @@ pub(crate) struct CountedCall {
 }
 
 impl Repeats {
-    /// How many like it came in the last 60 s, without the call itself where that is counted already (`own`).
+    /// How many like it came in the last 60 s, without the call itself where that is counted already: as `own`, or as it was
+    /// before its client was asked (`is_retry`).
     pub(crate) fn before(
         &self,
         agent: &str,
         digest: &Digest,
-        own: Option<&CountedCall>,
+        (own, is_retry): (Option<&CountedCall>, bool),
         now: Duration,
     ) -> u64 {
         let since = now.saturating_sub(WINDOW);
@@ -47,7 +48,7 @@ impl Repeats {
         };
         let all = count(seen.young.get(&key)) + count(seen.old.get(&key));
         let itself = own.is_some_and(|own| own.digest == *digest && own.at >= since);
-        all.saturating_sub(usize::from(itself)) as u64
+        all.saturating_sub(usize::from(itself) + usize::from(is_retry)) as u64
     }
 
     /// Notes a call. `None`: so many like it are remembered that one more says nothing.
@@ -83,23 +84,28 @@ mod tests {
         let digest = Digest::from("d");
         let at = Duration::from_secs;
         for second in 0..5 {
-            assert_eq!(repeats.before("a", &digest, None, at(second)), second);
+            assert_eq!(repeats.before("a", &digest, (None, false), at(second)), second);
             let own = repeats.note("a", &digest, at(second)).unwrap();
-            assert_eq!(repeats.before("a", &digest, Some(&own), at(second)), second, "itself");
-            assert_eq!(repeats.before("a", &digest, None, at(second)), second + 1);
+            assert_eq!(repeats.before("a", &digest, (Some(&own), false), at(second)), second, "itself");
+            assert_eq!(repeats.before("a", &digest, (None, false), at(second)), second + 1);
             assert_eq!(
-                repeats.before("a", &Digest::from("e"), Some(&own), at(second)),
+                repeats.before("a", &Digest::from("e"), (Some(&own), false), at(second)),
                 0,
                 "as it was changed"
             );
         }
-        assert_eq!(repeats.before("b", &digest, None, at(5)), 0);
-        assert_eq!(repeats.before("a", &Digest::from("e"), None, at(5)), 0);
-        assert_eq!(repeats.before("a", &digest, None, at(62)), 3);
+        assert_eq!(repeats.before("b", &digest, (None, false), at(5)), 0);
+        assert_eq!(repeats.before("a", &Digest::from("e"), (None, false), at(5)), 0);
+        assert_eq!(repeats.before("a", &digest, (None, false), at(62)), 3);
         let own = repeats.note("a", &digest, at(90)).unwrap();
-        assert_eq!(repeats.before("a", &digest, None, at(90)), 1);
+        assert_eq!(repeats.before("a", &digest, (None, false), at(90)), 1);
         repeats.note("a", &digest, at(140));
+        assert_eq!(
+            repeats.before("a", &digest, (None, true), at(140)),
+            1,
+            "as it was before its client was asked"
+        );
         // It waited for a person: it is out of the window itself.
-        assert_eq!(repeats.before("a", &digest, Some(&own), at(160)), 1);
+        assert_eq!(repeats.before("a", &digest, (Some(&own), false), at(160)), 1);
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct Request {
     pub(crate) listed: Option<Arc<str>>,
     /// How long people took of it.
     pub(crate) waited: Duration,
+    /// It brought a `requestState`: what a client answers in the middle of a call makes no other call of it.
+    pub(crate) is_retry: bool,
     /// As it is counted among the repeats, once it is.
     pub(crate) counted: Option<CountedCall>,
 }

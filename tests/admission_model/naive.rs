@@ -277,7 +277,10 @@ impl Naive {
                     counters: all.into_iter().map(|look| (look.id, look.key, look.window)).collect(),
                     tokens: request.tokens,
                     cost: request.cost.0,
-                    repeat: request.max_repeats.map(|_| (agent, request.digest.to_string())),
+                    repeat: request
+                        .max_repeats
+                        .filter(|_| asked.is_none())
+                        .map(|_| (agent, request.digest.to_string())),
                 });
             }
         }

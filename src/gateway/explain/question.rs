@@ -101,6 +101,7 @@ impl Question {
             tracing: Default::default(),
             listed: None,
             waited: Duration::ZERO,
+            is_retry: false,
             counted: None,
             // In every share: what a policy says is to be seen.
             share: SharePlace::default(),
