@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     activation::Standing,
-    clock::{IdSource as _, System},
+    clock::System,
     gateway::{CheckedFiles, Gateway},
     identity::{AgentPrincipal, Delegation, Proof},
     store::{EventQuery, Store},
@@ -63,7 +63,7 @@ impl Running {
         for target in &args.events {
             targets.push(Sink::open(target).await?);
         }
-        let store = wiring::open_store(&config, system.owner_id())?;
+        let store = wiring::open_store(&config, &system)?;
         let sinks_end = CancellationToken::new();
         let mut sinks = Vec::new();
         if !targets.is_empty() {
@@ -152,10 +152,7 @@ pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError
     mcp_end.cancel();
     let limit = running.drain;
     let rest = async {
-        if !mcp.is_finished() && tokio::time::timeout(limit, &mut mcp).await.is_err() {
-            running.gateway.cut();
-            mcp.abort();
-        }
+        end_within(&mut mcp, limit, &running.gateway).await;
         running.end().await;
         admin_end.cancel();
         if !admin.is_finished() && tokio::time::timeout(ADMIN_GRACE, &mut admin).await.is_err() {
@@ -218,14 +215,25 @@ pub(super) async fn stdio(path: PathBuf, args: StdioArgs) -> Result<(), CliError
     end.cancel();
     let limit = running.drain;
     let rest = async {
-        if !session.is_finished() && tokio::time::timeout(limit, &mut session).await.is_err() {
-            running.gateway.cut();
-            session.abort();
-        }
+        end_within(&mut session, limit, &running.gateway).await;
         running.end().await;
     };
     finish(rest, signals).await;
     ended
+}
+
+/// How long answers to calls that are cut may take to leave.
+const CUT_GRACE: Duration = Duration::from_secs(3);
+
+/// Lets what is in flight finish within `limit`; what does not is cut, and told so.
+async fn end_within(serving: &mut JoinHandle<Result<(), CliError>>, limit: Duration, gateway: &Gateway) {
+    if serving.is_finished() || tokio::time::timeout(limit, &mut *serving).await.is_ok() {
+        return;
+    }
+    gateway.cut();
+    if tokio::time::timeout(CUT_GRACE, &mut *serving).await.is_err() {
+        serving.abort();
+    }
 }
 
 fn flat(ended: Result<Result<(), CliError>, tokio::task::JoinError>) -> Result<(), CliError> {

@@ -22,6 +22,13 @@ pub struct KeptBundle {
 }
 
 impl KeptBundle {
+    /// The same with the digests of keys cut: whoever may read policies need not have what a key can be tried against.
+    #[must_use]
+    pub fn without_digests(&self) -> Self {
+        let cut = |file: &SourceFile| SourceFile { text: without_digests(&file.text).into(), ..file.clone() };
+        Self { files: self.files.iter().map(cut).collect(), ..self.clone() }
+    }
+
     /// What is kept of these policies, beside what servers.toml resolved to.
     pub fn of(policies: &PolicySet, servers: Value) -> Self {
         let zones = policies.zones.iter().map(|(name, data)| (name.clone(), STANDARD.encode(data)));
@@ -56,5 +63,36 @@ impl KeptBundle {
             servers_digest_material: Vec::new(),
             known: KnownNames { zones: Zones::of(zones), ..KnownNames::default() },
         })
+    }
+}
+
+/// A text in which the digests of keys are cut.
+fn without_digests(text: &str) -> String {
+    const MARK: &str = "sha256:";
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(MARK) {
+        out.push_str(before);
+        out.push_str(MARK);
+        let digits = after.bytes().take_while(u8::is_ascii_hexdigit).count();
+        let (digest, behind) = after.split_at_checked(digits).unwrap_or(("", after));
+        out.push_str(if digest.len() >= 16 { "…" } else { digest });
+        rest = behind;
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// I5: no digest of a key leaves with a bundle that is shown.
+    #[test]
+    fn digests_are_cut() {
+        let digest = "0123456789abcdef".repeat(4);
+        let text = format!("keys: [\"sha256:{digest}\", 'sha256:{digest}'] # sha256: of the key\n");
+        let shown = without_digests(&text);
+        assert_eq!(shown, "keys: [\"sha256:…\", 'sha256:…'] # sha256: of the key\n");
     }
 }

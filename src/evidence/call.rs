@@ -29,6 +29,8 @@ pub struct CallSubject<'c> {
     pub operator: Option<&'c PersonId>,
     /// The person the agent acts for.
     pub user: Option<&'c PersonId>,
+    /// The workflow it runs in.
+    pub workflow: Option<&'c WorkflowId>,
     /// Who handed the work on to the agent, the newest first, masked.
     pub actors: Vec<Arc<str>>,
     /// `[gateway] environment`.
@@ -46,8 +48,6 @@ pub struct CallSubject<'c> {
 /// What is known of a call once its target was found.
 #[derive(Clone, Debug)]
 pub struct TargetSubject<'c> {
-    /// The workflow it runs in.
-    pub workflow: Option<&'c WorkflowId>,
     /// The action, masked.
     pub action: &'c Arc<str>,
     /// What it will probably cost.
@@ -105,6 +105,7 @@ impl CallSubject<'_> {
         event.actor = Actor { kind: "agent".into(), role };
         event.trace_id = Some(self.trace_id);
         event.agent_id = Some(self.agent.clone());
+        event.workflow_id = self.workflow.cloned();
         event.call_id = Some(self.call_id.clone());
         event.policy_snapshot = Some(self.snapshot.clone());
         event.tool = Some(self.tool.clone());
@@ -113,7 +114,6 @@ impl CallSubject<'_> {
         event.operator = self.operator.cloned();
         event.user = self.user.cloned();
         if let Some(target) = &self.target {
-            event.workflow_id = target.workflow.cloned();
             event.action = Some(target.action.clone());
             event.cost_estimate_usd = Some(target.cost);
             event.sensitivity_level = target.level;

@@ -20,7 +20,7 @@ use crate::{
         weight::{weight, weight_of_list},
     },
     offload::{Busy, LARGE, Offload},
-    telemetry::{Incoming, Telemetry, Tracing, Wire},
+    telemetry::{Incoming, Parent, Telemetry, Tracing, Wire},
     upstream::Era,
 };
 use bytes::Bytes;
@@ -284,7 +284,7 @@ impl Core {
             (TaskVerb::Get | TaskVerb::Cancel, _) => None,
         };
         let Caller { principal, session, wire, .. } = caller;
-        let parent = Incoming::of(params.get("_meta").and_then(Value::as_object), &wire).parent;
+        let (parent, context) = trace_context(params.swap_remove("_meta"), &wire);
         let tracing = match tracing.span {
             Some(_) => tracing,
             // Nobody here records it: whoever is asked does as the client says.
@@ -292,8 +292,17 @@ impl Core {
         };
         self.until_ready().await;
         self.service.make_ready(&principal).await;
-        let request =
-            TaskRequest { principal, verb, task_id, input_responses, session, client, tracing, parent };
+        let request = TaskRequest {
+            principal,
+            verb,
+            task_id,
+            input_responses,
+            session,
+            client,
+            tracing,
+            parent,
+            context,
+        };
         self.service.task(request).await
     }
 
@@ -419,6 +428,20 @@ fn ungoverned(conversation: &Conversation, method: &str, params: &Map<String, Va
         "initialize" => Err(RpcError::new(code::INVALID_REQUEST, "this session is initialized already")),
         _ => Err(unknown_method(method)),
     }
+}
+
+/// The span below which a request stands, and what goes with it.
+fn trace_context(meta: Option<Value>, wire: &Wire) -> (Option<Parent>, Map<String, Value>) {
+    let mut meta = match meta {
+        Some(Value::Object(meta)) => meta,
+        Some(_) | None => Map::new(),
+    };
+    let parent = Incoming::take(&mut meta, wire).parent;
+    // The state is of the trace that is named.
+    meta.retain(|key, value| {
+        value.is_string() && (key == "baggage" || key == "tracestate" && parent.is_some())
+    });
+    (parent, meta)
 }
 
 /// No such method.

@@ -131,13 +131,13 @@ impl Service for Gateway {
         Gateway::input_schema(self, principal, tool)
     }
     fn call(&self, call: IncomingCall) -> BoxFuture<'_, CallReply> {
-        Box::pin(Gateway::call(self, call))
+        Box::pin(self.unless_cut(Gateway::call(self, call)))
     }
     fn task(&self, request: TaskRequest) -> BoxFuture<'_, CallReply> {
-        Box::pin(Gateway::task(self, request))
+        Box::pin(self.unless_cut(Gateway::task(self, request)))
     }
     fn watch(&self, call: IncomingCall) -> BoxFuture<'_, Result<ResourceNews, RpcError>> {
-        Box::pin(Gateway::watch(self, call))
+        Box::pin(self.unless_cut(Gateway::watch(self, call)))
     }
     fn session_opened(&self, principal: &Principal, client_info: &Value) {
         Gateway::session_opened(self, principal, client_info);

@@ -118,6 +118,8 @@ pub struct TaskRequest {
     pub tracing: Tracing,
     /// The span below which it stands, where it names one.
     pub parent: Option<Parent>,
+    /// What goes with that: `tracestate` and `baggage`.
+    pub context: Map<String, Value>,
 }
 
 /// Which list.

@@ -32,7 +32,6 @@ use super::{
     trial::Chosen,
 };
 use crate::{
-    decision::{self, ApprovalRequirement},
     identity::{Principal, user_of},
     model::{AgentId, CallKind, Decision, RpcError, SharePlace},
     offload::Busy,
@@ -199,6 +198,7 @@ impl Gateway {
             began: served.began,
             listed: None,
             waited: Duration::ZERO,
+            is_retry: call.request_state.is_some(),
             counted: None,
             name: call.name,
             share: SharePlace::default(),
@@ -240,7 +240,7 @@ impl Gateway {
             let Underway { request, arguments, looks, .. } = underway;
             Box::pin(self.compare(chosen, request, arguments, looks, &mut decided, is_first)).await;
         }
-        ask_for_budgets(&underway.asking, &mut decided);
+        underway.asking.ask_for_budgets(&mut decided);
         // Whoever is asked meanwhile need not answer any more: it could not be done.
         let warrant = tokio::select! {
             biased;
@@ -389,7 +389,8 @@ impl Gateway {
         {
             request.join(trace);
         }
-        if !std::mem::replace(counted, true) {
+        // The retry that answers for an approval was counted as it was asked about.
+        if !std::mem::replace(counted, true) && asking.trace().is_none() {
             self.0.evaluator.note(request, decided);
         }
         Ok(())
@@ -475,6 +476,7 @@ impl Gateway {
             }
             Err(AdmitError::Refused(refusal)) => {
                 let refused = subject(request, None, in_force).refused(self.0.clock.now(), &refusal.ruling());
+                asking.has_line();
                 self.0.refusals.log_call(request, &refused);
                 let policies = &in_force.policies;
                 return Ok(refusal.reply(request.kind, &request.name, request.trace_id, policies));
@@ -516,9 +518,11 @@ impl Gateway {
         let waiting = (request.agent.clone(), request.call_id.clone(), outgoing.bound.clone());
         let (client_handle, questions) = ClientHandle::new(asking.client.clone());
         let handle_of_call = client_handle.clone();
+        let line = asking.line.clone();
         let tracked = self.0.in_flight.track_future(async move {
             let Inner { admission, dispatcher, .. } = &*gateway.0;
             let permit = admission.admit(&in_force, upstream, decided, warrant, drafted).await?;
+            line.discard();
             Ok(dispatcher.dispatch(permit, outgoing, handle_of_call, gone).await)
         });
         let (agent, call_id, bound) = waiting;
@@ -564,37 +568,4 @@ fn decision_attributes(decided: &Result<Box<Decided>, Halt>) -> Vec<(&'static st
     ];
     told.extend(rule.map(|rule| ("tollgate.rule.id", Attribute::from(rule.shared()))));
     told
-}
-
-/// A budget that asks for a person adds its requirement to the rules' own.
-fn ask_for_budgets(asking: &ClientQuestions, decided: &mut Decided) {
-    let verdict = &mut decided.verdict;
-    let Some(first) = asking.also.first().filter(|_| verdict.decision <= Decision::RequireApproval) else {
-        return;
-    };
-    if verdict.decision < Decision::RequireApproval {
-        verdict.policy_id = first.policy_id.clone();
-        verdict.rule_id = first.rule_id.clone();
-        verdict.reason = first.reason.clone();
-    }
-    verdict.decision = Decision::RequireApproval;
-    // The step that stopped it stands with the policies' own.
-    verdict.trace.steps.extend(asking.also.iter().map(|asks| decision::Step {
-        policy_id: asks.policy_id.clone(),
-        rule_id: asks.rule_id.clone(),
-        decision: Decision::RequireApproval,
-        reason: asks.reason.clone(),
-        shadow: false,
-        error: false,
-        limit: true,
-    }));
-    keep(&mut verdict.approvals, asking.also.iter().cloned());
-}
-
-fn keep(all: &mut Vec<ApprovalRequirement>, more: impl Iterator<Item = ApprovalRequirement>) {
-    for requirement in more {
-        if !all.contains(&requirement) {
-            all.push(requirement);
-        }
-    }
 }

@@ -4,6 +4,7 @@
 //! Refusals that repeat each other have a few lines in a minute, and one that says how many more there were.
 
 use crate::{
+    clock::Clock,
     decision::Verdict,
     model::{
         AgentId, Decision, EventDecision, EventDraft, MicroUsd, Outcome, PolicyId, RuleId, TraceId,
@@ -45,7 +46,7 @@ pub(crate) struct Told {
 }
 
 /// What is said of one call. No argument is among it.
-struct Line {
+pub(crate) struct Line {
     kind: &'static str,
     trace: Option<TraceId>,
     agent: Option<AgentId>,
@@ -131,6 +132,47 @@ struct Waiting {
     left_out: u64,
 }
 
+/// The line about a call that waits for a person. It is left where the call ends so, and not where it has another: a call goes on
+/// without whoever made it, so several may know of the one line.
+#[derive(Clone, Default)]
+pub(crate) struct PendingLine(Arc<Mutex<Option<Ask>>>);
+
+struct Ask {
+    log: Arc<CallLog>,
+    clock: Arc<dyn Clock>,
+    began: Duration,
+    line: Option<Line>,
+}
+
+impl PendingLine {
+    /// The call waits now.
+    pub(crate) fn put(
+        &self,
+        log: &Arc<CallLog>,
+        clock: &Arc<dyn Clock>,
+        began: Duration,
+        line: Option<Line>,
+    ) {
+        self.discard();
+        *self.0.lock() = Some(Ask { log: log.clone(), clock: clock.clone(), began, line });
+    }
+
+    /// The call has another line.
+    pub(crate) fn discard(&self) {
+        if let Some(mut ask) = self.0.lock().take() {
+            ask.line = None;
+        }
+    }
+}
+
+impl Drop for Ask {
+    fn drop(&mut self) {
+        if let Some(line) = self.line.take() {
+            self.log.leave(Line { took: self.clock.monotonic().saturating_sub(self.began), ..line });
+        }
+    }
+}
+
 /// The lines on their way.
 pub(crate) struct CallLog {
     telemetry: Arc<Telemetry>,
@@ -158,12 +200,19 @@ impl CallLog {
 
     /// Counts a call, and leaves a line about it, by its event.
     pub(crate) fn note(&self, event: &EventDraft, told: &Told) {
+        if let Some(line) = self.note_silently(event, told) {
+            self.leave(line);
+        }
+    }
+
+    /// Counts a call; the line about it, for whoever leaves it once it is known that nothing more comes of the call.
+    pub(crate) fn note_silently(&self, event: &EventDraft, told: &Told) -> Option<Line> {
         let decision = told.decision.or(event.decision);
         self.count(event, told, decision);
         if LevelFilter::current() < LevelFilter::INFO {
-            return;
+            return None;
         }
-        let line = Line {
+        Some(Line {
             kind: told.kind,
             trace: event.trace_id,
             agent: event.agent_id.clone(),
@@ -177,7 +226,10 @@ impl CallLog {
             cost: event.cost_usd,
             took: told.took,
             span: told.span,
-        };
+        })
+    }
+
+    fn leave(&self, line: Line) {
         let mut waiting = self.waiting.lock();
         if waiting.lines.len() >= MOST {
             waiting.left_out += 1;

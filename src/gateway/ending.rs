@@ -82,23 +82,28 @@ pub(super) fn given_up(sent: bool) -> Ending {
     Ending { reply, outcome, sent, reason: Some(reason.into()), ours: None, lack: None }
 }
 
+/// A call that was still under way as the gateway ended.
+pub(super) fn cut(sent: bool, method: &str) -> Ending {
+    let error = match sent {
+        true => {
+            UpstreamError::Lost("Tollgate was stopped before it answered, and told it to cancel".to_owned())
+        }
+        false => UpstreamError::NotSent("Tollgate was stopped before anything was sent".to_owned()),
+    };
+    // All of the reason is ours.
+    Ending { ours: None, ..failed(error, method) }
+}
+
+/// What is answered to a request that nobody works on any more, since the gateway ends.
+pub(super) fn cut_off() -> RpcError {
+    let text = "Tollgate was stopped before this was answered: whether anything was done is unknown";
+    RpcError::new(code::UPSTREAM_UNAVAILABLE, text)
+}
+
 /// A retry whose answers may not go upstream.
 pub(super) fn withheld(error: RpcError) -> Ending {
     let reason = Some("the answers to the upstream's questions were withheld by the data policy".into());
     Ending { reply: Err(error), outcome: Outcome::Failed, sent: false, reason, ours: None, lack: None }
-}
-
-/// The code of an error that says that there is no result.
-pub(super) fn code_of(error: &UpstreamError) -> i64 {
-    match error {
-        UpstreamError::TimedOut(_) => code::UPSTREAM_TIMEOUT,
-        UpstreamError::Rpc(error) => error.code,
-        UpstreamError::NotSent(_)
-        | UpstreamError::Lost(_)
-        | UpstreamError::TooLarge(_)
-        | UpstreamError::Refused(_)
-        | UpstreamError::Malformed(_) => code::UPSTREAM_UNAVAILABLE,
-    }
 }
 
 /// A call to which its upstream gave no result.
@@ -124,7 +129,7 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
         | UpstreamError::TooLarge(_)
         | UpstreamError::Malformed(_) => None,
     };
-    let no_result = code_of(&error);
+    let no_result = error.code();
     let lack = (!matches!(error, UpstreamError::Rpc(_))).then_some(no_result);
     let reply = match error {
         UpstreamError::Rpc(rpc) => Err(rpc),

@@ -16,6 +16,7 @@ use super::{
     keep::References,
     measures::Measures,
     metering::Looks,
+    notify::{Committed, Notifications},
     orders::Orders,
     output::OutputAlerts,
     people::{People, prompts::Prompts, store_error},
@@ -65,6 +66,8 @@ const RETIRE: Duration = Duration::from_secs(600);
 
 /// How soon a store that did not take pins is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long calls that are cut may take to be settled.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// How often approvals are looked over for expiry, and dead processes for open calls.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -136,7 +139,8 @@ impl Outside {
     fn joined(self, current: Arc<Current>, measures: Arc<Measures>, hash_key: [u8; 32]) -> Inner {
         let Self { store, clock, ids, seal, large, telemetry, connections } = self;
         let personal = Arc::new(Personal::new(connections));
-        let (stop, log) = (CancellationToken::new(), Arc::new(CallLog::new(&telemetry)));
+        let (stop, cutting) = (CancellationToken::new(), CancellationToken::new());
+        let log = Arc::new(CallLog::new(&telemetry));
         let references = Arc::new(References::new(store.clone()));
         let refusals = Arc::new(Refusals::new(&store, &clock, &references, &log));
         let freezes = Arc::new(Freezes::new(&store, &clock));
@@ -166,6 +170,7 @@ impl Outside {
                 references: references.clone(),
                 refusals: refusals.clone(),
                 measures: measures.clone(),
+                cutting: cutting.clone(),
             },
             personal: personal.clone(),
             admission: Admission {
@@ -191,6 +196,7 @@ impl Outside {
                 output_alerts: output_alerts.clone(),
                 skill_files: SkillFiles { pins: pins.clone(), store: store.clone(), clock: clock.clone() },
                 telemetry: telemetry.clone(),
+                cutting: cutting.clone(),
             },
             parking: Arc::new(Parking::new(&store, &clock, &ids, &seal, &stop)),
             tasks: Tasks {
@@ -217,6 +223,7 @@ impl Outside {
             pins,
             in_flight: TaskTracker::new(),
             cut: AtomicUsize::new(0),
+            cutting,
             current,
             store,
             clock,
@@ -229,6 +236,7 @@ impl Outside {
             large,
             log,
             deliveries: Deliveries::default(),
+            notifications: Notifications::default(),
             looks: Looks::default(),
             auth_failures: AuthFailures::default(),
             telemetry,
@@ -242,6 +250,8 @@ impl Gateway {
     /// Starts: settles dead owners' calls, records the bundle in force, and begins to watch the upstreams.
     pub async fn start(parts: GatewayParts) -> Result<Self, StartError> {
         let GatewayParts { files, store, upstreams, clock, ids, seal, connections } = parts;
+        // What a start itself cancels is told, too.
+        let committed = files.config.webhook.is_some().then(|| store.committed());
         let settled = store.settle_dead_owners(clock.now()).await?;
         if settled > 0 {
             tracing::warn!(calls = settled, "calls of processes that are gone were settled as unknown");
@@ -267,11 +277,11 @@ impl Gateway {
         gateway.0.freezes.look().await?;
         gateway.activated(None, &gateway.in_force(), origin).await?;
         gateway.read_pins().await?;
-        gateway.spawn_tasks();
+        gateway.spawn_tasks(committed);
         Ok(gateway)
     }
 
-    fn spawn_tasks(&self) {
+    fn spawn_tasks(&self, committed: Option<Committed>) {
         let watcher = self.clone();
         self.spawn_until_stop(async move {
             let mut changes = watcher.in_force().upstreams.changes();
@@ -295,7 +305,7 @@ impl Gateway {
             }
             first.0.ready.send_replace(true);
         });
-        self.spawn_until_stop(self.clone().notify());
+        self.spawn_until_stop(self.clone().notify(committed));
         self.spawn_until_stop(self.clone().deliver_records());
         self.spawn_until_stop(self.clone().watch_record());
         self.spawn_until_stop(self.clone().follow_orders());
@@ -537,6 +547,8 @@ impl Gateway {
         if tokio::time::timeout(drain, self.0.in_flight.wait()).await.is_err() {
             tracing::warn!("calls were still in flight after the drain; they are settled as unknown");
             self.cut();
+            // They are told at once, and settled.
+            drop(tokio::time::timeout(SETTLE, self.0.in_flight.wait()).await);
         }
         in_force.upstreams.shutdown(drain).await;
         self.0.refusals.record_counted(true, Duration::ZERO).await;

@@ -84,7 +84,7 @@ impl Gateway {
     /// What is measured, as Prometheus reads it.
     pub async fn metrics(&self, form: Exposition) -> String {
         self.look_at_gauges().await;
-        self.0.telemetry.render(form)
+        self.0.telemetry.render(form, self.0.clock.now())
     }
 
     /// Looks at what stands, for whoever asks what was found.

@@ -95,6 +95,7 @@ use crate::{
     clock::{Clock, IdSource},
     evidence::{Rollout, session_started},
     identity::{AuthError, Doorkeeper, KeyUse, Presented, Principal},
+    model::RpcError,
     offload::Offload,
     store::Store,
     telemetry::Telemetry,
@@ -140,6 +141,9 @@ const SKILLS: &str = "io.modelcontextprotocol/skills";
 
 /// How long the first lists are waited for.
 const FIRST_LISTS: Duration = Duration::from_secs(10);
+
+/// How long answers to requests that are cut off may take to be made.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The gateway; cloning it is cheap.
 #[derive(Clone)]
@@ -193,6 +197,7 @@ pub(crate) struct Inner {
     large: Arc<Offload>,
     log: Arc<CallLog>,
     deliveries: Deliveries,
+    notifications: notify::Notifications,
     looks: Looks,
     auth_failures: AuthFailures,
     telemetry: Arc<Telemetry>,
@@ -206,6 +211,8 @@ pub(crate) struct Inner {
     in_flight: TaskTracker,
     /// Calls that the end of the process did not wait for.
     cut: AtomicUsize,
+    /// What is in flight is not waited for any longer.
+    cutting: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -333,7 +340,26 @@ impl Gateway {
 
     /// What is in flight is not waited for any longer: it is cancelled, and settled as what it came to.
     pub fn cut(&self) {
-        self.0.cut.fetch_add(self.0.in_flight.len(), Ordering::Relaxed);
+        if !self.0.cutting.is_cancelled() {
+            self.0.cut.store(self.0.in_flight.len(), Ordering::Relaxed);
+            self.0.cutting.cancel();
+        }
+    }
+
+    /// Answers a request, or says that it was cut off where its own answer does not come soon after that.
+    pub(crate) async fn unless_cut<T>(
+        &self,
+        work: impl Future<Output = Result<T, RpcError>>,
+    ) -> Result<T, RpcError> {
+        let cut = async {
+            self.0.cutting.cancelled().await;
+            tokio::time::sleep(LAST_ANSWERS).await;
+        };
+        tokio::select! {
+            biased;
+            answer = work => answer,
+            () = cut => Err(ending::cut_off()),
+        }
     }
 
     /// What somebody should look at in the files in force, now that it is known what the upstreams list.

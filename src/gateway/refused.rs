@@ -77,6 +77,7 @@ impl Refusals {
     ) -> Result<(), StoreError> {
         let subject = subject(request, prepared, in_force);
         let refused = subject.refused(self.clock.now(), &refusal.ruling());
+        asking.has_line();
         self.log_call(request, &refused);
         let mut events = Vec::new();
         // What has begun on record ends there.
@@ -124,6 +125,7 @@ impl Refusals {
             return self.refuse(request, prepared, in_force, refusal, asking).await;
         }
         let refused = subject(request, prepared, in_force).refused(self.clock.now(), &refusal.ruling());
+        asking.has_line();
         self.log_call(request, &refused);
         let key = key(request, prepared, in_force, &refusal, &refused);
         let mut ended = Vec::new();
@@ -164,11 +166,22 @@ impl Refusals {
 
     /// One line of the log about a call that is not dispatched.
     pub(crate) fn log_call(&self, request: &Request, event: &EventDraft) {
+        self.say_in_span(request, event);
+        self.log.note(event, &self.told(request));
+    }
+
+    /// The same of a call that waits for a person, which has no line yet.
+    pub(crate) fn log_ask(&self, request: &Request, event: &EventDraft, asking: &ClientQuestions) {
+        self.say_in_span(request, event);
+        let line = self.log.note_silently(event, &self.told(request));
+        asking.line.put(&self.log, &self.clock, request.began, line);
+    }
+
+    fn told(&self, request: &Request) -> Told {
         let took = self.clock.monotonic().saturating_sub(request.began);
         let own = took.saturating_sub(request.waited);
-        self.say_in_span(request, event);
         let span = request.tracing.span.as_deref().map(|span| span.id());
-        self.log.note(event, &Told { kind: request.word(), decision: None, took, own, span });
+        Told { kind: request.word(), decision: None, took, own, span }
     }
 
     /// The same for the call's span alone, where it is counted already.

@@ -3,7 +3,7 @@
 use super::{
     InForce,
     prepared::Prepared,
-    request::Request,
+    request::{Request, workflow_of},
     target::{LONGEST_NAME, cut},
 };
 use crate::{
@@ -42,6 +42,14 @@ pub(crate) fn subject<'c>(
             Some(prepared) => prepared.facts.user.as_ref(),
             None => user_of(&request.principal, &in_force.policies.authority),
         },
+        workflow: match prepared {
+            Some(prepared) => prepared.workflow.as_ref(),
+            // Of a target that was not found, too.
+            None => agent.and_then(|agent| {
+                let known = &in_force.policies.authority.workflows;
+                Some(&workflow_of(known, agent, request.workflow.as_deref()).0?.id)
+            }),
+        },
         actors: request.principal.delegation().map_or_else(Vec::new, |delegation| {
             let masked = |actor: &Arc<str>| in_force.policies.data.redact_text(actor).into();
             delegation.actors.iter().map(masked).collect()
@@ -51,7 +59,6 @@ pub(crate) fn subject<'c>(
         tool,
         replay_of: request.replay_of.as_ref(),
         target: prepared.map(|prepared| TargetSubject {
-            workflow: prepared.workflow.as_ref(),
             action: &prepared.shown_action,
             cost: prepared.estimate.cost,
             level: prepared.level,

@@ -339,6 +339,7 @@ async fn answers_to_a_task_are_held_to_the_rules_too() {
             client: client.clone(),
             tracing: Tracing::default(),
             parent: None,
+            context: serde_json::Map::new(),
         };
         let shown = world.gateway.task(about(TaskVerb::Get, Value::Null)).await;
         match samples {

@@ -114,6 +114,16 @@ async fn calls_are_counted() {
     ] {
         assert_eq!(of(&format!("tollgate_{name}"), &[]), Some(0.0), "{name}");
     }
+    // What we ask of an upstream ourselves is measured as what agents ask.
+    for method in ["tools/list", "resources/list"] {
+        let labels = [&*format!("mcp_method_name=\"{method}\""), r#"tollgate_upstream="up""#];
+        let asked = of("mcp_client_operation_duration_seconds_count", &labels);
+        assert!(asked.is_some_and(|asked| asked >= 1.0), "{method}: {text}");
+    }
+    let opened = ["initialize", "server/discover"].map(|method| {
+        of("mcp_client_operation_duration_seconds_count", &[&format!("mcp_method_name=\"{method}\"")])
+    });
+    assert!(opened.iter().any(Option::is_some), "{text}");
     assert_eq!(of("tollgate_estimate_error_ratio_count", &[]), Some(4.0), "{text}");
     for kind in ["deny_rate", "loop", "upstream_down", "duty"] {
         assert_eq!(of("tollgate_alerts_open", &[&format!("kind=\"{kind}\"")]), Some(0.0), "{kind}");
@@ -144,6 +154,99 @@ async fn an_ask_that_a_retry_answers_is_counted_once() {
     client.retry("up__write", json!({"path": "/b"}), second.question().1, form("reject")).await.decision();
     assert_eq!(decided("pending_approval").await, Some(2.0));
     assert_eq!(decided("rejected").await, Some(1.0));
+    // What is drawn and reported of the record says the same.
+    let (status, card) = world.api("dan", "report/scorecard", None).await;
+    assert_eq!(status, 200, "{card:#}");
+    let of = card["decision_distribution"].as_object().unwrap().values().next().unwrap();
+    assert_eq!(
+        (&of["calls"], &of["pending_approval"], &of["approved"]),
+        (&json!(2), &json!(2), &json!(1)),
+        "{card:#}"
+    );
+    assert_eq!(card["approval_integrity"]["asked"], 2, "{card:#}");
+    let (_, drawn) = world.api("dan", "series?name=decisions&by=decision&since=1h&step=1h", None).await;
+    let drawn_of = |word: &str| {
+        let groups = drawn["groups"].as_array().unwrap();
+        groups.iter().find(|group| group["name"] == word).map(|group| group["total"].clone())
+    };
+    assert_eq!(drawn_of("pending_approval"), Some(json!(2)), "{drawn:#}");
+    assert_eq!(drawn_of("approved"), Some(json!(1)), "{drawn:#}");
+    let events = world.events().await;
+    let pending = events.iter().filter(|event| {
+        event.draft.event_type == tollgate::model::EventType::AgentDecision
+            && event.draft.decision == Some(tollgate::model::EventDecision::PendingApproval)
+    });
+    assert_eq!(pending.count(), 2);
+}
+
+/// What a client answers in the middle of a call makes no repeat of it, in either era: neither for rules nor for the limit on loops.
+#[tokio::test]
+async fn an_answer_is_no_repeat() {
+    let rules = "=== bundle.yaml\nversion: \"1\"\nowner: tests\ndefault_decision: ALLOW\ndefault_approvers: [leads]\nloop: { max_repeats: 2 }
+=== ask.yaml
+name: asks
+description: d
+on: [{ tool: up__write }]
+rules:
+  - { id: again, condition: \"call.repeats > 0\", decision: DENY }
+  - { id: ask, decision: REQUIRE_APPROVAL, approvers: [operator] }
+=== reads.yaml
+name: reads
+description: d
+on: [{ tool: up__read }]
+rules: [{ id: ask, decision: REQUIRE_APPROVAL, approvers: [operator] }]
+";
+    let world = World::of(rules).await;
+    let modern = world.modern("ada");
+    let asked = modern.call("up__write", json!({"path": "/a"})).await;
+    modern.retry("up__write", json!({"path": "/a"}), asked.question().1, form("approve")).await.ok();
+    let legacy = world.legacy("ada").await;
+    legacy.call_answering("up__write", json!({"path": "/b"}), form("approve")).await.ok();
+    // It was one call each: the next one is the second.
+    for path in ["/a", "/b"] {
+        let again = modern.call("up__write", json!({"path": path})).await;
+        assert_eq!(again.decision()["rule_id"], "again", "{:#}", again.body);
+    }
+    // Two are let through, each an ask and its use; the third is a loop.
+    for _ in 0..2 {
+        let asked = modern.call("up__read", json!({"path": "/r"})).await;
+        modern.retry("up__read", json!({"path": "/r"}), asked.question().1, form("approve")).await.ok();
+    }
+    let third = modern.call("up__read", json!({"path": "/r"})).await;
+    assert_eq!(
+        (third.word(), third.decision()["policy_id"].as_str()),
+        ("throttle", Some("loop")),
+        "{:#}",
+        third.body
+    );
+}
+
+/// A call has one line in the log, also where a person was asked about it: at its end, as what it came to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_waits_has_one_line() {
+    let gateway = "approval_wait = \"100ms\"".to_owned();
+    let files = Files::of(Setup { files: RULES.to_owned(), gateway, ..Setup::default() }).await;
+    let mut process = files.serve().await;
+    let capable = Client::modern(&files.http, &process.mcp, "ada", json!({"elicitation": {}}));
+    let approved = capable.session().await;
+    approved.call_answering("up__write", json!({"n": 1}), form("approve")).await.ok();
+    pending(&files.client(&process, "bot").call("up__write", json!({"n": 2})).await);
+    process.signal(rustix::process::Signal::TERM);
+    assert!(process.ended().await);
+    process.log.until_end().await;
+    let log = process.log.text();
+    let of = |agent: &str| {
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("call.decided") && line.contains(&format!("agent.id=\"{agent}\"")));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let [approved, pending] = [of("ada"), of("bot")];
+    assert_eq!((approved.len(), pending.len()), (1, 1), "{log}");
+    assert!(
+        approved[0].contains("decision=\"approved\"") && pending[0].contains("decision=\"pending_approval\""),
+        "{log}"
+    );
 }
 
 /// Metrics have the code that the client got: 2026-07-28 has no code of its own for a resource that is not there.

@@ -32,6 +32,21 @@ async fn world(clock: &Arc<Fake>) -> World {
     World::start(Setup { files: RULES.to_owned(), clock: Some(clock.clone()), ..Setup::default() }).await
 }
 
+/// What is out of scope was asked for in a workflow all the same: the one that was named, or the agent's own.
+#[tokio::test]
+async fn a_call_out_of_scope_stands_in_its_workflow() {
+    let world = World::of("").await;
+    let workflow = async |client: &Client| {
+        client.call("nowhere__tool", json!({})).await.error();
+        world.last_decision().await.draft.workflow_id.map(|id| id.to_string())
+    };
+    let ada = world.modern("ada");
+    assert_eq!(workflow(&ada.header("x-workflow-id", "wf-2")).await.as_deref(), Some("wf-2"));
+    assert_eq!(workflow(&world.modern("eve")).await.as_deref(), Some("wf-1"));
+    // A name that the agent may not use is no workflow of its call.
+    assert_eq!(workflow(&world.modern("bot").header("x-workflow-id", "made-up")).await, None);
+}
+
 fn decisions(events: &[Event]) -> Vec<&Event> {
     events.iter().filter(|e| e.draft.event_type == EventType::AgentDecision).collect()
 }

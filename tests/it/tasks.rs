@@ -79,7 +79,22 @@ async fn requests_about_tasks_are_measured() {
     let (world, _) = Job::start().await.world("").await;
     let ada = Client::modern(&world.http, &world.gate.mcp, "ada", with_tasks());
     let id = id_of(&ada.call("crm__job", json!({})).await);
-    ask(&ada, "get", &id).await.ok();
+    // What goes with its trace goes on with it.
+    let context = json!({
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "tracestate": "a=1",
+        "baggage": "k=v",
+        "other": "stays",
+    });
+    ada.header("mcp-name", &id).request("tasks/get", json!({"taskId": id, "_meta": context})).await.ok();
+    let seen = world.more[0].1.until_told("tasks/get").await;
+    let meta = &seen.body["params"]["_meta"];
+    assert_eq!((&meta["tracestate"], &meta["baggage"]), (&json!("a=1"), &json!("k=v")), "{:#}", seen.body);
+    assert_eq!((seen.header("tracestate"), seen.header("baggage")), (Some("a=1"), Some("k=v")));
+    assert!(
+        meta.get("other").is_none() && meta["traceparent"].as_str().unwrap().contains("0af76519"),
+        "{meta:#}"
+    );
     ask(&ada, "cancel", &id).await.ok();
     let text = soon(world.http.get(format!("{}/metrics", world.gate.admin)).send()).await.unwrap();
     let text = text.text().await.unwrap();

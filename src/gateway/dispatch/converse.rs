@@ -7,7 +7,7 @@ use super::{
 use crate::gateway::{
     InForce,
     api::{CallReply, ClientPort, StateSeal, TaskRequest, TaskVerb, WatchSlot},
-    ending::{Ending, code_of, failed, withheld},
+    ending::{Ending, failed, withheld},
     notices::Mute,
     relay::Relay,
     resource_watch::ResourceWatch,
@@ -19,6 +19,7 @@ use crate::{
     config::Asks,
     identity::user_of,
     model::{Outcome, RetryPlan, RpcError, code},
+    redaction::Outbound,
     telemetry::{Operation, Telemetry},
     upstream::{CallerKey, Era, Upstream, UpstreamError, UpstreamRequest},
 };
@@ -173,6 +174,20 @@ pub(super) async fn begin_watch(
     }
 }
 
+/// What goes with the trace of a request about a task, as data.yaml lets it go; all of it stays here where some may not.
+fn context_of(in_force: &InForce, request: &TaskRequest, target: &Target) -> Option<Value> {
+    if request.context.is_empty() {
+        return None;
+    }
+    let context = Value::Object(request.context.clone());
+    let looked = in_force.policies.data.inspect_arguments(&context, &target.place());
+    match (looked.outbound, looked.minted.is_empty()) {
+        (Outbound::Unchanged, _) => Some(context),
+        (Outbound::Changed(changed), true) => Some(changed),
+        (Outbound::Changed(_), false) | (Outbound::Blocked(_), _) => None,
+    }
+}
+
 /// A request about a task that a call became: no call of its own, for that one had its permit.
 pub(crate) async fn ask_task(
     (telemetry, clock): (&Telemetry, &dyn Clock),
@@ -181,7 +196,7 @@ pub(crate) async fn ask_task(
     verb: TaskVerb,
     made: &Made,
     target: &Target,
-    params: Map<String, Value>,
+    mut params: Map<String, Value>,
 ) -> CallReply {
     let gone = || RpcError::new(code::UPSTREAM_UNAVAILABLE, "the task's upstream is gone");
     let upstream = in_force.upstreams.get(target.upstream()).ok_or_else(gone)?;
@@ -198,6 +213,9 @@ pub(crate) async fn ask_task(
     let trace = request.parent.map_or(made.trace, |parent| parent.trace);
     let operation = Operation::of(method, transport_of(in_force, target.upstream()));
     let asked = Asked::begin(&request.tracing, operation, target.upstream(), in_force);
+    if let Some(context) = context_of(in_force, request, target) {
+        params.insert("_meta".to_owned(), context);
+    }
     let told = UpstreamRequest {
         method,
         params: Arc::new(params),
@@ -215,7 +233,7 @@ pub(crate) async fn ask_task(
     let (mute, began) = (Arc::new(Mute::default()), clock.monotonic());
     let reply = upstream.call(told, mute.clone()).await.map_err(|error| match error {
         UpstreamError::Rpc(error) => error,
-        other => RpcError::new(code_of(&other), other.to_string()),
+        other => RpcError::new(other.code(), other.to_string()),
     });
     let answer = Answer {
         failure: reply.as_ref().err().map(|error| Some(error.code)),

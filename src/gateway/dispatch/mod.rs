@@ -13,7 +13,7 @@ use super::{
     api::{CallReply, ClientPort, Purpose, StateSeal},
     call_log::{CallLog, granted},
     decided::Decided,
-    ending::{Ending, given_up},
+    ending::{Ending, cut, given_up},
     freezes::{self, Freezes},
     later::DecidedOn,
     looking::{Answered, Measured, look_through},
@@ -60,6 +60,8 @@ pub(crate) struct Dispatcher {
     pub(super) output_alerts: Arc<OutputAlerts>,
     pub(super) skill_files: SkillFiles,
     pub(super) telemetry: Arc<Telemetry>,
+    /// Nothing that is in flight is waited for any longer.
+    pub(super) cutting: CancellationToken,
 }
 
 impl Dispatcher {
@@ -224,7 +226,7 @@ impl Dispatcher {
         gone: CancellationToken,
     ) -> Ending {
         let brought = (outgoing.continuation.take(), outgoing.unasked.take());
-        let timeout = call.timeout;
+        let (timeout, method) = (call.timeout, call.method);
         let conversation = async {
             match &outgoing.purpose {
                 Purpose::Watch(slot) => {
@@ -240,6 +242,7 @@ impl Dispatcher {
         let mut ending = tokio::select! {
             biased;
             () = gone.cancelled() => given_up(relay.was_sent()),
+            () = self.cutting.cancelled() => cut(relay.was_sent(), method),
             ending = conversation => ending,
         };
         if let Err(error) = &ending.reply

@@ -144,14 +144,15 @@ impl People {
         if std::mem::replace(&mut asking.recorded, true) {
             return Ok(());
         }
-        // A retry about this very ask is the same call to whoever counts them.
-        let again = matches!(&asking.opened, Some(Opened::Approval(id, ..)) if *id == record.id);
+        // A retry about this very ask is the same call, which is on record and counted already.
+        if matches!(&asking.opened, Some(Opened::Approval(id, ..)) if *id == record.id) {
+            let (_, told) = self.pending_events(call, record, false);
+            self.refusals.say_in_span(call.request, &told);
+            return Ok(());
+        }
         let (events, told) = self.pending_events(call, record, asking.start());
         self.store.record(events).await?;
-        match again {
-            true => self.refusals.say_in_span(call.request, &told),
-            false => self.refusals.log_call(call.request, &told),
-        }
+        self.refusals.log_ask(call.request, &told, asking);
         Ok(())
     }
 
@@ -211,11 +212,7 @@ impl People {
             let message = format!("waiting for approval {}", record.id);
             asking.client.notify("notifications/progress", json!({"progress": 0, "message": message}));
         }
-        let pending = || {
-            let mut refusal = approval_refusal(decided, &record, EventDecision::PendingApproval);
-            refusal.reason = decided.verdict.reason.to_string();
-            refusal
-        };
+        let pending = || still_pending(decided, &record);
         let left = remaining(&record, self.clock.now());
         let decision = pending().decision_object(request.trace_id, &in_force.policies.snapshot);
         // A large call is not held: there may be many of them.
@@ -238,15 +235,14 @@ impl People {
             }
             tokio::select! {
                 changed = follow.changed() => changed?,
+                // Whoever calls again finds the ask as it stands then.
+                () = self.cutting.cancelled() => return Ok(answer_pending(call, &record)),
                 () = &mut patience => {
                     let now = self.store.approval(record.id.clone()).await?;
                     if now.is_some_and(|now| now.status == ApprovalStatus::Cancelled) {
                         continue;
                     }
-                    // The pending decision is recorded already.
-                    let policies = &in_force.policies;
-                    let reply = pending().reply(request.kind, &request.name, request.trace_id, policies);
-                    return Ok(Step::Reply(EventDecision::PendingApproval, reply));
+                    return Ok(answer_pending(call, &record));
                 }
             }
         }
@@ -269,6 +265,20 @@ impl People {
         let refusal = approval_refusal(call.decided, record, decision);
         self.refuse(call, refusal, asking).await
     }
+}
+
+fn still_pending(decided: &Decided, record: &ApprovalRecord) -> Refusal {
+    let mut refusal = approval_refusal(decided, record, EventDecision::PendingApproval);
+    refusal.reason = decided.verdict.reason.to_string();
+    refusal
+}
+
+/// That the ask waits. The pending decision is recorded already.
+pub(super) fn answer_pending(call: PendingCall<'_>, record: &ApprovalRecord) -> Step {
+    let PendingCall { in_force, request, decided } = call;
+    let refusal = still_pending(decided, record);
+    let reply = refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies);
+    Step::Reply(EventDecision::PendingApproval, reply)
 }
 
 fn approval_refusal(decided: &Decided, record: &ApprovalRecord, decision: EventDecision) -> Refusal {

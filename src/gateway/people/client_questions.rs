@@ -2,14 +2,15 @@
 
 use crate::gateway::{
     api::{ClientPort, StateSeal},
+    call_log::PendingLine,
     decided::Decided,
     people::waiter::{Again, Waited, Waiter},
     request::Request,
     request_state::{Continuing, Opened, bound_to},
 };
 use crate::{
-    decision::ApprovalRequirement,
-    model::{RpcError, TraceId, code},
+    decision::{ApprovalRequirement, Step},
+    model::{Decision, RpcError, TraceId, code},
     store::ApprovalRecord,
 };
 use serde_json::{Map, Value};
@@ -43,6 +44,8 @@ pub(crate) struct ClientQuestions {
     /// The call's start stands in the audit already.
     pub(in crate::gateway) started: bool,
     pub(in crate::gateway) waiter: Option<Waiter>,
+    /// What the log will say where the call ends as it waits.
+    pub(in crate::gateway) line: PendingLine,
     /// The client asks for the call as a task: it may wait as long as its approval lasts.
     pub(in crate::gateway) held: bool,
 }
@@ -59,6 +62,7 @@ impl ClientQuestions {
     ) -> Self {
         Self {
             waiter,
+            line: PendingLine::default(),
             held: false,
             client,
             responses,
@@ -105,6 +109,36 @@ impl ClientQuestions {
             self.held = is_held.await.unwrap_or(false);
         }
         self.held
+    }
+
+    /// The call has a line of its own in the log.
+    pub(in crate::gateway) fn has_line(&self) {
+        self.line.discard();
+    }
+
+    /// A budget that asks for a person adds its requirement to the rules' own.
+    pub(in crate::gateway) fn ask_for_budgets(&self, decided: &mut Decided) {
+        let verdict = &mut decided.verdict;
+        let Some(first) = self.also.first().filter(|_| verdict.decision <= Decision::RequireApproval) else {
+            return;
+        };
+        if verdict.decision < Decision::RequireApproval {
+            verdict.policy_id = first.policy_id.clone();
+            verdict.rule_id = first.rule_id.clone();
+            verdict.reason = first.reason.clone();
+        }
+        verdict.decision = Decision::RequireApproval;
+        // The step that stopped it stands with the policies' own.
+        verdict.trace.steps.extend(self.also.iter().map(|asks| Step {
+            policy_id: asks.policy_id.clone(),
+            rule_id: asks.rule_id.clone(),
+            decision: Decision::RequireApproval,
+            reason: asks.reason.clone(),
+            shadow: false,
+            error: false,
+            limit: true,
+        }));
+        keep(&mut verdict.approvals, self.also.iter().cloned());
     }
 
     /// Forgets what was asked under policies that are in force no more.
@@ -214,6 +248,14 @@ impl ClientQuestions {
             Some(Opened::Approval(..) | Opened::Upstream(_) | Opened::Parked(_) | Opened::Connect) | None => {
                 None
             }
+        }
+    }
+}
+
+fn keep(all: &mut Vec<ApprovalRequirement>, more: impl Iterator<Item = ApprovalRequirement>) {
+    for requirement in more {
+        if !all.contains(&requirement) {
+            all.push(requirement);
         }
     }
 }

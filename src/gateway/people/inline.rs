@@ -2,7 +2,7 @@
 
 use super::{
     PendingCall, People,
-    approve::Step,
+    approve::{Step, answer_pending},
     client_questions::{ClientQuestions, QUESTION},
     follow::{Follow, WaitState},
     question::{self, read_answer, supports_form},
@@ -150,6 +150,7 @@ impl People {
                 tokio::select! {
                     answer = &mut answer => break answer,
                     changed = follow.changed() => changed?,
+                    () = self.cutting.cancelled() => return Ok(answer_pending(call, &record)),
                     () = &mut expiry => {
                         let expired = self.approvals.get(&record.id).await.map_err(store_error)?.unwrap_or(record);
                         return Ok(self.ended(call, &expired, asking).await);

@@ -25,6 +25,7 @@ use prompts::Prompts;
 use question::Put;
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
 
 /// Asks people, and takes their answers.
 pub(crate) struct People {
@@ -38,6 +39,8 @@ pub(crate) struct People {
     pub(super) references: Arc<References>,
     pub(super) refusals: Arc<Refusals>,
     pub(super) measures: Arc<Measures>,
+    /// Nothing that is in flight is waited for any longer.
+    pub(super) cutting: CancellationToken,
 }
 
 /// A call that a person is asked about, as it was decided.

@@ -126,7 +126,7 @@ impl People {
         if matches!(asked, Asked::Made(_)) {
             (asking.recorded, asking.started) = (true, true);
             if let Some(told) = told {
-                self.refusals.log_call(request, &told);
+                self.refusals.log_ask(request, &told, asking);
             }
         }
         Ok(asked)
