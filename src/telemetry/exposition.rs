@@ -1,7 +1,9 @@
 //! Families as text that Prometheus reads: its own format, and OpenMetrics with exemplars.
 
 use super::meter::{Exemplar, Kind, Label, Reading, Told};
+use jiff::{SignedDuration, Timestamp};
 use std::fmt::Write as _;
+use tokio::time::Instant;
 
 /// `Content-Type` of the one.
 pub const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -42,11 +44,14 @@ impl Exposition {
     }
 }
 
+/// One moment by both clocks: by the second one measured values say when they were.
+type Now = (Timestamp, Instant);
+
 /// Writes families.
-pub(super) fn render(form: Exposition, families: &[Told]) -> String {
+pub(super) fn render(form: Exposition, families: &[Told], now: Now) -> String {
     let mut out = String::new();
     for family in families {
-        write_family(&mut out, form, family);
+        write_family(&mut out, form, family, now);
     }
     if form == Exposition::OpenMetrics {
         out.push_str("# EOF\n");
@@ -54,7 +59,14 @@ pub(super) fn render(form: Exposition, families: &[Told]) -> String {
     out
 }
 
-fn write_family(out: &mut String, form: Exposition, family: &Told) {
+/// When a value was measured, in seconds since 1970.
+fn seconds_at(at: Instant, (now, then): Now) -> Option<String> {
+    let ago = SignedDuration::try_from(then.saturating_duration_since(at)).ok()?;
+    let millis = now.checked_sub(ago).ok()?.as_millisecond();
+    Some(format!("{}.{:03}", millis.div_euclid(1_000), millis.rem_euclid(1_000)))
+}
+
+fn write_family(out: &mut String, form: Exposition, family: &Told, now: Now) {
     let about = &family.about;
     let (kind, total) = match about.kind {
         Kind::Counter => ("counter", "_total"),
@@ -85,9 +97,12 @@ fn write_family(out: &mut String, form: Exposition, family: &Told) {
                     write_labels(out, labels, Some(bound));
                     write!(out, " {below}").ok();
                     if form == Exposition::OpenMetrics
-                        && let Some(Exemplar { trace, seconds }) = exemplars.get(at).copied().flatten()
+                        && let Some(Exemplar { trace, seconds, at }) = exemplars.get(at).copied().flatten()
                     {
                         write!(out, " # {{trace_id=\"{trace}\"}} {seconds}").ok();
+                        if let Some(at) = seconds_at(at, now) {
+                            write!(out, " {at}").ok();
+                        }
                     }
                     out.push('\n');
                 }
@@ -158,8 +173,10 @@ mod tests {
             Duration::from_micros(120),
             Some(TraceId::from_bytes([0xab; 16])),
         );
-        let plain = render(Exposition::Plain, &metrics.told());
-        let open = render(Exposition::OpenMetrics, &metrics.told());
+        // Ten seconds later.
+        let now = (Timestamp::from_second(1_700_000_010).unwrap(), Instant::now() + Duration::from_secs(10));
+        let plain = render(Exposition::Plain, &metrics.told(), now);
+        let open = render(Exposition::OpenMetrics, &metrics.told(), now);
         let sample =
             "tollgate_calls_total{kind=\"tool\",upstream=\"a\\\"b\\\\c\\nd\u{fffd}\",decision=\"allow\"} 3";
         let bucket = "tollgate_overhead_seconds_bucket{kind=\"tool\",le=\"0.0002\"} 1";
@@ -171,13 +188,15 @@ mod tests {
         ] {
             assert!(plain.lines().any(|told| told == line), "{line}\n{plain}");
         }
-        let exemplar = format!("{bucket} # {{trace_id=\"{}\"}} 0.00012", "ab".repeat(16));
+        let exemplar = format!("{bucket} # {{trace_id=\"{}\"}} 0.00012 ", "ab".repeat(16));
+        let at =
+            open.lines().find_map(|line| line.strip_prefix(&exemplar)).unwrap_or_else(|| panic!("{open}"));
+        assert!((1_699_999_900.0..=1_700_000_000.0).contains(&at.parse::<f64>().unwrap()), "{at}");
         let lines = [
             sample,
             "# TYPE tollgate_calls counter",
             "# UNIT tollgate_cost_usd usd",
             "# UNIT tollgate_overhead_seconds seconds",
-            &exemplar,
             "tollgate_overhead_seconds_count{kind=\"tool\"} 1",
         ];
         for line in lines {

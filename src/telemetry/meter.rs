@@ -17,6 +17,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// The value of a label: never longer than what names it in a file or a list.
 #[derive(Clone)]
@@ -139,6 +140,8 @@ pub struct Exemplar {
     pub trace: TraceId,
     /// How much.
     pub seconds: f64,
+    /// When.
+    pub at: Instant,
 }
 
 /// Cells by label, as many as `most`.
@@ -278,7 +281,7 @@ impl<const N: usize> Histograms<N> {
             if let Some(trace) = trace
                 && let Some(mut place) = cell.exemplars.get(at).and_then(Mutex::try_lock)
             {
-                *place = Some(Exemplar { trace, seconds: took.as_secs_f64() });
+                *place = Some(Exemplar { trace, seconds: took.as_secs_f64(), at: Instant::now() });
             }
         });
     }

@@ -25,6 +25,7 @@ pub use trace::{
 };
 pub use wire::Wire;
 
+use jiff::Timestamp;
 use logs::Logs;
 use otlp::Running;
 use std::sync::{Arc, OnceLock};
@@ -45,8 +46,8 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// What is measured, as an exposition.
-    pub fn render(&self, form: Exposition) -> String {
-        exposition::render(form, &self.told())
+    pub fn render(&self, form: Exposition, now: Timestamp) -> String {
+        exposition::render(form, &self.told(), (now, Instant::now()))
     }
 
     /// What is measured.

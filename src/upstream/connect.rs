@@ -9,6 +9,7 @@ use super::{
     dialect::Dialect,
     http::{Fault, Http, TwoUrls, listen_filter},
     inbox::{ServerResponse, Signals},
+    measured::OwnRequests,
     refusal::{Cause, Failure},
     stdio::Stdio,
     types::{Era, UpstreamError},
@@ -176,7 +177,7 @@ impl<T: Into<Failure>> From<T> for Refusal {
 }
 
 fn signals(wiring: &Wiring<'_>) -> Signals {
-    Signals::new(wiring.updates.clone())
+    Signals::new(wiring.updates.clone(), OwnRequests::of(wiring))
 }
 
 async fn connect_stdio(wiring: &Wiring<'_>, legacy: bool) -> Result<(Connection, Hello), Refusal> {

@@ -5,6 +5,7 @@ use super::{
     company::Company,
     deps::Redact,
     limits::{Limits, Noise},
+    measured::OwnRequests,
     refusal::Cause,
     types::{ResourceUpdate, UpstreamError},
     wire::{self, Message},
@@ -60,16 +61,19 @@ pub(super) struct Signals {
     pub(super) updates: broadcast::Sender<ResourceUpdate>,
     /// Measures how long its session lasts, where it has one.
     lasts: Mutex<Option<Session>>,
+    /// Measures what is asked of it that no agent asked.
+    pub(super) own: OwnRequests,
 }
 
 impl Signals {
-    pub(super) fn new(updates: broadcast::Sender<ResourceUpdate>) -> Self {
+    pub(super) fn new(updates: broadcast::Sender<ResourceUpdate>, own: OwnRequests) -> Self {
         Self {
             changed: Notify::new(),
             renewed: Notify::new(),
             closed: watch::Sender::new(None),
             updates,
             lasts: Mutex::default(),
+            own,
         }
     }
 

@@ -19,6 +19,7 @@ mod items;
 mod last_words;
 mod limits;
 mod listing;
+mod measured;
 pub mod oauth;
 mod own;
 mod pool;

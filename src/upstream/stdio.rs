@@ -169,6 +169,15 @@ impl Stdio {
 
     /// Sends one request and waits for its answer. Dropping it tells the child.
     pub(super) async fn request(&self, call: &Arc<Call>, dialect: &Dialect) -> ServerResponse {
+        let measured = self.inbox.signals.own.begin(call);
+        let answer = self.ask(call, dialect).await;
+        if let Some(measured) = measured {
+            measured.end(answer.as_ref().err().map(UpstreamError::code));
+        }
+        answer
+    }
+
+    async fn ask(&self, call: &Arc<Call>, dialect: &Dialect) -> ServerResponse {
         let gone = || UpstreamError::NotSent("the process is gone".to_owned());
         let slot = self.outgoing.reserve().await.map_err(|_| gone())?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);

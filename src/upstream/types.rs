@@ -6,7 +6,7 @@ use super::{
     refusal::{Cause, Failure, HttpRefusal},
 };
 use crate::{
-    model::{RetryPlan, RpcError, TraceId, UpstreamName},
+    model::{RetryPlan, RpcError, TraceId, UpstreamName, code},
     telemetry::Below,
 };
 use futures::future::BoxFuture;
@@ -202,6 +202,17 @@ pub trait Upstream: Send + Sync + std::fmt::Debug {
 }
 
 impl UpstreamError {
+    /// The code of an error that says that there is no result.
+    pub fn code(&self) -> i64 {
+        match self {
+            Self::TimedOut(_) => code::UPSTREAM_TIMEOUT,
+            Self::Rpc(error) => error.code,
+            Self::NotSent(_) | Self::Lost(_) | Self::TooLarge(_) | Self::Refused(_) | Self::Malformed(_) => {
+                code::UPSTREAM_UNAVAILABLE
+            }
+        }
+    }
+
     /// The same with what is the upstream's own text apart.
     pub(super) fn cause(&self) -> Cause {
         match self {

@@ -26,7 +26,7 @@ use super::{
     wiring::Wiring,
 };
 use crate::{
-    model::{RetryPlan, RpcError, weight::weight_of},
+    model::{RetryPlan, RpcError, code, weight::weight_of},
     offload::{LARGE, Offload},
 };
 use arc_swap::ArcSwapOption;
@@ -99,6 +99,15 @@ impl Fault {
                 UpstreamError::Malformed("the event stream of HTTP+SSE (`transport = \"sse\"`)".to_owned())
             }
             Self::Failed(error) => error,
+        }
+    }
+
+    fn code(&self) -> i64 {
+        match self {
+            Self::SessionGone => i64::from(StatusCode::NOT_FOUND.as_u16()),
+            Self::Unnamed(_, error) => error.code,
+            Self::OlderTransport => code::UPSTREAM_UNAVAILABLE,
+            Self::Failed(error) => error.code(),
         }
     }
 
@@ -386,6 +395,19 @@ impl Http {
     }
 
     async fn exchange(
+        self: &Arc<Self>,
+        call: &Arc<Call>,
+        session: &Arc<Session>,
+    ) -> Result<(Value, Option<HeaderValue>), Fault> {
+        let measured = self.inbox.signals.own.begin(call);
+        let answer = self.ask(call, session).await;
+        if let Some(measured) = measured {
+            measured.end(answer.as_ref().err().map(Fault::code));
+        }
+        answer
+    }
+
+    async fn ask(
         self: &Arc<Self>,
         call: &Arc<Call>,
         session: &Arc<Session>,

@@ -235,6 +235,15 @@ impl TwoUrls {
     }
 
     async fn exchange(self: &Arc<Self>, call: &Arc<Call>, stream: &Arc<Stream>) -> ServerResponse {
+        let measured = self.inbox.signals.own.begin(call);
+        let answer = self.ask(call, stream).await;
+        if let Some(measured) = measured {
+            measured.end(answer.as_ref().err().map(UpstreamError::code));
+        }
+        answer
+    }
+
+    async fn ask(self: &Arc<Self>, call: &Arc<Call>, stream: &Arc<Stream>) -> ServerResponse {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let body = wire::request(id, call, &stream.dialect);
         let mut headers = stream.headers.clone();
