@@ -181,7 +181,7 @@ function due(duties) {
       td(shown(one.name, true)),
       td(one.owner ? shown(one.owner, true) : ""),
       td(one.done ? when(one.done) : "never"),
-      td(when(one.due), one.late ? el("span", { class: "chip bad" }, "late") : ""),
+      td(when(one.due), ...(one.late ? [" ", el("span", { class: "chip bad" }, "late")] : [])),
       td(hasRole("admin") ? done : ""),
     ];
   });

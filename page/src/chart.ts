@@ -194,6 +194,8 @@ export class Chart {
         width: Math.max(width, 120),
         height: 180,
         legend: { show: false },
+        // Half a label has room beyond the last point.
+        padding: [8, 30, 0, 0],
         cursor: { drag: { x: false, y: false }, y: false, points: { size: 7 } },
         scales: { x: { range: (_plot, low, high) => [low, drawing.counted ? high + drawing.step : Math.max(high, low + 1)] }, y: { range: (_plot, _low, high) => [0, (high || 1) * 1.08] } },
         axes: [

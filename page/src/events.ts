@@ -179,7 +179,8 @@ function draw(filters: URLSearchParams): void {
   }
   const rows = found.map((event) => {
     const open = event.trace_id === null ? null : el("a", { href: `#/events/${event.trace_id}`, "aria-label": `The trace of record ${event.seq}` }, String(event.seq));
-    const acted = person(event) ?? event.agent_id ?? event.actor.type;
+    // What Tollgate itself records of an agent, like that an alert is over, the agent did not do.
+    const acted = person(event) ?? (event.actor.type === "agent" ? event.agent_id : null) ?? event.actor.type;
     return [
       td(open ?? String(event.seq)),
       td(when(event.timestamp) ?? ""),
@@ -320,7 +321,7 @@ function executed(one: any): HTMLElement {
     el("p", {}, one.outcome === null ? "It is under way, or its end is not recorded." : el("span", { class: `chip ${one.outcome === "succeeded" ? "good" : "bad"}` }, one.outcome), " ", one.reason === null ? "" : shown(one.reason)),
     facts([
       ["Upstream", one.upstream],
-      ["Its tool", one.tool],
+      ["As agents call it", one.tool],
       ["When", when(one.at)],
       ["Took", one.duration_ms === null ? null : duration(Number(one.duration_ms))],
       ["Cost", one.cost_usd === null ? null : usd(Number(one.cost_usd))],

@@ -255,6 +255,7 @@ $("login").addEventListener("submit", async (event) => {
   event.preventDefault();
   showLoginError("");
   state.key = $("key").value.trim();
+  document.documentElement.classList.add("entered");
   try {
     await enter();
     sessionStorage.setItem(KEY, state.key!);
@@ -384,6 +385,10 @@ for (const kind of ["pointerdown", "keydown"]) {
 }
 
 // What somebody does on purpose ends it.
+document.addEventListener("keydown", () => {
+  if (state.me) document.documentElement.classList.remove("entered");
+});
+
 for (const kind of ["pointerdown", "focusin"]) {
   document.addEventListener(kind, (event) => {
     if (event.target !== $("detail")) typing.cut = false;

@@ -93,7 +93,7 @@ function value(cell: Cell): number {
 const UNKNOWN = "(unknown)";
 const named = (name: string | null): string => (name === UNKNOWN ? "unknown" : (name ?? "(no tool)"));
 
-// The shade says how much; a mark says whether any of it was refused.
+// The shade says how much; a mark says whether policy denied any of it.
 function shade(part: number): string {
   return `heat heat-${part <= 0 ? 0 : Math.min(5, Math.max(1, Math.ceil(Math.sqrt(part) * 5)))}`;
 }
@@ -117,14 +117,15 @@ function draw(): void {
       if (!cell) return el("td", { class: "heat heat-0" }, "");
       const figure = value(cell);
       const refused = sum(cell, REFUSED);
+      const denied = number(cell.decisions.deny);
       const words = `${named(agent)} and ${named(tool)}: ${counted(calls(cell), "call", "calls")}${refused ? `, ${whole(refused)} refused` : ""}`;
-      const button = el("button", { type: "button", class: shade(figure / most), "aria-label": words, title: words }, money ? figure.toFixed(2) : whole(figure), refused && shows.value === "calls" ? el("span", { class: "refused", "aria-hidden": "true" }, "×") : null);
+      const button = el("button", { type: "button", class: shade(figure / most), "aria-label": words, title: words }, money ? figure.toFixed(2) : whole(figure), denied && shows.value === "calls" ? el("span", { class: "refused", "aria-hidden": "true" }, "×") : null);
       button.addEventListener("click", () => tell(cell));
       return el("td", {}, button);
     }),
   ]);
   const grid = table("Agents by tools", ["Agent", ...tools.map((tool) => parted(named(tool)))], rows, { class: "matrix" });
-  const notes = [el("p", { class: "soft" }, "The stronger, the more. × marks where some were refused. A cell opens what was decided."), tools.includes(UNKNOWN) ? el("p", { class: "soft" }, "Under unknown are calls of names that no upstream has.") : null, matrix.truncated ? el("p", { class: "soft" }, "There are more agents or tools than are told apart: they are (other).") : null, matrix.partial ? el("p", { class: "banner" }, "Older parts of the record are not counted yet: read again in a moment.") : null];
+  const notes = [el("p", { class: "soft" }, "The stronger, the more. × marks where policy denied some. A cell opens what was decided."), tools.includes(UNKNOWN) ? el("p", { class: "soft" }, "Under unknown are calls of names that no upstream has.") : null, matrix.truncated ? el("p", { class: "soft" }, "There are more agents or tools than are told apart: they are (other).") : null, matrix.partial ? el("p", { class: "banner" }, "Older parts of the record are not counted yet: read again in a moment.") : null];
   body.replaceChildren(grid, ...notes.filter((note) => note !== null));
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -43,6 +45,8 @@ def test_alerts_are_seen_incidents_closed_and_duties_done(gateway, open_page, sh
     view(page, "Alerts")
     late = page.locator("[data-alert]").filter(has_text="duty:drill")
     expect(late).to_have_count(1)
+    due = page.locator("tr").filter(has_text="drill").filter(has=page.get_by_text("late", exact=True))
+    expect(due).to_contain_text(re.compile(r"\slate\b"))
     for number in range(15):
         call(gateway, "demo__note_write", {"path": f"/work/{number}.md", "text": "x"})
     denied = page.locator("[data-alert]").filter(has_text="agent:writer")
@@ -84,6 +88,11 @@ def test_alerts_are_seen_incidents_closed_and_duties_done(gateway, open_page, sh
     expect(reader.locator("[data-alert]").filter(has_text="agent:writer")).to_have_count(1)
     expect(reader.get_by_role("button", name="Seen")).to_have_count(0)
     expect(reader.get_by_role("button", name="is done")).to_have_count(0)
+    # What Tollgate recorded of the agent is not what the agent did.
+    page.goto(f"{gateway.admin}/#/events?event_type=alert&agent_id=writer")
+    rows = page.locator("#events-found tbody tr")
+    expect(rows.first).to_be_visible()
+    assert {row.locator("td").nth(3).inner_text() for row in rows.all()} == {"system"}
     said = [event for event in gateway.events(event_type="admin_action") if event["detail"].get("person") == "root"]
     assert [event["action"] for event in said] == ["alert", "alert", "incident", "duty"], said
 

@@ -330,6 +330,21 @@ def test_the_catalog_tells_pins_traits_and_callers(gateway, open_page):
     expect(page).to_have_url(re.compile("#/events\\?tool=demo__notes_read$"))
 
 
+def test_signing_in_draws_no_frame(gateway, browser):
+    """Whoever has just signed in with the Enter key has gone nowhere yet: no frame is drawn around the view, until they use the keyboard."""
+    context = browser.new_context(**DESK)
+    page = context.new_page()
+    page.goto(gateway.admin + "/")
+    page.get_by_label("Your key").fill("key-root")
+    page.keyboard.press("Enter")
+    expect(page.locator("#live")).to_have_text("live")
+    shown = "document.activeElement.closest('.view, #main') && getComputedStyle(document.activeElement).outlineStyle"
+    assert page.evaluate(shown) == "none"
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    context.close()
+
+
 def test_the_keyboard_reaches_every_control(gateway, open_page):
     """R44: Tab goes to each control of a view, and what has the focus is seen to have it."""
     traffic(gateway)

@@ -507,7 +507,7 @@ function due(duties) {
       td(shown(one2.name, true)),
       td(one2.owner ? shown(one2.owner, true) : ""),
       td(one2.done ? when(one2.done) : "never"),
-      td(when(one2.due), one2.late ? el("span", { class: "chip bad" }, "late") : ""),
+      td(when(one2.due), ...one2.late ? [" ", el("span", { class: "chip bad" }, "late")] : []),
       td(hasRole("admin") ? done2 : "")
     ];
   });
@@ -4985,6 +4985,8 @@ var Chart = class {
         width: Math.max(width, 120),
         height: 180,
         legend: { show: false },
+        // Half a label has room beyond the last point.
+        padding: [8, 30, 0, 0],
         cursor: { drag: { x: false, y: false }, y: false, points: { size: 7 } },
         scales: { x: { range: (_plot, low, high) => [low, drawing.counted ? high + drawing.step : Math.max(high, low + 1)] }, y: { range: (_plot, _low, high) => [0, (high || 1) * 1.08] } },
         axes: [
@@ -6924,7 +6926,7 @@ function draw5(filters) {
   }
   const rows = found.map((event) => {
     const open19 = event.trace_id === null ? null : el("a", { href: `#/events/${event.trace_id}`, "aria-label": `The trace of record ${event.seq}` }, String(event.seq));
-    const acted = person(event) ?? event.agent_id ?? event.actor.type;
+    const acted = person(event) ?? (event.actor.type === "agent" ? event.agent_id : null) ?? event.actor.type;
     return [
       td(open19 ?? String(event.seq)),
       td(when(event.timestamp) ?? ""),
@@ -7055,7 +7057,7 @@ function executed(one2) {
     el("p", {}, one2.outcome === null ? "It is under way, or its end is not recorded." : el("span", { class: `chip ${one2.outcome === "succeeded" ? "good" : "bad"}` }, one2.outcome), " ", one2.reason === null ? "" : shown(one2.reason)),
     facts([
       ["Upstream", one2.upstream],
-      ["Its tool", one2.tool],
+      ["As agents call it", one2.tool],
       ["When", when(one2.at)],
       ["Took", one2.duration_ms === null ? null : duration(Number(one2.duration_ms))],
       ["Cost", one2.cost_usd === null ? null : usd(Number(one2.cost_usd))],
@@ -7820,14 +7822,15 @@ function draw8() {
       if (!cell) return el("td", { class: "heat heat-0" }, "");
       const figure2 = value(cell);
       const refused = sum(cell, REFUSED);
+      const denied = number2(cell.decisions.deny);
       const words = `${named2(agent)} and ${named2(tool)}: ${counted(calls2(cell), "call", "calls")}${refused ? `, ${whole(refused)} refused` : ""}`;
-      const button = el("button", { type: "button", class: shade(figure2 / most), "aria-label": words, title: words }, money ? figure2.toFixed(2) : whole(figure2), refused && shows.value === "calls" ? el("span", { class: "refused", "aria-hidden": "true" }, "×") : null);
+      const button = el("button", { type: "button", class: shade(figure2 / most), "aria-label": words, title: words }, money ? figure2.toFixed(2) : whole(figure2), denied && shows.value === "calls" ? el("span", { class: "refused", "aria-hidden": "true" }, "×") : null);
       button.addEventListener("click", () => tell2(cell));
       return el("td", {}, button);
     })
   ]);
   const grid2 = table("Agents by tools", ["Agent", ...tools2.map((tool) => parted(named2(tool)))], rows, { class: "matrix" });
-  const notes = [el("p", { class: "soft" }, "The stronger, the more. × marks where some were refused. A cell opens what was decided."), tools2.includes(UNKNOWN) ? el("p", { class: "soft" }, "Under unknown are calls of names that no upstream has.") : null, matrix.truncated ? el("p", { class: "soft" }, "There are more agents or tools than are told apart: they are (other).") : null, matrix.partial ? el("p", { class: "banner" }, "Older parts of the record are not counted yet: read again in a moment.") : null];
+  const notes = [el("p", { class: "soft" }, "The stronger, the more. × marks where policy denied some. A cell opens what was decided."), tools2.includes(UNKNOWN) ? el("p", { class: "soft" }, "Under unknown are calls of names that no upstream has.") : null, matrix.truncated ? el("p", { class: "soft" }, "There are more agents or tools than are told apart: they are (other).") : null, matrix.partial ? el("p", { class: "banner" }, "Older parts of the record are not counted yet: read again in a moment.") : null];
   body3.replaceChildren(grid2, ...notes.filter((note) => note !== null));
 }
 function tell2(cell) {
@@ -8974,6 +8977,7 @@ $("login").addEventListener("submit", async (event) => {
   event.preventDefault();
   showLoginError("");
   state.key = $("key").value.trim();
+  document.documentElement.classList.add("entered");
   try {
     await enter();
     sessionStorage.setItem(KEY, state.key);
@@ -9081,6 +9085,9 @@ $("shortcuts").addEventListener("change", () => state.shortcuts = $("shortcuts")
 for (const kind3 of ["pointerdown", "keydown"]) {
   document.addEventListener(kind3, () => state.touched = performance.now(), { capture: true, passive: true });
 }
+document.addEventListener("keydown", () => {
+  if (state.me) document.documentElement.classList.remove("entered");
+});
 for (const kind3 of ["pointerdown", "focusin"]) {
   document.addEventListener(kind3, (event) => {
     if (event.target !== $("detail")) typing.cut = false;
