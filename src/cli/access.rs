@@ -141,7 +141,7 @@ fn of(command: &Command) -> Access {
 
 fn of_servers(command: &ServersCommand) -> Access {
     match command {
-        ServersCommand::List(_) => Route("get", "/api/v1/upstreams"),
+        ServersCommand::List { .. } => Route("get", "/api/v1/upstreams"),
         ServersCommand::Inspect { .. } => Route("get", "/api/v1/tools"),
         ServersCommand::Diff { .. } => Route("get", "/api/v1/pins"),
         ServersCommand::Login { .. } => Route("post", "/api/v1/connections/{upstream}"),

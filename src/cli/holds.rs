@@ -77,13 +77,13 @@ fn added(screen: &mut Screen, placed: &ShownHold, as_json: bool) -> Result<(), C
     let words = words(&placed.hold);
     match placed.first {
         Some((seq, at)) => screen.line(&format!(
-            "held: {words}; retention removes nothing from record {seq} ({}) on  ({})",
+            "held: {words}; retention removes nothing from record {seq} ({}) on ({})",
             time(at),
             placed.hold.id
         )),
         None => {
             note(&format!("there is no record of {words} now; those that come are held"));
-            screen.line(&format!("held: {words}  ({})", placed.hold.id))
+            screen.line(&format!("held: {words} ({})", placed.hold.id))
         }
     }
 }

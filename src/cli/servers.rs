@@ -29,7 +29,7 @@ const SILENT: &str =
 /// Runs one of them.
 pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(), CliError> {
     match command {
-        ServersCommand::List(flag) => list(&setup, flag.json).await,
+        ServersCommand::List { limit, json } => list(&setup, limit, json.json).await,
         ServersCommand::Inspect { name, json } => inspect(&setup, name.into(), json.json).await,
         ServersCommand::Add { name, entry } => server_entries::add(&setup, &name, &entry),
         ServersCommand::Enable { name, json } => server_entries::switch(&setup, &name, true, &json),
@@ -51,7 +51,7 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
 }
 
 /// `servers list`: one row for each, as the running gateway has it. Where none runs, each is asked by a short-lived connection.
-async fn list(setup: &Setup, json: bool) -> Result<(), CliError> {
+async fn list(setup: &Setup, limit: usize, json: bool) -> Result<(), CliError> {
     let config = &setup.loaded.config;
     let mut screen = Screen::new();
     let connections = accounts::known(setup).await?;
@@ -82,9 +82,19 @@ async fn list(setup: &Setup, json: bool) -> Result<(), CliError> {
         doubts.clear();
         refused.clear();
     }
+    let truncated = servers.len() > limit;
+    servers.truncate(limit);
     if json {
-        return screen
-            .json(&json!({"servers": servers, "from": from, "lints": doubts, "refused_tools": refused}));
+        return screen.json(&json!({
+            "servers": servers,
+            "truncated": truncated,
+            "from": from,
+            "lints": doubts,
+            "refused_tools": refused,
+        }));
+    }
+    if truncated {
+        note(&format!("{limit} are shown, and there are more: `--limit` shows more"));
     }
     let rows: Vec<Vec<String>> = servers.iter().map(row).collect();
     let header = ["server", "transport", "era", "tools", "resources", "prompts", "contained", "state"];

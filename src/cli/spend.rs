@@ -39,6 +39,10 @@ pub(super) async fn spend(
     bar.finish_and_clear();
     let report = report?;
     let setup = Setup::load(path);
+    let report = match &setup {
+        Ok(setup) if !setup.reads_records() => report.without_people(),
+        Ok(_) | Err(_) => report,
+    };
     let catalog = match &setup {
         Ok(setup) => costs(setup),
         Err(_) => {

@@ -132,6 +132,14 @@ impl SpendLine {
         self.cost_usd = self.cost_usd.plus(call.cost);
         self.estimate_usd = self.estimate_usd.plus(call.estimate);
     }
+
+    fn join(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.failed += other.failed;
+        self.tokens = self.tokens.saturating_add(other.tokens);
+        self.cost_usd = self.cost_usd.plus(other.cost_usd);
+        self.estimate_usd = self.estimate_usd.plus(other.estimate_usd);
+    }
 }
 
 /// One name with its line.
@@ -245,6 +253,22 @@ pub struct SpendReport {
     pub search: SearchSavings,
 }
 
+impl SpendReport {
+    /// The same for those who see counts and nobody's name: of people one line, beside the calls that are nobody's.
+    #[must_use]
+    pub fn without_people(mut self) -> Self {
+        let (people, nobodys): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.user).into_iter().partition(|one| one.name.is_some());
+        let all = people.into_iter().reduce(|mut all, one| {
+            all.line.join(&one.line);
+            all
+        });
+        self.user =
+            all.map(|all| Named { name: Some(OTHERS.into()), ..all }).into_iter().chain(nobodys).collect();
+        self
+    }
+}
+
 /// How far some estimates were off, in hundredths.
 #[derive(Clone, Debug)]
 struct Errors {
@@ -311,11 +335,7 @@ impl Lines {
         let mut all: Vec<Named> = by.into_iter().map(|(name, line)| Named { kind, name, line }).collect();
         all.sort_by(|a, b| b.line.cost_usd.cmp(&a.line.cost_usd).then_with(|| a.name.cmp(&b.name)));
         for Named { line, .. } in all.split_off(all.len().min(MOST_TOLD)) {
-            others.calls += line.calls;
-            others.failed += line.failed;
-            others.tokens = others.tokens.saturating_add(line.tokens);
-            others.cost_usd = others.cost_usd.plus(line.cost_usd);
-            others.estimate_usd = others.estimate_usd.plus(line.estimate_usd);
+            others.join(&line);
         }
         if others.calls > 0 {
             *truncated = true;

@@ -15,7 +15,7 @@ fn words<T: std::fmt::Display>(all: &[T]) -> String {
     all.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn many(text: &str) -> Result<usize, String> {
+pub(super) fn many(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|many| *many > 0).ok_or_else(|| "expected a number of one or more".to_owned())
 }
 

@@ -1,5 +1,6 @@
 //! `servers …`: its arguments.
 
+use super::alerts::many;
 use super::*;
 use crate::pinning::ItemKind;
 
@@ -7,7 +8,13 @@ use crate::pinning::ItemKind;
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServersCommand {
     /// List how every server stands, as the running gateway has it; where none runs, each is asked
-    List(JsonFlag),
+    List {
+        /// At most so many
+        #[arg(long, value_name = "N", default_value = "100", value_parser = many)]
+        limit: usize,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
     /// Connect to one server and print what it offers, and what the scan finds in it
     Inspect {
         /// The name of its table in servers.toml

@@ -86,6 +86,8 @@ pub(super) async fn show(path: &Path, args: &ShowArgs) -> Result<(), CliError> {
     let read = read.await;
     store.close().await;
     let (snapshot, bundle) = read?;
+    // Whoever has the machine has the files; of others nobody need have what a key can be tried against.
+    let bundle = if std::env::var_os("TOLLGATE_KEY").is_some() { bundle.without_digests() } else { bundle };
     let mut screen = Screen::new();
     if let Some(name) = &args.file {
         let Some(file) = bundle.files.iter().find(|file| file.name == *name) else {

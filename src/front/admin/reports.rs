@@ -98,7 +98,7 @@ fn told(report: Value, more: impl IntoIterator<Item = (&'static str, Value)>) ->
 
 async fn spend(
     axum::extract::State(port): State,
-    _: Caller,
+    caller: Caller,
     Extension(turn): Turn,
     RawQuery(query): RawQuery,
 ) -> Reply {
@@ -108,6 +108,7 @@ async fn spend(
     let mut progress = |_| {};
     let work = audit::spend_on_record(&**port.store(), span, (Pace::Beside, &stop), &mut progress);
     let (report, partial) = within(&stop, work).await?;
+    let report = if caller.reads_records() { report } else { report.without_people() };
     let costs = catalog(&port).await?;
     Ok(told(json!(report), [("catalog", costs), ("partial", partial.into())]))
 }

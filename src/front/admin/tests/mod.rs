@@ -705,6 +705,33 @@ async fn a_decision_counts_for_the_person_as_they_are_when_it_is_read() {
     check(&|_| {}, 200).await;
 }
 
+/// Who sees counts alone sees nobody's name in what was spent.
+#[tokio::test]
+async fn a_viewer_sees_no_person_in_what_was_spent() {
+    let port = scripted();
+    for (call, user) in [("c1", Some("alice")), ("c2", Some("bob")), ("c3", None)] {
+        let at = port.now().checked_sub(jiff::SignedDuration::from_mins(1)).unwrap();
+        let mut event = EventDraft::system(EventType::AgentSideEffect, at);
+        event.call_id = Some(call.into());
+        event.agent_id = Some("planner-01".into());
+        event.user = user.map(Into::into);
+        event.outcome = Some(crate::model::Outcome::Succeeded);
+        event.cost_usd = Some(crate::model::MicroUsd(1_000_000));
+        port.memory.append(vec![event]);
+    }
+    let lines = async |key: &'static str| {
+        let report = get_as(&port, "/api/v1/report/spend?since=1d", Some(key)).await.body;
+        let line = |one: &Value| (one["user"].clone(), one["calls"].clone());
+        report["user"].as_array().unwrap().iter().map(line).collect::<Vec<_>>()
+    };
+    let named = lines("key-of-carol").await;
+    assert!(
+        named.contains(&(json!("alice"), json!(1))) && named.contains(&(json!("bob"), json!(1))),
+        "{named:?}"
+    );
+    assert_eq!(lines("key-of-vera").await, [(json!("(others)"), json!(2)), (Value::Null, json!(1))]);
+}
+
 /// The stream is for a person who may read, as they are when each message goes out.
 #[tokio::test]
 async fn a_stream_ends_with_the_right_to_read_it() {
