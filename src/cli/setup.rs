@@ -22,7 +22,7 @@ use crate::{
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Once},
 };
 
 /// The files, and who is typing.
@@ -50,10 +50,14 @@ impl Setup {
                     CliError::Store(StoreError::Damaged(_)) => "it is damaged".to_owned(),
                     other => other.to_string(),
                 };
-                note(&format!(
-                    "which bundle is in force cannot be read from the record ({why}): for this command the policies folder says \
-                     who may do what"
-                ));
+                // A command may read the files more than once.
+                static SAID: Once = Once::new();
+                SAID.call_once(|| {
+                    note(&format!(
+                        "which bundle is in force cannot be read from the record ({why}): for this command the policies folder \
+                         says who may do what"
+                    ));
+                });
                 Standing::default()
             }
         };

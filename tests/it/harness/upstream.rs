@@ -153,7 +153,9 @@ impl Scripted {
     /// Nothing answers a call any more.
     pub(crate) fn hangs(&self) {
         let inner = self.inner.clone();
-        self.script(move |seen| (seen.method() == "tools/call").then(|| hang(&inner.dropped)));
+        self.script(move |seen| {
+            ["tools/call", "resources/read"].contains(&seen.method()).then(|| hang(&inner.dropped))
+        });
     }
 
     pub(crate) fn behaves(&self) {
