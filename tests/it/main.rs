@@ -16,6 +16,7 @@ mod certificates;
 mod checks;
 mod contents;
 mod crash;
+mod damage;
 mod dead_letters;
 mod decisions;
 mod digest;
