@@ -334,14 +334,14 @@ def test_signing_in_draws_no_frame(gateway, browser):
     """Whoever has just signed in with the Enter key has gone nowhere yet: no frame is drawn around the view, until they use the keyboard."""
     context = browser.new_context(**DESK)
     page = context.new_page()
-    page.goto(gateway.admin + "/")
+    page.goto(gateway.admin + "/#/now")
     page.get_by_label("Your key").fill("key-root")
     page.keyboard.press("Enter")
     expect(page.locator("#live")).to_have_text("live")
-    shown = "document.activeElement.closest('.view, #main') && getComputedStyle(document.activeElement).outlineStyle"
-    assert page.evaluate(shown) == "none"
+    outline = "document.getElementById('now').focus(), [document.activeElement.id, getComputedStyle(document.activeElement).outlineStyle]"
+    assert page.evaluate(outline) == ["now", "none"]
     page.keyboard.press("Tab")
-    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    assert page.evaluate(outline) == ["now", "solid"]
     context.close()
 
 
