@@ -221,7 +221,7 @@ fn combined(told: &Explanation, out: &mut String) -> fmt::Result {
         let word = |name: &str| step.get(name).and_then(Value::as_str).unwrap_or_default();
         let rule = step.get("rule_id").and_then(Value::as_str);
         let rule = rule.map(|rule| format!(" / {rule}")).unwrap_or_default();
-        writeln!(out, "  {:<24}{}{rule}: {}", word("decision"), word("policy_id"), word("reason"))?;
+        writeln!(out, "  {:<23} {}{rule}: {}", word("decision"), word("policy_id"), word("reason"))?;
     }
     Ok(())
 }
