@@ -105,11 +105,12 @@ Standard output carries MCP only; logs go to standard error. It ends when standa
     /// Write a first servers.toml and policies/, with the servers your MCP clients have already
     #[command(
         long_about = "\
-Writes a first servers.toml and policies/ and imports the MCP servers that are configured for Claude Code, Claude \
-Desktop, Cursor and VS Code: from .mcp.json, mcp.json, .cursor/mcp.json and .vscode/mcp.json here, and from their places \
-in your home folder. Values that look like secrets are not copied: a ${NAME} stands for each, and you are told which to \
-set. The bundle asks a person before anything that is not known to only read. Keys for one agent and one person are \
-made and shown once. Nothing is overwritten.",
+Writes a first servers.toml and policies/ with the MCP servers that Claude Code, Claude Desktop, Cursor, VS Code, Codex, \
+Gemini CLI, Zed, Windsurf and Cline know on this machine. At a terminal it asks before each step; --yes asks nothing. The \
+servers are started once, so that each tool can be taken for one that reads, writes or destroys: nobody is asked about what \
+only reads, a person is asked about the rest. Secrets are not copied into servers.toml: ${NAME} stands for each, and the \
+values go into servers.env beside it. Keys for one agent and for people are made and shown once. At the end a first governed \
+call is made. Nothing is overwritten (docs/init.md).",
         after_help = "\
 Examples:
   tollgate init

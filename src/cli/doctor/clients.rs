@@ -53,7 +53,7 @@ fn one(place: &Place, folders: Folders<'_>, endpoint: Option<&str>, findings: &m
             AREA,
             what,
             format!("servers that it reaches without the gateway: {}", round.join(", ")),
-            "put them into servers.toml (`tollgate init --from FILE` shows how), and Tollgate in their place \
+            "put them into servers.toml (`tollgate init --add` takes them over), and Tollgate in their place \
              (`tollgate connect CLIENT --agent NAME`)",
         );
     }

@@ -71,7 +71,8 @@ pub(super) async fn look(
         return Ok(starts);
     }
     let wait = humantime::format_duration(patience);
-    writeln!(std::io::stderr(), "starting {count} servers to look at their tools, at most {wait} each")?;
+    let servers = if count == 1 { "1 server".to_owned() } else { format!("{count} servers") };
+    writeln!(std::io::stderr(), "starting {servers} to list the tools; waiting at most {wait} for each")?;
     let system = Arc::new(System::default());
     let begun = system.now();
     let mut tell = |state: &UpstreamState| {
