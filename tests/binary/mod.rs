@@ -197,31 +197,7 @@ impl Serving {
 
     /// The same with this `_meta`.
     pub(crate) fn call_with(&self, key: &str, tool: &str, arguments: &Value, meta: &Value) -> Value {
-        let post = |session: &str, body: Value| {
-            let headers = format!(
-                "Authorization: Bearer {key}\r\nAccept: application/json, text/event-stream\r\nContent-Type: application/json\r\n{session}"
-            );
-            http(&self.mcp, "POST", "/mcp", &headers, &body.to_string())
-        };
-        let opened = post(
-            "",
-            json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-                "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"},
-            }}),
-        );
-        assert_eq!(opened.status, 200, "{}", opened.text);
-        let session =
-            opened.header("mcp-session-id").map(|id| format!("Mcp-Session-Id: {id}\r\n")).unwrap_or_default();
-        let session = format!("{session}MCP-Protocol-Version: 2025-11-25\r\n");
-        post(&session, json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
-        let params = json!({"name": tool, "arguments": arguments, "_meta": meta});
-        let answer =
-            post(&session, json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params}));
-        // One message, plain or as the last event of a stream.
-        let message = answer.text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back();
-        let message: Value =
-            serde_json::from_str(message.unwrap_or(&answer.text)).unwrap_or_else(|_| panic!("{answer:?}"));
-        message["result"].clone()
+        call_at(&self.mcp, key, tool, arguments, meta)
     }
 
     /// Ends it as a service manager does, and gives its exit code, standard output and log. What it has recorded is held against
@@ -244,6 +220,34 @@ impl Drop for Serving {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// A call of a tool at this address, in a session of its own: the result.
+pub(crate) fn call_at(mcp: &str, key: &str, tool: &str, arguments: &Value, meta: &Value) -> Value {
+    let post = |session: &str, body: Value| {
+        let headers = format!(
+            "Authorization: Bearer {key}\r\nAccept: application/json, text/event-stream\r\nContent-Type: application/json\r\n{session}"
+        );
+        http(mcp, "POST", "/mcp", &headers, &body.to_string())
+    };
+    let opened = post(
+        "",
+        json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"},
+        }}),
+    );
+    assert_eq!(opened.status, 200, "{}", opened.text);
+    let session =
+        opened.header("mcp-session-id").map(|id| format!("Mcp-Session-Id: {id}\r\n")).unwrap_or_default();
+    let session = format!("{session}MCP-Protocol-Version: 2025-11-25\r\n");
+    post(&session, json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    let params = json!({"name": tool, "arguments": arguments, "_meta": meta});
+    let answer = post(&session, json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params}));
+    // One message, plain or as the last event of a stream.
+    let message = answer.text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back();
+    let message: Value =
+        serde_json::from_str(message.unwrap_or(&answer.text)).unwrap_or_else(|_| panic!("{answer:?}"));
+    message["result"].clone()
 }
 
 /// One request on a connection of its own.
