@@ -1,5 +1,5 @@
 //! What counting costs a call: everything that one allowed call adds to metrics, from several threads at a time, held against the CPU
-//! that a call takes (`cargo bench --bench path`, README): at most 3 % of it. `cargo bench --bench telemetry`
+//! that a call takes (`cargo bench --bench path`, docs/speed.md): at most 3 % of it. `cargo bench --bench telemetry`
 
 #![expect(clippy::disallowed_methods, reason = "measuring needs the machine's own clock")]
 
