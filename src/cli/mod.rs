@@ -46,6 +46,8 @@ mod people;
 mod pins;
 mod policy;
 mod proof;
+#[cfg(test)]
+mod reference;
 mod reload;
 mod report;
 mod running;

@@ -26,6 +26,8 @@ mod loops;
 mod node;
 mod number;
 mod phrase;
+#[cfg(test)]
+pub(crate) mod reference;
 mod syntax;
 mod time;
 mod token;
