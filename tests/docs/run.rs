@@ -371,8 +371,9 @@ fn help(path: &[&str]) -> binary::Said {
 pub(crate) fn unknown(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let joined = text.replace("\\\n", " ").replace(['[', ']', '…'], " ");
-    for line in joined.lines() {
-        let Some((_, command)) = line.split_once("tollgate ") else { continue };
+    // What follows `-n tollgate` is kubectl's.
+    let lines = joined.lines().filter(|line| !line.starts_with("kubectl"));
+    for command in lines.flat_map(|line| line.split("tollgate ").skip(1)) {
         let command = command.split([';', '|', '>', '&', '#', ')']).next().unwrap_or_default();
         let words: Vec<&str> = command.split_whitespace().take_while(|word| *word != "--").collect();
         let mut path: Vec<&str> = Vec::new();

@@ -90,11 +90,28 @@ impl Schema {
     }
 }
 
+/// Numbers of JSON keep their digits here, which TOML does not know.
+fn as_toml(value: &Value) -> toml::Value {
+    match value {
+        Value::Object(map) => {
+            toml::Value::Table(map.iter().map(|(key, value)| (key.clone(), as_toml(value))).collect())
+        }
+        Value::Array(all) => toml::Value::Array(all.iter().map(as_toml).collect()),
+        Value::Number(number) => match number.as_i64() {
+            Some(whole) => toml::Value::Integer(whole),
+            None => toml::Value::Float(number.as_f64().unwrap()),
+        },
+        Value::Bool(bool) => toml::Value::Boolean(*bool),
+        Value::String(text) => toml::Value::String(text.clone()),
+        Value::Null => panic!("TOML has no null"),
+    }
+}
+
 /// What its reader makes of a document, or that it has something to say against it.
 fn read(of: SchemaOf, document: &Value, config: &Config, folder: &Path) -> Result<String, String> {
     if of == SchemaOf::Servers {
         let path = folder.join("servers.toml");
-        std::fs::write(&path, toml::to_string(document).unwrap()).unwrap();
+        std::fs::write(&path, toml::to_string(&as_toml(document)).unwrap()).unwrap();
         return config::load(&path, &|_| None)
             .map(|loaded| format!("{:?}", loaded.config))
             .map_err(|p| p.to_string());
@@ -156,7 +173,7 @@ fn documents() -> Vec<(SchemaOf, Value)> {
                 "delivery": {"d": {"file": "f"}},
                 "checks": {"c": {"url": "https://c", "secret": secret}},
                 "upstreams": {
-                    "a": {"command": ["x"], "retry": {}, "breaker": {}, "apps": {}, "contain": {},
+                    "a": {"command": ["sh"], "retry": {}, "breaker": {}, "apps": {}, "contain": {},
                         "tools": {"t": {}, "f": {"cost": {"base_usd": 1, "per": [{"argument": "/n", "usd": 1}]}}}},
                     "b": {"url": "https://b/mcp", "oauth": {"grant": "authorization_code", "client_id": "c", "client_secret": "s"}},
                 },
@@ -172,7 +189,7 @@ fn documents() -> Vec<(SchemaOf, Value)> {
         (
             SchemaOf::Authority,
             json!({
-                "capabilities": {"c": {"tools": ["x"]}}, "agents": {"a": {}}, "people": {"p": {}}, "workflows": {"w": {}},
+                "capabilities": {"c": {"tools": ["x"]}, "r": {"resources": ["x://y"]}}, "agents": {"a": {}}, "people": {"p": {}, "q": {"roles": ["approver"]}}, "workflows": {"w": {}},
             }),
         ),
         (
