@@ -509,7 +509,7 @@ impl World {
         )
         .unwrap();
         let upstreams = UpstreamSet::start(config.upstreams.values().cloned(), deps());
-        let connections = Arc::new(Connections::new(store.clone(), system.clone(), system.clone()));
+        let connections = Connections::new(store.clone(), system.clone(), system.clone());
         let parts = GatewayParts {
             files: CheckedFiles { config, policies, origin: Origin::default() },
             store: store.clone(),

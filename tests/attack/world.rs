@@ -187,7 +187,7 @@ impl World {
         let mut deps = UpstreamDeps::new(system.clone(), system.clone(), Arc::new(str::to_owned)).unwrap();
         deps.supervisor = vec![env!("CARGO_BIN_EXE_tollgate").into(), "supervise-child".into()];
         let upstreams = UpstreamSet::start(config.upstreams.values().cloned(), deps);
-        let connections = Arc::new(Connections::new(store.clone(), system.clone(), system.clone()));
+        let connections = Connections::new(store.clone(), system.clone(), system.clone());
         let gateway = Gateway::start(GatewayParts {
             files: CheckedFiles { config, policies, origin: Origin::default() },
             store: store.clone(),

@@ -356,7 +356,7 @@ impl Gate {
             stream_retry: Duration::from_millis(5),
             ..Timing::default()
         };
-        let connections = Arc::new(Connections::new(store.clone(), clock.clone(), ids.clone()));
+        let connections = Connections::new(store.clone(), clock.clone(), ids.clone());
         deps.credentials = Some(connections.clone());
         let upstreams = UpstreamSet::start(settings.upstreams.values().cloned(), deps);
         let key = store.secret("request-state", ids.random()).await.unwrap();
