@@ -95,6 +95,7 @@ impl Shell {
             .env("HOME", home)
             .env("TZ", "UTC")
             .env_remove("TOLLGATE_KEY")
+            .env_remove("TOLLGATE_CONFIG")
             .env_remove("XDG_CONFIG_HOME")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
