@@ -20,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tollgate::{
+    clock::System,
     config::Durability,
     journal,
     model::{

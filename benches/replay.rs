@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use std::{path::Path, sync::Arc, time::Instant};
 use tollgate::{
     audit::{Compare, Pace, Stop, replay_recorded, simulate_recorded},
+    clock::System,
     config::Durability,
     decision::{CallFacts, CostFacts, DataFacts, Facts, WorkflowFacts, decide},
     evidence::{
@@ -167,10 +168,10 @@ async fn call(store: &EmbeddedStore, set: &PolicySet, tools: &[(ToolFacts, Arc<R
         operator: None,
         user: None,
         environment: &environment,
+        workflow: Some(&workflow.id),
         snapshot: &set.snapshot,
         tool: tool.name.clone(),
         target: Some(TargetSubject {
-            workflow: Some(&workflow.id),
             action: &action,
             cost: facts.cost.estimate,
             level: facts.data.level,

@@ -1202,7 +1202,7 @@ mod checks {
             find(ApprovalFilter { agent, limit, ..ApprovalFilter::default() }).await
         };
         let agent = first.binding.agent.as_str();
-        let all = format!("{}*", &agent[..1]);
+        let all: String = agent.chars().take(1).chain(['*']).collect();
         assert_eq!(like(&all, 0).await, [second.id.clone(), first.id.clone()], "of {agent}");
         assert_eq!(like(&all, 1).await, std::slice::from_ref(&second.id));
         assert!(like("nobody*", 0).await.is_empty());

@@ -25,7 +25,7 @@ impl KeptBundle {
     /// The same with the digests of keys cut: whoever may read policies need not have what a key can be tried against.
     #[must_use]
     pub fn without_digests(&self) -> Self {
-        let cut = |file: &SourceFile| SourceFile { text: without_digests(&file.text).into(), ..file.clone() };
+        let cut = |file: &SourceFile| SourceFile { text: without_digests(&file.text), ..file.clone() };
         Self { files: self.files.iter().map(cut).collect(), ..self.clone() }
     }
 

@@ -72,8 +72,7 @@ fn with_value(text: &str, name: &str) -> String {
     let mut made = String::new();
     let mut rest = text;
     let part_of_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '$' | '-');
-    while let Some(at) = rest.find(name) {
-        let (before, after) = (&rest[..at], &rest[at + name.len()..]);
+    while let Some((before, after)) = rest.split_once(name) {
         made.push_str(before);
         let alone =
             !before.ends_with(part_of_word) && !after.starts_with(|c: char| part_of_word(c) || c == '=');

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::watch;
+use tollgate::clock::Clock as _;
 
 const SECRET: &str = "whsec-for-tests-0123456789";
 const GATE: &str = "=== ask.yaml
@@ -173,7 +174,7 @@ async fn what_a_start_finds_wrong_is_told() {
     let index = rusqlite::Connection::open(files.dir.join("data/tollgate.db")).unwrap();
     index.execute("UPDATE approvals SET status = 'approved'", []).unwrap();
     drop(index);
-    let before = jiff::Timestamp::now();
+    let before = tollgate::clock::System::default().now();
     let second = files.serve().await;
     let told = told(&hook.until(2).await[1]);
     assert_eq!(

@@ -5,15 +5,16 @@ use std::{
     fs::{self, File, Metadata, TryLockError},
     io::{self, ErrorKind, Write as _},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// The largest file that is edited.
 const MOST_BYTES: u64 = 16 << 20;
 /// So many copies are kept beside a file.
 const MOST_COPIES: u32 = 1_000;
-/// So long another edit in the same folder is waited for: it takes no longer than a write.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// So often is looked whether another edit in the same folder is over, which takes no longer than a write, and so far apart.
+const TURNS: u32 = 500;
+const TURN: Duration = Duration::from_millis(10);
 /// So often an edit is done once more.
 const MOST_TRIES: u32 = 100;
 
@@ -113,21 +114,16 @@ impl Opened {
         let failed = self.failed(&self.target);
         fs::create_dir_all(folder).map_err(&failed)?;
         let folder = File::open(folder).map_err(&failed)?;
-        let began = Instant::now();
-        loop {
+        for _ in 0..TURNS {
             match folder.try_lock() {
                 Ok(()) => return Ok(Some(folder)),
-                Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    let held = "another program holds a lock on its folder";
-                    return Err(failed(io::Error::new(ErrorKind::WouldBlock, held)));
-                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(TURN),
                 // Some file systems lock no folders; what is there is compared all the same.
                 Err(TryLockError::Error(_)) => return Ok(None),
             }
         }
+        let held = "another program holds a lock on its folder";
+        Err(failed(io::Error::new(ErrorKind::WouldBlock, held)))
     }
 
     fn unchanged(&self) -> Result<(), CliError> {

@@ -37,8 +37,8 @@ fn description(node: &Value) -> String {
             continue;
         }
         let end = part.find(|c: char| !(c.is_ascii_lowercase() || "-.#".contains(c))).unwrap_or(part.len());
-        let page = part[..end].trim_end_matches('.');
-        write!(said, "[docs/{page}](../{page}){}", &part[page.len()..]).unwrap();
+        let page = part.split_at(end).0.trim_end_matches('.');
+        write!(said, "[docs/{page}](../{page}){}", part.split_at(page.len()).1).unwrap();
     }
     said
 }
