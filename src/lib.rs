@@ -18,6 +18,7 @@ pub mod admission;
 pub mod evidence;
 
 pub mod alerts;
+pub mod chat;
 pub mod replay;
 
 pub mod clock;

@@ -3,10 +3,12 @@
 //! Few and far between, so each has a connection of its own. Redirects are not followed: whoever answers is whom the
 //! configuration names.
 
+mod mail;
 mod probe;
 mod reach;
 mod token;
 
+pub use mail::{Mail, MailError, MailServer, send_mail};
 pub use reach::Reach;
 pub use token::{Granted, TokenError, TokenRequest, is_error_code};
 

@@ -144,10 +144,33 @@ document.addEventListener("tollgate-explain", ({ detail: one }: any) => {
 
 for (const button of buttons()) button.addEventListener("click", () => show(button.dataset.view!));
 
+// The link of a message: its token, which the gateway knows the approval of.
+const tokenOf = () => /^\/ask\/([\w-]+)$/.exec(location.pathname)?.[1] ?? null;
+
+// From the link of a message to the approval that it leads to, once somebody has signed in.
+async function followToken(token: string) {
+  const { approval_id: id } = await api(`asks/${token}`);
+  history.replaceState(null, "", `/#${encodeURIComponent(id)}`);
+}
+
 // A link to a view (`#/` and its name), or of a notification: `#` and the approval.
 async function follow() {
-  const link = location.hash.slice(1);
   if (!state.me) return;
+  const token = tokenOf();
+  if (token) {
+    if (!maySee("pending")) {
+      history.replaceState(null, "", "/#/");
+      return lose("/", "The approval of this link", VIEWS.pending!.roles);
+    }
+    try {
+      await followToken(token);
+    } catch (error) {
+      history.replaceState(null, "", "/#/");
+      await follow();
+      return notice(`Nothing was opened: ${error.message}`);
+    }
+  }
+  const link = location.hash.slice(1);
   if (link === "" || link.startsWith("/")) {
     const [, name, rest] = /^([a-z]*)(.*)$/s.exec(link.slice(1)) as RegExpExecArray;
     const view = name || firstView()!;
@@ -200,7 +223,7 @@ async function enter() {
     throw new Error(`This page has no view for your roles (${roles}).`);
   }
   for (const id of ["environment", "nav", "who"]) $(id).hidden = false;
-  $("login").hidden = true;
+  for (const id of ["login", "login-why"]) $(id).hidden = true;
   state.view = firstView()!;
   draw();
   if (!maySee("pending")) {
@@ -448,8 +471,15 @@ document.addEventListener("keydown", (event: any) => {
   }
 });
 
+// Where in the page somebody was led who is at the issuer.
+const LINK = "tollgate-link";
+
 // Where people sign in by an issuer, somebody may be signed in already, or have just come back from it.
 async function begin() {
+  $("login-why").hidden = !tokenOf();
+  const hash = sessionStorage.getItem(LINK);
+  sessionStorage.removeItem(LINK);
+  if (hash && location.pathname === "/" && location.hash.length < 2) history.replaceState(null, "", hash);
   if (state.key) return enter();
   $("key").focus();
   const ways = await api("signin");
@@ -459,7 +489,11 @@ async function begin() {
     if (error.status !== 401) throw error;
   });
 }
-$("issuer-sign-in").addEventListener("click", () => location.assign("/signin"));
+$("issuer-sign-in").addEventListener("click", () => {
+  const token = tokenOf();
+  if (!token && location.hash.length > 1) sessionStorage.setItem(LINK, location.hash);
+  location.assign(token ? `/signin?ask=${token}` : "/signin");
+});
 begin().catch((error) => (error.status === 401 ? leave("") : leave(error.message)));
 
 // What the tests of the page look at.

@@ -65,7 +65,12 @@ pub(super) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             trusted_proxies: Vec::new(),
             forwarded_by: Default::default(),
         },
-        admin: AdminConfig { listen: "127.0.0.1:2".parse().unwrap(), metrics_key: None, oidc: None },
+        admin: AdminConfig {
+            listen: "127.0.0.1:2".parse().unwrap(),
+            public_url: None,
+            metrics_key: None,
+            oidc: None,
+        },
         otel: Default::default(),
         store: StoreConfig {
             path: "db".into(),
@@ -76,7 +81,7 @@ pub(super) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
         audit: crate::config::AuditConfig::default(),
         deliveries: Vec::new(),
         auth: AuthConfig::default(),
-        webhook: None,
+        webhooks: Vec::new(),
         verify: Vec::new(),
         checks: std::collections::BTreeMap::new(),
         upstreams: upstreams.into_iter().map(|u| (u.name.clone(), u)).collect(),

@@ -107,6 +107,8 @@ fn of(command: &Command) -> Access {
         },
         Command::Unfreeze(_) => Route("delete", "/api/v1/freeze/{id}"),
         Command::Audit(command) => of_audit(command),
+        // It says what the files say, and no secret of them.
+        Command::Webhooks(_) => Only(ADMIN),
         Command::Alerts(AlertsCommand::List { .. }) => Route("get", "/api/v1/alerts"),
         Command::Alerts(AlertsCommand::Ack(_) | AlertsCommand::False(_)) => {
             Route("post", "/api/v1/alerts/{id}")
@@ -318,6 +320,8 @@ mod tests {
         "servers remove NAME",
         "budget status",
         "budget reset ID --reason x",
+        "webhooks list",
+        "webhooks test",
         "connect claude --agent a",
         "connect claude --undo",
         "client-config claude --agent a",

@@ -12,19 +12,14 @@ use crate::{
     },
     clock::Clock,
     front::admin::{view, with_frozen},
-    gateway::{taken_as, tell_webhook},
-    model::{ApprovalId, ApprovalStatus, Event, EventDecision, EventType, counted},
+    gateway::taken_as,
+    model::{ApprovalId, ApprovalStatus, EventDecision, EventType, counted},
     policy::{Approver, ChannelKind, PolicySet},
     redaction::display_text,
     store::{ApprovalContext, ApprovalFilter, ApprovalRecord, EventQuery, GrantAnswer, Requirement, Store},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::broadcast::{
-    Receiver,
-    error::{RecvError, TryRecvError},
-};
-use tokio_util::sync::CancellationToken;
 
 /// The newest approvals that are watched.
 const WATCHED: usize = 1000;
@@ -38,41 +33,9 @@ pub(super) async fn approvals(setup: Setup, command: ApprovalsCommand) -> Result
         setup.person()?;
     }
     let store = setup.store()?;
-    let committed = store.committed();
-    let ended = CancellationToken::new();
-    let (done, ()) = tokio::join!(
-        async {
-            let done = on_store(&setup, Arc::clone(&store), command).await;
-            ended.cancel();
-            done
-        },
-        notify(&setup, committed, &ended),
-    );
+    let done = on_store(&setup, Arc::clone(&store), command).await;
     store.close().await;
     done
-}
-
-/// Tells the webhook of what this process commits: no `serve` sees it, and none may be running.
-async fn notify(setup: &Setup, mut committed: Receiver<Arc<Event>>, ended: &CancellationToken) {
-    loop {
-        let event = tokio::select! {
-            event = committed.recv() => event,
-            // What was committed before the end is there by now.
-            () = ended.cancelled() => match committed.try_recv() {
-                Ok(event) => Ok(event),
-                Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
-            },
-        };
-        let told = match event {
-            Ok(event) => tell_webhook(&setup.loaded.config, &*setup.system, &*setup.system, &event).await,
-            Err(RecvError::Lagged(missed)) => Err(format!("{missed} events came too fast")),
-            Err(RecvError::Closed) => return,
-        };
-        if let Err(why) = told {
-            screen::note(&format!("the decision stands, and the webhook could not be told of it: {why}"));
-        }
-    }
 }
 
 async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsCommand) -> Result<(), CliError> {

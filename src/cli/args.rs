@@ -16,6 +16,7 @@ mod report;
 mod schema;
 mod servers;
 mod store;
+mod webhooks;
 mod zone;
 
 pub(crate) use alerts::*;
@@ -34,6 +35,7 @@ pub(crate) use report::*;
 pub(crate) use schema::*;
 pub(crate) use servers::*;
 pub(crate) use store::*;
+pub(crate) use webhooks::*;
 pub(crate) use zone::take_zone;
 
 use crate::{
@@ -215,6 +217,9 @@ Examples:
 A running `tollgate serve` or `stdio` raises them; from when on, `alerts` of bundle.yaml says."
     )]
     Alerts(AlertsCommand),
+    /// Who is told of approvals and alerts: Slack, Teams, mail, PagerDuty, a service of yours; and whether it arrives
+    #[command(subcommand, after_help = AFTER_WEBHOOKS)]
+    Webhooks(WebhooksCommand),
     /// Incidents: alerts that met the bundle's criteria, with what happened around them, until somebody closes them
     #[command(
         subcommand,

@@ -59,6 +59,7 @@ mod servers;
 mod setup;
 mod spend;
 mod store;
+mod webhooks;
 mod wiring;
 
 use crate::clock::{Clock as _, System};
@@ -154,6 +155,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Audit(AuditCommand::Sample(command)) => block(alerts::samples(Setup::load(&path)?, command)),
         Command::Audit(command) => block(audit::audit(record_of_calls(&path)?, command)),
         Command::Alerts(command) => block(alerts::alerts(Setup::load(&path)?, command)),
+        Command::Webhooks(command) => block(webhooks::webhooks(Setup::load(&path)?, command)),
         Command::Incidents(command) => block(alerts::incidents(Setup::load(&path)?, command)),
         Command::Duties(command) => block(alerts::duties(Setup::load(&path)?, command)),
         Command::Policy(command) => block(policy::policy(path, command)),

@@ -26,11 +26,13 @@ mod secret_url;
 mod servers;
 mod sign_in;
 mod signed;
+mod told;
 mod toml_error;
 mod tree;
 mod types;
 mod upstreams;
 mod variables;
+mod webhook;
 mod zones;
 
 #[cfg(test)]
@@ -54,8 +56,10 @@ pub use secret::is_secret;
 pub use secret_url::SecretUrl;
 pub use sign_in::OidcConfig;
 pub use signed::{NAMESPACE, VerifyKey, verify_bundle};
+pub use told::{EmailConfig, Tells, WebhookConfig, WebhookTarget};
 pub use types::*;
 pub use variables::{variable_line, variables_beside, variables_file};
+pub use webhook::webhook_named;
 
 use std::path::Path;
 

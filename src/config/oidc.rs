@@ -130,7 +130,7 @@ fn safe(node: &Node, key: &str, written: &str, report: &mut Report<'_>) -> bool 
 }
 
 /// An address without a path: cookies are for all of it.
-fn origin(node: &Node, written: &str, report: &mut Report<'_>) -> Option<String> {
+pub(super) fn origin(node: &Node, written: &str, report: &mut Report<'_>) -> Option<String> {
     let url = url::Url::parse(written).ok().filter(|url| url.path() == "/");
     match url {
         Some(url) if safe(node, "public_url", written, report) => Some(url.origin().ascii_serialization()),

@@ -25,6 +25,28 @@ impl fmt::Debug for SecretUrl {
     }
 }
 
+/// `url` of a server that gets requests of ours.
+pub(super) fn url(
+    map: &Fields<'_>,
+    whose: &str,
+    what: &str,
+    input: &Input<'_>,
+    report: &mut Report<'_>,
+) -> Option<SecretUrl> {
+    let node = map.required("url", what, report)?;
+    let written = expanded(map, "url", input, report).flatten()?;
+    let parsed = url::Url::parse(&written).ok().filter(url::Url::has_host);
+    let safe = parsed.filter(|url| {
+        let plain = url.username().is_empty() && url.password().is_none();
+        plain && (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url)))
+    });
+    if safe.is_none() {
+        let why = format!("`url` of {whose} cannot be used (not shown: it may hold a secret)");
+        report.error(node.start, why, "an https URL without a user, or http on this machine");
+    }
+    safe.map(SecretUrl)
+}
+
 /// `url` and `secret` of a server that gets signed requests.
 pub(super) fn signed(
     map: &Fields<'_>,
@@ -33,20 +55,7 @@ pub(super) fn signed(
     input: &Input<'_>,
     report: &mut Report<'_>,
 ) -> (Option<SecretUrl>, Option<SecretString>) {
-    let url = map.required("url", what, report);
-    let url = url.and_then(|node| {
-        let written = expanded(map, "url", input, report).flatten()?;
-        let parsed = url::Url::parse(&written).ok().filter(url::Url::has_host);
-        let safe = parsed.filter(|url| {
-            let plain = url.username().is_empty() && url.password().is_none();
-            plain && (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url)))
-        });
-        if safe.is_none() {
-            let why = format!("`url` of {whose} cannot be used (not shown: it may hold a secret)");
-            report.error(node.start, why, "an https URL without a user, or http on this machine");
-        }
-        safe
-    });
+    let url = url(map, whose, what, input, report);
     let secret = map.required("secret", "\"${NAME}\" of the environment, at least 24 characters", report);
     let secret = secret.and_then(|node| {
         let written = expanded(map, "secret", input, report).flatten()?;
@@ -57,5 +66,5 @@ pub(super) fn signed(
         }
         Some(SecretString::from(written))
     });
-    (url.map(SecretUrl), secret)
+    (url, secret)
 }

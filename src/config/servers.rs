@@ -2,15 +2,14 @@
 
 use super::{
     AdminConfig, AuthConfig, CatalogMode, CheckConfig, Config, Durability, Formats, GatewayConfig,
-    LabelTerms, MetaKey, RejectedAsks, StoreConfig, Unchecked, VaultConfig, WebhookConfig, audit, contain,
-    delivery,
+    LabelTerms, MetaKey, RejectedAsks, StoreConfig, Unchecked, VaultConfig, audit, contain, delivery,
     expand::{Env, expand},
     file::resolve,
     incoming::{forwarded_by, tls, trusted_proxies},
     input::{Input, expanded},
     jwt, oidc,
     otel::{metrics_key, otel},
-    secret_url, signed, upstreams,
+    secret_url, signed, upstreams, webhook,
 };
 use crate::{
     model::AgentId,
@@ -59,7 +58,7 @@ const GATEWAY_KEYS: &[&str] = &[
     "forwarded_by",
 ];
 
-const ADMIN_KEYS: &[&str] = &["listen", "metrics_key", "oidc"];
+const ADMIN_KEYS: &[&str] = &["listen", "public_url", "metrics_key", "oidc"];
 const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8788);
 
 const STORE_KEYS: &[&str] = &[
@@ -96,6 +95,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
             "audit",
             "auth",
             "webhook",
+            "webhooks",
             "delivery",
             "policies",
             "checks",
@@ -120,17 +120,22 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
             None => None,
             Some(node) => Some(Arc::new(oidc::read(node, (listen, tls), input, report)?)),
         };
-        Some(AdminConfig { listen, metrics_key: metrics_key(&admin_map, input, report), oidc })
+        let public_url = match admin_map.get("public_url") {
+            None => None,
+            Some(node) => {
+                Some(oidc::origin(node, &expanded(&admin_map, "public_url", input, report)??, report)?)
+            }
+        };
+        Some(AdminConfig { listen, public_url, metrics_key: metrics_key(&admin_map, input, report), oidc })
     });
     let otel = otel(&otel_map, input, report);
     let data_dir = gateway.as_ref().map(|g| g.data_dir.clone());
     let store = store(&store_map, data_dir, input, report);
     let audit = audit::read(map.get("audit"), input, report);
     let mut auth = auth(&auth_map, gateway.as_ref(), input, report);
-    let webhook = match map.get("webhook") {
-        None => Some(None),
-        Some(node) => webhook(node, input, report).map(|read| Some(Arc::new(read))),
-    };
+    let has_page = admin.as_ref().is_some_and(|admin| admin.public_url.is_some() || admin.oidc.is_some());
+    let named = section(&map, "webhooks", report);
+    let webhooks = webhook::read(map.get("webhook"), named, webhook::Around { input, has_page }, report);
     let deliveries = delivery::read(section(&map, "delivery", report), input, report);
     let verify = signed::keys(map.get("policies"), input, report);
     let checks = section(&map, "checks", report).iter().filter_map(|entry| {
@@ -154,7 +159,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         audit: audit?,
         deliveries: deliveries?,
         auth,
-        webhook: webhook?,
+        webhooks: webhooks?,
         verify: verify?,
         checks,
         upstreams,
@@ -359,29 +364,6 @@ fn separator(node: &Node, key: &str, report: &mut Report<'_>) -> Option<String> 
     }
 }
 
-/// No message shows a value: the URLs of chat services are secrets.
-fn webhook(node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<WebhookConfig> {
-    let map = fields(node, "webhook", &["url", "secret", "link"], report)?;
-    let (url, secret) =
-        secret_url::signed(&map, "the webhook", "where notifications are sent", input, report);
-    let link = expanded(&map, "link", input, report).flatten();
-    if let (Some(link), Some(node)) = (&link, map.get("link"))
-        && !url::Url::parse(link).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-    {
-        mismatch(node, "link", "the http or https URL of the inbox page", report);
-    }
-    if let (Some(url), None, Some(node)) = (&url, &link, map.get("url"))
-        && is_chat(&url.0)
-    {
-        report.lint(
-            node.start,
-            "the webhook tells a chat of approvals, and not where they are decided: an answer there decides nothing",
-            "link = \"https://…\", the URL of the inbox page",
-        );
-    }
-    Some(WebhookConfig { url: url?, secret: secret?, link })
-}
-
 /// How long a check may take that says nothing of it, and at most.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 const LONGEST_CHECK: Duration = Duration::from_secs(60);
@@ -392,24 +374,6 @@ fn check(name: &str, node: &Node, input: &Input<'_>, report: &mut Report<'_>) ->
         secret_url::signed(&map, &format!("the check `{name}`"), "the service that is asked", input, report);
     let timeout = map.read("timeout", report, duration(Duration::from_millis(10), LONGEST_CHECK));
     Some(CheckConfig { url: url?, secret: secret?, timeout: timeout.unwrap_or(CHECK_TIMEOUT) })
-}
-
-/// Whether a URL is that of a chat service.
-fn is_chat(url: &url::Url) -> bool {
-    let chats = [
-        "slack.com",
-        "slack-gov.com",
-        "discord.com",
-        "discordapp.com",
-        "webhook.office.com",
-        "logic.azure.com",
-        "chat.googleapis.com",
-        "webexapis.com",
-        "api.telegram.org",
-        "hooks.zapier.com",
-    ];
-    let host = url.host_str().unwrap_or_default();
-    chats.iter().any(|chat| host == *chat || host.strip_suffix(chat).is_some_and(|rest| rest.ends_with('.')))
 }
 
 fn public_url(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Option<String> {

@@ -60,6 +60,15 @@ url = "https://hooks.example/${FILES_TOKEN}"
 secret = "${CRM_TOKEN}-and-some-more-characters"
 link = "https://inbox.example/"
 
+[webhooks.mail]
+format = "email"
+url = "smtp://mail.example"
+user = "tollgate"
+password = "${FILES_TOKEN}"
+from = "Tollgate <tollgate@acme.example>"
+to = ["leads@acme.example"]
+tell = ["asks", "alerts"]
+
 [upstreams.files]
 command = ["npx", "-y", "server", "${ROOT:-/srv/docs}"]
 env = { LOG = "info", TOKEN = "pre ${FILES_TOKEN} $${LITERAL}", PORT = 80 }
@@ -197,9 +206,17 @@ fn every_key_is_read() {
     assert_eq!(jwt.scope_map["mcp:read"], ["all".into()]);
     assert!(jwt.scope_map["mcp:none"].is_empty());
 
-    let webhook = config.webhook.as_ref().unwrap();
-    assert_eq!(webhook.url.as_str(), "https://hooks.example/files-s3cret");
-    assert_eq!(webhook.link.as_deref(), Some("https://inbox.example/"));
+    let [webhook, mail] = config.webhooks.as_slice() else { panic!("two") };
+    let WebhookTarget::Json { url, .. } = &webhook.target else { panic!("json") };
+    assert_eq!(url.as_str(), "https://hooks.example/files-s3cret");
+    assert_eq!((webhook.link.as_deref(), webhook.tells), (Some("https://inbox.example/"), Tells::ALL));
+    let WebhookTarget::Email(email) = &mail.target else { panic!("email") };
+    assert_eq!(
+        (&*email.host, email.port, email.tls_from_start, email.loopback),
+        ("mail.example", 587, false, false)
+    );
+    assert_eq!((&*mail.name, email.to.len(), mail.tells), ("mail", 1, Tells::ASKS.and(Tells::ALERTS)));
+    assert!(!format!("{:?}", config.webhooks).contains("s3cret"));
 
     let files = &config.upstreams["files"];
     let UpstreamTransport::Stdio { command, env, .. } = &files.transport else { panic!("stdio") };
@@ -464,7 +481,54 @@ fn a_wrong_webhook_says_where() {
     hook(&format!("url = ‸\"http://hooks.example/s3cret\"\n{secret}"), "webhook cannot be used", "https");
     hook("url = \"https://h/x\"\nsecret = ‸\"s3cret\"", "too short", "24");
     hook(&format!("url = \"https://h/x\"\n{secret}\nlink = ‸\"inbox\""), "`inbox`", "inbox page");
-    hook(&format!("url = \"https://h/x\"\n{secret}\n‸retries = 1"), "`retries`", "url, secret, link");
+    hook(&format!("url = \"https://h/x\"\n{secret}\n‸retries = 1"), "`retries`", "url, secret");
+}
+
+/// R97. What is wrong with a webhook is named, without its URL and its keys.
+#[test]
+fn a_wrong_format_of_a_webhook_says_where() {
+    let hook = |keys: &str, offending: &str, expected: &str| {
+        check(&format!("[webhooks.x]\n{keys}"), &[(offending, expected)]);
+    };
+    hook(
+        "format = ‸\"slak\"\nurl = \"https://h/s3cret\"",
+        "did you mean `slack`",
+        "json, slack, teams, email, pagerduty",
+    );
+    hook(
+        "format = \"slack\"\nurl = ‸\"http://hooks.slack.com/s3cret\"",
+        "webhook `x` cannot be used",
+        "https",
+    );
+    hook(
+        "format = \"teams\"\nurl = \"https://h/s3cret\"\nsecret = ‸\"s3cret\"",
+        "`secret` says nothing",
+        "format = \"json\"",
+    );
+    check("‸[webhooks.x]\nformat = \"pagerduty\"", &[("`routing_key` is missing", "Events API v2")]);
+    hook(
+        "format = \"pagerduty\"\nrouting_key = ‸\"s3cret\"",
+        "`routing_key` of the webhook `x` is none",
+        "32",
+    );
+    hook(
+        "format = \"slack\"\nurl = \"https://h/s3cret\"\nrouting_key = ‸\"s3cret\"",
+        "`routing_key` says nothing",
+        "pagerduty",
+    );
+    hook(
+        "format = \"slack\"\nurl = \"https://h/s3cret\"\ntell = [‸\"ask\"]",
+        "did you mean `asks`",
+        "escalations",
+    );
+    let mail = |keys: &str, offending: &str, expected: &str| {
+        hook(&format!("format = \"email\"\nfrom = \"t@acme.example\"\n{keys}"), offending, expected);
+    };
+    mail("url = ‸\"https://h/s3cret\"\nto = [\"a@acme.example\"]", "is no mail server", "smtps://");
+    mail("url = ‸\"smtp://u:s3cret@h\"\nto = [\"a@acme.example\"]", "is no mail server", "smtp://");
+    mail("url = \"smtp://h\"\nto = [‸\"acme\"]", "`acme`", "a mail address");
+    mail("url = \"smtp://h\"\nto = [\"a@acme.example\"]\nuser = ‸\"u\"", "stands alone", "`password`");
+    check("[webhooks.‸\"a b\"]\nurl = \"https://h/x\"", &[("cannot name a webhook", "letters")]);
 }
 
 #[test]

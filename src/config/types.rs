@@ -7,6 +7,7 @@ use super::{
     secret_url::SecretUrl,
     sign_in::OidcConfig,
     signed::VerifyKey,
+    told::WebhookConfig,
 };
 use crate::{
     cost::ToolPrice,
@@ -35,8 +36,8 @@ pub struct Config {
     pub deliveries: Vec<Arc<DeliveryConfig>>,
     /// `[auth]`
     pub auth: AuthConfig,
-    /// `[webhook]`
-    pub webhook: Option<Arc<WebhookConfig>>,
+    /// `[webhook]`, then `[webhooks.*]`.
+    pub webhooks: Vec<Arc<WebhookConfig>>,
     /// `[policies] verify`: whose signature a bundle must carry; empty: it need not have one.
     pub verify: Vec<VerifyKey>,
     /// `[checks.*]`, by name.
@@ -50,31 +51,27 @@ pub struct Config {
 impl Config {
     /// The page as people reach it, or at the admin listener; without a `/` at its end.
     pub fn page_link(&self) -> String {
-        let base = self.webhook.as_ref().and_then(|webhook| webhook.link.clone()).unwrap_or_else(|| {
-            if let Some(oidc) = &self.admin.oidc {
-                return oidc.public_url.clone();
-            }
-            let scheme = if self.gateway.tls.is_some() { "https" } else { "http" };
-            format!("{scheme}://{}", self.admin.listen)
-        });
+        let linked = self.webhooks.iter().find_map(|webhook| webhook.link.as_deref());
+        let base = linked.or(self.public_page()).map_or_else(
+            || {
+                let scheme = if self.gateway.tls.is_some() { "https" } else { "http" };
+                format!("{scheme}://{}", self.admin.listen)
+            },
+            str::to_owned,
+        );
         base.trim_end_matches('/').to_owned()
+    }
+
+    /// The page's address, where the file says one.
+    pub fn public_page(&self) -> Option<&str> {
+        let oidc = self.admin.oidc.as_ref().map(|oidc| oidc.public_url.as_str());
+        self.admin.public_url.as_deref().or(oidc)
     }
 
     /// Where people open an approval.
     pub fn approval_link(&self, id: &ApprovalId) -> String {
         format!("{}/#{id}", self.page_link())
     }
-}
-
-/// `[webhook]`: whom to tell that approvals wait, and of alerts.
-#[derive(Clone, Debug)]
-pub struct WebhookConfig {
-    /// Where notifications are sent. A part of it may be a secret.
-    pub url: SecretUrl,
-    /// What they are signed with.
-    pub secret: SecretString,
-    /// The inbox page as people reach it.
-    pub link: Option<String>,
 }
 
 /// `[checks.NAME]`: an HTTP service that a policy rule may ask about a call.
@@ -259,6 +256,8 @@ pub struct TlsConfig {
 pub struct AdminConfig {
     /// API, pages, metrics and probes.
     pub listen: SocketAddr,
+    /// The page's address as people reach it, without a path.
+    pub public_url: Option<String>,
     /// `metrics_key`: opens `/metrics` and nothing else.
     pub metrics_key: Option<SecretString>,
     /// How people sign in beside their keys.

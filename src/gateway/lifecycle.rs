@@ -8,7 +8,6 @@ use super::{
     changed::Changed,
     checks::Checks,
     current::Current,
-    delivery::Deliveries,
     digest::{CALL_KEY, DigestKey},
     dispatch::Dispatcher,
     evaluate::Evaluator,
@@ -16,8 +15,9 @@ use super::{
     keep::References,
     measures::Measures,
     metering::Looks,
-    notify::{Committed, Notifications},
+    notify::Notifications,
     orders::Orders,
+    outlets::Troubles,
     output::OutputAlerts,
     people::{People, prompts::Prompts, store_error},
     personal::Personal,
@@ -235,7 +235,7 @@ impl Outside {
             held,
             large,
             log,
-            deliveries: Deliveries::default(),
+            troubles: Troubles::default(),
             notifications: Notifications::default(),
             looks: Looks::default(),
             auth_failures: AuthFailures::default(),
@@ -250,8 +250,6 @@ impl Gateway {
     /// Starts: settles dead owners' calls, records the bundle in force, and begins to watch the upstreams.
     pub async fn start(parts: GatewayParts) -> Result<Self, StartError> {
         let GatewayParts { files, store, upstreams, clock, ids, seal, connections } = parts;
-        // What a start itself cancels is told, too.
-        let committed = files.config.webhook.is_some().then(|| store.committed());
         let settled = store.settle_dead_owners(clock.now()).await?;
         if settled > 0 {
             tracing::warn!(calls = settled, "calls of processes that are gone were settled as unknown");
@@ -277,11 +275,12 @@ impl Gateway {
         gateway.0.freezes.look().await?;
         gateway.activated(None, &gateway.in_force(), origin).await?;
         gateway.read_pins().await?;
-        gateway.spawn_tasks(committed);
+        gateway.begin_webhooks().await?;
+        gateway.spawn_tasks();
         Ok(gateway)
     }
 
-    fn spawn_tasks(&self, committed: Option<Committed>) {
+    fn spawn_tasks(&self) {
         let watcher = self.clone();
         self.spawn_until_stop(async move {
             let mut changes = watcher.in_force().upstreams.changes();
@@ -305,7 +304,7 @@ impl Gateway {
             }
             first.0.ready.send_replace(true);
         });
-        self.spawn_until_stop(self.clone().notify(committed));
+        self.spawn_until_stop(self.clone().notify());
         self.spawn_until_stop(self.clone().deliver_records());
         self.spawn_until_stop(self.clone().watch_record());
         self.spawn_until_stop(self.clone().follow_orders());

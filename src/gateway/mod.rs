@@ -5,6 +5,7 @@ mod admit;
 mod alerts;
 mod answer;
 mod api;
+mod ask_link;
 mod asked_for;
 mod auth_failures;
 mod blocks;
@@ -43,6 +44,7 @@ mod news;
 mod notices;
 mod notify;
 mod orders;
+mod outlets;
 mod output;
 mod people;
 mod personal;
@@ -76,12 +78,13 @@ mod trial;
 mod valued;
 
 pub use api::*;
+pub use ask_link::{AskLink, ask_token, is_ask_token, open_ask_token};
 pub use catalog_cost::{CatalogCost, catalog_costs};
 pub use digest::CALL_KEY;
 pub use explain::*;
 pub use in_force::{CheckedFiles, InForce, Origin, Trial};
 pub use lifecycle::{GatewayParts, ReloadError, StartError};
-pub use notify::tell_webhook;
+pub use notify::try_webhook;
 pub use orders::FolderReader;
 pub(crate) use people::question::taken_as;
 pub(crate) use request::named_workflow;
@@ -106,13 +109,13 @@ use auth_failures::AuthFailures;
 use call_log::CallLog;
 use checks::Checks;
 use current::Current;
-use delivery::Deliveries;
 use dispatch::Dispatcher;
 use evaluate::Evaluator;
 use freezes::Freezes;
 use keep::References;
 use metering::Looks;
 use orders::Orders;
+use outlets::Troubles;
 use parking_lot::Mutex;
 use people::People;
 use personal::Personal;
@@ -196,7 +199,7 @@ pub(crate) struct Inner {
     tasks: Tasks,
     large: Arc<Offload>,
     log: Arc<CallLog>,
-    deliveries: Deliveries,
+    troubles: Troubles,
     notifications: notify::Notifications,
     looks: Looks,
     auth_failures: AuthFailures,
@@ -316,7 +319,7 @@ impl Gateway {
                 trial.on.rollout.stage()
             ));
         }
-        details.extend(self.0.deliveries.troubles());
+        details.extend(self.0.troubles.sentences());
         match self.0.freezes.count() {
             0 => {}
             count => details.push(format!("frozen: {count} (`tollgate freeze list` shows what and why)")),

@@ -150,6 +150,40 @@ pub(super) struct Deciding {
     pub(super) own_client_only: bool,
 }
 
+/// A group that somebody is in, or a person.
+pub fn group_or_person(
+    node: &Node,
+    key: &str,
+    names: Option<&Names>,
+    report: &mut Report<'_>,
+) -> Option<Approver> {
+    if node.as_text().is_none() {
+        mismatch(node, key, "a group or a person", report);
+    }
+    named(node, names, &[], report)
+}
+
+/// The same, where some words stand for something else.
+fn named(node: &Node, names: Option<&Names>, words: &[&str], report: &mut Report<'_>) -> Option<Approver> {
+    let text = node.as_text()?;
+    let Some(names) = names else { return Some(Approver::Group(Arc::from(text))) };
+    if names.groups.contains_key(text) {
+        return Some(Approver::Group(Arc::from(text)));
+    }
+    if names.people.contains_key(text) {
+        return Some(Approver::Person(PersonId::from(text)));
+    }
+    let all: BTreeSet<String> = names.groups.keys().chain(names.people.keys()).cloned().collect();
+    let near = did_you_mean(text, all.iter().map(String::as_str).chain(words.iter().copied()));
+    let word: String = words.iter().map(|word| format!(", or `{word}`")).collect();
+    report.error(
+        node.start,
+        format!("there is no group and no person `{}`{near}", short(text)),
+        format!("a group somebody is in, a person{word}{}", some(&all)),
+    );
+    None
+}
+
 /// Everything a file of the bundle may refer to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope<'s> {
@@ -226,27 +260,11 @@ impl Scope<'_> {
 
     /// Groups, people, or the word `operator`.
     pub(super) fn approvers(self, node: &Node, key: &str, report: &mut Report<'_>) -> Option<Vec<Approver>> {
-        let approvers = list_of(node, key, report, |item, key, report| {
-            let Some(text) = item.as_text() else {
+        let approvers = list_of(node, key, report, |item, key, report| match item.as_text() {
+            Some(OPERATOR) => Some(Approver::Operator),
+            Some(_) => named(item, self.names, &[OPERATOR], report),
+            None => {
                 mismatch(item, key, "a group, a person or `operator`", report);
-                return None;
-            };
-            if text == OPERATOR {
-                return Some(Approver::Operator);
-            }
-            let Some(names) = self.names else { return Some(Approver::Group(Arc::from(text))) };
-            if names.groups.contains_key(text) {
-                Some(Approver::Group(Arc::from(text)))
-            } else if names.people.contains_key(text) {
-                Some(Approver::Person(PersonId::from(text)))
-            } else {
-                let all: BTreeSet<String> = names.groups.keys().chain(names.people.keys()).cloned().collect();
-                let near = did_you_mean(text, all.iter().map(String::as_str).chain([OPERATOR]));
-                report.error(
-                    item.start,
-                    format!("there is no group and no person `{}`{near}", short(text)),
-                    format!("a group somebody is in, a person, or `operator`{}", some(&all)),
-                );
                 None
             }
         })?;

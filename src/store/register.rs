@@ -23,6 +23,8 @@ pub enum Register {
     Budget,
     /// How far the record was delivered, by the delivery's name.
     Delivery,
+    /// How far webhooks were told, by their names, and of which asks, by name and ask.
+    Webhook,
     /// Legal holds, by their ids: records that retention must not remove.
     Hold,
     /// Alerts, and what makes it take more to raise one.
@@ -59,6 +61,7 @@ impl Register {
         Self::Vault,
         Self::Budget,
         Self::Delivery,
+        Self::Webhook,
         Self::Hold,
         Self::Alert,
         Self::Incident,
@@ -79,6 +82,7 @@ impl Register {
             Self::Vault => "vault",
             Self::Budget => "budget",
             Self::Delivery => "delivery",
+            Self::Webhook => "webhook",
             Self::Hold => "hold",
             Self::Alert => "alert",
             Self::Incident => "incident",
@@ -105,6 +109,7 @@ impl Register {
             Self::Vault => (50_000, 16 << 20),
             Self::Budget => (10_000, 2 << 20),
             Self::Delivery => (100, 64 << 10),
+            Self::Webhook => (5_000, 1 << 20),
             Self::Hold => (1_000, 8 << 20),
             Self::Alert => (4_000, 16 << 20),
             Self::Incident => (2_000, 16 << 20),
@@ -129,6 +134,7 @@ impl Register {
             Self::Labels
             | Self::Vault
             | Self::Delivery
+            | Self::Webhook
             | Self::Hold
             | Self::Alert
             | Self::Incident

@@ -183,6 +183,8 @@ pub struct Metrics {
     /// From a call's admission being asked for to its commit.
     pub store_admit: Histograms<0>,
     estimate_error: Histograms<0>,
+    /// What webhooks were told: webhook, result.
+    pub webhook_messages: Counters<2>,
     /// What a collector did not take: signal.
     pub dropped: Counters<1>,
     server_operation: Histograms<6>,
@@ -287,6 +289,17 @@ impl Default for Metrics {
                 [],
                 SHARE,
                 1,
+            ),
+            webhook_messages: Counters::new(
+                counter(
+                    "tollgate.webhook.messages",
+                    "tollgate_webhook_messages",
+                    "{message}",
+                    "Messages to webhooks: sent, failed (and tried again), refused or dropped",
+                ),
+                ["webhook", "result"],
+                1,
+                MOST,
             ),
             dropped: Counters::new(
                 counter(
@@ -396,6 +409,7 @@ impl Metrics {
             auth_failures,
             store_admit,
             estimate_error,
+            webhook_messages,
             dropped,
             server_operation,
             client_operation,
@@ -412,6 +426,7 @@ impl Metrics {
             auth_failures.told(),
             store_admit.told(),
             estimate_error.told(),
+            webhook_messages.told(),
             dropped.told(),
             server_operation.told(),
             client_operation.told(),

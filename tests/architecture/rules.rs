@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["policy", "pinning"],
     &["decision"],
     &["admission", "evidence"],
-    &["alerts", "replay", "clock", "config", "journal", "offload", "outbound", "telemetry"],
+    &["alerts", "chat", "replay", "clock", "config", "journal", "offload", "outbound", "telemetry"],
     &["store", "upstream"],
     &["identity", "catalog", "approval", "activation", "audit", "oversight", "connections"],
     &["gateway"],
@@ -358,7 +358,7 @@ fn records(place: &Place<'_>, code: &[Token], tell: Tell<'_>) {
 
 /// I6: floors 0 to 4 hold no async, tokio, file, environment, clock or randomness.
 fn pure(place: &Place<'_>, code: &[Token], written: &[Path], tell: Tell<'_>) {
-    if !matches!(place.room, "alerts" | "replay") && floor(place.room).is_none_or(|own| own > PURE) {
+    if !matches!(place.room, "alerts" | "chat" | "replay") && floor(place.room).is_none_or(|own| own > PURE) {
         return;
     }
     for token in code {

@@ -475,6 +475,43 @@ pub(crate) const ERRORS: &[Case] = &[
         )],
     ),
     case(
+        "a slip in the format of a webhook",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[webhooks.leads]\nformat = \"slak\"\nurl = \"https://hooks.slack.com/services/x\"\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case(
+        "a pager without its key",
+        SERVERS,
+        &[("[upstreams.filesystem]", "[webhooks.oncall]\nformat = \"pagerduty\"\n\n[upstreams.filesystem]")],
+    ),
+    case(
+        "a chat for somebody who is not there",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[webhooks.leads]\nformat = \"slack\"\nurl = \"https://hooks.slack.com/services/x\"\nlink = \"https://tollgate.example\"\nfor = [\"nobody-at-all\"]\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case(
+        "a chat over plain HTTP",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[webhooks.leads]\nformat = \"slack\"\nurl = \"http://hooks.slack.com/services/x\"\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case(
+        "mail that goes to nobody",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[webhooks.mail]\nformat = \"email\"\nurl = \"smtps://mail.acme.example\"\nfrom = \"t@acme.example\"\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case(
         "rotation of a webhook",
         SERVERS,
         &[(
@@ -859,7 +896,23 @@ pub(crate) const LINTS: &[Case] = &[
         SERVERS,
         &[(
             "[upstreams.filesystem]",
+            "[webhooks.leads]\nformat = \"slack\"\nurl = \"https://hooks.slack.com/services/x\"\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case(
+        "a chat that gets what it does not show",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
             "[webhook]\nurl = \"https://hooks.slack.com/services/x\"\nsecret = \"${HOOK_SECRET}\"\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case(
+        "a connector that Microsoft has retired",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[admin]\npublic_url = \"https://tollgate.example\"\n\n[webhooks.room]\nformat = \"teams\"\nurl = \"https://acme.webhook.office.com/webhookb2/x\"\n\n[upstreams.filesystem]",
         )],
     ),
     case(

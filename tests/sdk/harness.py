@@ -120,7 +120,7 @@ url = "sqlite:data/tollgate.db"
 
     def cli(self, *arguments: str, key: str | None = None) -> subprocess.CompletedProcess:
         """A `tollgate` command on the same configuration, in a process of its own."""
-        env = {name: value for name, value in os.environ.items() if name != "TOLLGATE_KEY"}
+        env = {name: value for name, value in {**os.environ, **self.env}.items() if name != "TOLLGATE_KEY"}
         if key:
             env["TOLLGATE_KEY"] = key
         return subprocess.run([self.binary, *arguments, "--config", str(self.config)], capture_output=True,

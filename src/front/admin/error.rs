@@ -43,6 +43,9 @@ pub(super) enum ApiError {
     /// 409
     #[error("{0}")]
     SnapshotMismatch(String),
+    /// 410
+    #[error("this link is over: what it led to was to be decided by then; those that still wait are here")]
+    LinkOver,
     /// 408
     #[error("the body did not come within {} s", .0.as_secs())]
     TooSlow(Duration),
@@ -90,6 +93,7 @@ impl ApiError {
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
             Self::SnapshotMismatch(_) => (StatusCode::CONFLICT, "snapshot_mismatch"),
+            Self::LinkOver => (StatusCode::GONE, "link_over"),
             Self::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "timeout"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::EvidenceMissing(_) => (StatusCode::UNPROCESSABLE_ENTITY, "evidence_missing"),

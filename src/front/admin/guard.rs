@@ -103,9 +103,10 @@ fn host_allowed(config: &Config, host: &str) -> bool {
     if name.eq_ignore_ascii_case("localhost") {
         return true;
     }
-    // Where the issuer sends people back to.
-    let public = config.admin.oidc.as_ref().and_then(|oidc| oidc.public_url.split_once("://"));
-    if public.is_some_and(|(_, public)| public.eq_ignore_ascii_case(host)) {
+    // Where people open the page, and where the issuer sends them back to.
+    let oidc = config.admin.oidc.as_ref().map(|oidc| &oidc.public_url);
+    let mut public = oidc.into_iter().chain(&config.admin.public_url).filter_map(|url| url.split_once("://"));
+    if public.any(|(_, public)| public.eq_ignore_ascii_case(host)) {
         return true;
     }
     let own = config.admin.listen.ip();

@@ -1,6 +1,7 @@
 //! The admin listener: probes for machines, and the API for people. It is never on the agents' port.
 
 mod alerts;
+mod asks;
 mod body;
 pub mod budgets;
 mod connections;

@@ -2,7 +2,7 @@
 //! stands here is asked of whoever comes before its handler runs.
 
 use super::{
-    AdminPort, MAX_BODY, Routes, alerts, budgets, connections, dead_letters, decide,
+    AdminPort, MAX_BODY, Routes, alerts, asks, budgets, connections, dead_letters, decide,
     error::ApiError,
     explain, freezes, grants, guard, holds, labels, page,
     person::{Caller, has_credential},
@@ -98,6 +98,7 @@ pub(super) fn table() -> Vec<Row> {
         ("get", "/api/v1/stream", People(RECORDS), get(stream::stream)),
         ("get", "/api/v1/approvals", People(RECORDS), get(read::approvals)),
         ("get", "/api/v1/approvals/{id}", People(RECORDS), get(read::approval)),
+        ("get", "/api/v1/asks/{token}", People(RECORDS), get(asks::ask)),
         ("get", "/api/v1/grants", People(RECORDS), get(grants::grants)),
         ("get", "/api/v1/grants/{id}", People(RECORDS), get(grants::grant)),
         ("get", "/api/v1/freeze", People(RECORDS), get(freezes::freezes)),
@@ -153,9 +154,10 @@ pub(crate) fn roles_of(method: &str, path: &str) -> Option<&'static [Role]> {
 }
 
 /// The page: the same for everybody, and it knows nothing before somebody has signed in.
-fn pages() -> [Row; 4] {
+fn pages() -> [Row; 5] {
     [
         ("get", "/", Anybody, get(page::index)),
+        ("get", "/ask/{token}", Anybody, get(asks::open)),
         ("get", "/page/main.js", Anybody, get(page::script)),
         ("get", "/page.css", Anybody, get(page::style)),
         ("get", "/icon.svg", Anybody, get(page::icon)),

@@ -1,9 +1,9 @@
 //! Signing in by OpenID Connect: `GET /signin`, `GET /signin/callback`, what a page may know of it, and signing out.
 //!
-//! Nothing in a request says where a browser goes next.
+//! Nothing in a request says where a browser goes next, but for the link of a message: then it goes back to that.
 
 use super::{
-    AdminPort, State,
+    AdminPort, State, asks,
     cookies::Cookie,
     error::ApiError,
     params,
@@ -19,13 +19,22 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// What the ticket is sealed for.
-const PURPOSE: &[u8] = b"tollgate sign-in 1";
+const PURPOSE: &[u8] = b"tollgate sign-in 2";
 /// The longest query that an issuer's answer is read from.
 const LONGEST: usize = 16 * 1024;
+
+/// What the browser that began keeps, sealed.
+#[derive(Serialize, Deserialize)]
+struct Attempt {
+    ticket: Ticket,
+    /// The link that led here.
+    ask: Option<String>,
+}
 
 fn rules(port: &dyn AdminPort) -> Result<Arc<OidcConfig>, ApiError> {
     let rules = port.in_force().config.admin.oidc.clone();
@@ -74,7 +83,7 @@ pub(super) async fn begin(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    params::none(query.as_deref())?;
+    let ask = asks::of_query(query.as_deref())?.map(str::to_owned);
     let rules = rules(&*port)?;
     // Cookies are of one host, and the issuer sends people back to that one.
     let host = rules.public_url.split_once("://").map(|(_, host)| host).unwrap_or_default();
@@ -87,7 +96,7 @@ pub(super) async fn begin(
         )));
     }
     let (location, ticket) = port.sign_in().start(&rules).await?;
-    let text = serde_json::to_string(&ticket).map_err(|_| ApiError::Unavailable)?;
+    let text = serde_json::to_string(&Attempt { ticket, ask }).map_err(|_| ApiError::Unavailable)?;
     let sealed = port.seal().seal(&text, PURPOSE, SIGN_IN_TIME).map_err(|_| ApiError::Unavailable)?;
     to(&location, [Cookie::Ticket.set(&rules, &sealed, SIGN_IN_TIME.as_secs())])
 }
@@ -103,7 +112,10 @@ pub(super) async fn callback(
     let forget = Cookie::Ticket.set(&rules, "", 0);
     let finished = finish(&port, &rules, &parts, query.as_deref()).await;
     match finished {
-        Ok(token) => to("/", [forget, Cookie::Session.set(&rules, &token, rules.lifetime.as_secs())]),
+        Ok((token, ask)) => to(
+            &ask.unwrap_or_else(|| "/".to_owned()),
+            [forget, Cookie::Session.set(&rules, &token, rules.lifetime.as_secs())],
+        ),
         Err(error) => {
             tracing::info!(reason = %error, "sign_in.refused");
             let mut response = failed_page(error, headers, "Not signed in");
@@ -136,7 +148,7 @@ async fn finish(
     rules: &Arc<OidcConfig>,
     parts: &Parts,
     query: Option<&str>,
-) -> Result<String, ApiError> {
+) -> Result<(String, Option<String>), ApiError> {
     let headers = &parts.headers;
     let query = query.unwrap_or_default();
     if query.len() > LONGEST {
@@ -144,8 +156,8 @@ async fn finish(
     }
     let sealed = Cookie::Ticket.of(rules, headers);
     let ticket = sealed.and_then(|sealed| port.seal().open(&sealed, PURPOSE));
-    let ticket: Option<Ticket> = ticket.and_then(|text| serde_json::from_str(&text).ok());
-    let ticket = ticket.ok_or_else(|| {
+    let attempt: Option<Attempt> = ticket.and_then(|text| serde_json::from_str(&text).ok());
+    let Attempt { ticket, ask } = attempt.ok_or_else(|| {
         ApiError::Forbidden(
             "this browser has begun no sign-in, or too long ago: open the page and begin again".to_owned(),
         )
@@ -184,7 +196,7 @@ async fn finish(
     let event = crate::evidence::signed_in(port.now(), &person, &identity.name(), &words);
     port.store().record(vec![event]).await?;
     tracing::info!(person = %person, "sign_in.done");
-    Ok(port.sign_in().open(rules, identity))
+    Ok((port.sign_in().open(rules, identity), ask.as_deref().and_then(asks::path_of)))
 }
 
 /// Ends the session that the request came with.

@@ -15,33 +15,24 @@ use crate::{
     store::{EventQuery, Register, RegisterChange, StoreError},
 };
 use file::FileSink;
-use parking_lot::Mutex;
 use post::PostSink;
 use serde_json::json;
-use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc, time::Duration};
+use std::{fs::File, path::Path, sync::Arc, time::Duration};
 use syslog::SyslogSink;
-use tokio_util::sync::CancellationToken;
 
 /// Records of one batch, and the bytes of their bodies.
 const BATCH: usize = 200;
 const BATCH_BYTES: usize = 1 << 20;
-/// How often it is looked for new records, and whether another process has left its lock.
+/// How often it is looked for new records.
 const LOOK: Duration = Duration::from_millis(500);
 /// Before a batch that failed is sent again; doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// What the names of its troubles begin with.
+const KIND: &str = "delivery ";
 
-/// What the deliveries of this process say of themselves.
-#[derive(Debug, Default)]
-pub(super) struct Deliveries {
-    troubles: Mutex<BTreeMap<Arc<str>, String>>,
-}
-
-impl Deliveries {
-    /// What does not arrive, and why, in sentences.
-    pub(super) fn troubles(&self) -> Vec<String> {
-        self.troubles.lock().values().cloned().collect()
-    }
+fn key(place: &DeliveryConfig) -> String {
+    format!("{KIND}{}", place.name)
 }
 
 /// One record, ready to go.
@@ -85,45 +76,17 @@ impl Sink {
 impl Gateway {
     /// Delivers for as long as the gateway runs, and begins again where servers.toml names other places.
     pub(super) async fn deliver_records(self) {
-        let mut generations = self.generations();
-        loop {
-            generations.borrow_and_update();
-            let places = self.in_force().config.deliveries.clone();
-            let end = CancellationToken::new();
-            for place in &places {
-                let (gateway, place, end) = (self.clone(), place.clone(), end.clone());
-                self.spawn_until_stop(async move {
-                    tokio::select! {
-                        () = end.cancelled() => {}
-                        () = gateway.deliver_to(&place) => {}
-                    }
-                });
-            }
-            let same = |other: &[Arc<DeliveryConfig>]| {
-                other.len() == places.len() && other.iter().zip(&places).all(|(a, b)| Arc::ptr_eq(a, b))
-            };
-            while same(&self.in_force().config.deliveries) {
-                if generations.changed().await.is_err() {
-                    return;
-                }
-            }
-            end.cancel();
-            self.0.deliveries.troubles.lock().clear();
-        }
+        let run = |gateway: Self, place: Arc<DeliveryConfig>| async move { gateway.deliver_to(&place).await };
+        self.for_each_outlet(KIND, |config| &config.deliveries, run).await;
     }
 
     async fn deliver_to(&self, place: &DeliveryConfig) {
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // Held until this ends.
-        let _lock = loop {
-            tick.tick().await;
-            match lock_beside(&self.in_force().config.store.path, &format!("delivery-{}", place.name)) {
-                Ok(Some(lock)) => break lock,
-                Ok(None) => {}
-                Err(error) => self.trouble(place, &format!("its lock cannot be taken: {error}")),
-            }
-        };
+        let failed =
+            |error: &std::io::Error| self.trouble(place, &format!("its lock cannot be taken: {error}"));
+        let _turn = self.turn(&format!("delivery-{}", place.name), failed).await;
         let mut sink = Sink::of(place);
         let mut pause = FIRST_PAUSE;
         // What takes no more than so much at a time gets no more.
@@ -131,7 +94,7 @@ impl Gateway {
         loop {
             match self.deliver_batch(place, &mut sink, batch).await {
                 Ok(sent) => {
-                    if self.0.deliveries.troubles.lock().remove(&place.name).is_some() {
+                    if self.0.troubles.ends(&key(place)) {
                         tracing::info!(delivery = %place.name, "delivery.goes_on");
                     }
                     pause = FIRST_PAUSE;
@@ -153,8 +116,7 @@ impl Gateway {
 
     fn trouble(&self, place: &DeliveryConfig, why: &str) {
         let told = format!("delivery `{}` does not arrive, and is tried again: {why}", place.name);
-        let before = self.0.deliveries.troubles.lock().insert(place.name.clone(), told);
-        if before.is_none() {
+        if self.0.troubles.begins(&key(place), told) {
             tracing::error!(delivery = %place.name, why, "delivery.failed: it is tried again");
         }
     }
@@ -199,7 +161,8 @@ impl Gateway {
         Ok(lines.len())
     }
 
-    async fn newest(&self) -> Result<i64, StoreError> {
+    /// The place of the newest record.
+    pub(super) async fn newest(&self) -> Result<i64, StoreError> {
         let newest = EventQuery { newest_first: true, limit: 1, ..EventQuery::default() };
         Ok(self.0.store.events(newest).await?.first().map_or(0, |event| event.seq))
     }

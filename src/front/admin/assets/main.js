@@ -8880,9 +8880,28 @@ document.addEventListener("tollgate-explain", ({ detail: one2 }) => {
   show("explain", { agent: one2.agent_id, tool: one2.tool, arguments: one2.arguments, user: one2.user, workflow: one2.workflow, masked: one2.redacted || !one2.arguments_complete });
 });
 for (const button of buttons()) button.addEventListener("click", () => show(button.dataset.view));
+var tokenOf = () => /^\/ask\/([\w-]+)$/.exec(location.pathname)?.[1] ?? null;
+async function followToken(token) {
+  const { approval_id: id } = await api(`asks/${token}`);
+  history.replaceState(null, "", `/#${encodeURIComponent(id)}`);
+}
 async function follow() {
-  const link = location.hash.slice(1);
   if (!state.me) return;
+  const token = tokenOf();
+  if (token) {
+    if (!maySee("pending")) {
+      history.replaceState(null, "", "/#/");
+      return lose("/", "The approval of this link", VIEWS.pending.roles);
+    }
+    try {
+      await followToken(token);
+    } catch (error) {
+      history.replaceState(null, "", "/#/");
+      await follow();
+      return notice(`Nothing was opened: ${error.message}`);
+    }
+  }
+  const link = location.hash.slice(1);
   if (link === "" || link.startsWith("/")) {
     const [, name2, rest] = /^([a-z]*)(.*)$/s.exec(link.slice(1));
     const view = name2 || firstView();
@@ -8928,7 +8947,7 @@ async function enter() {
     throw new Error(`This page has no view for your roles (${roles}).`);
   }
   for (const id of ["environment", "nav", "who"]) $(id).hidden = false;
-  $("login").hidden = true;
+  for (const id of ["login", "login-why"]) $(id).hidden = true;
   state.view = firstView();
   draw11();
   if (!maySee("pending")) {
@@ -9145,7 +9164,12 @@ document.addEventListener("keydown", (event) => {
     does();
   }
 });
+var LINK = "tollgate-link";
 async function begin() {
+  $("login-why").hidden = !tokenOf();
+  const hash = sessionStorage.getItem(LINK);
+  sessionStorage.removeItem(LINK);
+  if (hash && location.pathname === "/" && location.hash.length < 2) history.replaceState(null, "", hash);
   if (state.key) return enter();
   $("key").focus();
   const ways = await api("signin");
@@ -9155,7 +9179,11 @@ async function begin() {
     if (error.status !== 401) throw error;
   });
 }
-$("issuer-sign-in").addEventListener("click", () => location.assign("/signin"));
+$("issuer-sign-in").addEventListener("click", () => {
+  const token = tokenOf();
+  if (!token && location.hash.length > 1) sessionStorage.setItem(LINK, location.hash);
+  location.assign(token ? `/signin?ask=${token}` : "/signin");
+});
 begin().catch((error) => error.status === 401 ? leave("") : leave(error.message));
 export {
   detail_exports as detail,

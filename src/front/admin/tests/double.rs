@@ -153,7 +153,12 @@ fn files() -> CheckedFiles {
             trusted_proxies: Vec::new(),
             forwarded_by: Default::default(),
         },
-        admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap(), metrics_key: None, oidc: None },
+        admin: AdminConfig {
+            listen: "127.0.0.1:8788".parse().unwrap(),
+            public_url: None,
+            metrics_key: None,
+            oidc: None,
+        },
         otel: Default::default(),
         store: StoreConfig {
             path: "/srv/.tollgate/tollgate.db".into(),
@@ -164,7 +169,7 @@ fn files() -> CheckedFiles {
         audit: crate::config::AuditConfig::default(),
         deliveries: Vec::new(),
         auth: AuthConfig { anonymous_agent: Some("planner-01".into()), jwt: None },
-        webhook: None,
+        webhooks: Vec::new(),
         verify: Vec::new(),
         checks: std::collections::BTreeMap::new(),
         upstreams: [("crm".into(), crm)].into(),
@@ -492,7 +497,8 @@ impl Scripted {
     pub(super) fn listen_beyond_loopback(&self, metrics_key: Option<&str>) {
         let mut next = files();
         let listen = "0.0.0.0:8788".parse().unwrap();
-        next.config.admin = AdminConfig { listen, metrics_key: metrics_key.map(Into::into), oidc: None };
+        next.config.admin =
+            AdminConfig { listen, public_url: None, metrics_key: metrics_key.map(Into::into), oidc: None };
         *self.in_force.lock() = Arc::new(in_force(next));
     }
 
