@@ -2,7 +2,8 @@
 
 use super::{
     OTHERS, counter_name,
-    rollup::{Row, SET_BACK, kept},
+    rollup::{Row, SET_BACK},
+    seen::kept,
     wanted::{Facet, Span, Step, minute_of},
 };
 use crate::model::MicroUsd;

@@ -3,7 +3,7 @@
 use super::{
     OTHERS, UNKNOWN,
     cell::Cell,
-    seen::Seen,
+    seen::{Seen, kept},
     wanted::{Facet, Span},
 };
 use std::collections::{BTreeMap, HashMap};
@@ -23,14 +23,6 @@ const MOST_FLOWS: usize = 50;
 const MOST_MADE_UP: usize = 200;
 /// In place of a decision: the row is of what people set back.
 pub(super) const SET_BACK: &str = "reset";
-/// Bytes of a name that are kept.
-const LONGEST: usize = 200;
-
-/// A name as rows have it.
-pub(super) fn kept(name: &str) -> &str {
-    name.get(..name.floor_char_boundary(LONGEST)).unwrap_or_default()
-}
-
 /// The number of no name.
 pub const NO_NAME: u32 = 0;
 

@@ -31,6 +31,14 @@ pub struct Counted {
     pub is_reset: bool,
 }
 
+/// Bytes of a name that are kept.
+const LONGEST: usize = 200;
+
+/// A name as rows have it.
+pub(super) fn kept(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(LONGEST)).unwrap_or_default()
+}
+
 /// How rows name the counter of a budget.
 pub fn counter_name(budget: &str, key: &str) -> String {
     format!("{budget}\u{1f}{key}")

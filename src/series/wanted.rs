@@ -1,6 +1,6 @@
 //! What can be asked for, and within which bounds.
 
-use super::{UNKNOWN, rollup::kept};
+use super::{UNKNOWN, seen::kept};
 use jiff::Timestamp;
 use std::{collections::BTreeSet, sync::Arc};
 
