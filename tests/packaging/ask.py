@@ -1,4 +1,5 @@
-"""Asks a gateway from within its network: `ask.py URL [HEADER...]`, or `ask.py call URL KEY TOOL ARGUMENTS`. Prints JSON."""
+"""Asks a gateway from within its network: `ask.py URL [HEADER...]`, or `ask.py call URL KEY TOOL ARGUMENTS`. Prints JSON.
+`ask.py signin URL USER` does what a browser does at an issuer."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 
 def send(url: str, headers: dict, body: dict | None = None) -> tuple[int, str, dict]:
@@ -35,7 +37,11 @@ def call(url: str, key: str, tool: str, arguments: dict) -> dict:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "call":
+    if sys.argv[1] == "signin":
+        sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "sdk"))
+        from test_credentials import sign_in
+        said = {"text": sign_in(*sys.argv[2:4])}
+    elif sys.argv[1] == "call":
         said = call(*sys.argv[2:5], json.loads(sys.argv[5]))
     else:
         status, text, _ = send(sys.argv[1], dict(header.split(": ", 1) for header in sys.argv[2:]))

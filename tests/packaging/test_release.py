@@ -54,7 +54,7 @@ def test_the_archive_runs_where_it_is_unpacked(made, tmp_path):
     assert checked.returncode == 0, checked.stdout + checked.stderr
     for file in ["LICENSE", "sbom.cdx.json", "share/man/man1/tollgate-serve.1", "share/bash-completion/completions/tollgate",
                  "share/zsh/vendor-completions/_tollgate", "share/fish/vendor_completions.d/tollgate.fish", "etc/tollgate/servers.toml",
-                 "share/doc/tollgate/README.md", "share/doc/tollgate/install.md"]:
+                 "share/doc/tollgate/README.md", "share/doc/tollgate/docs/install.md"]:
         assert (folder / file).stat().st_size > 100, file
 
 
