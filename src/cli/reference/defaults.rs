@@ -170,6 +170,7 @@ fn documents() -> Vec<(SchemaOf, Value)> {
             json!({
                 "gateway": {"rejected_asks": {}, "labels": {}},
                 "admin": {"oidc": oidc}, "store": {}, "audit": {}, "auth": {"jwt": jwt},
+                "webhook": {"url": "https://h", "secret": secret}, "webhooks": {"w": {"url": "https://h", "secret": secret}},
                 "delivery": {"d": {"file": "f"}},
                 "checks": {"c": {"url": "https://c", "secret": secret}},
                 "upstreams": {
