@@ -229,15 +229,24 @@ impl ClientKind {
     }
 }
 
-/// The gateway's own address, however its host is written.
+/// Whether what is sent along is what agents show a gateway: its key, or what stands for it in entries that `connect` writes. Keys
+/// begin so (`tollgate agents add`).
+pub(super) fn carries_own_key(header: &str) -> bool {
+    header.contains(KEY_VARIABLE)
+        || header.contains(&format!("${{input:{INPUT}}}"))
+        || header.strip_prefix("Bearer ").is_some_and(|key| key.starts_with("tg_"))
+}
+
+/// The gateway's own address, however its host is written. Another path of the same host is another server.
 pub(super) fn is_same_place(own: &str, other: &str) -> bool {
     let read = |text: &str| {
         let url = url::Url::parse(text).ok()?;
         let host = match url.host_str()? {
-            "localhost" | "[::1]" => "127.0.0.1".to_owned(),
+            "localhost" | "[::1]" | "0.0.0.0" | "[::]" => "127.0.0.1".to_owned(),
             host => host.to_owned(),
         };
-        Some((url.scheme().to_owned(), host, url.port_or_known_default()))
+        let path = url.path().trim_end_matches('/').to_owned();
+        Some((url.scheme().to_owned(), host, url.port_or_known_default(), path))
     };
     read(own).is_some_and(|own| read(other) == Some(own))
 }
@@ -246,6 +255,21 @@ pub(super) fn is_same_place(own: &str, other: &str) -> bool {
 mod tests {
     use super::*;
     use clap::ValueEnum as _;
+
+    #[test]
+    fn a_place_is_a_host_a_port_and_a_path() {
+        let check = |own: &str, other: &str, expect: bool| {
+            assert_eq!(is_same_place(own, other), expect, "{own} {other}");
+        };
+        let own = "http://127.0.0.1:8787/mcp";
+        check(own, "http://localhost:8787/mcp/", true);
+        check("http://0.0.0.0:8787/mcp", own, true);
+        check(own, "http://127.0.0.1:8787/other", false);
+        check(own, "http://127.0.0.1:8787/", false);
+        check(own, "http://127.0.0.1:8788/mcp", false);
+        check(own, "https://127.0.0.1:8787/mcp", false);
+        check(own, "npx", false);
+    }
 
     /// I5: no file that a project may be shared with holds a key.
     #[test]

@@ -369,3 +369,138 @@ fn a_fleet_is_pinned_by_files() {
     let said = machine.run(&["connect", "zed", "--agent", "demo-agent", "--managed"]);
     assert!(said.code == 1 && said.err.contains("no file that pins"), "{}", said.err);
 }
+
+fn mode(file: &Path) -> u32 {
+    std::fs::metadata(file).unwrap().permissions().mode() & 0o777
+}
+
+/// Another port, and another path of the same host.
+#[test]
+fn its_own_entry_is_known_wherever_it_leads() {
+    let machine = Machine::new();
+    let servers = machine.gateway.path().join("servers.toml");
+    let listen = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(&servers).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&servers, text.replacen(from, to, 1)).unwrap();
+    };
+    listen("listen = \"127.0.0.1:0\"", "listen = \"127.0.0.1:8787\"");
+    let key = [("TOLLGATE_AGENT_KEY", "demo-agent-key")];
+    let connect = |client: &str| {
+        let said = machine.run_with(
+            &[
+                "connect",
+                client,
+                "--agent",
+                "demo-agent",
+                "--http",
+                "--no-check",
+                "--scope",
+                "user",
+                "--json",
+            ],
+            &key,
+        );
+        assert_eq!(said.code, 0, "{client}: {}", said.err);
+        serde_json::from_str::<Value>(&said.out).unwrap()
+    };
+    let clients = ["claude", "codex", "vscode", "zed"];
+    let files = clients.map(|client| PathBuf::from(connect(client)["file"].as_str().unwrap()));
+    listen("listen = \"127.0.0.1:8787\"", "listen = \"127.0.0.1:8989\"");
+    for (client, file) in clients.iter().zip(&files) {
+        assert_eq!(connect(client)["changes"], true, "{client}");
+        let text = std::fs::read_to_string(file).unwrap();
+        assert!(text.contains("127.0.0.1:8989/mcp") && !text.contains("8787"), "{client}: {text}");
+    }
+    // What is beside it is not it.
+    let file = machine.project.path().join(".cursor/mcp.json");
+    put(
+        &file,
+        "{\"mcpServers\": {\"near\": {\"url\": \"http://127.0.0.1:8989/other\"}, \"loop\": {\"url\": \"http://localhost:8989/mcp\"}}}",
+    );
+    let told = machine.json(&["connect", "cursor", "--agent", "demo-agent", "--no-check"]);
+    assert_eq!(told["round"].as_array().unwrap().len(), 1, "{told}");
+    assert_eq!(told["round"][0]["name"], "near", "{told}");
+}
+
+/// Two servers of one name, of everywhere and of the project, are two servers.
+#[test]
+fn each_map_of_a_file_is_judged_by_itself() {
+    let machine = Machine::new();
+    let here = machine.project.path().canonicalize().unwrap().display().to_string();
+    let governed = json!({"command": "no-such-program", "args": ["/srv/docs"]});
+    let other = json!({"command": "another", "args": []});
+    let file = machine.home.path().join(".claude.json");
+    let map = |servers: &Value| json!({"files": servers});
+    for (everywhere, project) in [(&other, &governed), (&governed, &other)] {
+        let text =
+            json!({"mcpServers": map(everywhere), "projects": {here.as_str(): {"mcpServers": map(project)}}});
+        put(&file, &text.to_string());
+        let told = machine.json(&["connect", "claude", "--agent", "demo-agent", "--no-check"]);
+        let left: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        let stays = |is: &Value, at: &Value| match is == &other {
+            true => assert_eq!(at["files"], other, "{told} {left}"),
+            false => assert_eq!(at["files"], Value::Null, "{told} {left}"),
+        };
+        stays(everywhere, &left["mcpServers"]);
+        stays(project, &left["projects"][&here]["mcpServers"]);
+        assert_eq!(
+            (told["removed"].as_array().unwrap().len(), &told["round"][0]["name"]),
+            (1, &json!("files"))
+        );
+        assert_eq!(machine.json(&["connect", "claude", "--undo"])["changed_since"], false);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), text.to_string());
+    }
+}
+
+/// I5: a key that stands in a file is for its owner to read.
+#[test]
+fn a_file_with_a_key_in_it_is_its_owners() {
+    let machine = Machine::new();
+    let key = [("TOLLGATE_AGENT_KEY", "demo-agent-key")];
+    let file = machine.home.path().join(".config/zed/settings.json");
+    let connect = ["connect", "zed", "--agent", "demo-agent", "--http", "--no-check"];
+    for there in [true, false] {
+        if there {
+            put(&file, "{}\n");
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        let said = machine.run_with(&connect, &key);
+        assert_eq!(said.code, 0, "{}", said.err);
+        assert!(said.out.contains("(mode 0600)") && !said.out.contains("demo-agent-key"), "{}", said.out);
+        assert!(std::fs::read_to_string(&file).unwrap().contains("demo-agent-key"));
+        assert_eq!(mode(&file), 0o600);
+        machine.json(&["connect", "zed", "--undo"]);
+        match there {
+            true => {
+                assert_eq!((mode(&file), std::fs::read_to_string(&file).unwrap().as_str()), (0o644, "{}\n"))
+            }
+            false => assert!(!file.exists()),
+        }
+        std::fs::remove_file(&file).ok();
+    }
+    // Where no key stands in it, it stays for whoever could read it.
+    put(&file, "{}\n");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    machine.json(&["connect", "zed", "--agent", "demo-agent", "--no-check"]);
+    assert_eq!(mode(&file), 0o644);
+}
+
+/// What a person took out themselves does not come back, and what they wrote stays.
+#[test]
+fn an_undo_brings_back_what_connect_took_out() {
+    let machine = Machine::new();
+    let file = machine.project.path().join(".mcp.json");
+    put(&file, CASES[0].before);
+    machine.json(&["connect", "claude", "--agent", "demo-agent", "--no-check"]);
+    let now = std::fs::read_to_string(&file).unwrap();
+    let own = "\"own\": { \"command\": \"own\" },";
+    assert!(now.contains(own), "{now}");
+    std::fs::write(&file, now.replace(own, "")).unwrap();
+    let undone = machine.json(&["connect", "claude", "--undo"]);
+    assert_eq!(undone["changed_since"], true, "{undone}");
+    let left: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let servers: Vec<&String> = left["mcpServers"].as_object().unwrap().keys().collect();
+    assert_eq!(servers, ["files"], "{left}");
+    assert_eq!(std::fs::read_dir(machine.project.path()).unwrap().count(), 1, "nothing else is left");
+}

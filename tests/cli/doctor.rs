@@ -98,6 +98,10 @@ fn what_is_wrong_is_told_with_what_to_do() {
             r#"{"context_servers": {"own": {"command": {"path": "/usr/bin/tollgate", "args": []}}}}"#,
         ),
         (".codeium/windsurf/mcp_config.json", "{ broken"),
+        (
+            ".cline/data/settings/cline_mcp_settings.json",
+            r#"{"mcpServers": {"odd": {"type": "ws", "url": "https://a.example/mcp"}, "gate": {"command": "/usr/bin/tollgate"}}}"#,
+        ),
     ] {
         write(&home.path().join(name), text);
     }
@@ -123,7 +127,19 @@ fn what_is_wrong_is_told_with_what_to_do() {
         assert!(clients.contains(part), "{part}: {clients}");
     }
     assert!(!clients.contains("gate,") && !clients.contains("off") && !clients.contains("zed"), "{clients}");
-    assert!(complaints(&told, "clients", "advice").join("").contains("mcp_config.json"), "{told:#}");
+    let unknown = complaints(&told, "clients", "advice").join("\n");
+    assert!(unknown.contains("mcp_config.json"), "{told:#}");
+    // What cannot be read is not said to go through the gateway.
+    assert!(
+        unknown.contains("odd (its type is `ws`") && unknown.contains("cline_mcp_settings.json"),
+        "{unknown}"
+    );
+    let settings = told["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["what"].as_str().unwrap().contains("cline"));
+    assert_eq!(settings.count(), 1, "{told:#}");
 }
 
 /// Files that cannot be read at all: what can be looked at is.

@@ -525,3 +525,24 @@ fn an_interrupt_of_the_first_call_loses_no_key() {
         assert!(said.contains(part), "{part}: {said} {}", String::from_utf8_lossy(&done.stderr));
     }
 }
+
+/// A gateway is known by its whole address, and by no usual one where it has another.
+#[test]
+fn only_the_gateways_own_address_is_the_gateway() {
+    let place = Place::new();
+    let servers = json!({"mcpServers": {
+        "near": {"url": "http://localhost:8787/other/mcp"}, "loop": {"url": "http://localhost:8787/mcp"},
+    }});
+    place.write(".cursor/mcp.json", &servers.to_string());
+    let told = place.init(&["--no-start"]);
+    assert_eq!(
+        (&told["upstreams"][0]["name"], &told["skipped"][0]["name"]),
+        (&json!("near"), &json!("loop"))
+    );
+    let text = place.read("servers.toml");
+    assert!(text.contains("127.0.0.1:8787"), "{text}");
+    std::fs::write(place.project().join("servers.toml"), text.replace("127.0.0.1:8787", "127.0.0.1:8989"))
+        .unwrap();
+    let told = place.init(&["--add", "--no-start", "--yes"]);
+    assert_eq!(told["upstreams"][0]["name"], "loop", "{told:#}");
+}

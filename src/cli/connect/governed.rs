@@ -1,7 +1,7 @@
 //! Which servers of a client's file stand behind the gateway: those that servers.toml reaches by the same command or address. What
 //! stands there for a secret (`${NAME}`) fits any text.
 
-use crate::cli::init::{Found, Server};
+use crate::cli::init::{Found, NotTaken, Server};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -76,9 +76,9 @@ impl Behind {
         let server = match &found.server {
             Ok(Server::Url { url, .. }) if is_endpoint(url) => return Standing::Own,
             Ok(server) => server,
-            Err(why) if why.contains("Tollgate itself") => return Standing::Own,
+            Err(NotTaken::Tollgate) => return Standing::Own,
             Err(_) if !found.enabled => return Standing::Off,
-            Err(why) => return Standing::Round(why.clone()),
+            Err(why) => return Standing::Round(why.to_string()),
         };
         let mut nearly = None;
         for upstream in &self.0 {
@@ -217,7 +217,7 @@ mod tests {
         check("${env", "${env", true);
     }
 
-    fn found(server: Result<Server, String>) -> Found {
+    fn found(server: Result<Server, NotTaken>) -> Found {
         Found::of(server)
     }
 
@@ -238,7 +238,7 @@ mod tests {
             })
         };
         let url = |url: &str| Ok(Server::Url { url: url.to_owned(), headers: BTreeMap::new(), sse: false });
-        let check = |server: Result<Server, String>, expect: &str| {
+        let check = |server: Result<Server, NotTaken>, expect: &str| {
             let standing = behind.standing(&found(server), &|url| url == "http://127.0.0.1:8787/mcp");
             assert!(format!("{standing:?}").contains(expect), "{standing:?}: {expect}");
         };
@@ -250,7 +250,7 @@ mod tests {
         check(url("https://a.example/mcp?k=secret"), "Governed(\"web\")");
         check(url("https://b.example/mcp"), "no such server");
         check(url("http://127.0.0.1:8787/mcp"), "Own");
-        check(Err("it is Tollgate itself".to_owned()), "Own");
-        check(Err("its `url` is no URL".to_owned()), "Round(\"its `url`");
+        check(Err(NotTaken::Tollgate), "Own");
+        check(Err("its `command` runs Tollgate itself, it says".into()), "Round(\"its `command`");
     }
 }

@@ -24,8 +24,8 @@ use std::{
     io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
 };
-use target::{Plan, Target};
-use undo::Undo;
+use target::{Plan, Removed, Target};
+use undo::{Kept, Undo};
 
 /// Does what is asked for.
 pub(super) async fn connect(path: &Path, args: &ConnectArgs) -> Result<(), CliError> {
@@ -53,7 +53,8 @@ pub(super) async fn connect(path: &Path, args: &ConnectArgs) -> Result<(), CliEr
     let (here, home) = (here()?, home());
     let folders = Folders { here: &here, home: home.as_deref() };
     let target = Target::find(args.client, args.scope, folders, &variable)?;
-    let entry = args.client.entry(&reach, &key_for(&target, &reach)?);
+    let key = key_for(&target, &reach)?;
+    let entry = args.client.entry(&reach, &key);
     let input = args.client.input(&reach);
     let is_endpoint = |url: &str| is_same_place(&endpoint, url);
     let plan = Plan::make(&target, folders, (&entry, input.as_ref()), &behind, &is_endpoint)?;
@@ -88,7 +89,11 @@ pub(super) async fn connect(path: &Path, args: &ConnectArgs) -> Result<(), CliEr
         done.tools = Some(tools);
     }
     if plan.changes() {
-        done.copy = Some(plan.opened.replace_and_keep(Readers::AsBefore, &plan.text)?);
+        // A file with a key in it is its owner's.
+        let readers = if key.is_empty() { Readers::AsBefore } else { Readers::Owner };
+        let copy = plan.opened.replace_and_keep(readers, &plan.text)?;
+        Kept::of(&plan, &entry).write(&copy)?;
+        done.copy = Some(copy);
         done.written = true;
     }
     done.tell(args.json.json)
@@ -97,7 +102,7 @@ pub(super) async fn connect(path: &Path, args: &ConnectArgs) -> Result<(), CliEr
 /// Of what is taken out, what does not start behind the gateway, and why.
 fn disabled(setup: &Setup, plan: &Plan) -> Vec<(String, String)> {
     let disabled = &setup.loaded.config.disabled;
-    let missing = plan.removed.iter().filter_map(|(_, upstream)| {
+    let missing = plan.removed.iter().filter_map(|Removed { upstream, .. }| {
         let off = disabled.get(upstream.as_str())?;
         Some((upstream.clone(), format!("it is not started: {}", off.reason)))
     });
@@ -110,7 +115,7 @@ fn silent(setup: &Setup, plan: &Plan, tools: &[String]) -> Vec<(String, String)>
     let config = &setup.loaded.config;
     // A catalog that is searched lists none by its name.
     let named = config.gateway.catalog == CatalogMode::Full;
-    for (_, upstream) in plan.removed.iter().filter(|_| named) {
+    for Removed { upstream, .. } in plan.removed.iter().filter(|_| named) {
         let Some(one) = config.upstreams.get(upstream.as_str()).filter(|one| !one.prefix.is_empty()) else {
             continue;
         };
@@ -194,13 +199,17 @@ impl Done<'_> {
     fn show(&self) -> Result<(), CliError> {
         let mut screen = Screen::new();
         screen.line(&self.difference())?;
-        for (name, upstream) in &self.plan.removed {
+        for Removed { name, upstream, .. } in &self.plan.removed {
             screen.field(name, &format!("goes out: it is `{upstream}` behind Tollgate"))?;
         }
         for (name, why) in &self.plan.round {
             screen.field(name, &format!("STAYS, AND GOES ROUND THE GATEWAY: {why}"))?;
         }
         Ok(())
+    }
+
+    fn client_key_is_written(&self) -> bool {
+        self.entry.get("command").is_none() && self.target.client.key() == KeyReference::Written
     }
 
     fn next(&self) -> Vec<String> {
@@ -231,8 +240,9 @@ impl Done<'_> {
                 "agent": self.agent,
                 "written": self.written,
                 "changes": plan.changes(),
+                "mode": plan.opened.mode().map(|mode| format!("{mode:04o}")),
                 "backup": self.copy.as_ref().map(|copy| copy.display().to_string()),
-                "removed": pairs(&plan.removed, "upstream"),
+                "removed": plan.removed.iter().map(|one| json!({"name": one.name, "upstream": one.upstream})).collect::<Vec<_>>(),
                 "round": pairs(&plan.round, "reason"),
                 "silent": pairs(&self.silent, "reason"),
                 "tools": self.tools,
@@ -253,6 +263,10 @@ impl Done<'_> {
                 self.show()?;
                 return screen.line("\nNothing was written: leave out --dry-run to write it.");
             }
+        }
+        if self.client_key_is_written() {
+            let mode = plan.opened.mode().unwrap_or_default();
+            screen.field("key", &format!("the agent's key stands in {file} itself (mode {mode:04o})"))?;
         }
         if let Some(tools) = &self.tools {
             screen.field(

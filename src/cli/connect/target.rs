@@ -119,12 +119,22 @@ pub(super) fn servers<'v>(root: &'v Map<String, Value>, map: &[String]) -> Optio
     Some(at)
 }
 
+/// A server that is taken out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Removed {
+    /// The map that it stood in.
+    pub(super) map: Vec<String>,
+    pub(super) name: String,
+    /// What it is called behind the gateway.
+    pub(super) upstream: String,
+}
+
 /// What is to become of a client's file.
 pub(super) struct Plan {
     pub(super) opened: Opened,
     pub(super) text: String,
-    /// Servers that are taken out: their names, and what they are called behind the gateway.
-    pub(super) removed: Vec<(String, String)>,
+    /// Servers that are taken out.
+    pub(super) removed: Vec<Removed>,
     /// Servers that stay and go round the gateway, and why.
     pub(super) round: Vec<(String, String)>,
 }
@@ -148,10 +158,11 @@ impl Plan {
         let (mut removed, mut round) = (Vec::new(), Vec::new());
         for map in target.maps() {
             for name in servers(&root, map).into_iter().flat_map(Map::keys) {
-                let named = found.iter().filter(|one| one.name == *name);
+                let named = found.iter().filter(|one| one.name == *name && target.is_of(one, map));
                 let mut stand = named.map(|one| behind.standing(one, is_endpoint));
                 match stand.next().map(|first| stand.find(|other| *other != first).unwrap_or(first)) {
                     Some(Standing::Own) | Some(Standing::Off) | None => {}
+                    Some(_) if name == NAME && *map == target.own && is_old(&root, map, entry) => {}
                     Some(_) if name == NAME && *map == target.own => {
                         return Err(target.wrong(&format!(
                             "`{NAME}` in it is another server: give that another name, or take it out"
@@ -159,7 +170,7 @@ impl Plan {
                     }
                     Some(Standing::Governed(upstream)) => {
                         document = document.without(map, name).map_err(|why| target.wrong(&why))?;
-                        removed.push((name.clone(), upstream));
+                        removed.push(Removed { map: map.clone(), name: name.clone(), upstream });
                     }
                     Some(Standing::Round(why)) => round.push((name.clone(), why)),
                 }
@@ -188,21 +199,38 @@ fn found_in(target: &Target, folders: Folders<'_>) -> Result<Vec<Found>, CliErro
     client_servers(&target.path, folders).map_err(|why| CliError::Told(format!("nothing was written: {why}")))
 }
 
+/// Whether Tollgate's entry is one of before, with the same key for another address.
+fn is_old(root: &Map<String, Value>, map: &[String], entry: &Value) -> bool {
+    let old = servers(root, map).and_then(|servers| servers.get(NAME)).and_then(|old| old.get("headers"));
+    old.is_some() && old == entry.get("headers")
+}
+
 impl Target {
+    /// Whether a server that was read stands in this map.
+    fn is_of(&self, found: &Found, map: &[String]) -> bool {
+        let listed_for = match map {
+            [first, project, _] if *map != *self.own && first == "projects" => Some(Path::new(project)),
+            _ => None,
+        };
+        found.listed_for.as_deref() == listed_for
+    }
+
     /// What is to be written is read once more: it says what was meant, and all else as before.
     fn holds(
         &self,
         text: &str,
         before: &Map<String, Value>,
         entry: &Value,
-        removed: &[(String, String)],
+        removed: &[Removed],
     ) -> Result<(), CliError> {
         let mut now = self.value(text)?;
         let mut before = before.clone();
         let is_entry = servers(&now, &self.own).and_then(|servers| servers.get(NAME)) == Some(entry);
         for root in [&mut now, &mut before] {
             for map in self.maps() {
-                strip(root, map, removed);
+                let gone: Vec<&str> =
+                    removed.iter().filter(|one| one.map == *map).map(|one| one.name.as_str()).collect();
+                strip(root, map, &gone);
             }
             root.remove("inputs");
             prune(root, &self.own);
@@ -214,9 +242,9 @@ impl Target {
     }
 }
 
-fn strip(root: &mut Map<String, Value>, map: &[String], removed: &[(String, String)]) {
+fn strip(root: &mut Map<String, Value>, map: &[String], removed: &[&str]) {
     let Some((first, rest)) = map.split_first() else {
-        root.retain(|name, _| name != NAME && !removed.iter().any(|(gone, _)| gone == name));
+        root.retain(|name, _| name != NAME && !removed.contains(&name.as_str()));
         return;
     };
     if let Some(Value::Object(inner)) = root.get_mut(first) {

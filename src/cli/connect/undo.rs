@@ -1,17 +1,69 @@
 //! `tollgate connect CLIENT --undo`: the file as it was before. Where somebody has changed it since, what they changed stays.
 
-use super::target::{Target, prune, servers};
+use super::target::{Plan, Target, prune, servers};
 use crate::cli::{
-    clients::NAME,
+    clients::{NAME, carries_own_key},
     edit::{
         document::Document,
-        file::{Copies, Opened},
+        file::{Copies, Opened, Readers},
         shown::difference,
     },
     failure::CliError,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::path::PathBuf;
+use sha2::{Digest as _, Sha256};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What `connect` did, kept beside the copy: a person may have taken out what it left.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// The SHA-256 of what was written.
+    written: String,
+    /// How Tollgate is reached: a program or an address.
+    reached: String,
+    /// The servers that were taken out: the map, and the name.
+    removed: Vec<(Vec<String>, String)>,
+}
+
+impl Kept {
+    pub(super) fn of(plan: &Plan, entry: &Value) -> Self {
+        Self {
+            written: digest(&plan.text),
+            reached: reached(entry).unwrap_or_default().to_owned(),
+            removed: plan.removed.iter().map(|one| (one.map.clone(), one.name.clone())).collect(),
+        }
+    }
+
+    /// Puts it beside a copy.
+    pub(super) fn write(&self, copy: &Path) -> Result<(), CliError> {
+        let text = serde_json::to_string_pretty(self).map_err(std::io::Error::other)?;
+        Opened::read(&beside(copy))?.replace_for(Readers::Owner, &format!("{text}\n"))
+    }
+
+    /// That of a copy; none of an older version's.
+    fn read(copy: &Path) -> Result<Option<Self>, CliError> {
+        let opened = Opened::read(&beside(copy))?;
+        Ok(serde_json::from_str(opened.text()).ok())
+    }
+}
+
+fn beside(copy: &Path) -> PathBuf {
+    let mut name = copy.as_os_str().to_owned();
+    name.push(".json");
+    name.into()
+}
+
+fn digest(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
+}
+
+fn reached(entry: &Value) -> Option<&str> {
+    ["command", "url", "httpUrl", "serverUrl"].iter().find_map(|name| entry.get(*name)?.as_str())
+}
 
 /// What an undo does.
 pub(super) struct Undo {
@@ -33,17 +85,19 @@ impl Undo {
             )));
         };
         let opened = Opened::read(&target.path)?;
-        let kept = Opened::read(&copy)?;
-        let (was, is) = (target.value(kept.text())?, target.value(opened.text())?);
-        let back = restored(target, opened.text(), &was, &is)?;
-        let left = target.value(&back.text())?;
-        let same = told(target, &left) == told(target, &was);
-        let text = match (same, kept.text().is_empty()) {
+        let (before, kept) = (Opened::read(&copy)?, Kept::read(&copy)?);
+        let (was, is) = (target.value(before.text())?, target.value(opened.text())?);
+        let untouched = kept.as_ref().is_some_and(|kept| kept.written == digest(opened.text()));
+        let back = restored(target, opened.text(), (&was, &is), kept.as_ref())?;
+        let same = untouched || told(target, &target.value(&back.text())?) == told(target, &was);
+        let text = match (same, before.text().is_empty()) {
             (true, true) => None,
-            (true, false) => Some(kept.text().to_owned()),
-            (false, _) => Some(back.text()),
+            // Without a word on what was written, what it says must do.
+            (true, false) if untouched || kept.is_none() => Some(before.text().to_owned()),
+            (_, _) => Some(back.text()),
         };
-        Ok(Self { opened, text, copy, changed_since: !same })
+        let changed_since = text.as_deref().is_some_and(|text| text != before.text());
+        Ok(Self { opened, text, copy, changed_since })
     }
 
     pub(super) fn difference(&self) -> String {
@@ -51,16 +105,26 @@ impl Undo {
         difference(&name, self.opened.text(), self.text.as_deref().unwrap_or_default())
     }
 
-    /// Puts it back; the copy has done its duty.
+    /// Puts it back, with the rights of before; the copy has done its duty.
     pub(super) fn write(&self) -> Result<(), CliError> {
+        let failed = |path: &Path| {
+            let what = format!("cannot change `{}`", path.display());
+            move |source| CliError::Io { what, source }
+        };
         match &self.text {
-            Some(text) => self.opened.replace(text)?,
+            Some(text) => {
+                self.opened.replace(text)?;
+                if !self.changed_since {
+                    let before = fs::metadata(&self.copy).map_err(failed(&self.copy))?.permissions();
+                    fs::set_permissions(self.opened.path(), before).map_err(failed(self.opened.path()))?;
+                }
+            }
             None => self.opened.remove()?,
         }
-        std::fs::remove_file(&self.copy).map_err(|source| CliError::Io {
-            what: format!("cannot remove `{}`", self.copy.display()),
-            source,
-        })
+        fs::remove_file(&self.copy).map_err(failed(&self.copy))?;
+        // There is none beside one that an older version made.
+        fs::remove_file(beside(&self.copy)).ok();
+        Ok(())
     }
 }
 
@@ -68,8 +132,8 @@ impl Undo {
 fn restored(
     target: &Target,
     text: &str,
-    was: &Map<String, Value>,
-    is: &Map<String, Value>,
+    (was, is): (&Map<String, Value>, &Map<String, Value>),
+    kept: Option<&Kept>,
 ) -> Result<Document, CliError> {
     let wrong = |why: String| target.wrong(&why);
     let mut document = target.document(text)?;
@@ -79,7 +143,7 @@ fn restored(
             (before.and_then(|servers| servers.get(NAME)), now.and_then(|servers| servers.get(NAME)));
         if *map == target.own {
             match (old, new) {
-                (_, Some(other)) if !is_own(other) => {
+                (_, Some(other)) if !is_own(other, kept) => {
                     return Err(target.wrong(&format!(
                         "`{NAME}` in it is not what `connect` wrote: take it out yourself, or put the copy back by hand"
                     )));
@@ -88,7 +152,11 @@ fn restored(
                 (None, _) => document = document.without(map, NAME).map_err(wrong)?,
             }
         }
-        for (name, server) in before.into_iter().flatten().filter(|(name, _)| *name != NAME) {
+        let is_taken = |name: &String| {
+            kept.is_none_or(|kept| kept.removed.iter().any(|(of, gone)| of == map && gone == name))
+        };
+        let taken = before.into_iter().flatten().filter(|(name, _)| *name != NAME && is_taken(name));
+        for (name, server) in taken {
             if now.is_none_or(|now| !now.contains_key(name)) {
                 document = document.set(map, name, server).map_err(wrong)?;
             }
@@ -114,10 +182,17 @@ fn told(target: &Target, root: &Map<String, Value>) -> Map<String, Value> {
     root
 }
 
-fn is_own(entry: &Value) -> bool {
-    let program = entry.get("command").and_then(Value::as_str);
-    let starts = program.is_some_and(|program| {
-        std::path::Path::new(program).file_stem().is_some_and(|stem| stem == "tollgate")
-    });
-    starts || ["url", "httpUrl", "serverUrl"].iter().any(|name| entry.get(*name).is_some())
+fn is_own(entry: &Value, kept: Option<&Kept>) -> bool {
+    let reached = reached(entry);
+    let starts = entry
+        .get("command")
+        .and_then(Value::as_str)
+        .is_some_and(|program| Path::new(program).file_stem().is_some_and(|stem| stem == "tollgate"));
+    let header = entry.pointer("/headers/Authorization").and_then(Value::as_str);
+    starts
+        || header.is_some_and(carries_own_key)
+        || match kept {
+            Some(kept) => reached == Some(kept.reached.as_str()),
+            None => reached.is_some() && entry.get("command").is_none(),
+        }
 }

@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::cli::clients::is_same_place;
-use crate::cli::init::{Folders, Place, Server, client_servers, home, usual_places};
+use crate::cli::init::{Folders, NotTaken, Place, Server, client_servers, home, usual_places};
 
 const AREA: &str = "clients";
 
@@ -35,26 +35,37 @@ fn one(place: &Place, folders: Folders<'_>, endpoint: Option<&str>, findings: &m
             return;
         }
     };
-    let round: Vec<String> = found
-        .into_iter()
-        .filter(|one| one.enabled)
-        .filter_map(|one| match one.server {
-            Ok(Server::Url { url, .. }) if endpoint.is_some_and(|own| is_same_place(own, &url)) => None,
-            Ok(_) => Some(one.name),
-            // Tollgate itself, or what no client could start either.
-            Err(_) => None,
-        })
-        .map(|name| name.chars().take(60).collect::<String>().escape_debug().to_string())
-        .collect();
-    if round.is_empty() {
-        findings.ok(AREA, what, "it goes through the gateway, or names no server");
-    } else {
+    let (mut round, mut unread) = (Vec::new(), Vec::new());
+    for one in found.into_iter().filter(|one| one.enabled) {
+        let name = one.name.chars().take(60).collect::<String>().escape_debug().to_string();
+        match one.server {
+            Ok(Server::Url { url, .. }) if endpoint.is_some_and(|own| is_same_place(own, &url)) => {}
+            Err(NotTaken::Tollgate) => {}
+            Ok(_) => round.push(name),
+            Err(NotTaken::Because(why)) => unread.push(format!("{name} ({why})")),
+        }
+    }
+    if round.is_empty() && unread.is_empty() {
+        findings.ok(AREA, what.clone(), "it goes through the gateway, or names no server");
+    }
+    if !round.is_empty() {
         findings.wrong(
             AREA,
-            what,
+            what.clone(),
             format!("servers that it reaches without the gateway: {}", round.join(", ")),
             "put them into servers.toml (`tollgate init --add` takes them over), and Tollgate in their place \
              (`tollgate connect CLIENT --agent NAME`)",
+        );
+    }
+    if !unread.is_empty() {
+        findings.advice(
+            AREA,
+            what,
+            format!(
+                "servers of which it cannot be told whether they go through the gateway: {}",
+                unread.join(", ")
+            ),
+            "look at them yourself: what their client starts goes round the gateway",
         );
     }
 }

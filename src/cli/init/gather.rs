@@ -2,7 +2,7 @@
 //! can have, and what is left out is named.
 
 use super::{
-    read::{self, Client, Folders, Found, Input, Place, Project, Server, Switches},
+    read::{self, Client, Folders, Found, Input, NotTaken, Place, Project, Server, Switches},
     words::{one_line, table_name},
 };
 use crate::cli::{args::InitArgs, clients::is_same_place, failure::CliError};
@@ -189,14 +189,14 @@ impl Gathered {
 
     /// The same server of several clients is one, which is on where any of them has it on.
     fn add(&mut self, found: Found, agreed: bool, known: &Known<'_>) {
-        let Found { name, file, client, project, server, enabled, switches } = found;
+        let Found { name, file, client, project, server, enabled, switches, .. } = found;
         let shown = one_line(&name, 80);
         let server = match server {
             Ok(server) if leads_to(&server, &known.endpoints) => {
-                return self.skip(&shown, &file, "it is Tollgate itself".to_owned());
+                return self.skip(&shown, &file, NotTaken::Tollgate.to_string());
             }
             Ok(server) => server,
-            Err(why) => return self.skip(&shown, &file, why),
+            Err(why) => return self.skip(&shown, &file, why.to_string()),
         };
         let from = format!("`{shown}` of {}", file.display());
         if let Some(there) = (known.same)(&server) {
@@ -336,6 +336,8 @@ fn leads_to(server: &Server, endpoints: &[String]) -> bool {
         Server::Command { command, .. } => command.iter().map(String::as_str).collect(),
         Server::Url { url, .. } => [url.as_str()].into(),
     };
-    let mut own = endpoints.iter().map(String::as_str).chain([USUAL_ENDPOINT]);
+    // Where a gateway is set up already, it says where it is.
+    let usual = Some(USUAL_ENDPOINT).filter(|_| endpoints.is_empty());
+    let mut own = endpoints.iter().map(String::as_str).chain(usual);
     own.any(|own| words.iter().any(|word| is_same_place(own, word)))
 }

@@ -29,7 +29,7 @@ use first_call::FirstCall;
 pub(super) use gather::home;
 use gather::{Gathered, Known, Upstream};
 use look::Looked;
-pub(super) use read::{Folders, Found, Place, Server, client_servers, usual_places};
+pub(super) use read::{Folders, Found, NotTaken, Place, Server, client_servers, usual_places};
 use secrecy::SecretString;
 use start::Starts;
 use std::{collections::BTreeMap, io::Write as _, path::Path};

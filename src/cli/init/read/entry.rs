@@ -1,8 +1,39 @@
 //! One server of a client's file: what it is, or why it is left out.
 
 use super::{Client, Server};
+use crate::cli::clients::carries_own_key;
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path};
+
+/// Why an entry is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) enum NotTaken {
+    /// It is Tollgate itself.
+    Tollgate,
+    /// It is not what can be taken over: why, in words.
+    Because(String),
+}
+
+impl fmt::Display for NotTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tollgate => f.write_str("it is Tollgate itself"),
+            Self::Because(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<String> for NotTaken {
+    fn from(why: String) -> Self {
+        Self::Because(why)
+    }
+}
+
+impl From<&str> for NotTaken {
+    fn from(why: &str) -> Self {
+        Self::Because(why.to_owned())
+    }
+}
 
 /// What a client's file says of a server beside how it is reached.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -80,12 +111,13 @@ pub(super) fn server(
     entry: &Value,
     client: Client,
     standing: &dyn Fn(&str) -> String,
-) -> Result<Server, String> {
-    let Value::Object(entry) = entry else { return Err("its entry is not an object".to_owned()) };
+) -> Result<Server, NotTaken> {
+    let Value::Object(entry) = entry else { return Err("its entry is not an object".into()) };
     let kind = ["type", "transport", "transportType"].iter().find_map(|name| entry.get(*name)?.as_str());
     if let Some(kind) = kind.filter(|kind| !KINDS.iter().any(|known| kind.eq_ignore_ascii_case(known))) {
         let kind: String = kind.chars().take(40).collect();
-        return Err(format!("its type is `{kind}`: Tollgate speaks stdio, Streamable HTTP and HTTP+SSE"));
+        let why = format!("its type is `{kind}`: Tollgate speaks stdio, Streamable HTTP and HTTP+SSE");
+        return Err(why.into());
     }
     let sse = kind.is_some_and(|kind| kind.eq_ignore_ascii_case("sse"));
     let url = ["httpUrl", "url", "serverUrl"].iter().find_map(|name| entry.get(*name));
@@ -108,14 +140,13 @@ pub(super) fn server(
         (None, Some(Value::String(url)))
             if !["http://", "https://", "${"].iter().any(|start| url.starts_with(start)) =>
         {
-            Err("its `url` is neither http nor https".to_owned())
+            Err("its `url` is neither http nor https".into())
         }
         (None, Some(Value::String(url))) if has_user(url) => {
-            Err("its `url` holds a user or a password, which belong into an `Authorization` header"
-                .to_owned())
+            Err("its `url` holds a user or a password, which belong into an `Authorization` header".into())
         }
         (None, Some(Value::String(url))) if !url.contains("${") && url::Url::parse(url).is_err() => {
-            Err("its `url` is no URL".to_owned())
+            Err("its `url` is no URL".into())
         }
         (None, Some(Value::String(url))) => {
             let headers = pairs(entry, "headers")?;
@@ -125,17 +156,18 @@ pub(super) fn server(
                 http::HeaderName::from_bytes(name.as_bytes()).is_ok() && !value.contains(['\0', '\r', '\n'])
             };
             match headers.iter().all(good) {
+                true if headers.values().any(|value| carries_own_key(value)) => Err(NotTaken::Tollgate),
                 true => Ok(Server::Url { url: standing(url), headers, sse }),
-                false => Err("its `headers` hold what no header can".to_owned()),
+                false => Err("its `headers` hold what no header can".into()),
             }
         }
-        (Some(_), Some(_)) => Err("it has a `command` and a `url`: one of them".to_owned()),
-        (Some(_), None) => Err("its `command` is not a text".to_owned()),
-        (None, Some(_)) => Err("its `url` is not a text".to_owned()),
+        (Some(_), Some(_)) => Err("it has a `command` and a `url`: one of them".into()),
+        (Some(_), None) => Err("its `command` is not a text".into()),
+        (None, Some(_)) => Err("its `url` is not a text".into()),
         (None, None) if entry.get("source").is_some_and(|source| source == "extension") || entry.contains_key("settings") => {
-            Err("an extension of its client starts it, and how stands in no file: write its `command` into servers.toml".to_owned())
+            Err("an extension of its client starts it, and how stands in no file: write its `command` into servers.toml".into())
         }
-        (None, None) => Err("it has neither `command` nor `url`".to_owned()),
+        (None, None) => Err("it has neither `command` nor `url`".into()),
     }
 }
 
@@ -144,20 +176,20 @@ fn command(
     entry: &Map<String, Value>,
     program: &str,
     standing: &dyn Fn(&str) -> String,
-) -> Result<Server, String> {
+) -> Result<Server, NotTaken> {
     let mut command = vec![program.to_owned()];
     command.extend(texts(entry, "args")?);
     if program.trim().is_empty() {
-        return Err("its `command` names no program".to_owned());
+        return Err("its `command` names no program".into());
     }
     if is_tollgate(&command) {
-        return Err("it is Tollgate itself".to_owned());
+        return Err(NotTaken::Tollgate);
     }
     let text = |name: &str| entry.get(name).and_then(Value::as_str).map(standing);
     let env = pairs(entry, "env")?;
     let texts = command.iter().chain(env.values());
     if texts.chain(&text("cwd")).chain(&text("envFile")).any(|text| text.contains('\0')) {
-        return Err("it holds a NUL character, which no program can be given".to_owned());
+        return Err("it holds a NUL character, which no program can be given".into());
     }
     Ok(Server::Command {
         command: command.iter().map(|word| standing(word)).collect(),

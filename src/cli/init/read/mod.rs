@@ -4,8 +4,9 @@ mod codex;
 mod entry;
 mod places;
 
-pub(in crate::cli) use entry::Switches;
+use crate::cli::edit::document::strict;
 use entry::server;
+pub(in crate::cli) use entry::{NotTaken, Switches};
 pub(in crate::cli) use places::{Place, usual_places};
 use serde_json::{Map, Value};
 use std::{
@@ -61,8 +62,10 @@ pub(in crate::cli) struct Found {
     pub(in crate::cli) client: Client,
     /// The project that it is of, in whose folder its client starts it.
     pub(in crate::cli) project: Option<PathBuf>,
+    /// The project under whose name it stands in a file of several.
+    pub(in crate::cli) listed_for: Option<PathBuf>,
     /// What it is, or why it is left out.
-    pub(in crate::cli) server: Result<Server, String>,
+    pub(in crate::cli) server: Result<Server, NotTaken>,
     /// Its client starts it.
     pub(in crate::cli) enabled: bool,
     /// What its client says of its tools, times and sign-in.
@@ -72,12 +75,13 @@ pub(in crate::cli) struct Found {
 #[cfg(test)]
 impl Found {
     /// One for tests of whoever reads them.
-    pub(in crate::cli) fn of(server: Result<Server, String>) -> Self {
+    pub(in crate::cli) fn of(server: Result<Server, NotTaken>) -> Self {
         Self {
             name: "x".to_owned(),
             file: "/x".into(),
             client: Client::Other,
             project: None,
+            listed_for: None,
             server,
             enabled: true,
             switches: Switches::default(),
@@ -215,22 +219,8 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
     if rest.is_empty() { String::from_utf16(&units).ok() } else { None }
 }
 
-/// JSON as these clients read it: with comments, and with commas before a closing bracket.
-const FORM: jsonc_parser::ParseOptions = jsonc_parser::ParseOptions {
-    allow_comments: true,
-    allow_loose_object_property_names: false,
-    allow_trailing_commas: true,
-    allow_missing_commas: false,
-    allow_single_quoted_strings: false,
-    allow_hexadecimal_numbers: false,
-    allow_unary_plus_numbers: false,
-    allow_bare_decimal_point_numbers: false,
-    allow_non_finite_numbers: false,
-    allow_extended_string_escapes: false,
-};
-
 fn object(path: &Path, text: &str) -> Result<Map<String, Value>, String> {
-    let read: Result<Value, _> = jsonc_parser::parse_to_serde_value(text, &FORM);
+    let read: Result<Value, _> = jsonc_parser::parse_to_serde_value(text, &strict());
     match read {
         Ok(Value::Object(root)) => Ok(root),
         Ok(_) => Err(format!("{}: expected an object with `mcpServers` or `servers`", path.display())),
@@ -262,6 +252,8 @@ struct Table<'t> {
     workspace: &'t Path,
     /// Where its client starts the servers.
     project: Option<&'t Path>,
+    /// Under which project's name it stands.
+    listed_for: Option<&'t Path>,
     /// Servers that are switched off by name.
     off: Vec<String>,
 }
@@ -285,7 +277,14 @@ fn servers(root: &Map<String, Value>, place: &Place, folders: Folders<'_>) -> Re
         root.get("mcp.servers"),
     ] {
         let off = excluded.clone();
-        tables.extend(servers.map(|servers| Table { servers, workspace, project: started_in, off }));
+        let listed_for = None;
+        tables.extend(servers.map(|servers| Table {
+            servers,
+            workspace,
+            project: started_in,
+            listed_for,
+            off,
+        }));
     }
     let mut seen = root.contains_key("projects") || !tables.is_empty();
     let mut projects = BTreeMap::new();
@@ -298,7 +297,8 @@ fn servers(root: &Map<String, Value>, place: &Place, folders: Folders<'_>) -> Re
             tables.iter_mut().for_each(|table| table.off.extend(disabled.clone()));
         }
         if let Some(servers) = project.get("mcpServers") {
-            tables.push(Table { servers, workspace: folder, project: Some(folder), off: disabled });
+            let project = Some(folder);
+            tables.push(Table { servers, workspace: folder, project, listed_for: project, off: disabled });
         }
         let (on, off) = ("enabledMcpjsonServers", "disabledMcpjsonServers");
         let known = Project { on: names(project.get(on)), off: names(project.get(off)) };
@@ -323,6 +323,7 @@ fn servers(root: &Map<String, Value>, place: &Place, folders: Folders<'_>) -> Re
                 file: path.to_owned(),
                 client: place.client,
                 project: table.project.map(Path::to_owned),
+                listed_for: table.listed_for.map(Path::to_owned),
                 server: server.map(|server| below(server, table.project)),
                 enabled: entry::is_on(&entry)
                     && !table.off.contains(name)
@@ -570,7 +571,8 @@ mod tests {
         );
         assert_eq!(env(&zed["old"]), pairs(&[("A", "b")]));
         assert!(
-            zed["a"].server.is_ok() && zed["ext"].server.as_ref().is_err_and(|why| why.contains("extension"))
+            zed["a"].server.is_ok()
+                && zed["ext"].server.as_ref().is_err_and(|why| why.to_string().contains("extension"))
         );
         let windsurf = read(
             "mcp_config.json",
@@ -584,15 +586,25 @@ mod tests {
         );
         assert!(
             cline["a"].switches.timeout == Some(60)
-                && cline["ws"].server.as_ref().is_err_and(|why| why.contains("`ws`"))
+                && cline["ws"].server.as_ref().is_err_and(|why| why.to_string().contains("`ws`"))
         );
         let tollgates = read(
             "mcp.json",
             r#"{"mcpServers": {"a": {"command": "uvx", "args": ["tollgate", "stdio", "--agent", "x"]},
                 "b": {"command": "sh", "args": ["-c", "exec /opt/tollgate stdio --agent x"]}, "c": {"command": "echo", "args": ["tollgate"]}}}"#,
         );
-        let own: Vec<bool> = tollgates.values().map(|one| one.server.is_err()).collect();
+        let own: Vec<bool> = tollgates.values().map(|one| one.server == Err(NotTaken::Tollgate)).collect();
         assert_eq!(own, [true, true, false]);
+        // Whatever address it had then: it carries an agent's key.
+        let tollgates = read(
+            "mcp.json",
+            r#"{"mcpServers": {"a": {"url": "http://127.0.0.1:9/mcp", "headers": {"Authorization": "Bearer ${env:TOLLGATE_AGENT_KEY}"}},
+                "b": {"url": "http://127.0.0.1:9/mcp", "headers": {"Authorization": "Bearer ${input:tollgate-agent-key}"}},
+                "c": {"url": "http://127.0.0.1:9/mcp", "headers": {"Authorization": "Bearer tg_abc"}},
+                "d": {"url": "http://127.0.0.1:9/mcp", "headers": {"Authorization": "Bearer ${TOKEN}"}}}}"#,
+        );
+        let own: Vec<bool> = tollgates.values().map(|one| one.server == Err(NotTaken::Tollgate)).collect();
+        assert_eq!(own, [true, true, true, false]);
     }
 
     #[test]
