@@ -80,7 +80,7 @@ pub(super) async fn check(path: &Path, args: &CheckArgs) -> Result<(), CliError>
 fn read(path: &Path) -> Result<Setup, CliError> {
     let setup = Setup::load_folder(path)?;
     exposed(path, &setup.loaded)?;
-    certified(path, &setup.loaded)?;
+    certified(path, &setup.loaded, setup.now())?;
     Ok(setup)
 }
 

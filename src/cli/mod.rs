@@ -50,6 +50,7 @@ mod proof;
 mod reference;
 mod reload;
 mod report;
+mod revoked;
 mod running;
 mod schema;
 mod screen;

@@ -357,13 +357,15 @@ pub(super) fn exposed(path: &Path, loaded: &Loaded) -> Result<(), CliError> {
 }
 
 /// Refuses a certificate and key that listeners could not use.
-pub(super) fn certified(path: &Path, loaded: &Loaded) -> Result<(), CliError> {
+pub(super) fn certified(path: &Path, loaded: &Loaded, now: jiff::Timestamp) -> Result<(), CliError> {
     let Some(tls) = &loaded.config.gateway.tls else { return Ok(()) };
-    let Err(message) = wiring::check_tls(tls) else { return Ok(()) };
+    let Err(message) = wiring::check_tls(tls, now) else { return Ok(()) };
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let (line, column) = exposure::place(&text, "tls");
     let place = Place { file: path.display().to_string(), line, column };
-    let expected = "a PEM certificate chain and its private key".to_owned();
+    let expected =
+        "PEM files of a certificate chain and its private key, and with `crl` lists that have not ended"
+            .to_owned();
     let problem = Problem { place, severity: Severity::Error, message, expected, strict: false };
     Err(refused(path, Problems(vec![problem])))
 }

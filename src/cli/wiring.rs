@@ -415,15 +415,26 @@ pub(crate) async fn shutdown(gateway: &Gateway) {
     gateway.shutdown().await;
 }
 
-fn tls(gateway: &Gateway) -> Result<Option<front::tls::Tls>, CliError> {
+/// What a listener speaks TLS with; the lists of revoked certificates are read again until it is told to stop.
+fn tls(
+    gateway: &Gateway,
+    system: &Arc<System>,
+    stop: &CancellationToken,
+) -> Result<Option<front::tls::Tls>, CliError> {
     let in_force = gateway.in_force();
     let tls = in_force.config.gateway.tls.as_ref().map(front::tls::server_config).transpose();
-    tls.map_err(CliError::Told)
+    let tls = tls.map_err(CliError::Told)?;
+    if let Some(tls) = tls.as_ref().filter(|tls| tls.has_lists()) {
+        let follow = super::revoked::follow(tls.clone(), Arc::clone(system));
+        drop(tokio::spawn(stop.clone().run_until_cancelled_owned(follow)));
+    }
+    Ok(tls)
 }
 
-/// Whether listeners could use a certificate and key.
-pub(crate) fn check_tls(tls: &config::TlsConfig) -> Result<(), String> {
-    front::tls::server_config(tls).map(|_| ())
+/// Whether listeners could use a certificate and key, and would take a client's certificate now.
+pub(crate) fn check_tls(tls: &config::TlsConfig, now: jiff::Timestamp) -> Result<(), String> {
+    let tls = front::tls::server_config(tls)?;
+    tls.ended(now).map_or(Ok(()), Err)
 }
 
 /// Open files that are enough for the connections of both listeners and what stands behind them.
@@ -449,7 +460,7 @@ pub(crate) async fn serve_mcp(
     core_runtimes: Arc<front::http::CoreRuntimes>,
     stop: CancellationToken,
 ) -> Result<(), CliError> {
-    let tls = tls(&gateway)?;
+    let tls = tls(&gateway, &system, &stop)?;
     let in_force = gateway.in_force();
     let mut options =
         front::http::HttpOptions::new(&in_force.config.gateway, system.clone(), system, stop.clone());
@@ -474,7 +485,7 @@ pub(crate) async fn serve_admin(
     system: Arc<System>,
     stop: CancellationToken,
 ) -> Result<(), CliError> {
-    let tls = tls(&gateway)?;
+    let tls = tls(&gateway, &system, &stop)?;
     let router = front::admin::router(Arc::new(front::admin::Desk::new(gateway, system)));
     front::http::serve(listener, tls, router, stop).await.map_err(listener_failed)
 }

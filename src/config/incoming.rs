@@ -17,7 +17,7 @@ const MOST_PROXIES: usize = 256;
 
 /// `tls`
 pub(super) fn tls(node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<TlsConfig> {
-    let map = fields(node, "tls", &["cert", "key", "client_ca"], report)?;
+    let map = fields(node, "tls", &["cert", "key", "client_ca", "crl"], report)?;
     let file = |key: &str, report: &mut Report<'_>| {
         let node = map.required(key, "the path of a PEM file", report)?;
         let found = resolve(input.path, &expanded(&map, key, input, report)??);
@@ -36,7 +36,18 @@ pub(super) fn tls(node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Op
         true => None,
         false => Some(file("client_ca", report)?),
     };
-    Some(TlsConfig { cert: cert?, key: key?, client_ca })
+    let crl = match map.lacks("crl") {
+        true => None,
+        false => Some(file("crl", report)?),
+    };
+    if let (Some(node), true) = (map.get("crl"), map.lacks("client_ca")) {
+        report.error(
+            node.start,
+            "`crl` means nothing without `client_ca`: no client is asked for a certificate",
+            "`client_ca`, the certificates of who vouches for clients",
+        );
+    }
+    Some(TlsConfig { cert: cert?, key: key?, client_ca, crl })
 }
 
 /// `trusted_proxies`: addresses and networks.

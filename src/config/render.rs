@@ -96,6 +96,7 @@ const PLAIN: &[&str] = &[
     "breaker",
     "catalog",
     "client_ca",
+    "crl",
     "contain",
     "cooldown",
     "cost",

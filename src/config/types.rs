@@ -249,6 +249,8 @@ pub struct TlsConfig {
     pub key: PathBuf,
     /// PEM certificates of who vouches for clients' certificates; none: clients are asked for none.
     pub client_ca: Option<PathBuf>,
+    /// PEM lists of certificates that these have revoked.
+    pub crl: Option<PathBuf>,
 }
 
 /// `[admin]`. `Debug` shows no key.

@@ -16,6 +16,7 @@ mod listen;
 mod measured;
 mod message;
 mod modern;
+mod revoked;
 mod service;
 pub mod state;
 pub mod stdio;

@@ -1,14 +1,12 @@
 //! The certificate of both listeners, and the certificates of clients.
 
+use super::revoked::Clients;
 use crate::{config::TlsConfig, identity::ClientCertificate};
 use jiff::Timestamp;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::aws_lc_rs,
-    server::{
-        WebPkiClientVerifier,
-        danger::{ClientCertVerified, ClientCertVerifier},
-    },
+    server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _};
 use sha2::{Digest as _, Sha256};
@@ -24,7 +22,7 @@ const MOST_URIS: usize = 32;
 pub struct Tls {
     config: Arc<ServerConfig>,
     /// Who looks at clients' certificates, where they may bring one.
-    clients: Option<Arc<dyn ClientCertVerifier>>,
+    clients: Option<Arc<Clients>>,
 }
 
 impl fmt::Debug for Tls {
@@ -48,9 +46,8 @@ pub fn server_config(tls: &TlsConfig) -> Result<Tls, String> {
             for root in certificates(path, "certificates of who vouches for clients")? {
                 roots.add(root).map_err(|error| format!("`{}` cannot be used: {error}", path.display()))?;
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-            let verifier = verifier.allow_unauthenticated().build();
-            Some(verifier.map_err(|error| format!("`{}` cannot be used: {error}", path.display()))?)
+            let clients = Clients::new(roots, path, tls.crl.as_deref(), provider.clone())?;
+            Some(Arc::new(clients))
         }
     };
     let config = ServerConfig::builder_with_provider(provider)
@@ -58,7 +55,7 @@ pub fn server_config(tls: &TlsConfig) -> Result<Tls, String> {
         .map_err(|error| format!("cannot set up TLS: {error}"))?;
     let config = match &clients {
         None => config.with_no_client_auth(),
-        Some(clients) => config.with_client_cert_verifier(clients.clone()),
+        Some(clients) => config.with_client_cert_verifier(Arc::<Clients>::clone(clients)),
     };
     let mut config = config
         .with_single_cert(chain, secret)
@@ -82,6 +79,22 @@ impl Tls {
     /// For a listener's handshakes.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.config))
+    }
+
+    /// Whether lists say which certificates are revoked.
+    pub fn has_lists(&self) -> bool {
+        self.clients.as_ref().is_some_and(|clients| clients.has_lists())
+    }
+
+    /// Reads these lists again, where their file is another one or in any case; whether it did. Connections that live are held
+    /// against them, too.
+    pub fn read_lists_again(&self, in_any_case: bool) -> Result<bool, String> {
+        self.clients.as_ref().map_or(Ok(false), |clients| clients.read_again(in_any_case))
+    }
+
+    /// What is to be said where a list has ended.
+    pub fn ended(&self, now: Timestamp) -> Option<String> {
+        self.clients.as_ref().and_then(|clients| clients.ended(now))
     }
 
     /// The certificate that a handshake has verified; what it says is looked at again as long as its connection lives.

@@ -38,7 +38,7 @@ pub(crate) fn trusting() -> rustls::ClientConfig {
 }
 
 fn config(cert: &str, key: &str) -> TlsConfig {
-    TlsConfig { cert: fixture(cert), key: fixture(key), client_ca: None }
+    TlsConfig { cert: fixture(cert), key: fixture(key), client_ca: None, crl: None }
 }
 
 #[test]

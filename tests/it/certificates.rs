@@ -1,7 +1,10 @@
 //! Agents that come with a certificate: real handshakes, and every way in which a certificate can be somebody else's.
 
 use crate::harness::*;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer as Authority, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer as Authority,
+    KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+};
 use serde_json::{Value, json};
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -53,6 +56,30 @@ impl Ca {
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         Holder { certificate, key: key.serialize_pem() }
     }
+
+    /// One of this number.
+    fn numbered(&self, name: &str, number: u64) -> Holder {
+        self.issue(&[name], |params| params.serial_number = Some(SerialNumber::from(number)))
+    }
+
+    /// The list of what it has revoked, until the end of a year.
+    fn revoked(&self, numbers: &[u64], year: i32) -> String {
+        let revoked = |number: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*number),
+            revocation_time: date_time_ymd(2020, 1, 2),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(year, 12, 31),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: numbers.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
 }
 
 const ADA: &str = "spiffe://acme.example/agent/ada";
@@ -94,6 +121,7 @@ impl Secured {
             cert: put("cert.pem", &own.certificate),
             key: put("key.pem", &own.key),
             client_ca: Some(put("client-ca.pem", &ca.pem)),
+            crl: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -217,6 +245,13 @@ async fn a_handshake_takes_what_the_right_authority_vouches_for() {
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
     };
     refused(&secured.ca.issue(&[ADA], server)).await;
+    // Who is vouched for vouches for nobody.
+    let leaf = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["leaf".to_owned()]).unwrap();
+    let vouched = params.signed_by(&leaf, &secured.ca.issuer).unwrap().pem();
+    let mut below = Ca { pem: String::new(), issuer: Authority::new(params, leaf) }.issue(&[ADA], |_| {});
+    below.certificate.push_str(&vouched);
+    refused(&below).await;
     // A certificate that vouches for itself in the name of the authority.
     let mut forged = CertificateParams::new(Vec::new()).unwrap();
     forged.distinguished_name.push(DnType::CommonName, "clients");
@@ -283,4 +318,103 @@ async fn the_binary_asks_for_certificates_as_servers_toml_says() {
     put("ca.pem", "nothing");
     let (mut child, _said) = files.command(&["check"]);
     assert!(!soon(child.wait()).await.unwrap().success());
+}
+
+/// R98: `tls = { …, crl }` with the real binary. What the authority has revoked ends the handshake; a list that comes later ends
+/// connections that live, one that cannot be used changes nothing, and one that has ended lets nobody in by a certificate.
+#[tokio::test]
+async fn the_binary_holds_certificates_against_lists_of_what_is_revoked() {
+    let (ca, server, other) = (Ca::new("clients"), Ca::new("servers"), Ca::new("others"));
+    let own = server.issue(&["localhost", "127.0.0.1"], |_| {});
+    let authority = authority().replace("  ada:    {", &format!("  ada:    {{ certificates: [\"{ADA}\"],"));
+    let gateway =
+        "tls = { cert = \"cert.pem\", key = \"key.pem\", client_ca = \"ca.pem\", crl = \"crl.pem\" }"
+            .to_owned();
+    let setup = Setup { files: format!("=== authority.yaml\n{authority}\n"), gateway, ..Setup::default() };
+    let files = Files::of(setup).await;
+    let put = |name: &str, text: &str| {
+        // In one step, as whoever renews a list should.
+        let (new, path) = (Path::new(&files.dir).join("new"), Path::new(&files.dir).join(name));
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, path).unwrap();
+    };
+    put("cert.pem", &own.certificate);
+    put("key.pem", &own.key);
+    put("ca.pem", &ca.pem);
+    put("crl.pem", &ca.revoked(&[7], 2090));
+    let process = files.serve().await;
+    http_client();
+    let root = reqwest::Certificate::from_pem(server.pem.as_bytes()).unwrap();
+    let of = |holder: Option<&Holder>| {
+        let builder = reqwest::Client::builder().no_proxy().tls_certs_only([root.clone()]);
+        let identity = holder.map(|Holder { certificate, key }| format!("{certificate}{key}"));
+        let identity = identity.map(|pem| reqwest::Identity::from_pem(pem.as_bytes()).unwrap());
+        identity.into_iter().fold(builder, reqwest::ClientBuilder::identity).build().unwrap()
+    };
+    // The status; none where the handshake ends.
+    let call = async |http: &reqwest::Client, key: Option<&str>| {
+        let client = Client::modern(http, &process.mcp, "nobody", json!({}));
+        let mut request = client.post(&client.body("tools/list", json!({}))).build().unwrap();
+        request.headers_mut().remove("authorization");
+        if let Some(key) = key {
+            request.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        }
+        soon(http.execute(request)).await.ok().map(|reply| reply.status().as_u16())
+    };
+    let (seven, eight) = (ca.numbered(ADA, 7), ca.numbered(ADA, 8));
+    let live = of(Some(&eight));
+    assert_eq!(call(&of(Some(&seven)), None).await, None);
+    assert_eq!(call(&live, None).await, Some(200));
+
+    // Both listeners have their own.
+    let logged = async |word: &str, times: usize| {
+        let seen = std::cell::Cell::new(0);
+        let counts = |line: &str| {
+            seen.set(seen.get() + usize::from(line.contains(word)));
+            seen.get() == 2 * times
+        };
+        process.log.until(counts).await;
+    };
+
+    // Files that hold no list.
+    let mut times = 0;
+    for text in ["nothing".to_owned(), ca.revoked(&[8], 2090).replace("X509 CRL", "CERTIFICATE")] {
+        put("crl.pem", &text);
+        process.signal(rustix::process::Signal::HUP);
+        times += 1;
+        logged("crl.not_read", times).await;
+        assert_eq!(call(&of(Some(&eight)), None).await, Some(200));
+        let (mut child, _said) = files.command(&["check"]);
+        assert!(!soon(child.wait()).await.unwrap().success());
+    }
+
+    put("crl.pem", &ca.revoked(&[7, 8], 2090));
+    process.signal(rustix::process::Signal::HUP);
+    logged("crl.read", 1).await;
+    assert_eq!(call(&of(Some(&eight)), None).await, None);
+    // What it was found to be some seconds ago counts for so long.
+    while call(&live, None).await == Some(200) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(call(&live, None).await, Some(401));
+
+    // A list of somebody else says nothing of it, and one that has ended says nothing at all.
+    let nine = ca.numbered(ADA, 9);
+    for (text, said, times) in
+        [(other.revoked(&[7], 2090), "crl.read", 2), (ca.revoked(&[7], 2021), "crl.ended", 1)]
+    {
+        put("crl.pem", &text);
+        process.signal(rustix::process::Signal::HUP);
+        logged(said, times).await;
+        assert_eq!(call(&of(Some(&nine)), None).await, None, "{said}");
+        // Whoever comes with a key is not concerned.
+        assert_eq!(call(&of(None), Some("key-eve")).await, Some(200));
+    }
+    let (mut child, _said) = files.command(&["check"]);
+    assert!(!soon(child.wait()).await.unwrap().success());
+
+    put("crl.pem", &ca.revoked(&[7], 2090));
+    process.signal(rustix::process::Signal::HUP);
+    logged("crl.read", 4).await;
+    assert_eq!(call(&of(Some(&nine)), None).await, Some(200));
 }
