@@ -1,15 +1,15 @@
 //! What upstreams are known to list, so that a name in servers.toml or in a policy that fits none of it is noticed: a table or a
 //! rule for a tool that is not there protects nothing.
 
-use super::{Config, ToolConfig};
+use super::{Config, CredentialOf, OauthGrant, ToolConfig, UpstreamConfig, UpstreamTransport};
 use crate::{
-    model::{Glob, UpstreamName, UriPattern},
+    model::{CapabilityId, Glob, UpstreamName, UriPattern},
     policy::{
-        KnownNames, KnownUpstream, PolicySet, counted_arguments, first_member,
+        Capability, KnownNames, KnownUpstream, PolicySet, counted_arguments, first_member,
         names::did_you_mean,
         no_argument,
         read::short,
-        source::{Node, Report},
+        source::{Entry, Node, Report},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+
+/// Agents that one lint names.
+const MOST_NAMED: usize = 5;
 
 /// What each upstream lists, as far as that is known.
 pub type Listings = BTreeMap<UpstreamName, Listed>;
@@ -75,27 +78,28 @@ pub(super) fn known_names(config: &Config, listings: &Listings) -> KnownNames {
     known
 }
 
-/// Lints the upstreams of which no capability grants anything: nobody can use them.
-pub(super) fn ungranted(
-    root: &Node,
-    config: &Config,
-    listings: &Listings,
-    set: &PolicySet,
-    report: &mut Report<'_>,
-) {
-    let capabilities = &set.authority.capabilities;
-    for upstream in root.get("upstreams").map(Node::entries).unwrap_or_default() {
-        let Some(enabled) = config.upstreams.get(upstream.key.as_str()) else { continue };
-        let prefix = match enabled.prefix.as_str() {
+/// What can be told of which capability reaches an upstream.
+struct Reach<'c> {
+    prefix: String,
+    listed: Option<&'c Listed>,
+}
+
+impl<'c> Reach<'c> {
+    fn of(config: &Config, listings: &'c Listings, upstream: &UpstreamConfig) -> Self {
+        let prefix = match &*upstream.prefix {
             "" => String::new(),
             prefix => format!("{prefix}{}", config.gateway.separator),
         };
-        let listed = listings.get(upstream.key.as_str());
+        Self { prefix, listed: listings.get(&upstream.name) }
+    }
+
+    fn is_granted(&self, capability: &Capability) -> bool {
+        let Self { prefix, listed } = self;
         let reaches = |glob: &Glob, names: Option<Vec<&String>>| match names {
             Some(names) => names.iter().any(|own| glob.matches(&format!("{prefix}{own}"))),
             None => {
                 let head = glob.as_str().split('*').next().unwrap_or_default();
-                head.starts_with(&prefix) || prefix.starts_with(head) && glob.literal().is_none()
+                head.starts_with(prefix) || prefix.starts_with(head) && glob.literal().is_none()
             }
         };
         let tools = || listed.map(|listed| listed.tools.keys().collect());
@@ -105,22 +109,90 @@ pub(super) fn ungranted(
             Some(listed) => listed.resources,
             None => matches!(pattern.path().as_str(), "*" | "**"),
         };
-        let lists_nothing = listed.is_some_and(|listed| listed.tools.is_empty() && listed.prompts.is_empty());
-        let granted = capabilities.values().any(|capability| {
-            capability.tools.iter().any(|glob| reaches(glob, tools()))
-                || capability.prompts.iter().any(|glob| reaches(glob, prompts()))
-                || capability.resources.iter().any(resources)
-        });
+        capability.tools.iter().any(|glob| reaches(glob, tools()))
+            || capability.prompts.iter().any(|glob| reaches(glob, prompts()))
+            || capability.resources.iter().any(resources)
+    }
+}
+
+/// Lints the upstreams of which no capability grants anything: nobody can use them.
+pub(super) fn ungranted(
+    root: &Node,
+    config: &Config,
+    listings: &Listings,
+    set: &PolicySet,
+    report: &mut Report<'_>,
+) {
+    for upstream in root.get("upstreams").map(Node::entries).unwrap_or_default() {
+        let Some(enabled) = config.upstreams.get(upstream.key.as_str()) else { continue };
+        let reach = Reach::of(config, listings, enabled);
+        let lists_nothing =
+            reach.listed.is_some_and(|listed| listed.tools.is_empty() && listed.prompts.is_empty());
+        let granted = set.authority.capabilities.values().any(|capability| reach.is_granted(capability));
         if !granted && !lists_nothing {
             let shown = short(&upstream.key);
             report.lint(
                 upstream.at,
                 format!("no capability grants anything of upstream `{shown}`: no agent can use it"),
                 format!(
-                    "a capability in authority.yaml, like `tools: [\"{prefix}*\"]`, or `enabled = false`"
+                    "a capability in authority.yaml, like `tools: [\"{}*\"]`, or `enabled = false`",
+                    reach.prefix
                 ),
             );
         }
+        nobodys(upstream, config, (enabled, &reach), set, report);
+    }
+}
+
+/// Lints what is reached with an account of the caller's own, where a caller has none.
+fn nobodys(
+    upstream: &Entry,
+    config: &Config,
+    (enabled, reach): (&UpstreamConfig, &Reach<'_>),
+    set: &PolicySet,
+    report: &mut Report<'_>,
+) {
+    let UpstreamTransport::Http { oauth: Some(oauth), .. } = &enabled.transport else { return };
+    let shown = short(&upstream.key);
+    match &oauth.grant {
+        OauthGrant::AuthorizationCode(grant) if grant.per == CredentialOf::Person => {
+            // Whom a token names is known when it comes.
+            if config.auth.jwt.as_ref().is_some_and(|jwt| jwt.user_claim.is_some()) {
+                return;
+            }
+            let granted = |id: &CapabilityId| {
+                set.authority.capabilities.get(id).is_some_and(|capability| reach.is_granted(capability))
+            };
+            let agents = set.authority.agents.values();
+            let unattended = agents.filter(|agent| agent.operator.is_none() && agent.capabilities.iter().any(granted));
+            let names: Vec<String> = unattended.map(|agent| format!("`{}`", short(agent.id.as_str()))).collect();
+            if names.is_empty() {
+                return;
+            }
+            let more = names.len().saturating_sub(MOST_NAMED);
+            let mut listed = names.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ");
+            if more > 0 {
+                listed.push_str(&format!(" and {more} more"));
+            }
+            report.lint(
+                upstream.at,
+                format!(
+                    "upstream `{shown}` is reached with each person's own account (`per = \"person\"`), and nobody is known for whom \
+                     these agents act: {listed}: their calls there are refused"
+                ),
+                "`operator` of each in authority.yaml, `user_claim` in `[auth.jwt]`, or over stdio `tollgate stdio --agent NAME \
+                 --user PERSON`",
+            );
+        }
+        OauthGrant::TokenExchange(..) if config.auth.jwt.is_none() => report.lint(
+            upstream.at,
+            format!(
+                "upstream `{shown}` takes what callers' own access tokens are exchanged for (`grant = \"token_exchange\"`), and no \
+                 agent can come with one: all calls there are refused"
+            ),
+            "`jwt` in `[auth]`, or another `grant`",
+        ),
+        OauthGrant::AuthorizationCode(_) | OauthGrant::ClientCredentials(_) | OauthGrant::TokenExchange(..) => {}
     }
 }
 

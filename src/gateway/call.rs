@@ -40,7 +40,10 @@ use crate::{
 };
 use futures::future::BoxFuture;
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 
 /// How often identical calls may be quicker to use an approval before that itself is a refusal.
@@ -352,6 +355,12 @@ impl Gateway {
                 }
             }
             Stop::Away(refusal, called) => {
+                let Underway { request, asking, .. } = underway;
+                match Box::pin(self.connect_again(in_force, request, asking)).await {
+                    Some(Connected::Yes) => return Err(Halt::Again),
+                    Some(Connected::Reply(reply)) => return Err(Halt::Reply(reply)),
+                    None => {}
+                }
                 let refusal = self.0.freezes.frozen(&called).map_or(*refusal, freezes::refusal);
                 self.refuse(in_force, underway, None, refusal).await
             }
@@ -449,10 +458,24 @@ impl Gateway {
     ) -> Result<CallReply, Halt> {
         let Underway { request, arguments, asking, lost, .. } = underway;
         // The arguments go with the call: only where it was changed is the agent's own version kept.
-        let kept = decided.original.is_some().then(|| arguments.clone());
+        // A call that may be made once more is kept, too.
+        let used = self.used(in_force, request, decided.prepared.target.upstream());
+        let kept = (decided.original.is_some() || used.is_some()).then(|| arguments.clone());
         drop(std::mem::take(arguments));
         let returned = match self.admit_and_dispatch(in_force, request, decided, warrant, asking).await {
-            Ok(reply) => return Ok(reply),
+            Ok(reply) => match used.filter(|_| std::mem::take(&mut asking.lacks_scopes)) {
+                None => return Ok(reply),
+                Some(used) => {
+                    let more = self.with_more_scopes(in_force, request, used, reply, asking);
+                    match Box::pin(more).await {
+                        Connected::Reply(reply) => return Ok(reply),
+                        // Another call, with a record of its own.
+                        Connected::Yes => request.call_id = self.0.ids.call_id(),
+                    }
+                    *arguments = kept.unwrap_or_default();
+                    return Err(Halt::Again);
+                }
+            },
             Err(AdmitError::AskAbout(requirement, returned)) => {
                 asking.also.retain(|known| known.policy_id != requirement.policy_id);
                 asking.also.push(*requirement);
@@ -516,6 +539,7 @@ impl Gateway {
         let opens = asking.start();
         let drafted = Drafted::of(clock, &in_force, request, &decided, &warrant, opens);
         let waiting = (request.agent.clone(), request.call_id.clone(), outgoing.bound.clone());
+        let lacks_scopes = outgoing.lacks_scopes.clone();
         let (client_handle, questions) = ClientHandle::new(asking.client.clone());
         let handle_of_call = client_handle.clone();
         let line = asking.line.clone();
@@ -530,6 +554,7 @@ impl Gateway {
         let waiting =
             Waiting::new(agent, call_id, bound, work, (client_handle, questions), cancel_when_dropped);
         let ended = self.0.parking.attend(waiting).await;
+        asking.lacks_scopes = lacks_scopes.load(Ordering::Relaxed);
         match &ended {
             // Its start was not written either.
             Err(AdmitError::Limited(limited)) if opens && !limited.recorded => asking.started = false,

@@ -111,6 +111,8 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
     let (outcome, sent) = match &error {
         UpstreamError::Rpc(_) | UpstreamError::TooLarge(_) => (Outcome::Failed, true),
         UpstreamError::NotSent(_) => (Outcome::Failed, false),
+        // RFC 6750, section 3.1: it is refused for what its token may.
+        UpstreamError::Refused(refusal) if refusal.lacks_scope => (Outcome::Failed, true),
         UpstreamError::Lost(_)
         | UpstreamError::TimedOut(_)
         | UpstreamError::Refused(_)
@@ -130,6 +132,7 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
         | UpstreamError::Malformed(_) => None,
     };
     let no_result = error.code();
+    let undone = matches!(&error, UpstreamError::Refused(refusal) if refusal.lacks_scope);
     let lack = (!matches!(error, UpstreamError::Rpc(_))).then_some(no_result);
     let reply = match error {
         UpstreamError::Rpc(rpc) => Err(rpc),
@@ -140,6 +143,7 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
         | UpstreamError::Refused(_)
         | UpstreamError::Malformed(_) => {
             let what = match sent {
+                true if undone => "it did nothing",
                 true if outcome == Outcome::Unknown => "whether the upstream acted is unknown",
                 true => "the upstream has acted",
                 false => "nothing was sent",

@@ -16,8 +16,8 @@ pub(super) enum Opened {
     Upstream(Continuing),
     /// A call that is still in flight.
     Parked(String),
-    /// The client was asked to have something connected: it is not asked again.
-    Connect,
+    /// The client was asked to have something connected, in place of this credential where there was one: it is not asked again.
+    Connect(Option<u64>),
 }
 
 impl Opened {

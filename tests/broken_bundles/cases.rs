@@ -829,6 +829,22 @@ pub(crate) const LINTS: &[Case] = &[
     case("a role that no agent has", GATE, &[("    label: write", "    role: writr")]),
     case("a tenant that no agent has", GATE, &[("    label: write", "    tenant: acme")]),
     case(
+        "an account for each person, and agents that act for nobody",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]\ncommand = [\"files-mcp\", \"/srv\"]",
+            "[upstreams.filesystem]\nurl = \"https://files.example/mcp\"\noauth = { grant = \"authorization_code\", per = \"person\" }",
+        )],
+    ),
+    case(
+        "tokens that are exchanged, and nobody comes with one",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]\ncommand = [\"files-mcp\", \"/srv\"]",
+            "[upstreams.filesystem]\nurl = \"https://files.example/mcp\"\noauth = { grant = \"token_exchange\", token_url = \"https://login.example/token\", client_id = \"tollgate\", client_secret = \"${HOOK_SECRET}\" }",
+        )],
+    ),
+    case(
         "an upstream that no capability grants",
         SERVERS,
         &[(

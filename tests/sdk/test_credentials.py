@@ -514,7 +514,206 @@ async def test_too_few_scopes_are_told_to_the_call_that_lacks_them_alone(binary)
         assert wants == ["notes:write"], wants
         effects = gateway.events(event_type="agent_side_effect")
         (failed,) = [event for event in effects if event["outcome"] != "succeeded"]
-        assert failed["outcome"] == "unknown" and "insufficient_scope" in failed["reason"], failed
+        assert failed["outcome"] == "failed" and "insufficient_scope" in failed["reason"], failed
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("era", ERAS)
+async def test_more_scopes_are_granted_while_the_call_waits(binary, era):
+    """403 insufficient_scope with a client that opens pages: it is asked, and the call is made once more when they are granted."""
+    with Upstream() as upstream, world(binary, upstream, "person", approval_wait="20s") as gateway:
+        upstream.set(era="modern" if era != "legacy" else "legacy")
+        login(gateway, "alice-at-crm", "--for", "alice")
+
+        class Person(User):
+            async def __call__(self, _context, params):
+                self.asked.append(params)
+                connect_on_page(gateway, "alice", "alice-at-crm")
+                return ElicitResult(action="accept")
+
+        person = Person()
+        assert text(await call(gateway, "of-alice", "crm__write", era, person)) == "written by alice-at-crm"
+        (asked,) = person.asked
+        assert (asked.mode, asked.url) == ("url", f"{gateway.admin}/#/connections")
+        assert "granted too little" in asked.message and "notes" not in asked.message, asked.message
+        # Two calls were made, each with a permit and a record of its own.
+        decided = gateway.events(event_type="agent_decision", tool="crm__write")
+        assert len({event["call_id"] for event in decided}) == len(decided) == 2
+        settled = gateway.events(event_type="agent_side_effect", tool="crm__write")
+        assert [event["outcome"] for event in settled] == ["failed", "succeeded"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("era", ERAS)
+async def test_more_scopes_that_nobody_grants(binary, era):
+    """Whoever declines is told where to grant them, and so is whoever cannot be asked; the call is not made again."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        upstream.set(era="modern" if era != "legacy" else "legacy")
+        login(gateway, "alice-at-crm", "--for", "alice")
+        said_no = User.says("decline")
+        for user in [said_no, None]:
+            refused = await call(gateway, "of-alice", "crm__write", era, user)
+            said, ours = [part.text for part in refused.content]
+            assert refused.is_error and "403" in said and f"{gateway.admin}/#/connections" in ours, refused
+        assert len(said_no.asked) == 1
+        # The era without sessions makes the call once more with the answer, and hears of it before anything is sent.
+        assert len([made for made in upstream.seen()["calls"] if made["tool"] == "write"]) == (2 if era == "legacy" else 3)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("era", ERAS)
+async def test_each_agent_has_its_own(binary, era):
+    """`per = "agent"`: connected by the agent's operator, used by that agent alone, over stdio and HTTP, until it is disconnected."""
+    with Upstream() as upstream, world(binary, upstream, "agent") as gateway:
+        upstream.set(era="modern" if era != "legacy" else "legacy")
+        refused = await call(gateway, "of-alice", "crm__whoami", era)
+        assert refused.is_error and "agent `of-alice`" in text(refused), refused
+        unnamed = gateway.cli("servers", "login", "crm", key="key-alice")
+        assert unnamed.returncode == 1 and "--for AGENT" in unnamed.stderr, unnamed
+        # Whoever does not operate it does not connect it.
+        foreign = gateway.cli("servers", "login", "crm", "--for", "of-alice", key="key-bob")
+        assert foreign.returncode == 1 and "it takes the role `admin`" in foreign.stderr, foreign
+        login(gateway, "desk-of-alice", "--for", "of-alice", key="key-alice")
+        stdio = [gateway.binary, "--config", str(gateway.config), "stdio", "--agent"]
+        assert text(await call(gateway, "of-alice", "crm__whoami", era)) == "desk-of-alice"
+        async with over_stdio([*stdio, "of-alice"], era) as client:
+            names = sorted(tool.name for tool in (await client.list_tools()).tools)
+            assert names == ["crm__only_desk-of-alice", "crm__whoami", "crm__write"]
+            assert text(await client.call_tool("crm__whoami", {})) == "desk-of-alice"
+        # Nobody else has it: not an agent of the same capabilities, nor one of the same operator.
+        for agent in ["of-bob", "of-nobody", "stranger"]:
+            assert await tools(gateway, agent, era) == []
+        assert "agent `of-bob`" in text(await call(gateway, "of-bob", "crm__whoami", era))
+        async with over_stdio([*stdio, "of-nobody", "--user", "alice"], era) as client:
+            assert (await client.list_tools()).tools == []
+            assert "agent `of-nobody`" in text(await client.call_tool("crm__whoami", {}))
+        login(gateway, "desk-of-nobody", "--for", "of-nobody")
+        assert text(await call(gateway, "of-nobody", "crm__whoami", era)) == "desk-of-nobody"
+        assert text(await call(gateway, "of-alice", "crm__whoami", era)) == "desk-of-alice"
+        foreign = gateway.cli("servers", "logout", "crm", "--for", "of-alice", key="key-bob")
+        assert foreign.returncode == 1, foreign
+        assert gateway.cli("servers", "logout", "crm", "--for", "of-alice", key="key-alice").returncode == 0
+        assert "not connected" in text(await call(gateway, "of-alice", "crm__whoami", era))
+        assert text(await call(gateway, "of-nobody", "crm__whoami", era)) == "desk-of-nobody"
+        assert {made["sub"] for made in upstream.seen()["calls"]} == {"desk-of-alice", "desk-of-nobody"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_person_over_stdio(binary, era):
+    """`--user` says whose account it is; started without, an agent that nobody operates has none."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        upstream.set(era="modern" if era != "legacy" else "legacy")
+        login(gateway, "bob-at-crm", "--for", "bob")
+        stdio = [gateway.binary, "--config", str(gateway.config), "stdio", "--agent", "of-nobody"]
+        async with over_stdio([*stdio, "--user", "bob"], era) as client:
+            assert text(await client.call_tool("crm__whoami", {})) == "bob-at-crm"
+            # While it runs, another process disconnects.
+            assert gateway.cli("servers", "logout", "crm", key="key-bob").returncode == 0
+            # It hears of that by the store.
+            for note in range(100):
+                refused = await client.call_tool("crm__whoami", {"note": note})
+                if refused.is_error and "is not connected" in text(refused):
+                    break
+            assert f"{gateway.admin}/#/connections" in text(refused), refused
+        async with over_stdio([*stdio, "--user", "alice"], era) as client:
+            assert "is not connected for `alice`" in text(await client.call_tool("crm__whoami", {}))
+        async with over_stdio(stdio, era) as client:
+            assert "acts for nobody" in text(await client.call_tool("crm__whoami", {}))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("revocation", ["offered", "not offered"])
+async def test_a_disconnect_takes_tokens_back_where_the_issuer_does(binary, revocation):
+    """RFC 7009: after `logout` the issuer knows neither token any more; where it does not offer that, it is said."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        upstream.set(revocation=revocation)
+        login(gateway, "alice-at-crm", "--for", "alice")
+        assert text(await call(gateway, "of-alice", "crm__whoami", "2026-07-28")) == "alice-at-crm"
+        token = upstream.seen()["calls"][0]["token"]
+        out = gateway.cli("servers", "logout", "crm", "--for", "alice")
+        assert out.returncode == 0, out
+        assert ("revoked" in out.stdout) == (revocation == "offered"), out
+        request = urllib.request.Request(upstream.url, data=b'{"jsonrpc":"2.0","id":1,"method":"ping"}', method="POST",
+                                         headers={"Authorization": token, "Content-Type": "application/json"})
+        if revocation == "offered":
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(request, timeout=10)
+            assert refused.value.code == 401
+        else:
+            urllib.request.urlopen(request, timeout=10).close()
+        (ended,) = gateway.events(event_type="admin_action", action="credential_disconnected")
+        assert ended["detail"]["revoked"] is (revocation == "offered"), ended
+
+
+@pytest.mark.anyio
+async def test_who_disconnects_while_it_is_renewed_leaves_nothing_behind(binary):
+    """What the issuer gives after the disconnect is taken back too."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        login(gateway, "alice-at-crm", "--for", "alice")
+        assert text(await call(gateway, "of-alice", "crm__whoami", "2026-07-28")) == "alice-at-crm"
+        upstream.set(forget="true", hold="true")
+        async with anyio.create_task_group() as group:
+            group.start_soon(call_or_error, gateway, "of-alice", "crm__whoami", "2026-07-28")
+            await until(lambda: upstream.seen()["held"] == 1, "it renews")
+            assert gateway.cli("servers", "logout", "crm", "--for", "alice").returncode == 0
+            upstream.set(hold="false")
+        await until(lambda: upstream.seen()["alive"] == 0, "no token is left")
+        (mine,) = gateway.api("connections", "key-alice")[1]["connections"]
+        assert mine["state"] == "not connected", mine
+
+
+def modern(gateway: Gateway, agent: str, method: str, name: str, params: dict) -> dict:
+    """A request of 2026-07-28 by a client that takes tasks."""
+    meta = {"protocolVersion": "2026-07-28", "clientInfo": {"name": "c", "version": "1"},
+            "clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}}
+    params = {**params, "_meta": {f"io.modelcontextprotocol/{key}": value for key, value in meta.items()}}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+    headers = {"Authorization": f"Bearer key-{agent}", "Content-Type": "application/json", "Accept": "application/json, text/event-stream",
+               "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method, "Mcp-Name": name}
+    request = urllib.request.Request(gateway.url, data=body, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            text = answer.read().decode()
+    except urllib.error.HTTPError as error:
+        text = error.read().decode()
+    lines = [line[5:] for line in text.splitlines() if line.startswith("data:")]
+    return json.loads(lines[-1] if lines else text)
+
+
+@pytest.mark.anyio
+async def test_a_task_is_asked_about_with_its_callers_own_account(binary):
+    """`tasks/get` and `tasks/cancel`: after its token was renewed, after a restart, and not after it was disconnected."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        upstream.set(era="modern")
+        for person in ["alice", "bob"]:
+            login(gateway, f"{person}-at-crm", "--for", person)
+
+        def ask(verb: str, agent: str, task: str) -> dict:
+            return modern(gateway, agent, f"tasks/{verb}", task, {"taskId": task})
+
+        made = {}
+        for agent in ["of-alice", "of-bob"]:
+            reply = modern(gateway, agent, "tools/call", "crm__whoami", {"name": "crm__whoami", "arguments": {"later": True}})
+            assert reply["result"]["resultType"] == "task", reply
+            made[agent] = reply["result"]["taskId"]
+        # Nobody else's.
+        assert ask("get", "of-bob", made["of-alice"])["error"]["code"] == -32602
+        upstream.set(forget="true")
+        reply = ask("get", "of-alice", made["of-alice"])
+        assert reply["result"]["result"]["content"][0]["text"] == "done for alice-at-crm", reply
+        assert renewals(upstream) == [{"grant": "refresh_token", "resource": upstream.url}]
+        gateway.stop()
+        gateway.start()
+        reply = ask("get", "of-bob", made["of-bob"])
+        assert reply["result"]["result"]["content"][0]["text"] == "done for bob-at-crm", reply
+        assert "result" in ask("cancel", "of-bob", made["of-bob"])
+        assert gateway.cli("servers", "logout", "crm", "--for", "alice").returncode == 0
+        await until(lambda: "error" in ask("get", "of-alice", made["of-alice"]), "it is refused")
+        before = len(upstream.seen()["tasks"])
+        assert "error" in ask("cancel", "of-alice", made["of-alice"])
+        assert len(upstream.seen()["tasks"]) == before
+        assert {one["sub"] for one in upstream.seen()["tasks"]} == {"alice-at-crm", "bob-at-crm"}
 
 
 @pytest.mark.anyio

@@ -24,7 +24,10 @@ use crate::{
     upstream::{CallerKey, Era, Upstream, UpstreamError, UpstreamRequest},
 };
 use serde_json::{Map, Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 /// How many times an upstream may ask before it answers.
 const MAX_ROUNDS: usize = 8;
@@ -67,6 +70,7 @@ pub(super) async fn converse(
                 return failed(UpstreamError::Lost(reason), call.method);
             }
             Err(UpstreamError::Refused(refusal)) if refusal.lacks_scope => {
+                call.lacks_scopes.store(true, Ordering::Relaxed);
                 let ending = failed(UpstreamError::Refused(refusal), call.method);
                 return ending.beside(call.of_more_scopes);
             }

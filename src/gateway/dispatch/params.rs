@@ -26,7 +26,10 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 /// What dispatch needs beside the permit, taken from the request before its task starts.
 pub(crate) struct Outgoing {
@@ -56,6 +59,8 @@ pub(crate) struct Outgoing {
     pub(super) reach: Reach,
     /// On which budgets it counts, as its settlement tells it.
     pub(super) budgets: String,
+    /// Whether the account that it uses has too few scopes for it: told by its upstream.
+    pub(crate) lacks_scopes: Arc<AtomicBool>,
 }
 
 /// An upstream's own state, and the answers to what it asked.
@@ -80,6 +85,7 @@ impl Outgoing {
         };
         let approved = decided.verdict.decision == Decision::RequireApproval;
         Box::new(Self {
+            lacks_scopes: Arc::default(),
             kind: request.kind,
             purpose: request.purpose.clone(),
             principal: request.principal.clone(),
@@ -195,6 +201,7 @@ impl Outgoing {
             approved,
             tasks,
             of_more_scopes: of_more_scopes(in_force, target.upstream()),
+            lacks_scopes: self.lacks_scopes.clone(),
         }
     }
 }
@@ -216,6 +223,8 @@ pub(super) struct Call {
     pub(super) tasks: bool,
     /// What is said where the account that somebody connected has too few scopes for it.
     pub(super) of_more_scopes: Option<String>,
+    /// That it has.
+    pub(super) lacks_scopes: Arc<AtomicBool>,
 }
 
 fn named(own_name: &str, arguments: Value) -> Map<String, Value> {

@@ -34,9 +34,11 @@ pub(crate) struct ClientQuestions {
     pub(in crate::gateway) asked: bool,
     /// The client has approved without the evidence that is needed, and was told so: once.
     pub(in crate::gateway) reminded: bool,
-    /// The client was asked to have something connected, and it declined.
-    pub(in crate::gateway) asked_to_connect: bool,
+    /// The client was asked to have something connected, in place of this credential where there was one; and it declined.
+    pub(in crate::gateway) asked_to_connect: Option<Option<u64>>,
     pub(in crate::gateway) declined_to_connect: bool,
+    /// The account that the call used has too few scopes for it.
+    pub(in crate::gateway) lacks_scopes: bool,
     /// What somebody has connected was looked at once more.
     pub(in crate::gateway) looked_again: bool,
     /// The pending decision stands in the audit already.
@@ -72,8 +74,9 @@ impl ClientQuestions {
             also: Vec::new(),
             asked: false,
             reminded: false,
-            asked_to_connect: false,
+            asked_to_connect: None,
             declined_to_connect: false,
+            lacks_scopes: false,
             looked_again: false,
             recorded: false,
             started: false,
@@ -182,7 +185,7 @@ impl ClientQuestions {
     pub(crate) fn trace(&self) -> Option<TraceId> {
         match &self.opened {
             Some(Opened::Approval(_, trace, _)) => Some(*trace),
-            Some(Opened::Upstream(_) | Opened::Parked(_) | Opened::Connect) | None => None,
+            Some(Opened::Upstream(_) | Opened::Parked(_) | Opened::Connect(_)) | None => None,
         }
     }
 
@@ -197,7 +200,7 @@ impl ClientQuestions {
                 Some((continuing, self.responses.take().unwrap_or_default()))
             }
             Some(Opened::Upstream(_)) | None => None,
-            other @ Some(Opened::Approval(..) | Opened::Parked(_) | Opened::Connect) => {
+            other @ Some(Opened::Approval(..) | Opened::Parked(_) | Opened::Connect(_)) => {
                 self.opened = other;
                 None
             }
@@ -229,7 +232,7 @@ impl ClientQuestions {
     pub(crate) fn parked(&mut self) -> Option<(String, Option<Map<String, Value>>)> {
         match self.opened.take() {
             Some(Opened::Parked(id)) => Some((id, self.responses.take())),
-            other @ (Some(Opened::Approval(..) | Opened::Upstream(_) | Opened::Connect) | None) => {
+            other @ (Some(Opened::Approval(..) | Opened::Upstream(_) | Opened::Connect(_)) | None) => {
                 self.opened = other;
                 None
             }
@@ -245,9 +248,8 @@ impl ClientQuestions {
                 self.asked = true;
                 self.responses.as_mut()?.shift_remove(QUESTION)
             }
-            Some(Opened::Approval(..) | Opened::Upstream(_) | Opened::Parked(_) | Opened::Connect) | None => {
-                None
-            }
+            Some(Opened::Approval(..) | Opened::Upstream(_) | Opened::Parked(_) | Opened::Connect(_))
+            | None => None,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     connections::{Connections, code_grant, told},
     identity::{granted, user_of},
     model::{CallKind, CapabilityId, ConnectionKey, UpstreamName},
-    upstream::Era,
+    upstream::{Credentials as _, Era},
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -27,11 +27,48 @@ pub(in crate::gateway) const CREDENTIALS: &str = "credentials";
 /// What has to be connected before a call can be decided.
 enum Lacking {
     /// This.
-    Connection(ConnectionKey),
+    Connection(Wanted),
     /// It is connected, and what it lists was not ready when the call was decided.
     Look,
     /// Nobody is behind the agent whose account it could be.
     Person(String),
+}
+
+/// A credential that somebody has to connect.
+struct Wanted {
+    key: ConnectionKey,
+    /// In place of one that is there and does not do; none: there is none.
+    instead_of: Option<u64>,
+}
+
+impl Wanted {
+    fn is_there(&self, connections: &Connections) -> bool {
+        connections.generation(&self.key).is_some_and(|now| Some(now) != self.instead_of)
+    }
+
+    /// What the person at the client reads.
+    fn message(&self) -> String {
+        let Self { key, instead_of } = self;
+        let whose = told(&key.holder);
+        match instead_of {
+            None => format!(
+                "Tollgate: `{}` is reached with an account of your own, and none is connected for {whose}. Open the page, sign in \
+                 there and connect it; this call goes on then.",
+                key.upstream
+            ),
+            Some(_) => format!(
+                "Tollgate: the account that is connected to `{}` for {whose} was granted too little for this call. Open the page, sign in \
+                 there and connect it once more; this call goes on then.",
+                key.upstream
+            ),
+        }
+    }
+}
+
+/// Whose credential a call uses, and which it is.
+pub(in crate::gateway) struct Used {
+    key: ConnectionKey,
+    generation: Option<u64>,
 }
 
 /// What a person at the client comes to.
@@ -86,15 +123,15 @@ impl Gateway {
         let key = ConnectionKey { upstream: upstream.name.clone(), holder };
         match self.connections().is_connected(&key) {
             true => in_force.is_shared().then_some(Lacking::Look),
-            false => Some(Lacking::Connection(key)),
+            false => Some(Lacking::Connection(Wanted { key, instead_of: None })),
         }
     }
 
     /// The refusal of a call for which nothing is connected.
-    fn unconnected(in_force: &InForce, key: &ConnectionKey, why: &str) -> Refusal {
+    fn unconnected(in_force: &InForce, key: &ConnectionKey) -> Refusal {
         let (upstream, holder) = (&key.upstream, told(&key.holder));
-        let reason =
-            format!("`{upstream}` {why} for {holder}: it can be connected {}", place(in_force, upstream));
+        let place = place(in_force, upstream);
+        let reason = format!("`{upstream}` is not connected for {holder}: it can be connected {place}");
         Refusal { advice: Some("Call again once it is connected."), ..Refusal::deny(CREDENTIALS, reason) }
     }
 
@@ -107,7 +144,7 @@ impl Gateway {
         asking: &mut ClientQuestions,
     ) -> Option<Connected> {
         let asked = match self.lacking(in_force, request)? {
-            Lacking::Connection(key) => self.ask_to_connect(in_force, request, key, asking).await,
+            Lacking::Connection(wanted) => self.ask_to_connect(in_force, request, &wanted, asking).await,
             Lacking::Look if std::mem::replace(&mut asking.looked_again, true) => return None,
             Lacking::Look => Asked::Connected,
             Lacking::Person(why) => Asked::No(Refusal::deny(CREDENTIALS, why)),
@@ -122,55 +159,71 @@ impl Gateway {
         })
     }
 
+    /// The same for a call whose upstream does not answer: another process may have ended the connection a moment ago.
+    pub(in crate::gateway) async fn connect_again(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        asking: &mut ClientQuestions,
+    ) -> Option<Connected> {
+        if in_force.is_shared() {
+            return None;
+        }
+        if let Err(error) = self.connections().read().await {
+            tracing::error!(%error, "connections.not_read");
+        }
+        match self.lacking(in_force, request)? {
+            Lacking::Connection(_) => self.connect_first(in_force, request, asking).await,
+            Lacking::Look | Lacking::Person(_) => None,
+        }
+    }
+
     async fn ask_to_connect(
         &self,
         in_force: &Arc<InForce>,
         request: &Request,
-        key: ConnectionKey,
+        wanted: &Wanted,
         asking: &mut ClientQuestions,
     ) -> Asked {
+        let no = || Asked::No(Self::unconnected(in_force, &wanted.key));
         // Another process may have connected it a moment ago.
         match self.connections().read().await {
-            Ok(_) if self.connections().is_connected(&key) => return Asked::Connected,
+            Ok(_) if wanted.is_there(self.connections()) => return Asked::Connected,
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "connections.not_read"),
         }
         let patience = in_force.config.gateway.approval_wait;
-        let was_asked = std::mem::replace(&mut asking.asked_to_connect, true);
+        let asked_before = asking.asked_to_connect.replace(wanted.instead_of);
         if asking.declined_to_connect {
-            return Asked::No(Self::unconnected(in_force, &key, "is not connected"));
+            return no();
         }
-        if was_asked {
+        // Once for the connection, and once for more than that gives: nobody is asked without end.
+        if asked_before.is_some_and(|before| before.is_some() || before == wanted.instead_of) {
             // They say that they have: what another process has kept comes within half a second.
-            return match self.is_soon_connected(&key, patience).await {
+            return match self.is_soon_connected(wanted, patience).await {
                 true => Asked::Connected,
-                false => Asked::No(Self::unconnected(in_force, &key, "is still not connected")),
+                false => no(),
             };
         }
         if !shows_pages(asking.client.capabilities()) {
-            return Asked::No(Self::unconnected(in_force, &key, "is not connected"));
+            return no();
         }
         let id = self.0.ids.uuid();
         let question = json!({
             "mode": "url",
             "elicitationId": id,
             "url": connect_link(in_force),
-            "message": format!(
-                "Tollgate: `{}` is reached with an account of your own, and none is connected for {}. Open the page, sign in \
-                 there and connect it; this call goes on then.",
-                key.upstream,
-                told(&key.holder)
-            ),
+            "message": wanted.message(),
         });
         match asking.client.era() {
             Era::Legacy => {
                 let answer = asking.client.ask("elicitation/create".to_owned(), question);
                 let connected = tokio::select! {
                     answer = answer => match is_accepted(&answer) {
-                        true => self.is_soon_connected(&key, patience).await,
+                        true => self.is_soon_connected(wanted, patience).await,
                         false => false,
                     },
-                    () = self.until_connected(&key) => true,
+                    () = self.until_connected(wanted) => true,
                 };
                 match connected {
                     true => {
@@ -179,28 +232,66 @@ impl Gateway {
                             .notify("notifications/elicitation/complete", json!({"elicitationId": id}));
                         Asked::Connected
                     }
-                    false => Asked::No(Self::unconnected(in_force, &key, "is not connected")),
+                    false => no(),
                 }
             }
             Era::Modern => {
-                let sealed = Opened::Connect.seal(&*self.0.seal, &connect_bound(request), UPSTREAM_STATE_TTL);
+                let asked = Opened::Connect(wanted.instead_of);
+                let sealed = asked.seal(&*self.0.seal, &connect_bound(request), UPSTREAM_STATE_TTL);
                 match sealed {
                     Ok(sealed) => Asked::Reply(Ok(json!({
                         "resultType": "input_required",
                         "inputRequests": {QUESTION: {"method": "elicitation/create", "params": question}},
                         "requestState": sealed,
                     }))),
-                    Err(_) => Asked::No(Self::unconnected(in_force, &key, "is not connected")),
+                    Err(_) => no(),
                 }
             }
         }
     }
 
-    async fn until_connected(&self, key: &ConnectionKey) {
+    /// Whose credential a call uses at an upstream that somebody connects.
+    pub(in crate::gateway) fn used(
+        &self,
+        in_force: &InForce,
+        request: &Request,
+        upstream: &UpstreamName,
+    ) -> Option<Used> {
+        let upstream = in_force.config.upstreams.get(upstream)?;
+        let person = user_of(&request.principal, &in_force.policies.authority);
+        let holder = Connections::holder_of(upstream, &request.agent, person)?;
+        let key = ConnectionKey { upstream: upstream.name.clone(), holder };
+        let generation = self.connections().generation(&key);
+        Some(Used { key, generation })
+    }
+
+    /// Where the account that a call used has too few scopes for it: asks the person at the client to connect it once more, and
+    /// the call is made again when they have. Its upstream has refused it for that, and done nothing.
+    pub(in crate::gateway) async fn with_more_scopes(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        used: Used,
+        reply: CallReply,
+        asking: &mut ClientQuestions,
+    ) -> Connected {
+        if !matches!(request.purpose, Purpose::Use) {
+            return Connected::Reply(reply);
+        }
+        let wanted = Wanted { key: used.key, instead_of: used.generation };
+        match self.ask_to_connect(in_force, request, &wanted, asking).await {
+            Asked::Connected => Connected::Yes,
+            Asked::Reply(reply) => Connected::Reply(reply),
+            // What the upstream said, and where it can be connected, stands in the reply.
+            Asked::No(_) => Connected::Reply(reply),
+        }
+    }
+
+    async fn until_connected(&self, wanted: &Wanted) {
         let mut changes = self.connections().changes();
         loop {
             changes.borrow_and_update();
-            if self.connections().is_connected(key) {
+            if wanted.is_there(self.connections()) {
                 return;
             }
             if changes.changed().await.is_err() {
@@ -209,17 +300,17 @@ impl Gateway {
         }
     }
 
-    async fn is_soon_connected(&self, key: &ConnectionKey, patience: Duration) -> bool {
-        tokio::time::timeout(patience, self.until_connected(key)).await.is_ok()
+    async fn is_soon_connected(&self, wanted: &Wanted, patience: Duration) -> bool {
+        tokio::time::timeout(patience, self.until_connected(wanted)).await.is_ok()
     }
 
     /// Takes the `requestState` of a retry whose client was asked to connect something, so that it is not asked again.
     pub(in crate::gateway) fn take_connect_state(&self, request: &Request, asking: &mut ClientQuestions) {
         let Some(sealed) = &asking.sealed else { return };
         let opened = Opened::open(&*self.0.seal, sealed, &connect_bound(request));
-        if let Some(Opened::Connect) = opened {
+        if let Some(Opened::Connect(instead_of)) = opened {
             asking.sealed = None;
-            asking.asked_to_connect = true;
+            asking.asked_to_connect = Some(instead_of);
             if let Some(responses) = &mut asking.responses {
                 let answer = responses.shift_remove(QUESTION);
                 asking.declined_to_connect = !answer.is_some_and(|answer| is_accepted(&Ok(answer)));

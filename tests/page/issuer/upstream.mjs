@@ -3,8 +3,8 @@
 // Usage: node upstream.mjs ISSUER_PORT MCP_PORT
 //
 // Whoever signs in is whom they say they are. What each person's token lists is theirs alone. `GET /seen` on the MCP port tells what
-// was asked; `POST /set?ttl=…&era=…&refuse=…&forget=…&hold=…` changes how long tokens last, what the server speaks, whether it takes no
-// token, or none that it has taken before, and whether the issuer keeps the answers to renewals to itself for the time being.
+// was asked; `POST /set?ttl=…&era=…&refuse=…&forget=…&hold=…&revocation=…` changes how long tokens last, what the server speaks, whether it takes no
+// token, or none that it has taken before, and whether the issuer keeps the answers to renewals to itself for the time being, or offers no revocation (`not offered`).
 // `denies` is a tool of which every call gets a 401; a call with the argument `waits` is answered at the next `POST /set?go=1`.
 
 import { createServer } from "node:http";
@@ -15,8 +15,8 @@ const [issuerPort, mcpPort] = process.argv.slice(2).map(Number);
 const issuer = `http://127.0.0.1:${issuerPort}`;
 const resource = `http://127.0.0.1:${mcpPort}/mcp`;
 const metadata = `http://127.0.0.1:${mcpPort}/.well-known/oauth-protected-resource/mcp`;
-const settings = { ttl: 3600, era: "legacy", refuse: false, hold: false, wants: "notes:write", denies: "" };
-const seen = { token: [], calls: [], exchanged: [], revoked: 0, registered: 0, refused: 0, held: 0 };
+const settings = { ttl: 3600, era: "legacy", refuse: false, hold: false, wants: "notes:write", denies: "", described: "Who asks" };
+const seen = { token: [], calls: [], exchanged: [], revoked: 0, registered: 0, refused: 0, held: 0, tasks: [] };
 const [taken, forgotten, held] = [new Set(), new Set(), []];
 const waiting = [];
 
@@ -57,6 +57,12 @@ provider.on("registration_create.success", () => (seen.registered += 1));
 provider.on("grant.success", (ctx) => seen.token.push({ grant: ctx.oidc.params.grant_type, resource: ctx.oidc.params.resource ?? null }));
 provider.on("grant.error", (_, error) => seen.token.push({ error: error.error, description: error.error_description }));
 provider.on("refresh_token.destroyed", () => (seen.revoked += 1));
+const alive = new Set();
+for (const kind of ["access_token", "refresh_token"]) {
+  provider.on(`${kind}.saved`, (token) => (token.consumed ? alive.delete(token.jti) : alive.add(token.jti)));
+  for (const end of ["destroyed", "consumed"]) provider.on(`${kind}.${end}`, (token) => alive.delete(token.jti));
+}
+provider.on("grant.revoked", () => alive.clear());
 
 // RFC 8693: whoever the caller's token is of gets one for the MCP server. Who has it exchanged stands in `act`.
 const exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -77,6 +83,11 @@ const text = async (request) => {
 
 const provide = provider.callback();
 createServer(async (request, response) => {
+  if (settings.revocation === "not offered") {
+    if (request.url === "/token/revocation") return response.writeHead(404).end();
+    const write = response.end.bind(response);
+    response.end = (given, ...rest) => write(request.url.includes("/.well-known/") ? String(given).replace("revocation_endpoint", "revocation_nowhere1") : given, ...rest);
+  }
   if (!request.url.startsWith("/interaction/")) {
     // What the provider has done stays done, whether its answer arrives or not.
     const end = response.end.bind(response);
@@ -109,21 +120,31 @@ async function holder(request) {
   return found && !found.isExpired && found.aud === resource ? { sub: found.accountId, scopes: new Set((found.scope ?? "").split(" ")) } : null;
 }
 
+const TASKS = "io.modelcontextprotocol/tasks";
+const task = (taskId, status) => ({ taskId, status, createdAt: "2026-01-01T00:00:00Z", lastUpdatedAt: "2026-01-01T00:00:00Z", ttlMs: 600000 });
+
 function answer(method, params, who) {
   const say = (words) => ({ content: [{ type: "text", text: words }] });
   switch (method) {
     case "initialize":
       return { protocolVersion: "2025-11-25", capabilities: { tools: {}, resources: {} }, serverInfo: { name: "crm", version: "1" } };
     case "server/discover":
-      return { supportedVersions: ["2026-07-28"], capabilities: { tools: {}, resources: {} }, serverInfo: { name: "crm", version: "1" }, resultType: "complete", ttlMs: 0, cacheScope: "private" };
+      return { supportedVersions: ["2026-07-28"], capabilities: { tools: {}, resources: {}, extensions: { [TASKS]: {} } }, serverInfo: { name: "crm", version: "1" }, resultType: "complete", ttlMs: 0, cacheScope: "private" };
     case "tools/list":
-      return { tools: [tool("whoami", "Who asks"), tool("write", "Writes a note"), tool(`only_${who.sub}`, `What ${who.sub} alone has`)], ttlMs: 0, cacheScope: "private", resultType: "complete" };
+      return { tools: [tool("whoami", settings.described), tool("write", "Writes a note"), tool(`only_${who.sub}`, `What ${who.sub} alone has`)], ttlMs: 0, cacheScope: "private", resultType: "complete" };
     case "resources/list":
       return { resources: [{ uri: `crm://notes/${who.sub}`, name: `Notes of ${who.sub}` }], ttlMs: 0, cacheScope: "private", resultType: "complete" };
     case "resources/read":
       return { contents: [{ uri: params.uri, mimeType: "text/plain", text: `notes of ${who.sub}` }], resultType: "complete", ttlMs: 0, cacheScope: "private" };
     case "tools/call":
+      if (params.arguments?.later) return { ...task(`${who.sub}-1`, "working"), resultType: "task" };
       return { ...say(params.name === "write" ? `written by ${who.sub}` : who.sub), resultType: "complete" };
+    // A task is of whoever made it.
+    case "tasks/get":
+    case "tasks/cancel":
+      if (params.taskId !== `${who.sub}-1`) return null;
+      seen.tasks.push({ method, sub: who.sub });
+      return { ...task(params.taskId, "completed"), ...(method === "tasks/get" && { result: { ...say(`done for ${who.sub}`), resultType: "complete" } }), resultType: "complete" };
     case "ping":
       return {};
     default:
@@ -137,7 +158,7 @@ createServer(async (request, response) => {
     response.writeHead(status, { "content-type": "application/json", ...headers });
     response.end(JSON.stringify(value));
   };
-  if (url.pathname === "/seen") return json(seen);
+  if (url.pathname === "/seen") return json({ ...seen, alive: alive.size });
   if (url.pathname === "/set") {
     const truth = (given) => given === "true";
     for (const [name, value] of url.searchParams) settings[name] = { ttl: Number, refuse: truth, hold: truth, forget: truth }[name]?.(value) ?? value;
