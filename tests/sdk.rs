@@ -85,7 +85,7 @@ fn official_python_sdk_in_both_eras() {
     }
 }
 
-/// What people install, made by `packaging/release` of this binary: wheel, Debian package, container, manifests (R5).
+/// What people install, made by `packaging/release` of this binary: wheel, Debian package, container, manifests (R5, R99).
 #[test]
 fn what_is_installed_and_how() {
     let python = target().join("sdk-venv/bin/python");

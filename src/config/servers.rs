@@ -114,20 +114,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
 
     let gateway = gateway(&gateway_map, input, report);
     let tls = gateway_map.get("tls").is_some();
-    let admin = listen(&admin_map, ADMIN_LISTEN, input, report);
-    let admin = admin.and_then(|listen| {
-        let oidc = match admin_map.get("oidc") {
-            None => None,
-            Some(node) => Some(Arc::new(oidc::read(node, (listen, tls), input, report)?)),
-        };
-        let public_url = match admin_map.get("public_url") {
-            None => None,
-            Some(node) => {
-                Some(oidc::origin(node, &expanded(&admin_map, "public_url", input, report)??, report)?)
-            }
-        };
-        Some(AdminConfig { listen, public_url, metrics_key: metrics_key(&admin_map, input, report), oidc })
-    });
+    let admin = admin(&admin_map, tls, input, report);
     let otel = otel(&otel_map, input, report);
     let data_dir = gateway.as_ref().map(|g| g.data_dir.clone());
     let store = store(&store_map, data_dir, input, report);
@@ -167,6 +154,20 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
     };
     contain::guard(tables, &mut config, report);
     Some(config)
+}
+
+/// `[admin]`; `tls`: the listener has the gateway's certificate.
+fn admin(map: &Fields<'_>, tls: bool, input: &Input<'_>, report: &mut Report<'_>) -> Option<AdminConfig> {
+    let listen = listen(map, ADMIN_LISTEN, input, report)?;
+    let oidc = match map.get("oidc") {
+        None => None,
+        Some(node) => Some(Arc::new(oidc::read(node, (listen, tls), input, report)?)),
+    };
+    let public_url = match map.get("public_url") {
+        None => None,
+        Some(node) => Some(oidc::origin(node, &expanded(map, "public_url", input, report)??, report)?),
+    };
+    Some(AdminConfig { listen, public_url, metrics_key: metrics_key(map, input, report), oidc })
 }
 
 /// Where the bundle is, and where that is written: needed even where the rest of the file is wrong.

@@ -72,6 +72,15 @@ impl Ending {
     }
 }
 
+/// A call that its upstream has answered.
+pub(super) fn told(result: Value) -> Ending {
+    let outcome = match result.get("isError").and_then(Value::as_bool) {
+        Some(true) => Outcome::Failed,
+        Some(false) | None => Outcome::Succeeded,
+    };
+    Ending { reply: Ok(result), outcome, sent: true, reason: None, ours: None, lack: None }
+}
+
 /// A call whose caller went away before it ended.
 pub(super) fn given_up(sent: bool) -> Ending {
     let (outcome, reason) = match sent {

@@ -7,7 +7,7 @@ use super::{
 use crate::gateway::{
     InForce,
     api::{CallReply, ClientPort, StateSeal, TaskRequest, TaskVerb, WatchSlot},
-    ending::{Ending, failed, withheld},
+    ending::{Ending, failed, told, withheld},
     notices::Mute,
     relay::Relay,
     resource_watch::ResourceWatch,
@@ -82,17 +82,7 @@ pub(super) async fn converse(
             map.shift_remove("resultType");
         }
         if result.get("resultType").and_then(Value::as_str) != Some("input_required") {
-            return Ending {
-                outcome: match result.get("isError").and_then(Value::as_bool) {
-                    Some(true) => Outcome::Failed,
-                    Some(false) | None => Outcome::Succeeded,
-                },
-                reply: Ok(result),
-                sent: true,
-                reason: None,
-                ours: None,
-                lack: None,
-            };
+            return told(result);
         }
         if !may_ask_again {
             return Box::pin(pass_question(seal, result, relay, bound)).await;

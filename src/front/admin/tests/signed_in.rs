@@ -191,9 +191,9 @@ async fn an_answer_nobody_asked_for_signs_nobody_in() {
         let mut cookies = got.headers.get_all(header::SET_COOKIE).iter();
         assert!(cookies.all(|set| set.to_str().unwrap().starts_with("tollgate-signin=;")));
     }
-    let ticket =
-        json!({"state": "right", "nonce": "n", "verifier": "v", "issuer": "https://127.0.0.1:1"}).to_string();
-    let sealed = port.seal().seal(&ticket, b"tollgate sign-in 1", Duration::from_secs(60)).unwrap();
+    let ticket = json!({"state": "right", "nonce": "n", "verifier": "v", "issuer": "https://127.0.0.1:1"});
+    let attempt = json!({"ticket": ticket, "ask": null}).to_string();
+    let sealed = port.seal().seal(&attempt, b"tollgate sign-in 2", Duration::from_secs(60)).unwrap();
     let cookie = format!("tollgate-signin={sealed}");
     let wrong = callback("?code=c&state=wrong", &cookie).await;
     assert!(wrong.status == 403 && wrong.text.contains("not of the sign-in"), "{}", wrong.text);
