@@ -5,7 +5,9 @@
 
 use crate::{
     evidence::Counted,
-    model::{AgentId, EventDecision, EventDraft, PersonId, PolicyId, RuleId, Sensitivity, SnapshotId},
+    model::{
+        AgentId, EventDecision, EventDraft, PersonId, PolicyId, RuleId, Sensitivity, SnapshotId, WorkflowId,
+    },
     store::Unrecorded,
 };
 use dashmap::DashMap;
@@ -47,6 +49,8 @@ pub(super) struct Key {
     pub(super) tool: Arc<str>,
     /// Whom the agent acted for.
     pub(super) user: Option<PersonId>,
+    /// The workflow it ran in.
+    pub(super) workflow: Option<WorkflowId>,
     pub(super) by: By,
     /// None where it has figures that differ from call to call.
     pub(super) reason: Option<Arc<str>>,
@@ -137,6 +141,9 @@ impl Entry {
         self.level = self.level.max(event.sensitivity_level);
         if self.like.user != event.user {
             self.like.user = None;
+        }
+        if self.like.workflow_id != event.workflow_id {
+            self.like.workflow_id = None;
         }
     }
 
@@ -324,6 +331,7 @@ mod tests {
             word: "tool",
             tool: tool.into(),
             user: None,
+            workflow: None,
             by: By { decision: EventDecision::Deny, policy: policy.into(), rule: None },
             reason: Some("because".into()),
             of: None,
@@ -414,7 +422,8 @@ mod tests {
         for second in [100, 130, 159] {
             assert_eq!(agents.note("a", &once, second), Noted::Counted);
         }
-        // Another agent, tool, policy or reason is another refusal.
+        // Another agent, tool, policy, reason or workflow is another refusal.
+        assert_eq!(agents.note("a", &Key { workflow: Some("w".into()), ..once.clone() }, 101), Noted::First);
         assert_eq!(agents.note("b", &once, 101), Noted::First);
         assert_eq!(agents.note("a", &key("u", "p"), 101), Noted::First);
         assert_eq!(agents.note("a", &key("t", "q"), 101), Noted::First);

@@ -248,6 +248,7 @@ fn key(
         word: request.word(),
         tool: refused.tool.clone().unwrap_or_default(),
         user: refused.user.clone(),
+        workflow: refused.workflow_id.clone(),
         by: By {
             decision: refusal.decision,
             policy: refusal.policy_id.clone(),

@@ -24,6 +24,10 @@ async fn a_start_says_what_to_do_and_what_was_accepted() {
     std::fs::write(&segment, bytes).unwrap();
     let Err(said) = files.try_serve().await else { panic!("it serves on a damaged record") };
     assert!(said.contains("is damaged") && said.contains("tollgate store accept --reason"), "{said}");
+    let (mut looking, lines) = files.command_of(None, &["doctor"]);
+    assert!(!soon(looking.wait()).await.unwrap().success(), "{}", lines.text());
+    lines.until_end().await;
+    assert!(lines.text().contains("no gateway starts on it"), "{}", lines.text());
     let (mut accepting, lines) =
         files.command_of(Some("dan"), &["store", "accept", "--reason", "a new disk"]);
     assert!(soon(accepting.wait()).await.unwrap().success(), "{}", lines.text());

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::Config,
     policy::{ApiKey, Authority, Role},
-    store::EventQuery,
+    store::{EventQuery, KnownDamage},
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -261,34 +261,61 @@ async fn clock(setup: &Setup, findings: &mut Findings) {
         );
         return;
     }
-    match newest(setup).await {
-        Ok(Some(newest)) if newest.as_second() > now.as_second() + AHEAD => findings.wrong(
+    let record = match record(setup).await {
+        Ok(record) => record,
+        Err(error) => {
+            findings.wrong("files", "the store", format!("it cannot be read: {error}"), DAMAGED);
+            return;
+        }
+    };
+    for damage in record.damage.iter().take(MOST_DAMAGE) {
+        match record.goes_on {
+            true => findings.advice("files", "the record", damage.problem.clone(), DAMAGED),
+            false => findings.wrong(
+                "files",
+                "the record",
+                format!("it is damaged, and no gateway starts on it: {}", damage.problem),
+                "put the journal back from a backup, or have an admin say that it goes on without that: `tollgate store accept --reason TEXT` (docs/store.md)",
+            ),
+        }
+    }
+    match record.newest {
+        Some(newest) if newest.as_second() > now.as_second() + AHEAD => findings.wrong(
             area,
             "this machine's clock",
             format!("it says {now}, and the newest record is of {newest}: it went back"),
             "set it (`timedatectl set-ntp true`): until then approvals and budgets last longer than they should",
         ),
-        Ok(Some(newest)) => findings.ok(area, "this machine's clock", format!("{now}, after the newest record ({newest})")),
-        Ok(None) => findings.ok(area, "this machine's clock", format!("{now}; nothing is recorded yet")),
-        Err(error) => findings.wrong(
-            "files",
-            "the store",
-            format!("it cannot be read: {error}"),
-            "`tollgate audit verify` says what of it is damaged",
-        ),
+        Some(newest) => findings.ok(area, "this machine's clock", format!("{now}, after the newest record ({newest})")),
+        None => findings.ok(area, "this machine's clock", format!("{now}; nothing is recorded yet")),
     }
 }
+
+const DAMAGED: &str = "`tollgate audit verify` says what of it is damaged";
+
+/// Places of damage that are named.
+const MOST_DAMAGE: usize = 5;
 
 /// The clock of a machine that was never set says 1970.
 const BUILT: i64 = 1_790_000_000;
 
-async fn newest(setup: &Setup) -> Result<Option<Timestamp>, CliError> {
+/// What a look at the record tells.
+#[derive(Default)]
+struct Record {
+    newest: Option<Timestamp>,
+    damage: Vec<KnownDamage>,
+    /// It takes records, so that its damage is behind it.
+    goes_on: bool,
+}
+
+async fn record(setup: &Setup) -> Result<Record, CliError> {
     if !super::wiring::store_exists(&setup.loaded.config.store.path).unwrap_or(false) {
-        return Ok(None);
+        return Ok(Record::default());
     }
     let store = setup.record()?;
     let query = EventQuery { newest_first: true, limit: 1, ..EventQuery::default() };
     let found = store.events(query).await;
+    let (damage, goes_on) = (store.damage(), store.ping().await.is_ok());
     store.close().await;
-    Ok(found?.first().map(|event| event.draft.timestamp))
+    Ok(Record { newest: found?.first().map(|event| event.draft.timestamp), damage, goes_on })
 }
