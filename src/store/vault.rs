@@ -44,7 +44,7 @@ pub trait Vault: Send + Sync + fmt::Debug {
         fresh: [u8; 32],
     ) -> StoreFuture<'_, Option<u64>>;
 
-    /// The credential of a name, with its version. One that nobody can read any more is [`StoreError::Damaged`].
+    /// The credential of a name, with its version. One that nobody can read any more is [`Damaged`](super::StoreError::Damaged).
     fn credential(&self, name: String) -> StoreFuture<'_, Option<(u64, SecretString)>>;
 
     /// Removes a credential, where it has this version if one is named; whether there was one.
