@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,10 @@ def test_what_root_types_is_in_force_and_leaves_nothing_of_roots(machine):
     assert checked.splitlines()[-1].startswith("ok: upstreams 1, agents 1, people 1"), checked
     machine.done("systemctl", "reload", "tollgate")
     call = lambda: json.loads(machine.asking("call", "http://127.0.0.1:8787/mcp", machine.key, "demo__notes_list", "{}").communicate()[0])
-    while (answer := call())["status"] != 200 or answer["result"].get("isError"):
+    # Until the server has started and listed, its tool is unknown: an error without a result.
+    deadline = time.monotonic() + 60
+    while (answer := call())["status"] != 200 or (answer["result"] or {"isError": True}).get("isError"):
+        assert time.monotonic() < deadline, answer
         assert machine.run("systemctl", "is-active", "tollgate").returncode == 0, machine.journal()
     listed = json.loads(machine.done("tollgate", "servers", "list", "--json", **CONFIG))["servers"]
     held = listed[0]["containment"]
