@@ -13,6 +13,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "sdk"))
 
+from harness import Gateway, digest  # noqa: E402
+
 
 def pytest_addoption(parser):
     parser.addoption("--gateway", required=True, help="the tollgate binary")
@@ -37,6 +39,36 @@ def browser():
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+DEMO = '[upstreams.demo]\ncommand = ["tollgate", "demo-upstream"]\n'
+PEOPLE = {"carol": "groups: [leads], roles: [approver]", "dave": "groups: [leads], roles: [approver]",
+          "olga": "groups: [], roles: [auditor]", "root": "groups: [], roles: [admin]"}
+
+
+def writer_and(people: dict[str, str]) -> dict[str, str]:
+    """Files that allow an agent `writer` each tool of `demo`, with people by name; somebody's key is `key-NAME`."""
+    listed = "".join(f"  {name}: {{ keys: [\"{digest(f'key-{name}')}\"], {what} }}\n" for name, what in people.items())
+    return {
+        "bundle.yaml": 'version: "1"\nowner: tests\ndefault_decision: ALLOW\ndefault_approvers: [leads]\n',
+        "authority.yaml": f"""\
+capabilities:
+  everything: {{ tools: ["demo__*"] }}
+agents:
+  writer: {{ owner: notes-team, role: batch, workflow: night, capabilities: [everything], keys: ["{digest("key-writer")}"] }}
+people:
+{listed}workflows:
+  night: {{ owner: notes-team }}
+""",
+    }
+
+
+@pytest.fixture()
+def gateway(request, binary):
+    """A gateway with the module's `POLICIES` before the demo's server; calls that are asked about are answered at once."""
+    with Gateway(binary, DEMO, request.module.POLICIES, approval_wait="0s", ready_within=60) as running:
+        yield running
+        print(running.tail())
 
 
 def module(page, name: str, expression: str):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from playwright.sync_api import expect
 
+import test_grants
 from agent import call
 from conftest import too_wide, view
-from harness import Gateway
-from test_grants import POLICIES
 
 ALERTS = """\
 alerts:
@@ -28,15 +26,7 @@ rules:
     decision: DENY
     reason: "No <b>notes</b>"
 """
-
-
-@pytest.fixture()
-def gateway(binary):
-    upstream = '[upstreams.demo]\ncommand = ["tollgate", "demo-upstream"]\n'
-    policies = {**POLICIES, "bundle.yaml": POLICIES["bundle.yaml"] + ALERTS, "notes.yaml": DENY}
-    with Gateway(binary, upstream, policies, approval_wait="0s", ready_within=60) as running:
-        yield running
-        print(running.tail())
+POLICIES = {**test_grants.POLICIES, "bundle.yaml": test_grants.POLICIES["bundle.yaml"] + ALERTS, "notes.yaml": DENY}
 
 
 def test_alerts_are_seen_incidents_closed_and_duties_done(gateway, open_page, shot):

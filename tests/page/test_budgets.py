@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
 from playwright.sync_api import expect
 
 from agent import call
-from conftest import too_wide, view
-from harness import Gateway, digest
+from conftest import too_wide, view, writer_and
 
-NAMES = ["writer", "carol", "root"]
 POLICIES = {
-    "bundle.yaml": 'version: "1"\nowner: tests\ndefault_decision: ALLOW\ndefault_approvers: [leads]\n',
-    "authority.yaml": """\
-capabilities:
-  everything: { tools: ["demo__*"] }
-agents:
-  writer: { owner: notes-team, role: batch, workflow: night, capabilities: [everything], keys: ["%s"] }
-people:
-  carol: { keys: ["%s"], groups: [leads], roles: [approver] }
-  root: { keys: ["%s"], groups: [], roles: [admin] }
-workflows:
-  night: { owner: notes-team }
-""" % tuple(digest(f"key-{name}") for name in NAMES),
+    **writer_and({"carol": "groups: [leads], roles: [approver]", "root": "groups: [], roles: [admin]"}),
     "budgets.yaml": """\
 budgets:
   - { id: writes, scope: agent, window: day, max_calls: 2, on_exceed: deny, zone: Europe/Berlin, alert_at: [50, 100] }
   - { id: spent, scope: global, window: ever, max_cost_usd: 5.00 }
 """,
 }
-
-
-@pytest.fixture()
-def gateway(binary):
-    upstream = '[upstreams.demo]\ncommand = ["tollgate", "demo-upstream"]\n'
-    with Gateway(binary, upstream, POLICIES, approval_wait="0s", ready_within=60) as running:
-        yield running
-        print(running.tail())
 
 
 def write(gateway, n: int) -> bool:

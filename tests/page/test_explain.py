@@ -6,25 +6,10 @@ import pytest
 from playwright.sync_api import expect
 
 from agent import asked
-from conftest import too_wide, view
-from harness import Gateway, digest
+from conftest import PEOPLE, too_wide, view, writer_and
 
-NAMES = ["writer", "carol", "dave", "olga", "root"]
 POLICIES = {
-    "bundle.yaml": 'version: "1"\nowner: tests\ndefault_decision: ALLOW\ndefault_approvers: [leads]\n',
-    "authority.yaml": """\
-capabilities:
-  everything: { tools: ["demo__*"] }
-agents:
-  writer: { owner: notes-team, role: batch, workflow: night, capabilities: [everything], keys: ["%s"] }
-people:
-  carol: { keys: ["%s"], groups: [leads], roles: [approver] }
-  dave: { keys: ["%s"], groups: [leads], roles: [approver] }
-  olga: { keys: ["%s"], groups: [], roles: [auditor] }
-  root: { keys: ["%s"], groups: [], roles: [admin] }
-workflows:
-  night: { owner: notes-team }
-""" % tuple(digest(f"key-{name}") for name in NAMES),
+    **writer_and(PEOPLE),
     "notes.yaml": """\
 name: notes
 description: A person agrees to notes outside of the scratch folder
@@ -41,16 +26,6 @@ rules:
     reason: "It is not in the scratch folder <b>yet</b>"
 """,
 }
-
-
-@pytest.fixture()
-def gateway(binary):
-    upstream = '[upstreams.demo]\ncommand = ["tollgate", "demo-upstream"]\n'
-    with Gateway(binary, upstream, POLICIES, approval_wait="0s", ready_within=60) as running:
-        yield running
-        print(running.tail())
-
-
 NOTE = {"path": "/work/note.md", "text": "hello"}
 
 

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from playwright.sync_api import expect
 
 from conftest import too_wide, view
-from harness import Gateway
-from test_grants import POLICIES
-
-
-@pytest.fixture()
-def gateway(binary):
-    upstream = '[upstreams.demo]\ncommand = ["tollgate", "demo-upstream"]\n'
-    with Gateway(binary, upstream, POLICIES, approval_wait="0s", ready_within=60) as running:
-        yield running
-        print(running.tail())
+from test_grants import POLICIES  # noqa: F401
 
 
 def test_everything_is_frozen_and_lifted(gateway, open_page):

@@ -8,50 +8,10 @@ import pytest
 from playwright.sync_api import expect
 
 from conftest import too_wide, view
-from harness import Gateway, digest
-
-NAMES = ["writer", "carol", "dave", "olga", "root"]
-POLICIES = {
-    "bundle.yaml": 'version: "1"\nowner: tests\ndefault_decision: ALLOW\ndefault_approvers: [leads]\n',
-    "authority.yaml": """\
-capabilities:
-  everything: { tools: ["demo__*"] }
-agents:
-  writer: { owner: notes-team, role: batch, workflow: night, capabilities: [everything], keys: ["%s"] }
-people:
-  carol: { keys: ["%s"], groups: [leads], roles: [approver] }
-  dave: { keys: ["%s"], groups: [leads], roles: [approver] }
-  olga: { keys: ["%s"], groups: [], roles: [auditor] }
-  root: { keys: ["%s"], groups: [], roles: [admin] }
-workflows:
-  night: { owner: notes-team }
-""" % tuple(digest(f"key-{name}") for name in NAMES),
-    "notes.yaml": """\
-name: notes
-description: A person agrees to notes outside of the scratch folder
-owner: notes-team
-on: [{ tool: demo__note_write }]
-rules:
-  - id: scratch
-    condition: "within(args.path, '/scratch')"
-    decision: ALLOW
-  - id: ask
-    decision: REQUIRE_APPROVAL
-    approvers: [leads]
-    expires_in: 30m
-    reason: "It is not in the scratch folder <b>yet</b>"
-""",
-}
+from harness import Gateway
+from test_explain import POLICIES
 
 VERSION = {text: POLICIES["notes.yaml"].replace("A person agrees", text) for text in ["Somebody agrees", "Nobody agrees"]}
-
-
-@pytest.fixture()
-def gateway(binary):
-    upstream = '[upstreams.demo]\ncommand = ["tollgate", "demo-upstream"]\n'
-    with Gateway(binary, upstream, POLICIES, approval_wait="0s", ready_within=60) as running:
-        yield running
-        print(running.tail())
 
 
 def put(gateway: Gateway, text: str) -> None:

@@ -29,14 +29,6 @@ workflows:
 }
 
 
-@pytest.fixture()
-def gateway(binary):
-    upstream = '[upstreams.demo]\ncommand = ["tollgate", "demo-upstream"]\n'
-    with Gateway(binary, upstream, POLICIES, approval_wait="0s", ready_within=60) as running:
-        yield running
-        print(running.tail())
-
-
 def spend(gateway: Gateway) -> None:
     for n in range(6):
         call(gateway, "demo__notes_read", {"path": "/notes/welcome.md"})
