@@ -141,6 +141,7 @@ pub(super) fn ungranted(
             );
         }
         nobodys(upstream, config, (enabled, &reach), set, report);
+        unasked(upstream, enabled, report);
     }
 }
 
@@ -194,6 +195,25 @@ fn nobodys(
         ),
         OauthGrant::AuthorizationCode(_) | OauthGrant::ClientCredentials(_) | OauthGrant::TokenExchange(..) => {}
     }
+}
+
+/// Lints accounts of callers' own at a server without a prefix: whom a name is of is not known before somebody's account has
+/// listed it.
+fn unasked(upstream: &Entry, enabled: &UpstreamConfig, report: &mut Report<'_>) {
+    let UpstreamTransport::Http { oauth: Some(oauth), .. } = &enabled.transport else { return };
+    let OauthGrant::AuthorizationCode(grant) = &oauth.grant else { return };
+    if grant.per == CredentialOf::Gateway || !enabled.prefix.is_empty() || !enabled.tools.is_empty() {
+        return;
+    }
+    let shown = short(&upstream.key);
+    report.lint(
+        upstream.at,
+        format!(
+            "upstream `{shown}` is reached with accounts of callers' own and has no prefix: a call of a tool that nobody's account \
+             has listed yet is unknown, and asks nobody to connect"
+        ),
+        format!("a `prefix`, or `[upstreams.{shown}.tools.NAME]` for what callers begin with"),
+    );
 }
 
 /// Looks through the tables of tools.

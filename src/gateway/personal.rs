@@ -4,6 +4,7 @@
 use super::{
     Gateway, InForce, ListGenerations,
     changed::Changed,
+    people::connect::is_there,
     pin_book::{context, write},
 };
 use crate::{
@@ -414,6 +415,7 @@ impl Gateway {
         let mut before: HashMap<UpstreamName, Option<u64>> = HashMap::new();
         loop {
             changes.borrow_and_update();
+            self.0.people.prompts.connected(|key, instead_of| is_there(&connections, key, instead_of));
             let in_force = self.in_force();
             let of_gateway = in_force
                 .config

@@ -837,6 +837,14 @@ pub(crate) const LINTS: &[Case] = &[
         )],
     ),
     case(
+        "an account for each agent, and names of which nothing says whose they are",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem.tools.write_file]",
+            "[upstreams.mail]\nprefix = \"\"\nurl = \"https://mail.example/mcp\"\noauth = { grant = \"authorization_code\", per = \"agent\" }\n\n[upstreams.filesystem.tools.write_file]",
+        )],
+    ),
+    case(
         "tokens that are exchanged, and nobody comes with one",
         SERVERS,
         &[(

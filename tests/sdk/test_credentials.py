@@ -162,9 +162,9 @@ async def test_one_account_for_everybody(binary, era):
                 assert token.encode() not in file.read_bytes(), file
 
 
-async def call_or_error(gateway: Gateway, agent: str, tool: str, era: str) -> str:
+async def call_or_error(gateway: Gateway, agent: str, tool: str, era: str, user: User | None = None) -> str:
     try:
-        return text(await call(gateway, agent, tool, era))
+        return text(await call(gateway, agent, tool, era, user))
     except BaseException as error:  # An unknown tool is an error of the protocol.
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
@@ -237,6 +237,125 @@ async def test_a_call_asks_to_connect_and_goes_on(binary, era):
         assert [made["sub"] for made in upstream.seen()["calls"]] == ["alice-at-crm"]
         decisions = gateway.events(event_type="agent_decision")
         assert [event["policy_id"] for event in decisions if event["decision"] == "deny"] == ["credentials", "credentials"]
+
+
+def written(gateway: Gateway, file: str, old: str, new: str) -> None:
+    """Changes a file of a gateway that does not run yet."""
+    path = gateway.folder / file
+    text = path.read_text()
+    assert old in text, text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("end", ["frozen", "other policies", "the gateway ends"])
+async def test_a_question_to_connect_ends_with_its_call(binary, end):
+    """While the client shows it: frozen, no capability any more, or the gateway leaves; the person's silence waits for none of them."""
+    with Upstream() as upstream, world(binary, upstream, "person", approval_wait="20s") as gateway:
+        shown = anyio.Event()
+
+        class Silent(User):
+            async def __call__(self, _context, params):
+                self.asked.append(params)
+                shown.set()
+                await anyio.sleep_forever()
+
+        said = []
+
+        async def asked() -> None:
+            try:
+                said.append(await call(gateway, "of-alice", "crm__whoami", "legacy", Silent()))
+            except Exception as error:  # the connection of a gateway that ends
+                said.append(error)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(asked)
+            await shown.wait()
+            if end == "frozen":
+                done = gateway.cli("freeze", "--upstream", "crm", "--reason", "a test", key="key-carol")
+                assert done.returncode == 0, done
+            elif end == "other policies":
+                written(gateway, "policies/authority.yaml", "operator: alice, capabilities: [crm]", "operator: alice, capabilities: [none]")
+                done = gateway.cli("policy", "activate", str(gateway.folder / "policies"), "--reason", "a test", key="key-carol")
+                assert done.returncode == 0, done
+            else:
+                gateway.process.terminate()
+                await until(lambda: gateway.process.poll() is not None, "the gateway has ended")
+        (result,) = said
+        assert upstream.seen()["calls"] == []
+        if end == "the gateway ends":
+            return
+        # Nor is anybody asked about the next one.
+        again = User()
+        if end == "frozen":
+            assert result.meta["tollgate/decision"]["policy_id"] == "freeze", result
+            assert (await call(gateway, "of-alice", "crm__whoami", "legacy", again)).is_error
+        else:
+            assert "Unknown tool" in repr(result), result
+            assert "Unknown tool" in await call_or_error(gateway, "of-alice", "crm__whoami", "legacy", again)
+        assert again.asked == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("era", ERAS)
+async def test_nobody_is_asked_to_connect_without_end(binary, era):
+    """`rejected_asks.count` questions in a window, of all calls of an agent; whoever connects is not counted any more."""
+    with Upstream() as upstream:
+        gateway = world(binary, upstream, "person", approval_wait="20s")
+        written(gateway, "servers.toml", "\n[admin]", 'rejected_asks = { count = 2, window = "1h" }\n\n[admin]')
+        with gateway:
+            upstream.set(era="modern" if era != "legacy" else "legacy")
+            asked = []
+            for _ in range(3):
+                user = User.says("decline")
+                refused = await call(gateway, "of-alice", "crm__whoami", era, user)
+                assert f"{gateway.admin}/#/connections" in text(refused), refused
+                asked.append(len(user.asked))
+            assert asked == [1, 1, 0]
+            # Another agent has room of its own.
+            user = User.says("decline")
+            await call(gateway, "of-bob", "crm__whoami", era, user)
+
+            class Person(User):
+                async def __call__(self, _context, params):
+                    self.asked.append(params)
+                    connect_on_page(gateway, "bob", "bob-at-crm")
+                    return ElicitResult(action="accept")
+
+            assert text(await call(gateway, "of-bob", "crm__whoami", era, Person())) == "bob-at-crm"
+            gateway.cli("servers", "logout", "crm", key="key-bob")
+            for _ in range(100):
+                if not await tools(gateway, "of-bob", era):
+                    break
+            asked = []
+            for _ in range(3):
+                user = User.says("decline")
+                await call(gateway, "of-bob", "crm__whoami", era, user)
+                asked.append(len(user.asked))
+            assert asked == [1, 1, 0]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("era", ERAS)
+async def test_without_a_prefix_what_somebody_listed_asks(binary, era):
+    """Any other name is unknown, as it is where nothing is to be connected; `check` says so."""
+    with Upstream() as upstream:
+        gateway = world(binary, upstream, "person", approval_wait="20s")
+        written(gateway, "servers.toml", "[upstreams.crm]", '[upstreams.crm]\nprefix = ""')
+        written(gateway, "policies/authority.yaml", '["crm__*"]', '["*"]')
+        with gateway:
+            upstream.set(era="modern" if era != "legacy" else "legacy")
+            assert "asks nobody to connect" in gateway.cli("check").stdout
+            user = User.says("decline")
+            unknown = await call_or_error(gateway, "of-bob", "whoami", era, user)
+            assert "connections" not in unknown and not user.asked, unknown
+            login(gateway, "alice-at-crm", "--for", "alice")
+            await until_listed(gateway, "of-alice")
+            refused = await call(gateway, "of-bob", "whoami", era, user)
+            assert f"{gateway.admin}/#/connections" in text(refused) and len(user.asked) == 1, refused
+            user = User.says("decline")
+            assert "connections" not in await call_or_error(gateway, "of-bob", "no_such_tool", era, user)
+            assert user.asked == []
 
 
 def connect_on_page(gateway: Gateway, person: str, user: str, opener=None) -> str:

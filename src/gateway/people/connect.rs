@@ -3,19 +3,25 @@
 //! The address is the same for everybody and gives nobody anything: whoever opens it signs in there, and connects an account of
 //! their own. So whoever sends it to somebody else gets nothing by it.
 
-use super::client_questions::{ClientQuestions, QUESTION};
+use super::{
+    client_questions::{ClientQuestions, QUESTION},
+    prompts::About,
+};
 use crate::gateway::{
     Gateway, InForce,
     api::{CallReply, Purpose},
+    freezes,
     refusal::Refusal,
     request::{Request, workflow_of},
     request_state::{Opened, UPSTREAM_STATE_TTL},
 };
 use crate::{
-    config::CredentialOf,
+    admission::{FreezeSubject, FrozenTarget},
+    config::{CredentialOf, UpstreamConfig},
     connections::{Connections, code_grant, told},
     identity::{granted, user_of},
     model::{CallKind, CapabilityId, ConnectionKey, UpstreamName},
+    pinning::{ItemKind, key},
     upstream::{Credentials as _, Era},
 };
 use serde_json::{Value, json};
@@ -43,7 +49,7 @@ struct Wanted {
 
 impl Wanted {
     fn is_there(&self, connections: &Connections) -> bool {
-        connections.generation(&self.key).is_some_and(|now| Some(now) != self.instead_of)
+        is_there(connections, &self.key, self.instead_of)
     }
 
     /// What the person at the client reads.
@@ -74,6 +80,8 @@ pub(in crate::gateway) struct Used {
 /// What a person at the client comes to.
 enum Asked {
     Connected,
+    /// Nothing: the call is decided again, and they may be asked again.
+    Again,
     Reply(CallReply),
     No(Refusal),
 }
@@ -92,14 +100,10 @@ impl Gateway {
         if !matches!(request.purpose, Purpose::Use) || request.kind == CallKind::Resource {
             return None;
         }
-        let separator = &in_force.config.gateway.separator;
-        let upstream = in_force.personal.iter().find_map(|name| {
-            let upstream = in_force.config.upstreams.get(name)?;
-            let own = request.name.strip_prefix(&*upstream.prefix)?.strip_prefix(separator.as_str())?;
-            (!upstream.prefix.is_empty() && !own.is_empty()).then_some(upstream)
-        })?;
+        let personal = in_force.personal.iter().filter_map(|name| in_force.config.upstreams.get(name));
+        let upstream = personal.into_iter().find(|upstream| self.may_have(in_force, upstream, request))?;
         // What an agent may not use, it does not hear of.
-        if !may_name(in_force, request) {
+        if covering(in_force, request).is_empty() {
             return None;
         }
         if code_grant(upstream).is_none() {
@@ -127,6 +131,23 @@ impl Gateway {
         }
     }
 
+    /// Whether an upstream may have what a call names: by its prefix; without one, where servers.toml has a table for it or
+    /// somebody's account has listed it. Any name that nothing has would else ask a person to connect.
+    fn may_have(&self, in_force: &InForce, upstream: &UpstreamConfig, request: &Request) -> bool {
+        let name = &*request.name;
+        if !upstream.prefix.is_empty() {
+            let own = name.strip_prefix(&*upstream.prefix);
+            let own = own.and_then(|own| own.strip_prefix(in_force.config.gateway.separator.as_str()));
+            return own.is_some_and(|own| !own.is_empty());
+        }
+        let (kind, has_table) = match request.kind {
+            CallKind::Tool => (ItemKind::Tool, upstream.tools.contains_key(name)),
+            CallKind::Prompt => (ItemKind::Prompt, false),
+            CallKind::Resource => return false,
+        };
+        has_table || self.0.pins.book().get(&key(&upstream.name, kind, name)).is_some()
+    }
+
     /// The refusal of a call for which nothing is connected.
     fn unconnected(in_force: &InForce, key: &ConnectionKey) -> Refusal {
         let (upstream, holder) = (&key.upstream, told(&key.holder));
@@ -140,7 +161,7 @@ impl Gateway {
     pub(in crate::gateway) async fn connect_first(
         &self,
         in_force: &Arc<InForce>,
-        request: &Request,
+        request: &mut Request,
         asking: &mut ClientQuestions,
     ) -> Option<Connected> {
         let asked = match self.lacking(in_force, request)? {
@@ -150,7 +171,7 @@ impl Gateway {
             Lacking::Person(why) => Asked::No(Refusal::deny(CREDENTIALS, why)),
         };
         Some(match asked {
-            Asked::Connected => Connected::Yes,
+            Asked::Connected | Asked::Again => Connected::Yes,
             Asked::Reply(reply) => Connected::Reply(reply),
             Asked::No(refusal) => {
                 let refused = self.0.refusals.refuse(request, None, in_force, refusal, asking);
@@ -163,7 +184,7 @@ impl Gateway {
     pub(in crate::gateway) async fn connect_again(
         &self,
         in_force: &Arc<InForce>,
-        request: &Request,
+        request: &mut Request,
         asking: &mut ClientQuestions,
     ) -> Option<Connected> {
         if in_force.is_shared() {
@@ -178,7 +199,54 @@ impl Gateway {
         }
     }
 
+    /// Asks the person at the client to connect it, for as long as the call could go on once they have.
     async fn ask_to_connect(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &mut Request,
+        wanted: &Wanted,
+        asking: &mut ClientQuestions,
+    ) -> Asked {
+        let tool: Arc<str> = request.name.as_str().into();
+        let target = FrozenTarget {
+            tool: (request.kind == CallKind::Tool).then(|| (tool.clone(), tool)),
+            upstream: wanted.key.upstream.clone(),
+            capabilities: covering(in_force, request),
+        };
+        let user = user_of(&request.principal, &in_force.policies.authority).cloned();
+        let subject = FreezeSubject { agent: request.agent.clone(), user, target: Some(target) };
+        let (before, since) = (asking.asked_to_connect, self.0.clock.monotonic());
+        let asked = tokio::select! {
+            biased;
+            // Nothing leaves for a call that is frozen, not even a question about it.
+            frozen = self.0.freezes.until_frozen(&subject) => Asked::No(freezes::refusal(frozen)),
+            () = self.until_other(in_force, request) => Asked::Again,
+            () = self.0.people.cutting.cancelled() => Asked::No(Self::unconnected(in_force, &wanted.key)),
+            asked = self.put_to_client(in_force, request, wanted, asking) => asked,
+        };
+        request.waited += self.0.clock.monotonic().saturating_sub(since);
+        if matches!(asked, Asked::Again) {
+            asking.asked_to_connect = before;
+        }
+        asked
+    }
+
+    /// Ends once a call is to be decided again: its principal is none any more, or other policies are in force.
+    async fn until_other(&self, in_force: &InForce, request: &Request) {
+        let current = &self.0.current;
+        let mut generations = current.generations();
+        loop {
+            let decides = current.in_force().decides_under(&in_force.policies.snapshot);
+            if !decides || !current.still_valid(&request.principal) {
+                return;
+            }
+            if generations.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    async fn put_to_client(
         &self,
         in_force: &Arc<InForce>,
         request: &Request,
@@ -208,6 +276,11 @@ impl Gateway {
         if !shows_pages(asking.client.capabilities()) {
             return no();
         }
+        let most = in_force.config.gateway.rejected_asks;
+        let about = About::Connection(wanted.key.clone(), wanted.instead_of);
+        if !self.0.people.prompts.show(&request.agent, &about, most, self.0.clock.monotonic()) {
+            return no();
+        }
         let id = self.0.ids.uuid();
         let question = json!({
             "mode": "url",
@@ -224,6 +297,8 @@ impl Gateway {
                         false => false,
                     },
                     () = self.until_connected(wanted) => true,
+                    // As long as a client that retries has.
+                    () = tokio::time::sleep(UPSTREAM_STATE_TTL) => false,
                 };
                 match connected {
                     true => {
@@ -270,7 +345,7 @@ impl Gateway {
     pub(in crate::gateway) async fn with_more_scopes(
         &self,
         in_force: &Arc<InForce>,
-        request: &Request,
+        request: &mut Request,
         used: Used,
         reply: CallReply,
         asking: &mut ClientQuestions,
@@ -282,8 +357,8 @@ impl Gateway {
         match self.ask_to_connect(in_force, request, &wanted, asking).await {
             Asked::Connected => Connected::Yes,
             Asked::Reply(reply) => Connected::Reply(reply),
-            // What the upstream said, and where it can be connected, stands in the reply.
-            Asked::No(_) => Connected::Reply(reply),
+            // It was made under what was in force then. What the upstream said, and where it can be connected, stands in the reply.
+            Asked::No(_) | Asked::Again => Connected::Reply(reply),
         }
     }
 
@@ -317,6 +392,15 @@ impl Gateway {
             }
         }
     }
+}
+
+/// Whether something is connected, in place of what was there.
+pub(in crate::gateway) fn is_there(
+    connections: &Connections,
+    key: &ConnectionKey,
+    instead_of: Option<u64>,
+) -> bool {
+    connections.generation(key).is_some_and(|now| Some(now) != instead_of)
 }
 
 /// Where a person connects accounts.
@@ -355,25 +439,26 @@ fn shows_pages(capabilities: &Value) -> bool {
     capabilities.pointer("/elicitation/url").is_some_and(|url| !url.is_null())
 }
 
-/// Whether a capability of the agent covers the name that it calls.
-fn may_name(in_force: &InForce, request: &Request) -> bool {
+/// The capabilities of the agent that cover the name that it calls.
+fn covering(in_force: &InForce, request: &Request) -> Vec<CapabilityId> {
     let authority = &in_force.policies.authority;
-    let Some(agent) = authority.agents.get(&request.agent) else { return false };
+    let Some(agent) = authority.agents.get(&request.agent) else { return Vec::new() };
     let (workflow, refused) = workflow_of(&authority.workflows, agent, request.workflow.as_deref());
     if refused.is_some() {
-        return false;
+        return Vec::new();
     }
     let narrow = workflow.and_then(|workflow| workflow.capabilities.as_deref());
     let of_principal = granted(&request.principal, authority);
-    let granted = |id: &&CapabilityId| {
+    let covers = |id: &&CapabilityId| {
+        let Some(capability) = authority.capabilities.get(*id) else { return false };
+        let mut globs = match request.kind {
+            CallKind::Prompt => &capability.prompts,
+            CallKind::Tool | CallKind::Resource => &capability.tools,
+        }
+        .iter();
         narrow.is_none_or(|narrow| narrow.contains(id))
             && of_principal.as_ref().is_none_or(|granted| granted.contains(id))
+            && globs.any(|glob| glob.matches(&request.name))
     };
-    let capabilities =
-        agent.capabilities.iter().filter(granted).filter_map(|id| authority.capabilities.get(id));
-    let mut globs = capabilities.flat_map(|capability| match request.kind {
-        CallKind::Prompt => &capability.prompts,
-        CallKind::Tool | CallKind::Resource => &capability.tools,
-    });
-    globs.any(|glob| glob.matches(&request.name))
+    agent.capabilities.iter().filter(covers).cloned().collect()
 }

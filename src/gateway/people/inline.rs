@@ -5,6 +5,7 @@ use super::{
     approve::{Step, answer_pending},
     client_questions::{ClientQuestions, QUESTION},
     follow::{Follow, WaitState},
+    prompts::About,
     question::{self, read_answer, supports_form},
     remaining, store_error,
 };
@@ -47,11 +48,11 @@ impl People {
             }
         }
         let operator = self.inline_operator(call, &record, asking.client.as_ref());
-        let most = in_force.config.gateway.rejected_asks;
+        let (most, about) = (in_force.config.gateway.rejected_asks, About::Approval(record.id.clone()));
         let was_asked = std::mem::replace(&mut asking.asked, true);
         if operator.is_none()
             || (was_asked && !again)
-            || !self.prompts.show(&request.agent, &record.id, most, self.clock.monotonic())
+            || !self.prompts.show(&request.agent, &about, most, self.clock.monotonic())
         {
             return self.wait_elsewhere(call, asking, record).await;
         }

@@ -1,9 +1,10 @@
 //! How many questions an agent's own client was shown that its operator has not decided: an agent that asks again and
-//! again must not wear a person down. Beyond the bound its calls wait for an answer given elsewhere.
+//! again must not wear a person down. Beyond the bound its calls wait for an answer given elsewhere, and one for which an account is
+//! to be connected is refused.
 
 use crate::{
     config::RejectedAsks,
-    model::{AgentId, ApprovalId},
+    model::{AgentId, ApprovalId, ConnectionKey},
 };
 use parking_lot::Mutex;
 use std::{
@@ -11,16 +12,25 @@ use std::{
     time::Duration,
 };
 
+/// What a question is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::gateway) enum About {
+    /// Whether a call may be made.
+    Approval(ApprovalId),
+    /// An account that is to be connected, in place of this credential where there is one.
+    Connection(ConnectionKey, Option<u64>),
+}
+
 /// Of this process; each agent of the bundle has at most `rejected_asks.count` entries.
 #[derive(Debug, Default)]
-pub(crate) struct Prompts(Mutex<HashMap<AgentId, VecDeque<(Duration, ApprovalId)>>>);
+pub(crate) struct Prompts(Mutex<HashMap<AgentId, VecDeque<(Duration, About)>>>);
 
 impl Prompts {
     /// Whether one more may be shown; where it may, it counts from now on.
     pub(in crate::gateway) fn show(
         &self,
         agent: &AgentId,
-        approval: &ApprovalId,
+        about: &About,
         most: RejectedAsks,
         now: Duration,
     ) -> bool {
@@ -31,7 +41,7 @@ impl Prompts {
         }
         let room = open.len() < most.count;
         if room {
-            open.push_back((now, approval.clone()));
+            open.push_back((now, about.clone()));
         }
         room
     }
@@ -40,11 +50,22 @@ impl Prompts {
     pub(in crate::gateway) fn decided(&self, agent: &AgentId, approval: &ApprovalId) {
         let mut all = self.0.lock();
         if let Some(open) = all.get_mut(agent) {
-            open.retain(|(_, id)| id != approval);
+            open.retain(|(_, asked)| !matches!(asked, About::Approval(id) if id == approval));
             if open.is_empty() {
                 all.remove(agent);
             }
         }
+    }
+
+    /// What was asked for and is connected by now counts no more; `is_there` says whether it is, in place of what was there.
+    pub(in crate::gateway) fn connected(&self, is_there: impl Fn(&ConnectionKey, Option<u64>) -> bool) {
+        self.0.lock().retain(|_, open| {
+            open.retain(|(_, asked)| match asked {
+                About::Approval(_) => true,
+                About::Connection(key, instead_of) => !is_there(key, *instead_of),
+            });
+            !open.is_empty()
+        });
     }
 }
 
@@ -57,7 +78,7 @@ mod tests {
         let prompts = Prompts::default();
         let most = RejectedAsks { count: 3, window: Duration::from_secs(60) };
         let show = |agent: &str, id: &str, at: u64| {
-            prompts.show(&agent.into(), &id.into(), most, Duration::from_secs(at))
+            prompts.show(&agent.into(), &About::Approval(id.into()), most, Duration::from_secs(at))
         };
         assert!(show("a", "1", 0) && show("a", "1", 1) && show("a", "2", 2));
         assert!(!show("a", "3", 3), "a fourth");
