@@ -394,6 +394,17 @@ fn what_is_new_is_added_to_files_that_are_there() {
     let checked = place.run(&["check", "--strict"]);
     assert!(checked.status.success(), "{checked:?}");
 
+    // The same command in another folder is another server; in its own it is there already.
+    let placed = |cwd: &Path| server(json!({"cwd": cwd, "env": {"ACCOUNT": "one"}}));
+    place.write("work/elsewhere/a", "");
+    let (there, elsewhere) = (placed(&place.project()), placed(&place.home().join("work/elsewhere")));
+    client(&[("first", &first), ("second", &second), ("there", &there), ("elsewhere", &elsewhere)]);
+    let planned = place.init(&["--add", "--dry-run"]);
+    let names: Vec<&Value> =
+        planned["upstreams"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, [&json!("elsewhere")], "{planned:#}");
+    client(&[("first", &first), ("second", &second)]);
+
     let again = place.init(&["--add", "--yes"]);
     assert_eq!((&again["upstreams"], &again["written"]), (&json!([]), &json!(false)), "{again:#}");
     assert_eq!(all(), after);

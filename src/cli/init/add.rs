@@ -29,7 +29,7 @@ use crate::{
     config::{self, Listings, Loaded},
 };
 use secrecy::SecretString;
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 /// Adds what is new.
 pub(super) async fn add(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError> {
@@ -105,7 +105,15 @@ fn new_ones(
 ) -> Result<Gathered, CliError> {
     let config = &setup.loaded.config;
     let there = there(opened.text(), &Environment::with(kept.clone()));
-    let same = |server: &Server| there.iter().find(|one| is_same(one, server)).map(|one| one.name.clone());
+    let file = std::path::absolute(&setup.path)
+        .map_err(|source| CliError::Io { what: "cannot tell the working folder".to_owned(), source })?;
+    let folder = file.parent().unwrap_or(&file);
+    let same = |server: &Server, project: Option<&Path>| {
+        let place = gather::started_in(server, project);
+        let is_there =
+            |one: &&There| place.is_none_or(|place| one.is_started_in(folder, place)) && is_same(one, server);
+        there.iter().find(is_there).map(|one| one.name.clone())
+    };
     let on = config.upstreams.iter().flat_map(|(name, one)| [name.to_string(), one.prefix.clone()]);
     let off = config.disabled.iter().flat_map(|(name, one)| [name.to_string(), one.prefix.clone()]);
     let endpoints = vec![config.gateway.endpoint()];
@@ -231,6 +239,17 @@ struct There {
     words: Vec<String>,
     /// Its environment, or its headers.
     values: BTreeMap<String, String>,
+    /// The folder that it is started in, where that is not the one of servers.toml.
+    cwd: Option<String>,
+}
+
+impl There {
+    /// Whether it is started in a folder; its own may have a value in it that is not known.
+    fn is_started_in(&self, folder: &Path, place: &Path) -> bool {
+        let real = |path: &Path| fs::canonicalize(folder.join(path)).unwrap_or_else(|_| folder.join(path));
+        let own = self.cwd.as_deref().unwrap_or(".");
+        real(Path::new(own)) == real(place) || (own.contains('*') && could_be(own, &place.to_string_lossy()))
+    }
 }
 
 /// The servers of servers.toml.
@@ -256,6 +275,7 @@ fn there(text: &str, environment: &Environment) -> Vec<There> {
         name: name.clone(),
         words: words(one),
         values: values(one),
+        cwd: one.get("cwd").and_then(toml::Value::as_str).map(|cwd| filled(cwd, environment)),
     };
     upstreams.into_iter().flatten().map(one).collect()
 }

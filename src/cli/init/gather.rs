@@ -74,15 +74,15 @@ pub(super) struct Gathered {
 pub(super) struct Known<'k> {
     /// Names and prefixes of upstreams.
     pub(super) names: Vec<String>,
-    /// The upstream that a server is already, by its name.
-    pub(super) same: &'k dyn Fn(&Server) -> Option<String>,
+    /// The upstream that a server of a project, or of none, is already, by its name.
+    pub(super) same: &'k dyn Fn(&Server, Option<&Path>) -> Option<String>,
     /// Addresses of this gateway.
     pub(super) endpoints: Vec<String>,
 }
 
 impl Default for Known<'_> {
     fn default() -> Self {
-        Self { names: Vec::new(), same: &|_| None, endpoints: Vec::new() }
+        Self { names: Vec::new(), same: &|_, _| None, endpoints: Vec::new() }
     }
 }
 
@@ -199,10 +199,15 @@ impl Gathered {
             Err(why) => return self.skip(&shown, &file, why.to_string()),
         };
         let from = format!("`{shown}` of {}", file.display());
-        if let Some(there) = (known.same)(&server) {
+        if let Some(there) = (known.same)(&server, project.as_deref()) {
             return self.skip(&shown, &file, format!("it is there already, as `{there}`"));
         }
+        let place = started_in(&server, project.as_deref());
         let same = self.upstreams.iter_mut().find_map(|other| {
+            let there = started_in(&other.server, other.project.as_deref());
+            if place.is_some_and(|place| there.is_some_and(|there| there != place)) {
+                return None;
+            }
             let merged = merged(&other.server, &server)?;
             Some((other, merged))
         });
@@ -277,6 +282,14 @@ impl Gathered {
                 notes: Vec::new(),
             });
         }
+    }
+}
+
+/// The folder in which a client starts a server, where that can be told: what the same command does differs with it.
+pub(super) fn started_in<'s>(server: &'s Server, project: Option<&'s Path>) -> Option<&'s Path> {
+    match server {
+        Server::Command { cwd, .. } => cwd.as_deref().map(Path::new).or(project),
+        Server::Url { .. } => None,
     }
 }
 
