@@ -409,6 +409,11 @@ fn init_imports_the_servers_of_mcp_clients() {
                 "path": {{"url": "https://a.example/s/{secret}/mcp"}}}}}}"#
         ),
     );
+    // Of the project's own servers one was agreed to in its client.
+    let here = dir.path().canonicalize().unwrap();
+    let agreed =
+        serde_json::json!({"projects": {(here.to_str().unwrap()): {"enabledMcpjsonServers": ["git"]}}});
+    write("home/.claude.json", &agreed.to_string());
     let dry = init(dir.path(), &["--dry-run"]);
     assert!(dry.status.success(), "{dry:?}");
     let shown = String::from_utf8_lossy(&dry.stdout);
@@ -433,11 +438,13 @@ fn init_imports_the_servers_of_mcp_clients() {
     let missing = check(dir.path(), &[]);
     assert!(missing.status.success(), "{missing:?}");
     let missing = String::from_utf8_lossy(&missing.stdout);
-    for (variable, upstream) in [("GITHUB_TOKEN", "git"), ("WEB_KEY", "web"), ("QUERY_API_KEY", "query")] {
+    for (variable, upstream) in [("GITHUB_TOKEN", "git"), ("PATH_PATH_2", "path"), ("QUERY_API_KEY", "query")]
+    {
         let lint =
             format!("`${{{variable}}}` is not set in the environment: upstream `{upstream}` is disabled");
         assert!(missing.contains(&lint), "{missing}");
     }
+    assert!(!missing.contains("WEB_KEY") && servers.contains("nobody has agreed"), "{missing} {servers}");
     let checked = check(
         dir.path(),
         &[("GITHUB_TOKEN", "x"), ("WEB_KEY", "y"), ("QUERY_API_KEY", "a%20b"), ("PATH_PATH_2", "z")],

@@ -190,7 +190,8 @@ fn the_files_of_nine_clients_are_read() {
         .filter(|(_, one)| one.get("enabled").is_some_and(|on| on.as_bool() == Some(false)))
         .map(|(name, _)| name.as_str())
         .collect();
-    assert_eq!(off, ["everywhere", "old", "quiet", "surf"]);
+    // `api` and `db` come with the project, and nobody has agreed to them.
+    assert_eq!(off, ["api", "db", "everywhere", "old", "quiet", "surf"]);
 
     let text = |name: &str, key: &str| upstreams[name][key].as_str().unwrap().to_owned();
     let app = place.project().display().to_string();
@@ -477,18 +478,30 @@ fn servers_of_a_projects_own_file_are_not_started_unseen() {
     let known = json!({"projects": {(app): {"enabledMcpjsonServers": ["agreed"]}}});
     place.write(".claude.json", &known.to_string());
     place.write(".cursor/mcp.json", &json!({"mcpServers": {"mine": server("mine")}}).to_string());
+    let off = |told: &Value, name: &str| {
+        let one = told["upstreams"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap();
+        assert!(one["notes"][0].as_str().unwrap().contains("nobody has agreed"), "{told:#}");
+        assert_eq!(one["enabled"], false, "{told:#}");
+        assert_eq!(place.servers()["upstreams"][name]["enabled"].as_bool(), Some(false));
+    };
     let told = place.init(&["--yes", "--wait", "20s"]);
-    let not = told["upstreams"].as_array().unwrap().iter().find(|one| one["name"] == "theirs").unwrap();
-    assert!(not["not_started"].as_str().unwrap().contains("nobody has agreed"), "{told:#}");
+    off(&told, "theirs");
     assert_eq!((started("mine"), started("agreed"), started("theirs")), (true, true, false));
-    assert!(told["first_call"]["failed"].as_str().unwrap().contains("`theirs`"), "{told:#}");
+    assert_eq!(told["first_call"]["decision"], "allow", "{told:#}");
+    assert!(place.servers()["upstreams"]["agreed"].get("enabled").is_none());
 
     // A variable that comes with the project does not come into what was agreed to.
     let mut more = server("mine");
     more["env"] = json!({"LD_PRELOAD": "./theirs.so"});
     place.write("work/app/.mcp.json", &json!({"mcpServers": {"mine": more}}).to_string());
-    let told = place.init(&["--yes", "--wait", "20s", "--force"]);
-    assert!(told["upstreams"][0]["not_started"].as_str().unwrap().contains("nobody has agreed"), "{told:#}");
+    off(&place.init(&["--yes", "--wait", "20s", "--force"]), "mine");
+    // Nor is on by its file what a person has off.
+    place.write("work/app/.mcp.json", &json!({"mcpServers": {"mine": server("mine")}}).to_string());
+    let mut disabled = server("mine");
+    disabled["disabled"] = json!(true);
+    place.write(".cursor/mcp.json", &json!({"mcpServers": {"mine": disabled}}).to_string());
+    off(&place.init(&["--yes", "--wait", "20s", "--force"]), "mine");
+    place.write(".cursor/mcp.json", &json!({"mcpServers": {"mine": server("mine")}}).to_string());
 
     place.write("work/app/.mcp.json", &servers.to_string());
     let told = place.init(&["--yes", "--wait", "20s", "--force", "--from", ".mcp.json"]);

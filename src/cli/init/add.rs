@@ -43,7 +43,8 @@ pub(super) async fn add(servers_toml: &Path, args: &InitArgs) -> Result<(), CliE
     let Gathered { mut upstreams, skipped, inputs, .. } = new_ones(&setup, &opened, &kept, args)?;
     let asks = !args.yes && !args.dry_run && !args.json && ask::is_terminal();
     if asks {
-        told::found(&mut upstreams, &skipped)?;
+        told::found(&upstreams, &skipped)?;
+        super::agree(&mut upstreams).await?;
     }
     told::left_off(&mut upstreams);
     // A name that servers.toml has means what it means there.

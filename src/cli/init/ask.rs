@@ -35,9 +35,19 @@ pub(super) async fn hidden(question: &str) -> Result<String, CliError> {
 
 /// Yes or no; Enter is yes.
 pub(super) async fn agrees(question: &str) -> Result<bool, CliError> {
+    yes_or_no(&format!("{question} [Y/n]"), true).await
+}
+
+/// Yes or no; Enter is no.
+pub(super) async fn consents(question: &str) -> Result<bool, CliError> {
+    yes_or_no(&format!("{question} [y/N]"), false).await
+}
+
+async fn yes_or_no(question: &str, enter: bool) -> Result<bool, CliError> {
     loop {
-        match line(&format!("{question} [Y/n]")).await?.to_ascii_lowercase().as_str() {
-            "" | "y" | "yes" => return Ok(true),
+        match line(question).await?.to_ascii_lowercase().as_str() {
+            "" => return Ok(enter),
+            "y" | "yes" => return Ok(true),
             "n" | "no" => return Ok(false),
             _ => {}
         }

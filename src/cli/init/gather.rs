@@ -217,10 +217,11 @@ impl Gathered {
                 (true, false) => other.from.push_str(&format!("; off as {from}")),
                 (true, true) | (false, false) => other.from.push_str(&format!("; also {from}")),
             }
-            // What was agreed to is what is started: no variable of a project's own file comes in with it.
+            // What was agreed to is what is started: no variable of a project's own file comes in with it, and one that a person has
+            // off is not on by a project's file.
             other.agreed = match (other.agreed, agreed) {
-                (true, false) => merged == other.server,
-                (false, true) => merged == server,
+                (true, false) => merged == other.server && (other.enabled || !enabled),
+                (false, true) => merged == server && (enabled || !other.enabled),
                 (same, _) => same,
             };
             other.server = merged;

@@ -22,7 +22,7 @@ use super::{
     keys::{self, FreshKey},
     known, wiring,
 };
-use crate::{clock::System, config};
+use crate::{clock::System, config, redaction::visible};
 pub(super) use bundle::capability_of;
 use files::Staged;
 use first_call::FirstCall;
@@ -74,8 +74,10 @@ async fn run(servers_toml: &Path, args: &InitArgs, interrupt: &mut Interrupt) ->
     let Gathered { mut upstreams, skipped, inputs, .. } = gathered;
     let asks = !args.yes && !args.dry_run && !args.json && ask::is_terminal();
     if asks {
-        told::found(&mut upstreams, &skipped)?;
+        told::found(&upstreams, &skipped)?;
+        interrupt.ends(agree(&mut upstreams)).await??;
     }
+    told::left_off(&mut upstreams);
     let people = interrupt.ends(people(args, asks)).await??;
     let passed = passed(&upstreams);
     let mut variables = Variables::with(&inputs).beside(set_here());
@@ -285,6 +287,19 @@ async fn keeps(args: &InitArgs, variables: &Variables, asks: bool, file: &Path) 
     }
 }
 
+/// Whoever sees what a server of the project's own file runs may agree to its start, as they would in its client.
+async fn agree(upstreams: &mut [Upstream]) -> Result<(), CliError> {
+    for one in upstreams.iter_mut().filter(|one| one.enabled && !one.agreed) {
+        let question = format!(
+            "`{}` comes with this project, and {}. May it be started?",
+            one.name,
+            told::reached(&one.server)
+        );
+        one.agreed = ask::consents(&visible(&question)).await?;
+    }
+    Ok(())
+}
+
 async fn may_start(upstreams: &[Upstream]) -> Result<bool, CliError> {
     let count = upstreams.iter().filter(|one| one.enabled).count();
     ask::agrees(&format!("Start {count} servers once, to look at their tools?")).await
@@ -321,10 +336,6 @@ async fn first_call(
     upstreams: &[Upstream],
     looked: &[Option<Looked>],
 ) -> Result<Option<FirstCall>, String> {
-    // What makes it starts all servers.
-    if let Some(one) = upstreams.iter().find(|one| one.enabled && !one.agreed) {
-        return Err(format!("none was made: it would start `{}`, which nobody has agreed to", one.name));
-    }
     let reads = upstreams.iter().zip(looked).flat_map(|(upstream, looked)| {
         let reads = looked.iter().flat_map(|looked| looked.tools.iter().filter(|tool| tool.read_only));
         reads.map(|tool| format!("{}__{}", upstream.name, tool.tool))

@@ -46,7 +46,7 @@ impl Starts {
     }
 }
 
-/// Starts those that are on and that somebody agreed to. One that does not answer in time costs itself only.
+/// Starts those that are on: somebody agreed to each. One that does not answer in time costs itself only.
 pub(super) async fn look(
     loaded: &mut Loaded,
     upstreams: &[Upstream],
@@ -58,14 +58,7 @@ pub(super) async fn look(
             starts.silent.insert(disabled.name.clone(), disabled.reason.clone());
         }
     }
-    let (agreed, not): (Vec<&Upstream>, Vec<&Upstream>) = upstreams.iter().partition(|one| one.agreed);
-    for one in not.into_iter().filter(|one| one.enabled) {
-        if let Some(name) = loaded.config.upstreams.keys().find(|name| name.as_str() == one.name) {
-            let why = "a file of the project itself names it, and nobody has agreed to its start: `--from FILE` does, or its client";
-            starts.silent.insert(name.clone(), why.to_owned());
-        }
-    }
-    loaded.config.upstreams.retain(|name, _| agreed.iter().any(|one| one.name == name.as_str()));
+    loaded.config.upstreams.retain(|name, _| upstreams.iter().any(|one| one.name == name.as_str()));
     let count = loaded.config.upstreams.len();
     if count == 0 {
         return Ok(starts);

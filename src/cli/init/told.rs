@@ -46,15 +46,14 @@ pub(super) struct Outcome<'m> {
     pub(super) first_call: Option<Result<Option<FirstCall>, String>>,
 }
 
-/// What was found, before anything is asked. Whoever sees what a server runs and says that it may be started agrees to it.
-pub(super) fn found(upstreams: &mut [Upstream], skipped: &Skipped) -> Result<(), CliError> {
+/// What was found, before anything is asked.
+pub(super) fn found(upstreams: &[Upstream], skipped: &Skipped) -> Result<(), CliError> {
     let mut out = std::io::stderr();
     writeln!(out, "found:")?;
     for upstream in upstreams {
         let off = if upstream.enabled { "" } else { " (off)" };
         writeln!(out, "  {}{off}: {}", upstream.name, visible(&upstream.from))?;
         writeln!(out, "    {}", visible(&reached(&upstream.server)))?;
-        upstream.agreed = true;
     }
     for (name, file, why) in skipped {
         writeln!(out, "  left out: {} ({}): {}", visible(name), visible(file), visible(why))?;
@@ -62,7 +61,7 @@ pub(super) fn found(upstreams: &mut [Upstream], skipped: &Skipped) -> Result<(),
     Ok(())
 }
 
-/// A running gateway starts at once what comes into servers.toml: what nobody has agreed to comes switched off.
+/// A gateway starts at once what comes into servers.toml: what nobody has agreed to comes switched off.
 pub(super) fn left_off(upstreams: &mut [Upstream]) {
     for one in upstreams.iter_mut().filter(|one| one.enabled && !one.agreed) {
         one.enabled = false;
@@ -75,7 +74,7 @@ pub(super) fn left_off(upstreams: &mut [Upstream]) {
 }
 
 /// What is run or reached, without secrets.
-fn reached(server: &Server) -> String {
+pub(super) fn reached(server: &Server) -> String {
     let rules = DataRules::built_in();
     match server {
         Server::Command { command, .. } => {
@@ -206,11 +205,7 @@ fn one(
         screen.field("", note)?;
     }
     let Some(reason) = starts.silent.get(upstream.name.as_str()) else { return Ok(()) };
-    screen.field("", &format!("not looked at: {reason}"))?;
-    match upstream.agreed {
-        true => Ok(()),
-        false => screen.field("", &reached(&upstream.server)),
-    }
+    screen.field("", &format!("not looked at: {reason}"))
 }
 
 fn skipped_json(skipped: &Skipped) -> Vec<Value> {

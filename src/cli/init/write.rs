@@ -174,7 +174,10 @@ fn table_of(
     let passed = if upstream.is_built_in() { &[] } else { passed };
     let mut out = format!("\n# {}\n[upstreams.{}]\n", comment(&upstream.from), key(name));
     if !upstream.enabled {
-        out.push_str("enabled = false                  # as in its client\n");
+        out.push_str(match upstream.agreed {
+            true => "enabled = false                  # as in its client\n",
+            false => "enabled = false                  # it came with the project, and nobody has agreed to its start\n",
+        });
     }
     match &upstream.server {
         Server::Command { command, env, cwd, env_file } => {
