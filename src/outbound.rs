@@ -13,8 +13,9 @@ pub use reach::Reach;
 pub use token::{Granted, TokenError, TokenRequest, is_error_code};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Collected, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -29,6 +30,9 @@ use std::{
 
 /// How long a TCP connection may take to stand.
 const CONNECT: Duration = Duration::from_secs(5);
+/// What is read of an answer that counts by its status, and how long that may take.
+const REMARK: usize = 1_024;
+const REMARK_TIME: Duration = Duration::from_secs(1);
 
 /// What came back.
 #[derive(Clone, Debug)]
@@ -85,14 +89,16 @@ fn tcp(reach: Option<Arc<Reach>>) -> Tcp {
     tcp
 }
 
-fn secure(reach: Option<Arc<Reach>>) -> Result<Secure, String> {
-    let https = HttpsConnectorBuilder::new()
+/// With TLS where a URI says `https`.
+fn connector(reach: Option<Arc<Reach>>) -> Result<HttpsConnector<Tcp>, String> {
+    let builder = HttpsConnectorBuilder::new()
         .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
-        .map_err(|error| format!("no TLS: {error}"))?
-        .https_only()
-        .enable_http1()
-        .wrap_connector(tcp(reach));
-    Ok(pooled_nowhere(https))
+        .map_err(|error| format!("no TLS: {error}"))?;
+    Ok(builder.https_or_http().enable_http1().wrap_connector(tcp(reach)))
+}
+
+fn secure(reach: Option<Arc<Reach>>) -> Result<Secure, String> {
+    Ok(pooled_nowhere(connector(reach)?))
 }
 
 fn pooled_nowhere(https: HttpsConnector<Tcp>) -> Secure {
@@ -144,25 +150,8 @@ impl Outbound {
         most: usize,
         patience: Duration,
     ) -> Result<Reply, OutboundError> {
-        if let Some(reach) = &self.reach {
-            let url = url::Url::parse(&request.uri().to_string()).ok();
-            if !url.is_some_and(|url| reach.allows_url(&url)) {
-                let why = "it may not be asked from here: https is needed, and no address of this machine or network";
-                return Err(OutboundError::Unreachable(why.to_owned()));
-            }
-        }
         let exchange = async {
-            let response = if request.uri().scheme_str() == Some("https") {
-                let secure = self.secure.get_or_init(|| secure(self.reach.clone())).as_ref();
-                secure.map_err(|why| OutboundError::Unreachable(why.clone()))?.request(request).await
-            } else {
-                self.plain.request(request).await
-            };
-            let response = response.map_err(|error| match error.is_connect() {
-                true => OutboundError::Unreachable(because(&error)),
-                false => OutboundError::Broken(because(&error)),
-            })?;
-            let (parts, body) = response.into_parts();
+            let (parts, body) = self.answered(request).await?.into_parts();
             let body = Limited::new(body, most).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
                     OutboundError::TooLarge(most)
@@ -173,5 +162,40 @@ impl Outbound {
             Ok(Reply { status: parts.status, headers: parts.headers, body: body.to_bytes() })
         };
         tokio::time::timeout(patience, exchange).await.unwrap_or(Err(OutboundError::TimedOut(patience)))
+    }
+
+    /// Sends a request whose answer is its status: what was taken is not sent again because of what comes behind that, however much it
+    /// is and however slowly it comes. A body is a remark, where it is short and there at once.
+    pub async fn hand_in(
+        &self,
+        request: Request<Full<Bytes>>,
+        patience: Duration,
+    ) -> Result<Reply, OutboundError> {
+        let answered = tokio::time::timeout(patience, self.answered(request)).await;
+        let (parts, body) = answered.unwrap_or(Err(OutboundError::TimedOut(patience)))?.into_parts();
+        let remark = tokio::time::timeout(REMARK_TIME, Limited::new(body, REMARK).collect()).await;
+        let body = remark.ok().and_then(Result::ok).map(Collected::to_bytes).unwrap_or_default();
+        Ok(Reply { status: parts.status, headers: parts.headers, body })
+    }
+
+    /// The head of an answer.
+    async fn answered(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, OutboundError> {
+        if let Some(reach) = &self.reach {
+            let url = url::Url::parse(&request.uri().to_string()).ok();
+            if !url.is_some_and(|url| reach.allows_url(&url)) {
+                let why = "it may not be asked from here: https is needed, and no address of this machine or network";
+                return Err(OutboundError::Unreachable(why.to_owned()));
+            }
+        }
+        let response = if request.uri().scheme_str() == Some("https") {
+            let secure = self.secure.get_or_init(|| secure(self.reach.clone())).as_ref();
+            secure.map_err(|why| OutboundError::Unreachable(why.clone()))?.request(request).await
+        } else {
+            self.plain.request(request).await
+        };
+        response.map_err(|error| match error.is_connect() {
+            true => OutboundError::Unreachable(because(&error)),
+            false => OutboundError::Broken(because(&error)),
+        })
     }
 }

@@ -125,7 +125,7 @@ class Post:
     """A mail server that takes mail over TLS from who is signed in, and from nobody else."""
 
     def __init__(self, folder):
-        self.mails, self.refused, self.more = [], set(), threading.Condition()
+        self.mails, self.refused, self.full, self.more = [], set(), set(), threading.Condition()
         self.authority, cert, key = certificate(folder)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(cert, key)
@@ -135,6 +135,8 @@ class Post:
             async def handle_RCPT(self, server, session, envelope, address, options):
                 if address in post.refused:
                     return "550 5.1.1 no such mailbox"
+                if address in post.full:
+                    return "452 4.2.2 mailbox full"
                 envelope.rcpt_tos.append(address)
                 return "250 OK"
 

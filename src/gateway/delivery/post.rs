@@ -11,7 +11,6 @@ use secrecy::SecretString;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const MOST_BYTES: usize = 64 << 10;
 
 /// An HTTP service.
 pub(super) struct PostSink {
@@ -35,8 +34,7 @@ impl PostSink {
         let mut request = request.ok_or("its URL cannot be requested")?;
         let lines = HeaderValue::from_static("application/x-ndjson");
         request.headers_mut().insert(http::header::CONTENT_TYPE, lines);
-        let reply =
-            self.outbound.send(request, MOST_BYTES, PATIENCE).await.map_err(|error| error.to_string())?;
+        let reply = self.outbound.hand_in(request, PATIENCE).await.map_err(|error| error.to_string())?;
         if reply.status.is_success() { Ok(()) } else { Err(format!("HTTP status {}", reply.status)) }
     }
 }

@@ -22,11 +22,12 @@ use crate::{
     store::{ApprovalRecord, EventQuery, Register, RegisterChange, StoreError},
     telemetry::Label,
 };
+use dashmap::DashMap;
 use jiff::Timestamp;
 use send::{Done, Message, Refused, Sender};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What there may be to tell of.
 const KINDS: [EventType; 5] = [
@@ -53,21 +54,26 @@ const FAR: i64 = 10_000;
 const MOST_OF_ONE: usize = 20;
 /// Asks that wait and of which one webhook was told.
 const MOST_OPEN: usize = 200;
-/// Alerts under way, and how often each is tried.
-const MOST: usize = 256;
+/// Alerts under way to one webhook, and how often each is tried.
+const MOST: usize = 64;
 const ATTEMPTS: u32 = 8;
+/// From this attempt on every second one goes without what the agent wrote: whatever stands in between may mind just that, and what
+/// comes behind it must not wait for as long as the ask does.
+const PLAINER: u32 = 4;
 /// What the names of its troubles begin with.
 const KIND: &str = "webhook ";
 
-/// Alerts that are on their way.
-#[derive(Debug)]
+/// Alerts that are on their way, by webhook: one that takes none holds up no other.
+#[derive(Debug, Default)]
 pub(super) struct Notifications {
-    places: Arc<Semaphore>,
+    places: DashMap<Arc<str>, Arc<Semaphore>>,
 }
 
-impl Default for Notifications {
-    fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(MOST)) }
+impl Notifications {
+    fn place(&self, webhook: &Arc<str>) -> Option<OwnedSemaphorePermit> {
+        let made = || Arc::new(Semaphore::new(MOST));
+        let places = self.places.entry(webhook.clone()).or_insert_with(made).clone();
+        places.try_acquire_owned().ok()
     }
 }
 
@@ -226,13 +232,17 @@ impl Gateway {
         let id = format!("msg_{}_{}", webhook.name, event.seq);
         let mut done = Done::new();
         let mut pause = FIRST_PAUSE;
+        let mut attempt = 0;
         let (result, told) = loop {
+            attempt += 1;
+            let plainer = attempt >= PLAINER && attempt % 2 == 0;
             // What it was worth telling a minute ago may be over by now.
-            let Some((message, told)) = self.message_of(webhook, event).await? else { return Ok(position) };
+            let made = self.message_of(webhook, event, plainer).await?;
+            let Some((message, told)) = made else { return Ok(position) };
             match sender.send(&id, &message, &mut done).await {
                 Ok(_) => break ("sent", told),
                 Err(Refused::ForGood(why)) => {
-                    tracing::error!(webhook = %webhook.name, reason = why, "webhook.refused: this message is not sent again");
+                    self.refused(webhook, &why);
                     break ("refused", Told::Nothing);
                 }
                 Err(Refused::ForNow(why, wait)) => {
@@ -254,8 +264,8 @@ impl Gateway {
             }
         };
         self.count_message(webhook, result);
-        if result == "sent" && self.0.troubles.ends(&format!("{KIND}{}", webhook.name)) {
-            tracing::info!(webhook = %webhook.name, "webhook.goes_on");
+        if result == "sent" {
+            self.goes_on(webhook);
         }
         let entry = event.draft.approval_id.as_ref().map(|id| entry_of(webhook, id));
         let change = match (entry, told) {
@@ -281,11 +291,26 @@ impl Gateway {
         }
     }
 
-    /// What is told of a record by now. None: nothing.
+    /// One that is gone, or whose key is, refuses whatever it is told: that is seen, until it takes something.
+    fn refused(&self, webhook: &WebhookConfig, why: &str) {
+        tracing::error!(webhook = %webhook.name, reason = why, "webhook.refused: this message is not sent again");
+        let name = &webhook.name;
+        let sentence = format!("webhook `{name}` refused its last message, which is not sent again: {why}");
+        self.0.troubles.begins(&format!("{KIND}{name}"), sentence);
+    }
+
+    fn goes_on(&self, webhook: &WebhookConfig) {
+        if self.0.troubles.ends(&format!("{KIND}{}", webhook.name)) {
+            tracing::info!(webhook = %webhook.name, "webhook.goes_on");
+        }
+    }
+
+    /// What is told of a record by now; `plainer`: without what the agent wrote. None: nothing.
     async fn message_of(
         &self,
         webhook: &WebhookConfig,
         event: &Event,
+        plainer: bool,
     ) -> Result<Option<(Message, Told)>, StoreError> {
         let in_force = self.in_force();
         let draft = &event.draft;
@@ -335,7 +360,10 @@ impl Gateway {
         }
         let first = format!("ask-{id}.{}", webhook.name);
         let own = if entry.is_none() { first.clone() } else { format!("{first}.{}", event.seq) };
-        let made = notice::of_ask((&in_force.config, webhook), record, stage, &*self.0.seal, now);
+        let mut made = notice::of_ask((&in_force.config, webhook), record, stage, &*self.0.seal, now);
+        if plainer {
+            made = notice::plainer(made);
+        }
         Ok(Some((Message::Notice { notice: Box::new(made), recipients, thread: (first, own) }, told)))
     }
 
@@ -360,9 +388,10 @@ impl Gateway {
                         thread: (id.clone(), id),
                     },
                 };
-                let Ok(place) = self.0.notifications.places.clone().try_acquire_owned() else {
-                    tracing::warn!("webhooks have too many alerts under way: one is left out");
-                    return;
+                let Some(place) = self.0.notifications.place(&webhook.name) else {
+                    tracing::warn!(webhook = %webhook.name, "webhook.alert_left_out: it has too many under way");
+                    self.count_message(webhook, "dropped");
+                    continue;
                 };
                 let (gateway, webhook) = (self.clone(), webhook.clone());
                 let id = format!("msg_{}_{}", webhook.name, event.seq);
@@ -380,17 +409,22 @@ impl Gateway {
         let (mut done, mut pause) = (Done::new(), FIRST_PAUSE);
         for attempt in 1..=ATTEMPTS {
             match sender.send(id, message, &mut done).await {
-                Ok(_) => return self.count_message(webhook, "sent"),
+                Ok(_) => {
+                    self.goes_on(webhook);
+                    return self.count_message(webhook, "sent");
+                }
                 Err(Refused::ForGood(why)) => {
-                    tracing::error!(webhook = %webhook.name, reason = why, "webhook.refused: this message is not sent again");
+                    self.refused(webhook, &why);
                     return self.count_message(webhook, "refused");
                 }
                 Err(Refused::ForNow(why, _)) if attempt == ATTEMPTS => {
                     tracing::error!(webhook = %webhook.name, reason = why, attempt, "webhook.alert_not_told");
+                    self.untold(webhook, &why);
                     return self.count_message(webhook, "dropped");
                 }
-                Err(Refused::ForNow(_, wait)) => {
+                Err(Refused::ForNow(why, wait)) => {
                     self.count_message(webhook, "failed");
+                    self.untold(webhook, &why);
                     tokio::time::sleep(pause.max(wait)).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -469,4 +503,21 @@ pub async fn try_webhook(
         sender.resolve(&sample).await.map_err(why)?;
     }
     Ok(came)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R97.
+    #[test]
+    fn a_webhook_that_takes_no_alert_leaves_others_their_places() {
+        let (down, up) = (Arc::from("down"), Arc::from("up"));
+        let all = Notifications::default();
+        let held: Vec<_> = std::iter::from_fn(|| all.place(&down)).take(10 * MOST).collect();
+        assert_eq!(held.len(), MOST);
+        assert!(all.place(&up).is_some());
+        drop(held);
+        assert!(all.place(&down).is_some());
+    }
 }

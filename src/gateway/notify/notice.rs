@@ -147,6 +147,14 @@ pub(super) fn of_ask(
     Notice { environment, link, about: About::Ask(Box::new(about)) }
 }
 
+/// The same without what the agent wrote.
+pub(super) fn plainer(mut notice: Notice) -> Notice {
+    if let About::Ask(ask) = &mut notice.about {
+        ask.arguments = None;
+    }
+    notice
+}
+
 /// What is told of an alert that is about no ask.
 pub(super) fn of_alert(
     config: &Config,

@@ -18,13 +18,30 @@ use std::{collections::HashMap, time::Duration};
 /// How long one attempt may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_OF_MAIL: Duration = Duration::from_secs(30);
-/// What is read of an answer.
-const MOST_BYTES: usize = 64 * 1024;
 /// The longest that a service may ask us to wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-/// Who has a mail already, and who cannot get it, with why.
-pub(super) type Done = HashMap<Address, Option<String>>;
+/// How often an address is tried whose mail server refuses it for now, while it takes mail for others.
+const ATTEMPTS: u32 = 6;
+
+/// What became of mail to one address.
+#[derive(Debug)]
+pub(super) enum Sent {
+    Taken,
+    /// Refused for now, so often and with these words.
+    Delayed(u32, String),
+    Refused(String),
+}
+
+impl Sent {
+    fn refused(why: String) -> Self {
+        tracing::error!(reason = why, "webhook.address_refused: it is not written to again about this");
+        Self::Refused(why)
+    }
+}
+
+/// Who has a mail already, and who cannot get it.
+pub(super) type Done = HashMap<Address, Sent>;
 
 /// Why a message did not go.
 #[derive(Debug)]
@@ -102,7 +119,7 @@ impl Sender<'_> {
 
     async fn post(&self, request: Option<Request<Full<Bytes>>>) -> Result<String, Refused> {
         let request = request.ok_or_else(|| Refused::ForGood("its URL cannot be requested".to_owned()))?;
-        let reply = self.outbound.send(request, MOST_BYTES, PATIENCE).await;
+        let reply = self.outbound.hand_in(request, PATIENCE).await;
         let reply = reply.map_err(|error| Refused::for_now(error.to_string()))?;
         let said = format!("HTTP status {}{}", reply.status, word_of(&reply.body));
         match reply.status.as_u16() {
@@ -153,9 +170,11 @@ async fn mailed(
         login: email.login.as_ref().map(|(user, password)| (user.as_str(), password)),
     };
     for to in recipients {
-        if done.contains_key(to) {
-            continue;
-        }
+        let before = match done.get(to) {
+            Some(Sent::Taken | Sent::Refused(_)) => continue,
+            Some(Sent::Delayed(times, _)) => *times,
+            None => 0,
+        };
         let mail = Mail {
             from: &email.from,
             to,
@@ -165,22 +184,37 @@ async fn mailed(
             id: own,
             follows: (first != own).then_some(first),
         };
-        let refused = match send_mail(&server, &mail, PATIENCE_OF_MAIL).await {
-            Ok(()) => None,
-            Err(MailError::ForGood(why)) => {
-                tracing::error!(
-                    reason = why,
-                    "webhook.address_refused: it is not written to again about this"
-                );
-                Some(why)
-            }
-            Err(MailError::ForNow(why)) => return Err(Refused::for_now(why)),
+        let sent = match send_mail(&server, &mail, PATIENCE_OF_MAIL).await {
+            Ok(()) => Sent::Taken,
+            Err(MailError::Unreachable(why)) => return Err(Refused::for_now(why)),
+            // A full mailbox is no reason why nobody else gets theirs.
+            Err(MailError::ForNow(why)) => Sent::Delayed(before + 1, why),
+            Err(MailError::ForGood(why)) => Sent::refused(why),
         };
-        done.insert(to.clone(), refused);
+        done.insert(to.clone(), sent);
     }
-    let refused: Vec<&String> = done.values().flatten().collect();
+    // Nor why nobody gets the next one.
+    if done.values().any(|sent| matches!(sent, Sent::Taken)) {
+        for sent in done.values_mut() {
+            if let Sent::Delayed(ATTEMPTS.., why) = sent {
+                *sent = Sent::refused(std::mem::take(why));
+            }
+        }
+    }
+    let delayed = done.values().find_map(|sent| match sent {
+        Sent::Delayed(_, why) => Some(why.clone()),
+        Sent::Taken | Sent::Refused(_) => None,
+    });
+    if let Some(why) = delayed {
+        return Err(Refused::for_now(why));
+    }
+    let why = |sent: &Sent| match sent {
+        Sent::Refused(why) => Some(why.clone()),
+        Sent::Taken | Sent::Delayed(..) => None,
+    };
+    let refused: Vec<String> = done.values().filter_map(why).collect();
     match (done.len() - refused.len(), refused.first()) {
-        (0, Some(why)) => Err(Refused::ForGood((*why).clone())),
+        (0, Some(why)) => Err(Refused::ForGood(why.clone())),
         (taken, Some(why)) => {
             Ok(format!("taken by the mail server for {taken}, not for {}: {why}", refused.len()))
         }
