@@ -16,6 +16,7 @@ from conftest import ROOT
 
 NONROOT = 65532
 ASK = Path(__file__).with_name("ask.py")
+BROWSER = Path(__file__).with_name("browser.py")
 
 
 def needs(*programs: str) -> None:

@@ -1,6 +1,6 @@
 """The first hour of a person with nine MCP clients, on a bare Debian: the package, `init`, an account at a real authorization server,
-`connect`, a first read that nobody is asked about, and a first write that somebody is. Each command that is typed here stands
-in the README or in docs/."""
+`connect`, a first read that nobody is asked about, and a first write that somebody is, who approves it on the page in a browser; a second
+one is approved on the command line. Each command that is typed here, and the page's address, stands in the README or in docs/."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, only
-from jail import ASK, needs
+from jail import ASK, BROWSER, needs
 
 ISSUER = ROOT / "tests/page/issuer"
 SERVERS = ROOT / "tests/sdk/node_modules"
@@ -93,6 +93,14 @@ class Ann:
     def known(self, line: str) -> None:
         assert line in self.documents, f"no document has `{line}`"
 
+    def approves_on_the_page(self, key: str, shown: str) -> None:
+        """Opens the address that the README names, signs in, and approves the one call that waits, which shows this."""
+        page = "http://127.0.0.1:8788"
+        self.known(f"the page at {page}, where you sign in with")
+        browser = self.bare.on_the_network(sys.executable, BROWSER, page, key, shown)
+        out, _ = browser.communicate()
+        assert browser.returncode == 0, out
+
     def types(self, line: str, *rest: str, key: str | None = None) -> subprocess.Popen:
         self.known(line)
         env = self.bare.env(**({"TOLLGATE_KEY": key} if key else {}))
@@ -139,7 +147,7 @@ async def as_the_client(bare: Bare, entry: dict, work):
 
 @pytest.fixture
 def bare(tmp_path):
-    needs("mmdebstrap", "systemd-nspawn", "nsenter", "node")
+    needs("mmdebstrap", "systemd-nspawn", "nsenter", "node", "chromium")
     for folder in [tmp_path, *tmp_path.parents]:
         if str(folder).startswith("/tmp/"):
             folder.chmod(folder.stat().st_mode | 0o5)
@@ -199,29 +207,38 @@ def test_the_first_hour(made, bare):
     entries = json.loads((home / ".claude.json").read_text())
     assert entries["numStartups"] == 7 and set(entries["mcpServers"]) == {"tollgate"}
 
-    # 5. A read: nobody is asked. 6. A write: somebody is, and says yes on the command line.
+    # 5. A read: nobody is asked. 6. A write: somebody is, and says yes on the page; of a second one on the command line.
     async def calls(client):
         # A server that is slow to start is in a later list; clients are told of that.
         while not WANTED <= (listed := {tool.name for tool in (await client.list_tools()).tools}):
             assert serving.poll() is None and time.monotonic() - began < LIMIT, ann.reads("tollgate servers list")
         read = await client.call_tool("files__read_text_file", {"path": "/home/ann/docs/hello.md"})
-        write = asyncio.create_task(client.call_tool("files__write_file", {"path": "/home/ann/docs/new.md", "content": "written"}))
-        while not (waiting := json.loads(await asyncio.to_thread(ann.reads, "tollgate approvals list --status pending", "--json"))["approvals"]):
-            assert not write.done(), write.result()
-        [approval] = waiting
-        assert not (home / "docs/new.md").exists()
-        await asyncio.to_thread(lambda: ann.reads("tollgate approvals approve", approval["id"], "--comment", "fine", key=person))
-        return read, await write
+        writes = []
+        for name in ["new.md", "second.md"]:
+            call = asyncio.create_task(client.call_tool("files__write_file", {"path": f"/home/ann/docs/{name}", "content": "written"}))
+            while not (waiting := json.loads(await asyncio.to_thread(ann.reads, "tollgate approvals list --status pending", "--json"))["approvals"]):
+                assert not call.done(), call.result()
+            [approval] = waiting
+            assert not (home / "docs" / name).exists()
+            if name == "new.md":
+                await asyncio.to_thread(ann.approves_on_the_page, person, f"/home/ann/docs/{name}")
+            else:
+                await asyncio.to_thread(lambda: ann.reads("tollgate approvals approve", approval["id"], "--comment", "fine", key=person))
+            writes.append(await call)
+        return read, writes
 
-    read, write = asyncio.run(as_the_client(bare, entries["mcpServers"]["tollgate"], calls))
+    read, writes = asyncio.run(as_the_client(bare, entries["mcpServers"]["tollgate"], calls))
     assert "hello from the bare machine" in str(read.content) and not read.is_error
-    assert not write.is_error and (home / "docs/new.md").read_text() == "written"
+    for write, name in zip(writes, ["new.md", "second.md"]):
+        assert not write.is_error and (home / "docs" / name).read_text() == "written"
 
     # 7. And all of it is on record.
     ann.reads("tollgate audit verify")
     written = json.loads(ann.reads("tollgate audit query", "--tool", "files__write_file", "--json"))["events"]
     shown = ann.reads("tollgate audit show", written[0]["trace_id"])
     assert "files__write_file" in shown and "admin" in shown
+    answers = json.loads(ann.reads("tollgate audit query", "--event-type", "approval_decided", "--json"))["events"]
+    assert sorted(event["detail"]["channel"] for event in answers) == ["cli", "inbox"], answers
     took = time.monotonic() - began
     print(f"the first hour took {took:.0f} s")
     assert took < LIMIT
