@@ -9,6 +9,10 @@
 )]
 
 mod binary;
+#[path = "store/database.rs"]
+mod database;
+#[path = "admin/replicas.rs"]
+mod replicas;
 #[path = "admin/roles.rs"]
 mod roles;
 

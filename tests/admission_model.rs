@@ -1,5 +1,5 @@
 //! Admission as a whole: random histories of two processes against a naive account that adds everything up from scratch,
-//! for the pure rules alone and for the SQLite store that runs them (R22, R36 to R39, R87, I4, I10).
+//! for the pure rules alone and for the stores that run them (R22, R36 to R39, R87, I4, I10).
 
 #![allow(
     clippy::unwrap_used,
@@ -338,5 +338,18 @@ proptest! {
     fn the_store_agrees_with_a_naive_account(history in history(70)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(run(stored::Stored::new(), history));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The same on PostgreSQL: two replicas, each with a copy of its own.
+    #[test]
+    fn the_store_on_postgresql_agrees_with_a_naive_account(history in history(70)) {
+        if store::database::is_there() {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(run(stored::Stored::on_postgresql(), history));
+        }
     }
 }

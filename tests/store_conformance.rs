@@ -23,6 +23,8 @@ mod import;
 mod journal;
 #[path = "store/registers.rs"]
 mod registers;
+#[path = "store/replicas.rs"]
+mod replicas;
 #[path = "store/retention.rs"]
 mod retention;
 mod store;
@@ -53,14 +55,33 @@ use tollgate::{
 type Opener<'f> = &'f (dyn Fn() -> Arc<dyn Store> + Sync);
 
 macro_rules! conformance {
-    ($($check:ident)*) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $check() {
-            let dir = tempfile::tempdir().unwrap();
-            let opener = || -> Arc<dyn Store> { open(dir.path()) };
-            checks::$check(&opener).await;
+    ($($check:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $check() {
+                let dir = tempfile::tempdir().unwrap();
+                let opener = || -> Arc<dyn Store> { open(dir.path()) };
+                checks::$check(&opener).await;
+            }
+        )*
+
+        /// The same on PostgreSQL: each handle is a replica with a folder of its own.
+        mod on_postgresql {
+            use super::*;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $check() {
+                    if !database::is_there() {
+                        return;
+                    }
+                    let (dir, database) = (tempfile::tempdir().unwrap(), database::server().database());
+                    let opener = || -> Arc<dyn Store> { database.replica(dir.path()) };
+                    checks::$check(&opener).await;
+                }
+            )*
         }
-    )*};
+    };
 }
 
 conformance! {

@@ -4,6 +4,7 @@
 use crate::{
     journal::open_private,
     proof::{NoteError, Signer, VerifierKey},
+    store::{Store, StoreError},
 };
 use std::{
     fs,
@@ -43,6 +44,15 @@ pub enum KeysError {
         /// What is wrong.
         source: NoteError,
     },
+}
+
+/// Of what a first key is made where there is none: of random bytes, or of a secret that all replicas share, so that they sign
+/// with one key.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn key_seed(store: &dyn Store, random: [u8; 32]) -> Result<[u8; 32], StoreError> {
+    if store.is_shared() { store.secret("checkpoints", random).await } else { Ok(random) }
 }
 
 impl LogKeys {

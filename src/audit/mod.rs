@@ -36,7 +36,7 @@ pub use drift::drift_on_record;
 pub use export::{
     CSV_COLUMNS, ExportError, export_csv, export_jsonl, export_jsonl_without_values, export_ocsf,
 };
-pub use log_keys::{KeysError, LogKeys};
+pub use log_keys::{KeysError, LogKeys, key_seed};
 pub use maturity::{Control, Looked, Maturity, maturity, test_files};
 pub use ocsf::ocsf;
 pub use questions::{

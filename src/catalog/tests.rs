@@ -74,6 +74,7 @@ pub(super) fn config(upstreams: Vec<UpstreamConfig>) -> Config {
         otel: Default::default(),
         store: StoreConfig {
             path: "db".into(),
+            postgres: None,
             durability: Durability::Commit,
             retention: None,
             vault: crate::config::VaultConfig::default(),

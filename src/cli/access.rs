@@ -298,6 +298,7 @@ mod tests {
         "schema event",
         "store import",
         "store accept --reason x",
+        "store migrate --to x",
         "store rotate-key",
         "agents list",
         "agents show NAME",

@@ -300,6 +300,7 @@ Examples:
 Examples:
   tollgate store import
   TOLLGATE_KEY=… tollgate store accept --reason 'disk replaced, no backup; incident 4711'
+  tollgate store migrate --to URL       to PostgreSQL, for several replicas
   tollgate store rotate-key             values behind placeholders, under a new key"
     )]
     Store(StoreCommand),

@@ -7,7 +7,7 @@ use super::{
     follow::{Follower, head},
     policy, proof,
     screen::{self, Screen, or_dash, time},
-    setup::{Reading, Setup, Sight, record, record_path},
+    setup::{Reading, Setup, Sight, record, record_place},
     wiring,
 };
 use crate::{
@@ -87,7 +87,7 @@ pub(super) async fn verify(path: PathBuf, args: VerifyArgs) -> Result<(), CliErr
         Some(_) => Setup::load(&path)?.sight(),
         None => Sight::Whole,
     };
-    let at = record_path(&path)?;
+    let at = record_place(&path)?;
     let at_rest = match &at {
         Some(store) => wiring::verify_at_rest(store)?,
         None => None,
@@ -97,7 +97,7 @@ pub(super) async fn verify(path: PathBuf, args: VerifyArgs) -> Result<(), CliErr
         (Some(report), Some(store)) if report.bad.is_none() => {
             let lies = wiring::at_rest(&store)?;
             let held = match &lies {
-                Some(lies) => checkpoints(&store)?.hold(lies).await?,
+                Some(lies) => checkpoints(&store.path)?.hold(lies).await?,
                 None => Ok(0),
             };
             (report, held)
@@ -106,7 +106,8 @@ pub(super) async fn verify(path: PathBuf, args: VerifyArgs) -> Result<(), CliErr
         (None, at) => {
             let (store, _) = record(&path)?;
             let report = store.verify().await?;
-            let held = checkpoints(at.as_deref().unwrap_or(Path::new("")))?.hold(&*store).await?;
+            let held =
+                checkpoints(at.as_ref().map_or(Path::new(""), |store| &store.path))?.hold(&*store).await?;
             let damage = store.damage();
             store.close().await;
             whole(&damage)?;

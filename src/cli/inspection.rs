@@ -66,7 +66,7 @@ pub(crate) async fn known_connections(
     system: &Arc<System>,
 ) -> Result<Option<(Arc<Connections>, Arc<dyn Store>)>, CliError> {
     let any = config.upstreams.values().any(|upstream| code_grant(upstream).is_some());
-    if !any || !store_exists(&config.store.path).unwrap_or(false) {
+    if !any || !store_exists(&config.store).unwrap_or(false) {
         return Ok(None);
     }
     let store = open_store(config, system)?;

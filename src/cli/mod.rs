@@ -60,6 +60,7 @@ mod servers;
 mod setup;
 mod spend;
 mod store;
+mod stores;
 mod webhooks;
 mod wiring;
 

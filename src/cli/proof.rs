@@ -44,7 +44,8 @@ pub(super) async fn checkpoint(setup: Setup, args: CheckpointArgs) -> Result<(),
         store.close().await;
         return done;
     }
-    let keys = LogKeys::open(&data_dir, fresh).map_err(|error| told(&error))?;
+    let seed = audit::key_seed(&*store, fresh).await?;
+    let keys = LogKeys::open(&data_dir, seed).map_err(|error| told(&error))?;
     if args.vkey {
         store.close().await;
         let keys: Vec<String> = keys.verifiers().iter().map(ToString::to_string).collect();
@@ -75,6 +76,12 @@ async fn rotate(
     screen: &mut Screen,
 ) -> Result<(), CliError> {
     let person = setup.admin_person()?;
+    if store.is_shared() {
+        return Err(CliError::Told(
+            "replicas sign with one key, and a new one is not told to the others yet: docs/replicas.md says how it is put in place"
+                .to_owned(),
+        ));
+    }
     // So that there is one to go on from.
     LogKeys::open(data_dir, setup.system.random()).map_err(|error| told(&error))?;
     let (keys, old) = LogKeys::rotate(data_dir, fresh).map_err(|error| told(&error))?;
@@ -123,7 +130,8 @@ async fn proof_of(setup: &Setup, store: &Arc<dyn Store>, args: &ProveArgs) -> Re
     let record = chain::from_hex(&event.hash)
         .ok_or_else(|| CliError::Told(format!("record {} has no hash", event.seq)))?;
     let data_dir = &setup.loaded.config.gateway.data_dir;
-    let keys = LogKeys::open(data_dir, setup.system.random()).map_err(|error| told(&error))?;
+    let seed = audit::key_seed(&**store, setup.system.random()).await?;
+    let keys = LogKeys::open(data_dir, seed).map_err(|error| told(&error))?;
     let made = audit::make(&**store, &keys, &[], &folders(setup)).await;
     let (checkpoint, note) = newest_kept(setup, &keys, event.seq, made.map_err(|error| told(&error))?);
     let index = u64::try_from(event.seq - 1).unwrap_or(0);

@@ -7,13 +7,14 @@ use super::{
     wiring::{self, Loaded, Reloaded},
 };
 use crate::{
-    config::{self, Config, forget_references},
+    config::{self, Config, StoreConfig, forget_references},
     gateway::{CheckedFiles, Gateway},
 };
 use notify_debouncer_full::{
     DebounceEventResult, Debouncer, RecommendedCache, new_debouncer,
     notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, event::AccessKind, event::AccessMode},
 };
+use secrecy::ExposeSecret as _;
 use sha2::{Digest as _, Sha256};
 use std::{
     ffi::OsStr,
@@ -122,6 +123,11 @@ async fn once(path: &Path, gateway: &Gateway, reason: &str) -> Reloaded {
     Reloaded::No
 }
 
+fn is_other_store(old: &StoreConfig, new: &StoreConfig) -> bool {
+    let url = |store: &StoreConfig| store.postgres.as_ref().map(|url| url.expose_secret().to_owned());
+    old.path != new.path || url(old) != url(new)
+}
+
 /// What is taken at start only.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     [
@@ -130,7 +136,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[gateway] tls", old.gateway.tls != new.gateway.tls),
         ("[admin] listen", old.admin.listen != new.admin.listen),
         ("[otel] endpoint", old.otel != new.otel),
-        ("[store] url", old.store.path != new.store.path),
+        ("[store] url", is_other_store(&old.store, &new.store)),
         ("[store] durability", old.store.durability != new.store.durability),
     ]
     .into_iter()

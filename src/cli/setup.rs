@@ -11,7 +11,7 @@ use crate::{
     activation::{Recorded, Standing},
     approval::sees_values,
     clock::{Clock as _, System},
-    config::{Config, Listings},
+    config::{Config, Listings, StoreConfig},
     evidence::event_without_values,
     identity::person_by_key,
     model::{Event, PersonId, Place, Problem, Problems, Severity},
@@ -190,8 +190,9 @@ impl Setup {
     }
 
     fn existing(&self) -> Result<(), CliError> {
-        let path = &self.loaded.config.store.path;
-        match wiring::store_exists(path) {
+        let store = &self.loaded.config.store;
+        let path = &store.path;
+        match wiring::store_exists(store) {
             Ok(true) => Ok(()),
             Ok(false) => Err(CliError::NoStore(path.clone())),
             Err(source) => Err(CliError::Io { what: format!("cannot read `{}`", path.display()), source }),
@@ -284,11 +285,11 @@ fn tell_wrong_files() {
 }
 
 /// Where the record lies, for whoever may read it as in [`record`]; `None` where that is not said.
-pub(super) fn record_path(path: &Path) -> Result<Option<PathBuf>, CliError> {
+pub(super) fn record_place(path: &Path) -> Result<Option<StoreConfig>, CliError> {
     match Setup::load(path) {
-        Ok(setup) => Ok(Some(setup.loaded.config.store.path)),
+        Ok(setup) => Ok(Some(setup.loaded.config.store)),
         Err(wrong @ CliError::Files { .. }) if std::env::var_os("TOLLGATE_KEY").is_none() => {
-            let Some(store) = wiring::store_path(path) else { return Err(wrong) };
+            let Some((store, _)) = wiring::store_place(path) else { return Err(wrong) };
             tell_wrong_files();
             Ok(Some(store))
         }

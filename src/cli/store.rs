@@ -1,14 +1,16 @@
 //! `tollgate store …`: taking over an older store, going on behind damage, and new keys for the vault.
 
 use super::{
-    args::{AcceptArgs, StoreCommand},
+    args::{AcceptArgs, MigrateArgs, StoreCommand},
+    environment::Environment,
     failure::CliError,
     screen::Screen,
     setup::Setup,
     wiring,
 };
-use crate::{clock::IdSource as _, evidence};
+use crate::{clock::IdSource as _, evidence, store::postgres::Migrated};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::path::Path;
 
 /// The longest reason, in characters.
 const LONGEST_REASON: usize = 2_000;
@@ -18,16 +20,58 @@ pub(super) async fn store(setup: Setup, command: StoreCommand) -> Result<(), Cli
     match command {
         StoreCommand::Import => import(&setup),
         StoreCommand::Accept(args) => accept(&setup, &args).await,
+        StoreCommand::Migrate(args) => migrate(&setup, &args),
         StoreCommand::RotateKey => rotate_key(&setup).await,
     }
 }
 
-fn import(setup: &Setup) -> Result<(), CliError> {
-    // Drawn on a terminal only.
+/// Drawn on a terminal only.
+fn bar() -> ProgressBar {
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} records, {eta} left") {
         bar.set_style(style);
     }
+    bar
+}
+
+fn migrate(setup: &Setup, args: &MigrateArgs) -> Result<(), CliError> {
+    let url = expanded(&setup.path, &args.to)?;
+    let bar = bar();
+    let drawn = bar.clone();
+    let told = Box::new(move |done, all| {
+        drawn.set_length(all);
+        drawn.set_position(done);
+    });
+    let taken = wiring::migrate_store(&setup.loaded.config, url, told);
+    bar.finish_and_clear();
+    let Migrated { records, head, place } = taken?;
+    Screen::new().line(&format!(
+        "{records} records are in PostgreSQL at {place}, head {head}; both sides were verified. Set `[store] url` to it: \
+         the store here does not go on"
+    ))
+}
+
+/// Variables in place of their names.
+fn expanded(path: &Path, text: &str) -> Result<String, CliError> {
+    let environment = Environment::of(path).map_err(|problems| CliError::Told(problems.to_string()))?;
+    let (mut made, mut rest) = (String::new(), text);
+    while let Some((before, name, behind)) = rest
+        .split_once("${")
+        .and_then(|(before, behind)| Some((before, behind.split_once('}')?)))
+        .map(|(before, (name, behind))| (before, name, behind))
+    {
+        let value =
+            environment.get(name).ok_or_else(|| CliError::Told(format!("`${{{name}}}` is not set")))?;
+        made.push_str(before);
+        made.push_str(&value);
+        rest = behind;
+    }
+    made.push_str(rest);
+    Ok(made)
+}
+
+fn import(setup: &Setup) -> Result<(), CliError> {
+    let bar = bar();
     let taken = wiring::import_store(&setup.loaded.config, setup.now(), &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);

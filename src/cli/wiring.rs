@@ -1,6 +1,6 @@
 //! Every place where the composition root takes hold of another room, so that a change of its signature is met here.
 
-use super::{args::ExportFormat, environment::Environment, failure::CliError, known, screen};
+use super::{args::ExportFormat, environment::Environment, failure::CliError, known};
 use crate::{
     activation::{self, Recorded, Standing},
     audit,
@@ -14,12 +14,8 @@ use crate::{
     model::{Event, EventDraft, Problems, SnapshotId},
     outbound::{Outbound, Reply},
     policy::{PolicySet, SourceFile, ToolFacts},
-    redaction::Said,
     replay::{Advice, DriftReport, Scorecard, SpendReport},
-    store::{
-        ChainReport, EventQuery, KeptKind, Store, StoreError,
-        embedded::{AtRest, EmbeddedStore},
-    },
+    store::{EventQuery, KeptKind, Store},
     telemetry,
     telemetry::Telemetry,
     upstream::{UpstreamDeps, UpstreamSet, supervise},
@@ -29,15 +25,11 @@ use futures::FutureExt as _;
 use http_body_util::Full;
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use super::stores::*;
 pub(crate) use config::Loaded;
 
 /// Reads servers.toml and the bundle.
@@ -77,16 +69,16 @@ fn load_bundle(
 
 /// What is ordered to be in force, by the store that a servers.toml names, which need not be open.
 pub(crate) fn standing(path: &Path) -> Result<Standing, CliError> {
-    match store_path(path) {
-        Some(store) => Ok(activation::standing_at_rest(&store)?),
+    match store_place(path) {
+        Some((store, _)) => Ok(activation::standing_at_rest(brought(&store)?)?),
         None => Ok(Standing::default()),
     }
 }
 
 /// The bundle that came into force last, by the record of the store that a servers.toml names.
 pub(crate) fn recorded(path: &Path) -> Result<Option<Recorded>, CliError> {
-    match store_path(path) {
-        Some(store) => Ok(activation::recorded_at_rest(&store)?),
+    match store_place(path) {
+        Some((store, _)) => Ok(activation::recorded_at_rest(brought(&store)?)?),
         None => Ok(None),
     }
 }
@@ -195,116 +187,9 @@ pub(crate) fn render(problems: &Problems) -> String {
     config::render(problems, &|name| std::fs::read_to_string(name).ok())
 }
 
-/// Opens the store of a servers.toml in which other things may be wrong; none where it does not say where that is.
-pub(crate) fn store_of(path: &Path, system: &Arc<System>) -> Option<Result<Arc<dyn Store>, CliError>> {
-    let environment = Environment::as_far_as_read(path);
-    let (store, data_dir) = config::store_place(path, &|name| environment.get(name))?;
-    store_exists(&store.path)
-        .is_ok_and(|there| there)
-        .then(|| record_at(&store.path, &data_dir, store.durability, system))
-}
-
-/// Opens a store of which the record is to be read: one that is damaged, for reading alone.
-fn record_at(
-    path: &Path,
-    data_dir: &Path,
-    durability: config::Durability,
-    system: &Arc<System>,
-) -> Result<Arc<dyn Store>, CliError> {
-    if let Some(told) = taken_over(path, EmbeddedStore::take_over(path, data_dir, system.now())?) {
-        screen::note(&told);
-    }
-    match EmbeddedStore::open(path, data_dir, durability, system.owner_id(), system.clone()) {
-        Ok(store) => Ok(store),
-        Err(StoreError::Damaged(problem)) => {
-            screen::note(&format!("{problem}. What can be read is read"));
-            Ok(EmbeddedStore::open_damaged(path)?)
-        }
-        // The record can be read without writing anything.
-        Err(StoreError::Full) => Ok(EmbeddedStore::open_damaged(path)?),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The same for a configuration that was read.
-pub(crate) fn open_record(config: &Config, system: &Arc<System>) -> Result<Arc<dyn Store>, CliError> {
-    record_at(&config.store.path, &config.gateway.data_dir, config.store.durability, system)
-}
-
-fn taken_over(path: &Path, records: Option<u64>) -> Option<String> {
-    let (records, path) = (records?, path.display());
-    Some(format!(
-        "`{path}` was a store of an older Tollgate: its {records} records were taken over into the journal; the old file is \
-         kept as `{path}.before-journal`"
-    ))
-}
-
-/// Where the store of a servers.toml lies, in which other things may be wrong.
-pub(crate) fn store_path(path: &Path) -> Option<PathBuf> {
-    let environment = Environment::as_far_as_read(path);
-    config::store_place(path, &|name| environment.get(name)).map(|(store, _)| store.path)
-}
-
-/// Verifies a store as it lies there.
-pub(crate) fn verify_at_rest(path: &Path) -> Result<Option<ChainReport>, CliError> {
-    Ok(EmbeddedStore::verify_at_rest(path)?)
-}
-
-/// A store as it lies there.
-pub(crate) fn at_rest(path: &Path) -> Result<Option<AtRest>, CliError> {
-    Ok(EmbeddedStore::at_rest(path)?)
-}
-
-/// Whether there is a store.
-pub(crate) fn store_exists(path: &Path) -> std::io::Result<bool> {
-    EmbeddedStore::exists(path)
-}
-
 /// Makes `data_dir`, mode 0700.
 pub(crate) fn ensure_data_dir(config: &Config) -> Result<(), CliError> {
     config::ensure_data_dir(config).map_err(CliError::Told)
-}
-
-/// Opens the store, making it where it is missing.
-pub(crate) fn open_store(config: &Config, system: &Arc<System>) -> Result<Arc<dyn Store>, CliError> {
-    let (path, data_dir) = (&config.store.path, &config.gateway.data_dir);
-    if let Some(told) = taken_over(path, EmbeddedStore::take_over(path, data_dir, system.now())?) {
-        tracing::warn!("{told}");
-    }
-    let opened =
-        EmbeddedStore::open(path, data_dir, config.store.durability, system.owner_id(), system.clone());
-    Ok(opened.map_err(|error| store_failed(path, error))? as Arc<dyn Store>)
-}
-
-/// In the terms of whoever starts something.
-fn store_failed(path: &Path, error: StoreError) -> CliError {
-    match error {
-        StoreError::Full => CliError::Told(format!(
-            "there is no room on the disk of `{}`: free some, then start again; nothing of the record is lost",
-            path.display()
-        )),
-        other => other.into(),
-    }
-}
-
-/// Takes over a store of before the journal.
-pub(crate) fn import_store(
-    config: &Config,
-    now: Timestamp,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Option<u64>, CliError> {
-    Ok(EmbeddedStore::import(&config.store.path, &config.gateway.data_dir, now, progress)?)
-}
-
-/// Lets the journal go on behind damage, with a record of who says so and why, and says what it is.
-pub(crate) fn accept_damage(
-    config: &Config,
-    now: Timestamp,
-    person: &str,
-    reason: &Said,
-) -> Result<Option<String>, CliError> {
-    let said = |problem: &str, places| evidence::damage_accepted(now, Some(person), reason, problem, places);
-    Ok(EmbeddedStore::accept_damage(&config.store.path, &config.gateway.data_dir, &said)?)
 }
 
 /// The upstreams of a configuration, starting.

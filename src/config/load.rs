@@ -119,6 +119,14 @@ pub fn load_bundle(
         let sound = config.as_ref().filter(|_| !report.has_errors());
         let (set, found) = policy::compile(&files, &input(sound, &listings));
         problems.0.extend(found.0.into_iter().map(|p| in_folder(&folder, p)));
+        if let (Some(set), Some(config)) = (&set, &config)
+            && set.data.tokenizes()
+            && config.store.postgres.is_some()
+        {
+            let why = "a rule says `tokenize`, and replicas on PostgreSQL do not share the values behind placeholders yet";
+            let expected = "`mask` or `hash`, or a store of one machine";
+            problems.0.push(whole_file(&folder.join("data.yaml").display().to_string(), why.to_owned(), expected));
+        }
         set
     });
     // Where something is wrong it is what has to be mended first.

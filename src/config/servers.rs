@@ -2,7 +2,8 @@
 
 use super::{
     AdminConfig, AuthConfig, CatalogMode, CheckConfig, Config, Durability, Formats, GatewayConfig,
-    LabelTerms, MetaKey, RejectedAsks, StoreConfig, Unchecked, VaultConfig, audit, contain, delivery,
+    LabelTerms, MetaKey, RejectedAsks, StoreConfig, Unchecked, UpstreamTransport, VaultConfig, audit,
+    contain, delivery,
     expand::{Env, expand},
     file::resolve,
     incoming::{forwarded_by, tls, trusted_proxies},
@@ -153,6 +154,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         disabled,
     };
     contain::guard(tables, &mut config, report);
+    shared(&config, &store_map, report);
     Some(config)
 }
 
@@ -399,28 +401,60 @@ fn store(
     let retention = retention(map, report)?;
     let vault = vault(map, input, report)?;
     let Some(written) = expanded(map, "url", input, report)? else {
-        return Some(StoreConfig { path: data_dir?.join("tollgate.db"), durability, retention, vault });
+        return Some(StoreConfig {
+            path: data_dir?.join("tollgate.db"),
+            postgres: None,
+            durability,
+            retention,
+            vault,
+        });
     };
     let at = map.get("url").map_or(map.at, |node| node.start);
     let scheme = written.split(':').next().unwrap_or_default().to_ascii_lowercase();
     if matches!(scheme.as_str(), "postgres" | "postgresql") {
-        // Only the scheme is shown: the rest holds a password as a rule.
-        report.error(at, format!("`{scheme}` stores are not built yet"), "sqlite:PATH");
-        return None;
+        if let Some(node) = map.get("durability") {
+            let expected =
+                "no `durability`: PostgreSQL keeps what it has confirmed, whatever becomes of a machine";
+            report.error(node.start, "`durability` is of the store of one machine", expected);
+        }
+        let path = data_dir?.join("replica").join("tollgate.db");
+        return Some(StoreConfig { path, postgres: Some(written.into()), durability, retention, vault });
     }
     let path = written.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
     match path {
         Some(path) if !path.is_empty() && !path.starts_with(':') && !path.contains(['?', '\0']) => {
-            Some(StoreConfig { path: resolve(input.path, path), durability, retention, vault })
+            Some(StoreConfig {
+                path: resolve(input.path, path),
+                postgres: None,
+                durability,
+                retention,
+                vault,
+            })
         }
         Some(_) | None => {
             report.error(
                 at,
                 "`url` names no store (not shown: it may hold a secret)",
-                "sqlite:PATH, the path of a file",
+                "sqlite:PATH, the path of a file, or postgres://USER:PASSWORD@HOST/DATABASE",
             );
             None
         }
+    }
+}
+
+/// What replicas do not share yet is refused: it would be there on one of them and missing on the next.
+fn shared(config: &Config, map: &Fields<'_>, report: &mut Report<'_>) {
+    let at = map.get("url").map_or(map.at, |node| node.start);
+    let connected = config.upstreams.iter().filter(|(_, upstream)| match &upstream.transport {
+        UpstreamTransport::Http { oauth: Some(oauth), .. } => oauth.code_grant().is_some(),
+        UpstreamTransport::Http { oauth: None, .. } | UpstreamTransport::Stdio { .. } => false,
+    });
+    for (name, _) in connected.filter(|_| config.store.postgres.is_some()) {
+        report.error(
+            at,
+            format!("upstream `{name}` is connected by people, whose credentials replicas do not share yet"),
+            "sqlite:PATH, or an upstream with `grant = \"client_credentials\"` or headers",
+        );
     }
 }
 

@@ -376,8 +376,8 @@ fn a_wrong_gateway_says_where() {
 #[test]
 fn a_wrong_store_auth_or_admin_says_where() {
     check(
-        "[store]\nurl = ‸\"postgres://u:s3cret@h/db\"",
-        &[("`postgres` stores are not built yet", "sqlite:PATH")],
+        "[store]\nurl = \"postgres://u:s3cret@h/db\"\ndurability = ‸\"fsync\"",
+        &[("`durability` is of the store of one machine", "PostgreSQL keeps")],
     );
     check("[store]\nurl = ‸\"s3cret\"", &[("`url` names no store", "sqlite:PATH")]);
     check("[store]\nurl = ‸\"sqlite::memory:\"", &[("`url` names no store", "the path of a file")]);

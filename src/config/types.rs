@@ -276,8 +276,10 @@ pub struct OtelConfig {
 /// `[store]`
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
-    /// The SQLite file.
+    /// The SQLite file: of the store, or of the copy of what is in the database.
     pub path: PathBuf,
+    /// The database that replicas share.
+    pub postgres: Option<SecretString>,
     /// What a commit survives.
     pub durability: Durability,
     /// How old records become before they are removed, whole segments at a time, where no legal hold is on them; none: they stay.

@@ -1,8 +1,8 @@
-//! Watches the record for what people should look at. Of all processes on a store one does so: whoever holds the lock, which dies
+//! Watches the record for what people should look at. Of all processes on a store one does so: whoever has that duty, which ends
 //! with its process.
 
-use super::{Gateway, delivery::lock_beside};
-use crate::{alerts::Level, oversight::Watcher, upstream::Health};
+use super::Gateway;
+use crate::{alerts::Level, oversight::Watcher, store::Duty, upstream::Health};
 use std::time::Duration;
 
 /// How often it is looked, where windows are no shorter.
@@ -14,17 +14,19 @@ const AGAIN: Duration = Duration::from_secs(5);
 impl Gateway {
     /// Watches for as long as the gateway runs.
     pub(super) async fn watch_record(self) {
-        // Held until this ends.
-        let _lock = loop {
-            match lock_beside(&self.in_force().config.store.path, "alerts") {
-                Ok(Some(lock)) => break lock,
+        loop {
+            match self.0.store.duty("alerts").await {
+                Ok(Some(duty)) => self.watch_while(&*duty).await,
                 Ok(None) => {}
-                Err(error) => tracing::error!(%error, "alerts.lock_not_taken"),
+                Err(error) => tracing::error!(%error, "alerts.duty_not_taken"),
             }
             tokio::time::sleep(LOOK).await;
-        };
+        }
+    }
+
+    async fn watch_while(&self, duty: &dyn Duty) {
         let mut watcher = Watcher::default();
-        loop {
+        while duty.is_held() {
             let in_force = self.in_force();
             let rules = &in_force.policies.oversight;
             let levels = self.levels();

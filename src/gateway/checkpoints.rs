@@ -72,7 +72,8 @@ impl Gateway {
             return Ok(());
         }
         let data_dir = config.gateway.data_dir.clone();
-        let keys = LogKeys::open(&data_dir, self.0.ids.random())?;
+        let seed = audit::key_seed(&*self.0.store, self.0.ids.random()).await?;
+        let keys = LogKeys::open(&data_dir, seed)?;
         let folders = audit::checkpoint_folders(&config);
         let (checkpoint, mut note) = audit::make(&*self.0.store, &keys, &[], &folders).await?;
         for witness in &config.audit.witnesses {

@@ -1,10 +1,13 @@
 //! What goes out to places that servers.toml names, beside calls: one task for each place, one process of a store at a time, and what
 //! does not arrive is told.
 
-use super::{Gateway, delivery::lock_beside};
-use crate::config::Config;
+use super::Gateway;
+use crate::{
+    config::Config,
+    store::{Duty, StoreError},
+};
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, fs::File, future::Future, io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// How often it is looked whether another process has left its turn.
@@ -74,14 +77,14 @@ impl Gateway {
         }
     }
 
-    /// Waits for its turn at something: until no other process on the store has it. It ends with what is returned.
-    pub(super) async fn turn(&self, what: &str, failed: impl Fn(&io::Error)) -> File {
+    /// Waits for its turn at something: until no other process on the store has it.
+    pub(super) async fn turn(&self, what: &str, failed: impl Fn(&StoreError)) -> Box<dyn Duty> {
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            match lock_beside(&self.in_force().config.store.path, what) {
-                Ok(Some(lock)) => return lock,
+            match self.0.store.duty(what).await {
+                Ok(Some(duty)) => return duty,
                 Ok(None) => {}
                 Err(error) => failed(&error),
             }

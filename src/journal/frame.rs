@@ -173,6 +173,11 @@ impl<'b> Frame<'b> {
         Some(Self { head, bytes: bytes.get(..head.length)? })
     }
 
+    /// All of it.
+    pub fn bytes(&self) -> &'b [u8] {
+        self.bytes
+    }
+
     fn notes_at(&self) -> usize {
         self.head.length - 32 - self.head.notes
     }

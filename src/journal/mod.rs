@@ -34,9 +34,10 @@ pub use rollup_file::{
     is_of_damaged as is_rollup_of_damaged, is_of_earlier_version as is_earlier_rollup, write as write_rollup,
 };
 pub use segment::{
-    BYTES, RECORDS, SEGMENT_HEAD, Scan, Segment, SegmentHead, Step, index_path, list, rollup_path,
+    BYTES, RECORDS, SEGMENT_HEAD, Scan, Segment, SegmentHead, Step, index_path, list, move_segment,
+    remove_segment, rollup_path,
 };
-pub use write::{Cut, Journal, Lock, Patience};
+pub use write::{Appended, Cut, Journal, Lock, Patience};
 
 use std::{
     fmt, io,

@@ -105,6 +105,32 @@ pub fn rollup_path(segment: &Path) -> PathBuf {
     segment.with_extension("rollup")
 }
 
+/// Removes a segment, and what was made of it.
+pub fn remove_segment(segment: &Path) -> Result<(), JournalError> {
+    for file in with_made(segment) {
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(JournalError::of(&file, &error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Moves a segment, and what was made of it, to another folder.
+pub fn move_segment(segment: &Path, folder: &Path) -> Result<(), JournalError> {
+    for file in with_made(segment) {
+        let Some(name) = file.file_name().filter(|_| file.exists()) else { continue };
+        fs::rename(&file, folder.join(name)).map_err(|error| JournalError::of(&file, &error))?;
+    }
+    Ok(())
+}
+
+fn with_made(segment: &Path) -> [PathBuf; 3] {
+    [segment.to_owned(), index_path(segment), rollup_path(segment)]
+}
+
 /// The segments of a folder by the `seq` of their first records, in order.
 pub fn list(dir: &Path) -> Result<Vec<(i64, PathBuf)>, JournalError> {
     let failed = |error: &io::Error| JournalError::of(dir, error);

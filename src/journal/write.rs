@@ -120,6 +120,21 @@ pub struct Cut {
     pub kept: Option<PathBuf>,
 }
 
+/// A frame that is about to be appended.
+#[derive(Clone, Copy, Debug)]
+pub struct Appended<'f> {
+    /// Where it will stand.
+    pub place: Place,
+    /// What it follows.
+    pub before: &'f Head,
+    /// All of it.
+    pub bytes: &'f [u8],
+    /// The end once it is there.
+    pub end: &'f Head,
+    /// It is the last of its segment.
+    pub sealed: bool,
+}
+
 /// What appends. All but [`Self::open`] is for whoever holds the lock.
 #[derive(Debug)]
 pub struct Journal {
@@ -377,6 +392,15 @@ impl Journal {
 
     /// Ends the present segment and begins the next. `notes` say how all registers stand; none: there is nothing in them.
     pub fn seal(&mut self, notes: &[u8]) -> Result<(), JournalError> {
+        self.seal_with(notes, |_| Ok(()))
+    }
+
+    /// The same once `first` has done with the frame what it has to.
+    pub fn seal_with<E: From<JournalError>>(
+        &mut self,
+        notes: &[u8],
+        first: impl FnOnce(&Appended<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut draft = Draft::default();
         draft.begin(&self.head);
         draft.flag(SEALED);
@@ -384,24 +408,35 @@ impl Journal {
             draft.notes().extend_from_slice(notes);
             draft.flag(REGISTERS);
         }
-        self.append(&mut draft)?;
+        self.append_with(&mut draft, first)?;
         // From here on another process goes on in the next segment, whatever fails here.
         self.ended = true;
         // Room that was asked for and not used.
         if let Err(error) = self.tail.file.set_len(self.end).and_then(|()| self.tail.file.sync_data()) {
-            return Err(JournalError::of(&self.tail.path, &error));
+            return Err(JournalError::of(&self.tail.path, &error).into());
         }
-        self.next_segment(false)
+        Ok(self.next_segment(false)?)
     }
 
     /// Appends a frame that follows [`Self::head`], and says where it stands. Where it fails, nothing was appended.
     pub fn append(&mut self, draft: &mut Draft) -> Result<Place, JournalError> {
+        self.append_with(draft, |_| Ok(()))
+    }
+
+    /// The same once `first` has done with the frame what it has to: where that fails, nothing is appended here.
+    pub fn append_with<E: From<JournalError>>(
+        &mut self,
+        draft: &mut Draft,
+        first: impl FnOnce(&Appended<'_>) -> Result<(), E>,
+    ) -> Result<Place, E> {
         let place = self.place();
+        let sealed = draft.has(SEALED);
         let failed = |error: &std::io::Error| JournalError::of(&self.tail.path, error);
         let Some((bytes, head)) = draft.finish() else {
             let problem = "a group of records is longer than a frame can be".to_owned();
-            return Err(JournalError::Failed { path: self.tail.path.clone(), problem });
+            return Err(JournalError::Failed { path: self.tail.path.clone(), problem }.into());
         };
+        first(&Appended { place, before: &self.head, bytes, end: &head, sealed })?;
         let (length, records) =
             (bytes.len() as u64, u32::try_from(head.seq - self.head.seq).unwrap_or(u32::MAX));
         let written = files::write_at(&self.tail.file, bytes, self.end).and_then(|()| match self.sync {
@@ -414,12 +449,33 @@ impl Journal {
                 tracing::error!(segment = %self.tail.path.display(), %error, "journal.not_cut");
             }
             self.room_until = 0;
-            return Err(failed(&error));
+            return Err(failed(&error).into());
         }
         self.end += length;
         self.records = self.records.saturating_add(records);
         self.head = head;
         Ok(place)
+    }
+
+    /// Writes frames behind what is known, as they stand elsewhere; [`Self::follow`] reads them. They are held against
+    /// their hashes before, so that nothing else gets here.
+    pub fn write_copied(&mut self, place: Place, bytes: &[u8]) -> Result<(), JournalError> {
+        let problem = |problem: &str| {
+            JournalError::damaged(&self.tail.path, place.offset, self.head.seq, problem.to_owned())
+        };
+        if place != self.place() {
+            return Err(problem("what is to be copied stands elsewhere"));
+        }
+        let (mut head, mut rest, mut ended) = (self.head, bytes, false);
+        while !rest.is_empty() {
+            let frame = Frame::of(rest).filter(|_| !ended);
+            let frame = frame.ok_or_else(|| problem("what is to be copied is no whole frame"))?;
+            head = frame.check(&head).map_err(|found| problem(&format!("what is to be copied: {found}")))?;
+            ended = frame.head.is_sealed();
+            rest = rest.get(frame.head.length..).unwrap_or_default();
+        }
+        let written = files::write_at(&self.tail.file, bytes, self.end);
+        written.map_err(|error| JournalError::of(&self.tail.path, &error))
     }
 
     /// Has on the disk what was appended.

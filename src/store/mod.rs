@@ -1,13 +1,16 @@
 //! The store port: everything that must be durable or exact across processes. Each method is one
 //! transaction; nothing of SQLite leaks through it.
 
+mod duty;
 pub mod embedded;
 mod figures;
 mod hold;
+pub mod postgres;
 mod register;
 mod types;
 mod vault;
 
+pub use duty::Duty;
 pub use figures::Figures;
 pub use hold::{Held, Hold};
 pub use register::{LONGEST_KEY, Register, RegisterBounds, RegisterChange, RegisterEntry, RegisterRead};
@@ -153,6 +156,18 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Settles as `unknown` the calls that are open in processes whose OS lock is gone, and says how many.
     fn settle_dead_owners(&self, now: Timestamp) -> StoreFuture<'_, u64>;
+
+    /// Takes on what one process on this store does at a time, by this name; `None`: another one does it. An engine that only
+    /// one process uses has nobody to ask.
+    fn duty(&self, name: &str) -> StoreFuture<'_, Option<Box<dyn Duty>>> {
+        let _ = name;
+        duty::alone()
+    }
+
+    /// Whether processes on other machines use this store, which have other folders.
+    fn is_shared(&self) -> bool {
+        false
+    }
 
     /// A named secret key of this store (32 random bytes, made on first use from `fresh`), the same in every process.
     fn secret(&self, name: &'static str, fresh: [u8; 32]) -> StoreFuture<'_, [u8; 32]>;

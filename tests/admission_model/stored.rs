@@ -1,6 +1,9 @@
-//! The SQLite store: two handles on one file, as two processes have them.
+//! The stores: two handles on one file, as two processes have them, or two replicas on one database.
 
-use crate::{ASKS, Counters, Subject, counter, store};
+use crate::{
+    ASKS, Counters, Subject, counter,
+    store::{self, database::Database},
+};
 use jiff::Timestamp;
 use std::sync::Arc;
 use tollgate::{
@@ -17,12 +20,19 @@ use tollgate::{
 pub(crate) struct Stored {
     stores: [Arc<EmbeddedStore>; 2],
     dir: tempfile::TempDir,
+    database: Option<Database>,
 }
 
 impl Stored {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self { stores: [store::open(dir.path()), store::open(dir.path())], dir }
+        Self { stores: [store::open(dir.path()), store::open(dir.path())], dir, database: None }
+    }
+
+    pub(crate) fn on_postgresql() -> Self {
+        let (dir, database) = (tempfile::tempdir().unwrap(), store::database::server().database());
+        let stores = [database.replica(dir.path()), database.replica(dir.path())];
+        Self { stores, dir, database: Some(database) }
     }
 }
 
@@ -82,7 +92,14 @@ impl Subject for Stored {
     }
 
     async fn crash(&mut self, process: usize) {
-        self.stores[process] = store::open(self.dir.path());
+        self.stores[process] = match &self.database {
+            None => store::open(self.dir.path()),
+            // That a killed one is dead is seen after a while; one that says so leaves its calls open just so.
+            Some(database) => {
+                self.stores[process].close().await;
+                database.replica(self.dir.path())
+            }
+        };
     }
 
     async fn settle_dead(&mut self, process: usize, now: Timestamp) -> u64 {

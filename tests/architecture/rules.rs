@@ -248,8 +248,10 @@ fn libraries(place: &Place<'_>, code: &[Token], tell: Tell<'_>) {
             Kind::Ident(name) if name == "rmcp" && !rmcp => {
                 tell(token.line, "rmcp: it appears in front, upstream and the demo upstream only".to_owned());
             }
-            Kind::Ident(name) if name == "rusqlite" && place.room != "store" => {
-                tell(token.line, "sql: rusqlite appears in store only".to_owned());
+            Kind::Ident(name)
+                if matches!(name.as_str(), "rusqlite" | "tokio_postgres") && place.room != "store" =>
+            {
+                tell(token.line, format!("sql: {name} appears in store only"));
             }
             Kind::Ident(name) if name == "axum" && place.room != "front" => {
                 tell(token.line, "axum: it appears in front only".to_owned());

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test file")]
 
+pub(crate) mod database;
+
 use jiff::Timestamp;
 use std::{
     io::{BufRead as _, BufReader, Lines},

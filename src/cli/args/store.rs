@@ -19,6 +19,13 @@ put the journal back from a backup. Where there is none, this says that the reco
 stays as it is, `audit verify` keeps naming it, no number of a record is given twice, and the first new record says who \
 accepted what and why.")]
     Accept(AcceptArgs),
+    /// Take the record to PostgreSQL, where several replicas share it
+    #[command(long_about = "\
+Several replicas work on one record in PostgreSQL (docs/replicas.md). This takes the record of a store of one machine there, byte for \
+byte and in one transaction, with counters, open calls, approvals, grants, registers and keys, and verifies both sides. The database \
+must have no record yet, and no Tollgate may use the store meanwhile. Stopped in the middle, it has changed nothing. Afterwards the \
+old store says where its record went, and nobody goes on there: set `[store] url`.")]
+    Migrate(MigrateArgs),
     /// Encrypt what the vault of `tokenize` keeps under a new key, and forget the old one
     #[command(long_about = "\
 The vault keeps the values behind placeholders (`tokenize` in data.yaml), encrypted, in NAME.vault beside the store; its keys are in \
@@ -27,6 +34,14 @@ agents have stay good, and whoever has a copy of the old keys reads nothing that
 itself. To change `[store] vault_key`, name the old one as `vault_key_before`, run this, and take that line out again. The record \
 says who rotated.")]
     RotateKey,
+}
+
+/// `store migrate`
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// The database: postgres://USER:PASSWORD@HOST/DATABASE; `${NAME}` in it stands for a variable, so that no password is typed
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
 }
 
 /// `store accept`

@@ -309,7 +309,7 @@ struct Record {
 }
 
 async fn record(setup: &Setup) -> Result<Record, CliError> {
-    if !super::wiring::store_exists(&setup.loaded.config.store.path).unwrap_or(false) {
+    if !super::wiring::store_exists(&setup.loaded.config.store).unwrap_or(false) {
         return Ok(Record::default());
     }
     let store = setup.record()?;

@@ -29,7 +29,7 @@ pub(super) async fn explain(path: PathBuf, args: ExplainArgs) -> Result<(), CliE
         return show(&explained?, json);
     }
     let setup = Setup::load(&path)?;
-    let store = match wiring::store_exists(&setup.loaded.config.store.path) {
+    let store = match wiring::store_exists(&setup.loaded.config.store) {
         Ok(true) => Some(setup.store()?),
         Ok(false) | Err(_) => None,
     };

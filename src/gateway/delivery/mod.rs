@@ -1,6 +1,6 @@
 //! Every record goes where `[delivery.NAME]` says, in order and at least once. How far it went is kept in the store: a process that
 //! is killed in the middle of a batch sends that batch again when it, or another, goes on. Of all processes on a store one delivers
-//! to each place: whoever holds its lock, which dies with the process.
+//! to each place: whoever has that duty, which ends with the process.
 
 mod file;
 mod post;
@@ -10,14 +10,13 @@ use super::Gateway;
 use crate::{
     audit::ocsf,
     config::{DeliveryConfig, DeliveryFormat, DeliveryTarget},
-    journal::open_private,
     model::Event,
-    store::{EventQuery, Register, RegisterChange, StoreError},
+    store::{Duty, EventQuery, Register, RegisterChange, StoreError},
 };
 use file::FileSink;
 use post::PostSink;
 use serde_json::json;
-use std::{fs::File, path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use syslog::SyslogSink;
 
 /// Records of one batch, and the bytes of their bodies.
@@ -81,17 +80,24 @@ impl Gateway {
     }
 
     async fn deliver_to(&self, place: &DeliveryConfig) {
+        let failed = |error: &StoreError| {
+            self.trouble(place, &format!("which process delivers cannot be told: {error}"))
+        };
+        loop {
+            let duty = self.turn(&format!("delivery-{}", place.name), failed).await;
+            self.deliver_while(&*duty, place).await;
+        }
+    }
+
+    /// Delivers for as long as this process is the one that does.
+    async fn deliver_while(&self, duty: &dyn Duty, place: &DeliveryConfig) {
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // Held until this ends.
-        let failed =
-            |error: &std::io::Error| self.trouble(place, &format!("its lock cannot be taken: {error}"));
-        let _turn = self.turn(&format!("delivery-{}", place.name), failed).await;
         let mut sink = Sink::of(place);
         let mut pause = FIRST_PAUSE;
         // What takes no more than so much at a time gets no more.
         let mut batch = BATCH;
-        loop {
+        while duty.is_held() {
             match self.deliver_batch(place, &mut sink, batch).await {
                 Ok(sent) => {
                     if self.0.troubles.ends(&key(place)) {
@@ -181,38 +187,5 @@ impl Gateway {
             Some(Line { text, event })
         };
         Ok(events.into_iter().map_while(line).collect())
-    }
-}
-
-/// A lock for what one process on a store does at a time; it dies with its process. It lies beside the store, for processes may
-/// share that and have different data directories. `None`: another one holds it.
-pub(super) fn lock_beside(store: &Path, what: &str) -> std::io::Result<Option<File>> {
-    let mut path = store.as_os_str().to_owned();
-    path.push(format!(".{what}.lock"));
-    let file = open_private(Path::new(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(error)) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Two processes on one store take turns, whatever else they share; what one holds of one thing keeps nobody from another.
-    #[test]
-    fn one_at_a_time_holds_what_lies_beside_a_store() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = folder.path().join("tollgate.db");
-        let first = lock_beside(&store, "alerts").unwrap();
-        assert!(first.is_some());
-        // By another name of the same folder, too.
-        let other = folder.path().join(".").join("tollgate.db");
-        assert!(lock_beside(&other, "alerts").unwrap().is_none());
-        assert!(lock_beside(&store, "delivery-one").unwrap().is_some());
-        drop(first);
-        assert!(lock_beside(&other, "alerts").unwrap().is_some());
     }
 }

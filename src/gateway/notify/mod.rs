@@ -19,7 +19,7 @@ use crate::{
     model::{ApprovalId, Event, EventType},
     outbound::Outbound,
     oversight::Alerted,
-    store::{ApprovalRecord, EventQuery, Register, RegisterChange, StoreError},
+    store::{ApprovalRecord, Duty, EventQuery, Register, RegisterChange, StoreError},
     telemetry::Label,
 };
 use dashmap::DashMap;
@@ -128,13 +128,21 @@ impl Gateway {
     }
 
     async fn tell_all(&self, webhook: &WebhookConfig) {
-        let failed =
-            |error: &std::io::Error| self.untold(webhook, &format!("its lock cannot be taken: {error}"));
-        let _turn = self.turn(&format!("webhook-{}", webhook.name), failed).await;
+        let failed = |error: &StoreError| {
+            self.untold(webhook, &format!("which process tells it cannot be told: {error}"))
+        };
+        loop {
+            let duty = self.turn(&format!("webhook-{}", webhook.name), failed).await;
+            self.tell_while(&*duty, webhook).await;
+        }
+    }
+
+    /// Tells it for as long as this process is the one that does.
+    async fn tell_while(&self, duty: &dyn Duty, webhook: &WebhookConfig) {
         let mut changes = self.0.store.approval_changes();
         let mut pause = FIRST_PAUSE;
         let mut position = None;
-        loop {
+        while duty.is_held() {
             changes.borrow_and_update();
             match self.tell_news(webhook, &mut position).await {
                 Ok(()) => pause = FIRST_PAUSE,

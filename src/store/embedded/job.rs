@@ -33,6 +33,8 @@ pub(super) enum Kind {
     Awaited,
     /// The same; it writes nothing, and needs no room.
     Read,
+    /// Nobody waits for it, and nothing is lost where it fails: what others have appended is looked at.
+    Look,
     /// Not done at all where nobody waits any more.
     OnlyIfAwaited,
     /// Nobody waits for it; where the database fails it is tried again until the process ends, for nobody else would. There
@@ -57,14 +59,16 @@ where
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
-        let Self { value, finish, reply, .. } = *self;
+        let Self { value, finish, reply, kind, .. } = *self;
         let value = match (outcome, value) {
             (Ok(()), Some(value)) => Ok(finish(value)),
             (Ok(()), None) => Err(StoreError::Closed),
             (Err(error), _) => Err(error),
         };
         // Where nobody waits, a value that matters cleans up as it is dropped, and a failure is told here.
-        if let Err(Err(error)) = reply.send(value) {
+        if let Err(Err(error)) = reply.send(value)
+            && kind != Kind::Look
+        {
             tracing::error!(error = %error, "a record nobody waits for was not written");
         }
     }
@@ -74,7 +78,7 @@ where
     }
 
     fn reads(&self) -> bool {
-        self.kind == Kind::Read
+        matches!(self.kind, Kind::Read | Kind::Look)
     }
 
     fn again(&self, error: &StoreError) -> bool {

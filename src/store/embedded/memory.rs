@@ -5,6 +5,7 @@ use super::{
     learned::Learned,
     ledger::{Ledger, Owner},
     notes::{self, Note},
+    origin::{Known, Origin, Tells},
     projection::{self, Mark},
     registers::Registers,
     rows::Row,
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     clock::Clock,
     decision::BudgetLimit,
-    journal::{Cut, Draft, Journal, Place, Reader},
+    journal::{self, Cut, Draft, Journal, PROJECTED, Place, REGISTERS, Reader},
     model::{CallId, Event},
     store::StoreError,
 };
@@ -34,6 +35,12 @@ pub(super) struct Memory {
     /// Up to where the projection was written here last.
     pub(super) projected_to: Option<Place>,
     pub(super) journal: Journal,
+    /// Of what the journal is a copy.
+    pub(super) origin: Option<Arc<dyn Origin>>,
+    /// The first segment that the origin has, up to which those before it were removed here, and how many orders it has.
+    first: i64,
+    removed: i64,
+    orders: i64,
     /// What was cut off and is not recorded yet.
     pub(super) cut: Option<Cut>,
     pub(super) reader: Arc<Reader>,
@@ -61,6 +68,7 @@ pub(super) struct Memory {
 /// What it is made of.
 pub(super) struct Parts {
     pub(super) journal: Journal,
+    pub(super) origin: Option<Arc<dyn Origin>>,
     /// What was cut off as it was opened.
     pub(super) cut: Option<Cut>,
     pub(super) reader: Arc<Reader>,
@@ -75,12 +83,16 @@ pub(super) struct Parts {
 impl Memory {
     /// What is remembered is read by the first group.
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { journal, cut, reader, owner, owner_id, shared, events, sealed, clock } = parts;
+        let Parts { journal, origin, cut, reader, owner, owner_id, shared, events, sealed, clock } = parts;
         Self {
             owner: owner_id,
             own: owner,
             projected_to: None,
             journal,
+            origin,
+            first: 0,
+            removed: 0,
+            orders: 0,
             cut,
             reader,
             draft: Draft::default(),
@@ -99,14 +111,49 @@ impl Memory {
         }
     }
 
-    /// Takes in what other processes have appended.
-    pub(super) fn follow(&mut self, connection: &Connection) -> Result<(), StoreError> {
+    /// Takes in what other processes have appended. `hold`: nobody appends anything to the origin from then on, until this
+    /// process has.
+    pub(super) fn follow(&mut self, connection: &Connection, hold: bool) -> Result<(), StoreError> {
         if self.stale {
+            self.journal.follow(&mut |_, _, _| Ok(())).map_err(|error| remedied(error.into()))?;
+            while self.copy(hold)? {
+                self.journal.follow(&mut |_, _, _| Ok(()))?;
+            }
             self.recall(connection)?;
         }
+        self.take_in(connection)?;
+        while self.copy(hold)? {
+            self.take_in(connection)?;
+        }
+        Ok(())
+    }
+
+    /// Copies what the origin has behind what is known here. `false`: nothing, and that was the end.
+    fn copy(&mut self, hold: bool) -> Result<bool, StoreError> {
+        let Some(origin) = &self.origin else { return Ok(false) };
+        let known = Known { place: self.journal.place(), head: *self.journal.head() };
+        let news = if hold { origin.hold(known)? } else { origin.read(known)? };
+        if hold && news.more {
+            // Others go on while much is copied; it is held again for what comes behind it.
+            origin.release();
+        }
+        self.first = self.first.max(news.first);
+        if news.orders > self.orders {
+            self.orders = news.orders;
+            self.shared.control.send_modify(|count| *count += 1);
+        }
+        if news.frames.is_empty() {
+            return Ok(false);
+        }
+        self.journal.write_copied(known.place, &news.frames)?;
+        Ok(true)
+    }
+
+    /// Takes in what the journal has behind what is known.
+    fn take_in(&mut self, connection: &Connection) -> Result<(), StoreError> {
         let mut followed = None;
         let (ledger, learned, registers) = (&mut self.ledger, &mut self.learned, &mut self.registers);
-        let mut wakes = false;
+        let (mut wakes, mut answered, copied) = (false, false, self.origin.is_some());
         let (behind, unprojected) = (&mut self.behind, &mut self.unprojected);
         let mut failed = Ok(());
         let outcome = self.journal.follow(&mut |frame, place, _| {
@@ -123,6 +170,7 @@ impl Memory {
                 for note in notes.iter().filter(|_| frame.head.has_registers()) {
                     wakes |= registers.take_in(note)?;
                 }
+                answered |= copied && frame.head.is_projected();
                 *behind |= frame.head.is_projected() && followed.is_none_or(|followed| place >= followed);
                 *unprojected += frame.head.length as u64;
                 ledger.take_in(connection, followed, place, frame.head.at, notes)
@@ -136,10 +184,34 @@ impl Memory {
             self.stale = true;
             return Err(remedied(error));
         }
+        if answered {
+            self.shared.approvals.send_modify(|count| *count += 1);
+        }
         if wakes {
             self.shared.registers.send_modify(|count| *count += 1);
         }
         Ok(())
+    }
+
+    /// Appends what the group has written, and says where it stands.
+    pub(super) fn append(&mut self, orders: bool) -> Result<Place, StoreError> {
+        let Some(origin) = &self.origin else { return Ok(self.journal.append(&mut self.draft)?) };
+        let wakes = orders || self.draft.has(PROJECTED) || self.draft.has(REGISTERS);
+        self.journal.append_with(&mut self.draft, |frame| origin.append(frame, Tells { wakes, orders }))
+    }
+
+    /// Removes from the copy the segments that the origin has not any more. Only where the projection has followed.
+    pub(super) fn remove_gone(&mut self) -> Result<(), StoreError> {
+        if self.first <= self.removed {
+            return Ok(());
+        }
+        for (first, path) in journal::list(self.journal.dir())? {
+            if first < self.first && first != self.journal.place().segment {
+                journal::remove_segment(&path)?;
+            }
+        }
+        self.removed = self.first;
+        Ok(self.reader.refresh()?)
     }
 
     /// Reads what is remembered up to where the journal is known, without the lock: what comes behind it is followed.
@@ -237,7 +309,13 @@ impl Memory {
         let path = self.journal.tail_path().to_owned();
         let mut notes = Vec::new();
         self.registers.everything().for_each(|note| notes::write(&mut notes, &note));
-        self.journal.seal(&notes)?;
+        match &self.origin {
+            None => self.journal.seal(&notes)?,
+            Some(origin) => {
+                let tells = Tells { wakes: false, orders: false };
+                self.journal.seal_with(&notes, |frame| origin.append(frame, tells))?;
+            }
+        }
         // Where the thread has enough to do, whoever needs the index makes it.
         self.sealed.try_send(path).ok();
         Ok(())

@@ -11,6 +11,8 @@ mod book;
 mod boot;
 mod calls;
 mod carry;
+mod copy;
+mod duty;
 mod failing;
 mod figures;
 mod fold;
@@ -22,10 +24,12 @@ mod job;
 mod kept;
 mod kinds;
 mod learned;
+mod leave;
 mod ledger;
 mod memory;
 mod notes;
 mod open;
+mod origin;
 mod owners;
 mod patrol;
 mod port;
@@ -46,10 +50,13 @@ mod tx;
 mod usage;
 mod vault;
 mod verify;
+mod waits;
 mod watch;
 mod writer;
 
 pub use at_rest::AtRest;
+pub use leave::Leaving;
+pub use origin::{Known, News, Origin, Tells};
 
 use super::{Admission, AdmitRequest, ChainReport, Store, StoreError, StoreFuture};
 use crate::{
@@ -73,26 +80,22 @@ use queue::Queue;
 use readers::Readers;
 
 use std::{
-    collections::BTreeMap,
-    future::poll_fn,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    task::Poll,
     thread::JoinHandle,
     time::Duration,
 };
 use tokio::sync::{broadcast, watch as signal};
 use tx::Tx;
+use waits::{blocking, in_time, not_in, others_first};
 use writer::WriterLock;
 
 /// Events that a slow listener may be behind.
 const EVENTS_BEHIND: usize = 8_192;
-
-/// How long whoever waits for the writer does so: longer than it waits for a lock itself. A disk that hangs holds nobody.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// After what time a probe says that the store does not answer.
 const PROBE: Duration = Duration::from_secs(1);
@@ -195,7 +198,10 @@ pub struct EmbeddedStore {
     watcher: JoinHandle<()>,
     patrol: Arc<Mutex<patrol::Patrol>>,
     patroller: JoinHandle<()>,
-    vault: vault::EmbeddedVault,
+    /// None where the values would lie on one machine, and others would not find them.
+    vault: Option<vault::EmbeddedVault>,
+    /// Of what the journal is a copy.
+    origin: Option<Arc<dyn Origin>>,
 }
 
 /// An admission on its way to the caller. Where the caller has left, the grant is taken back: nobody
@@ -241,6 +247,7 @@ impl EmbeddedStore {
     /// What the chain alone says of the approval and the grant that a call uses.
     async fn chained(&self, request: &AdmitRequest) -> Result<Chained, StoreError> {
         self.shared.usable()?;
+        self.caught_up().await?;
         let journal = self.journal.clone();
         let approval = request.approval.as_ref().map(|(id, _)| id.clone());
         let grant = request.grant.as_ref().map(|(id, _)| id.clone());
@@ -373,6 +380,9 @@ impl EmbeddedStore {
     /// Waits until everything that was queued before is committed: a settlement that nobody waited for is seen.
     async fn all_queued(&self) -> Result<(), StoreError> {
         self.shared.usable()?;
+        if self.origin.is_some() {
+            return self.caught_up().await;
+        }
         if self.queue.is_idle() && self.shared.left.lock().is_empty() {
             return Ok(());
         }
@@ -419,33 +429,43 @@ impl EmbeddedStore {
     /// Reads the projection as it stands after all that was committed before, on a thread of its own.
     fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(Book<'_>) -> Result<T, StoreError> + Send + 'static,
+        read: impl Fn(Book<'_>) -> Result<T, StoreError> + Send + Sync + 'static,
     ) -> StoreFuture<'_, T> {
         if let Err(error) = self.shared.usable() {
             return async { Err(error) }.boxed();
         }
+        let read = Arc::new(read);
         async move {
-            let journal = self.journal.clone();
+            self.caught_up().await?;
+            let (journal, first) = (self.journal.clone(), read.clone());
             let tried = self.readers.clone().read(move |connection| {
                 journal.refresh()?;
                 let followed = projection::followed(connection)?;
                 let behind =
                     journal.projected().is_some_and(|last| followed.is_none_or(|followed| last >= followed));
                 match behind {
-                    true => Ok(Err(read)),
-                    false => read(Book { connection, journal: &journal }).map(Ok),
+                    true => Ok(None),
+                    false => first(Book { connection, journal: &journal }).map(Some),
                 }
             });
-            let read = match tried.await? {
-                Ok(read) => return Ok(read),
-                Err(read) => read,
-            };
+            match tried.await {
+                Ok(Some(read)) => return Ok(read),
+                Ok(None) => {}
+                // What others appended may have come between two looks of it.
+                Err(StoreError::Damaged(_) | StoreError::Unverified(_)) if self.origin.is_some() => {}
+                Err(error) => return Err(error),
+            }
             // Whoever wrote it has died before the projection followed, or it failed: the next group does it.
             in_time(self.write(|_| Ok(()))).await?;
             let journal = self.journal.clone();
             self.readers.clone().read(move |connection| read(Book { connection, journal: &journal })).await
         }
         .boxed()
+    }
+
+    /// Has here what others have appended to the origin: a copy does not show it by itself.
+    async fn caught_up(&self) -> Result<(), StoreError> {
+        if self.origin.is_some() { self.remembered(|_| ()).await } else { Ok(()) }
     }
 
     /// Where somebody replaced or removed the files, what is written goes nowhere: nothing more is granted.
@@ -461,12 +481,22 @@ impl EmbeddedStore {
         self.check_files()?;
         let own = self.owner;
         let owners = self.write(|tx| Ok(tx.ledger().owners().clone())).await?;
+        let names = owners.values().map(|owner| copy::owner_of(&owner.lock).to_owned()).collect();
+        let silent = match self.origin.clone() {
+            Some(origin) => blocking(move || origin.dead(names)).await?,
+            None => BTreeSet::new(),
+        };
         let mut settled = 0;
         for (id, owner) in owners.iter().filter(|(id, _)| **id != own) {
-            // The lock is held until the calls are settled: no second process does the same meanwhile.
-            let Probe::Dead(lock) = owners::probe(&owners::found(Path::new(&owner.lock), &self.data_dir))
-            else {
-                continue;
+            let lock = match &self.origin {
+                // The first that settles them has done it for all.
+                Some(_) if silent.contains(copy::owner_of(&owner.lock)) => None,
+                Some(_) => continue,
+                // The lock is held until the calls are settled: no second process does the same meanwhile.
+                None => match owners::probe(&owners::found(Path::new(&owner.lock), &self.data_dir)) {
+                    Probe::Dead(lock) => lock,
+                    Probe::Alive => continue,
+                },
             };
             let id = *id;
             settled += self.write(move |tx| calls::settle_owner(tx, id, now)).await?;
@@ -487,9 +517,11 @@ impl EmbeddedStore {
                 own.as_deref() == Some(path) || owners.values().any(|owner| Path::new(&owner.lock) == path)
             });
         };
-        tokio::task::spawn_blocking(sweep)
-            .await
-            .map_err(|error| StoreError::Failed(format!("the sweep was broken off: {error}")))
+        blocking(move || {
+            sweep();
+            Ok(())
+        })
+        .await
     }
 
     async fn shut(&self) {
@@ -514,7 +546,7 @@ impl EmbeddedStore {
         }
         self.watcher.thread().unpark();
         self.patroller.thread().unpark();
-        let queue = self.queue.clone();
+        let (queue, origin) = (self.queue.clone(), self.origin.clone());
         let writer = self.writer.lock().take();
         let end = move || {
             queue.close();
@@ -522,6 +554,9 @@ impl EmbeddedStore {
                 && writer.join().is_err()
             {
                 tracing::error!("store.writer_panicked");
+            }
+            if let Some(origin) = origin {
+                origin.close();
             }
         };
         if tokio::task::spawn_blocking(end).await.is_err() {
@@ -542,27 +577,4 @@ impl Drop for EmbeddedStore {
         self.watcher.thread().unpark();
         self.patroller.thread().unpark();
     }
-}
-
-/// Waits for an answer of the writer, within [`PATIENCE`].
-async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(not_in(PATIENCE)))
-}
-
-fn not_in(limit: Duration) -> StoreError {
-    StoreError::Failed(format!("the database has not answered for {} s", limit.as_secs()))
-}
-
-/// Gives its turn away once. tokio's own wakes the task later, too, where it has been woken and gone on meanwhile, and a
-/// call's task mostly has been.
-async fn others_first() {
-    let mut been = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut been, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

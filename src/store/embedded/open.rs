@@ -3,17 +3,21 @@
 use super::{
     EVENTS_BEHIND, EmbeddedStore, Shared, accept,
     aside::{self, Aside},
-    boot,
+    boot, copy,
     failing::Failing,
     fold, import, indexer,
+    job::{Kind, job},
+    leave,
     ledger::Owner,
     memory::{Memory, Parts},
+    origin::Origin,
     owners::{OwnerLock, owner_id},
     patrol::{self, Patrol},
     projection::{self, Mark},
     queue::Queue,
     readers::Readers,
     terms::{locked, remedied},
+    tx::Tx,
     vault, verify, watch,
     writer::{self, Held, Writer, WriterLock},
 };
@@ -46,12 +50,45 @@ pub(super) fn open(
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<EmbeddedStore>, StoreError> {
     let opened = open_files(path, data_dir, durability == Durability::Fsync, owner, &*clock);
-    let (own, lock, found) = opened.map_err(remedied)?;
+    let opened = opened.map_err(remedied)?;
+    start((path, data_dir), durability == Durability::Commit, (owner, clock), opened, None)
+}
+
+impl EmbeddedStore {
+    /// Opens a store whose journal is a copy of an origin, as [`Self::open`] does one of its own: the copy is made where it is
+    /// missing, and holds all that the origin has when this returns. Commits wait for the origin, and so no caller runs them.
+    pub fn open_copy(
+        path: &Path,
+        data_dir: &Path,
+        owner: &OwnerId,
+        origin: Arc<dyn Origin>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let own = OwnerLock::take(data_dir, owner)?;
+        copy::bring(path, &*origin)?;
+        let dir = projection::journal_dir(path);
+        let lock = Arc::new(Lock::open(&dir)?);
+        let found = find(path, &dir, (false, true), (owner, &*clock), &lock).map_err(copy::remedied)?;
+        start((path, data_dir), false, (owner, clock), (own, lock, found), Some(origin))
+    }
+}
+
+/// Starts the threads.
+fn start(
+    (path, data_dir): (&Path, &Path),
+    runs_inline: bool,
+    (owner, clock): (&OwnerId, Arc<dyn Clock>),
+    (own, lock, found): (OwnerLock, Arc<Lock>, Found),
+    origin: Option<Arc<dyn Origin>>,
+) -> Result<Arc<EmbeddedStore>, StoreError> {
     let owner_id = owner_id(owner.as_str());
     let Found { mut journal, reader, connection } = found;
     boot::note(journal.dir());
     tell_accepted(&reader)?;
-    let lock_path = own.path().to_string_lossy().into_owned();
+    let lock_path = match &origin {
+        None => own.path().to_string_lossy().into_owned(),
+        Some(_) => copy::lock_name(owner),
+    };
     let cut = journal.take_cut();
     let files = watch::Files::of(path, lock.path(), own.path());
     let events = broadcast::Sender::<Arc<Event>>::new(EVENTS_BEHIND);
@@ -63,6 +100,7 @@ pub(super) fn open(
     thread("store-index").spawn(move || indexer::run(&unindexed)).map_err(failed)?;
     let parts = Parts {
         journal,
+        origin: origin.clone(),
         cut,
         reader: reader.clone(),
         owner: Owner { name: owner.as_str().to_owned(), lock: lock_path },
@@ -86,6 +124,9 @@ pub(super) fn open(
         let (shared, journal) = (Arc::downgrade(&shared), reader.clone());
         thread("store-watch").spawn(move || watch::run(&journal, &shared)).map_err(failed)?
     };
+    if let Some(origin) = &origin {
+        listen(&**origin, &queue);
+    }
     let patrol = Arc::new(Mutex::new(Patrol::default()));
     let patroller = {
         let (shared, journal, queue) = (Arc::downgrade(&shared), reader.clone(), Arc::downgrade(&queue));
@@ -102,7 +143,7 @@ pub(super) fn open(
         shared,
         queue,
         writer_lock,
-        runs_inline: durability == Durability::Commit,
+        runs_inline,
         readers: Readers::new(path.to_owned()),
         files,
         probe: Mutex::new(None),
@@ -111,7 +152,8 @@ pub(super) fn open(
         watcher,
         patrol,
         patroller,
-        vault: vault::EmbeddedVault::beside(path),
+        vault: origin.is_none().then(|| vault::EmbeddedVault::beside(path)),
+        origin,
     }))
 }
 
@@ -127,6 +169,18 @@ fn tell_accepted(reader: &Reader) -> Result<(), StoreError> {
         );
     }
     Ok(())
+}
+
+/// Has what others append to the origin looked at as soon as it tells of it.
+fn listen(origin: &dyn Origin, queue: &Arc<Queue>) {
+    let queue = Arc::downgrade(queue);
+    origin.listen(Box::new(move || {
+        if let Some(queue) = queue.upgrade() {
+            let (look, _) = job(Kind::Look, |_: &mut Tx<'_>| Ok(()), |()| ());
+            // Whatever else waits there looks, too.
+            queue.push(look, false).ok();
+        }
+    }));
 }
 
 /// What the threads of a store that is opened now share.
@@ -158,13 +212,14 @@ fn open_files(
     import::take_over(path, data_dir, (true, clock.now()), &mut |_, _| {})?;
     let dir = projection::journal_dir(path);
     private_dir(&dir).map_err(|error| StoreError::Failed(format!("`{}`: {error}", dir.display())))?;
+    leave::check(&dir)?;
     let lock = Arc::new(Lock::open(&dir)?);
-    let mut found = match find(path, &dir, sync, (owner, clock), &lock) {
+    let mut found = match find(path, &dir, (sync, false), (owner, clock), &lock) {
         Ok(found) => found,
         Err(error) => match aside::set_unreadable_aside(path, true)? {
             Some(aside) => {
                 set_aside = Some(aside);
-                find(path, &dir, sync, (owner, clock), &lock)?
+                find(path, &dir, (sync, false), (owner, clock), &lock)?
             }
             None => return Err(error),
         },
@@ -196,11 +251,12 @@ fn tell(journal: &mut Journal, event: &EventDraft) {
     }
 }
 
-/// Opens both. What takes long is done before the lock is taken: others go on meanwhile.
+/// Opens both. What takes long is done before the lock is taken: others go on meanwhile. Nothing is written in a journal that is
+/// `copied`.
 fn find(
     path: &Path,
     dir: &Path,
-    sync: bool,
+    (sync, copied): (bool, bool),
     (owner, clock): (&OwnerId, &dyn Clock),
     lock: &Arc<Lock>,
 ) -> Result<Found, StoreError> {
@@ -225,7 +281,7 @@ fn find(
                     journal
                 }
                 // With `fsync` nothing that was followed can be missing after it.
-                Err(_) if !sync && boot::is_another(dir) => {
+                Err(_) if !sync && !copied && boot::is_another(dir) => {
                     accept::after_power_loss(dir, &connection, clock.now())?;
                     Journal::open(dir, [0; 16], sync)?
                 }
@@ -240,8 +296,10 @@ fn find(
     let reader = Arc::new(Reader::open(dir)?);
     reader.refresh()?;
     if let Some(problem) = follow(&connection, &journal, &reader, doubt)? {
-        tell(&mut journal, &evidence::index_edited(clock.now(), &problem));
-        reader.refresh()?;
+        if !copied {
+            tell(&mut journal, &evidence::index_edited(clock.now(), &problem));
+            reader.refresh()?;
+        }
         fold::make_anew(&connection, journal.id(), &reader)?;
     }
     Ok(Found { journal, reader, connection })

@@ -1,9 +1,9 @@
 //! What the store promises, by the parts of this one.
 
 use super::{
-    EmbeddedStore, PROBE, SETTLING, approvals, book,
+    EmbeddedStore, PROBE, SETTLING, approvals, blocking, book,
     calls::{self, Chained},
-    figures, granting,
+    duty, figures, granting,
     grants::{self, Grants},
     in_time,
     job::{Kind, job},
@@ -21,10 +21,10 @@ use crate::{
     series,
     store::{
         Admission, AdmitRequest, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
-        ApprovalUpdate, AskLimits, Asked, BudgetReset, BudgetUsage, ChainReport, EventLine, EventQuery,
-        Figures, GrantEnd, GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, LoopQuery, LoopSeen,
-        Register, RegisterChange, RegisterEntry, Requirement, ResetCounter, Settlement, StandingGrant, Store,
-        StoreError, StoreFuture, TreeAnswer, TreePath, Vault,
+        ApprovalUpdate, AskLimits, Asked, BadRecord, BudgetReset, BudgetUsage, ChainReport, Duty, EventLine,
+        EventQuery, Figures, GrantEnd, GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, LoopQuery,
+        LoopSeen, Register, RegisterChange, RegisterEntry, Requirement, ResetCounter, Settlement,
+        StandingGrant, Store, StoreError, StoreFuture, TreeAnswer, TreePath, Vault,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -51,7 +51,7 @@ impl EmbeddedStore {
     }
 
     /// What the writer remembers, once it has taken in all that others have appended; nothing is written.
-    async fn remembered<T: Send + 'static>(
+    pub(super) async fn remembered<T: Send + 'static>(
         &self,
         read: impl Fn(&mut Tx<'_>) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -314,20 +314,43 @@ impl Store for EmbeddedStore {
         self.settle_dead(now).boxed()
     }
 
+    fn duty(&self, name: &str) -> StoreFuture<'_, Option<Box<dyn Duty>>> {
+        let name = name.to_owned();
+        async move {
+            self.shared.usable()?;
+            match &self.origin {
+                None => duty::take(&self.path, &name),
+                Some(origin) => {
+                    let origin = origin.clone();
+                    blocking(move || origin.duty(&name)).await
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.origin.is_some()
+    }
+
     fn secret(&self, name: &'static str, fresh: [u8; 32]) -> StoreFuture<'_, [u8; 32]> {
         let folder = self.journal.dir().to_owned();
         async move {
             self.shared.usable()?;
-            let read = tokio::task::spawn_blocking(move || journal::key(&folder, name, &fresh)).await;
-            let failed =
-                |error: &dyn std::fmt::Display| StoreError::Failed(format!("the key `{name}`: {error}"));
-            read.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
+            if let Some(origin) = self.origin.clone() {
+                return blocking(move || origin.secret(name, fresh)).await;
+            }
+            blocking(move || {
+                journal::key(&folder, name, &fresh)
+                    .map_err(|error| StoreError::Failed(format!("the key `{name}`: {error}")))
+            })
+            .await
         }
         .boxed()
     }
 
     fn vault(&self) -> Option<Arc<dyn Vault>> {
-        Some(Arc::new(self.vault.clone()))
+        self.vault.clone().map(|vault| Arc::new(vault) as Arc<dyn Vault>)
     }
 
     fn keep(&self, kept: Kept) -> StoreFuture<'_, ()> {
@@ -348,11 +371,18 @@ impl Store for EmbeddedStore {
                 Ok(())
             });
             compared.await?;
+            let origin = self.origin.clone();
             // On one thread: agents do not wait for it.
-            let verified = tokio::task::spawn_blocking(move || verify::verify(&path, &journal, 1)).await;
-            verified.unwrap_or_else(|error| {
-                Err(StoreError::Failed(format!("the verification was broken off: {error}")))
+            blocking(move || {
+                let mut report = verify::verify(&path, &journal, 1)?;
+                if let (None, Some(origin)) = (&report.bad, origin) {
+                    let segments = journal::list(journal.dir())?;
+                    let differs = origin.compare(&segments)?;
+                    report.bad = differs.map(|(seq, problem)| BadRecord { seq, problem });
+                }
+                Ok(report)
             })
+            .await
         }
         .boxed()
     }

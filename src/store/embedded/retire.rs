@@ -7,13 +7,13 @@
 use super::{book, grants, notes::Note, rows::Row, trees, tx::Tx};
 use crate::{
     evidence,
-    journal::{Range, Reader, Segment, chain, index::Wanted, index_path, rollup_path, tree::Gone},
+    journal::{Range, Reader, Segment, chain, index::Wanted, remove_segment, tree::Gone},
     model::{ApprovalId, ApprovalStatus, EventDraft, GrantId, TraceId},
     store::{EventQuery, Held, Hold, Pattern, Register, RegisterEntry, StoreError},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fs, io, ops::ControlFlow, path::PathBuf};
+use std::{collections::BTreeSet, ops::ControlFlow, path::PathBuf};
 
 /// Segments that are to go.
 #[derive(Clone, Debug)]
@@ -212,16 +212,10 @@ pub(super) fn remove(tx: &Tx<'_>, plan: &Plan) -> Result<bool, StoreError> {
         tracing::info!("store.records_held: a legal hold came as old records were about to be removed");
         return Ok(false);
     }
-    for path in &plan.paths {
-        for file in [path.clone(), index_path(path), rollup_path(path)] {
-            match fs::remove_file(&file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(StoreError::Failed(format!("`{}`: {error}", file.display())));
-                }
-                Ok(()) | Err(_) => {}
-            }
-        }
+    if let Some(origin) = tx.origin() {
+        origin.remove_before(plan.stays)?;
     }
+    plan.paths.iter().try_for_each(|path| remove_segment(path))?;
     Ok(true)
 }
 

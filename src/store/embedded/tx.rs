@@ -2,7 +2,7 @@
 
 use super::{
     book::Book, failing::Failing, grants::Grants, kept, ledger::Ledger, memory::Memory, notes,
-    registers::Registers, rows::Row, usage::Remembered,
+    origin::Origin, registers::Registers, rows::Row, usage::Remembered,
 };
 use crate::{
     admission::{Effect, Limit, LoopCheck, LoopSeen, RepeatLimit, Request, Ruling, State, Usage, Window},
@@ -55,9 +55,14 @@ impl<'c> Tx<'c> {
         self.ordered = false;
         self.wakes = false;
         self.committed.clear();
-        self.memory.follow(self.connection)?;
+        self.memory.follow(self.connection, !reads)?;
         if let Some(cut) = self.memory.journal.take_cut() {
-            self.memory.cut = Some(cut);
+            // What is torn off a copy stands whole where it was copied from.
+            self.memory.cut = self.memory.origin.is_none().then_some(cut);
+        }
+        if reads && self.memory.behind && self.memory.origin.is_some() {
+            // Nobody else does it.
+            self.memory.project(self.connection)?;
         }
         if reads {
             self.memory.draft.begin(self.memory.journal.head());
@@ -66,10 +71,13 @@ impl<'c> Tx<'c> {
         if self.memory.journal.is_full() {
             self.memory.project(self.connection)?;
             self.memory.seal()?;
+            // Of an origin others may have gone on behind it.
+            self.memory.follow(self.connection, true)?;
         }
         if self.memory.behind {
             self.memory.project(self.connection)?;
         }
+        self.memory.remove_gone()?;
         self.memory.journal.prepare()?;
         self.memory.draft.begin(self.memory.journal.head());
         if let Some(Cut { place, bytes, kept }) = self.memory.cut.clone() {
@@ -89,7 +97,7 @@ impl<'c> Tx<'c> {
         }
         if !memory.draft.is_empty() {
             memory.introduce(self.connection)?;
-            let place = memory.journal.append(&mut memory.draft)?;
+            let place = memory.append(self.ordered)?;
             memory.ledger.mark(place, memory.draft.at().unwrap_or_default());
             memory.cut = None;
             memory.unprojected += memory.journal.place().offset.saturating_sub(place.offset);
@@ -109,7 +117,11 @@ impl<'c> Tx<'c> {
         self.memory.stale = true;
         // Those of this group were not granted.
         let last = self.memory.journal.head().seq;
-        let Memory { open, alerting, .. } = &mut *self.memory;
+        let Memory { open, alerting, origin, shared, .. } = &mut *self.memory;
+        if origin.is_some() {
+            // The origin may have them all the same: where it does, they are taken back.
+            shared.left.lock().extend(open.iter().filter(|(_, seq)| **seq > last).map(|(id, _)| id.clone()));
+        }
         open.retain(|_, seq| *seq <= last);
         alerting.retain(|call, _| open.contains_key(call));
         self.committed.clear();
@@ -242,6 +254,11 @@ impl<'c> Tx<'c> {
     /// What the log says of failures.
     pub(super) fn failing(&self) -> &Failing {
         &self.memory.shared.failing
+    }
+
+    /// Of what the journal is a copy.
+    pub(super) fn origin(&self) -> Option<&Arc<dyn Origin>> {
+        self.memory.origin.as_ref()
     }
 
     /// What has been committed.

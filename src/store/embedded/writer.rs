@@ -4,6 +4,7 @@
 use super::{
     job::{Job, Kind, job},
     memory::Memory,
+    origin::Origin,
     queue::Queue,
     tx::Tx,
 };
@@ -191,17 +192,28 @@ impl std::fmt::Debug for Writer {
 }
 
 /// The lock between processes, for as long as this is there, whatever happens meanwhile.
-pub(super) struct Held(Arc<Lock>);
+pub(super) struct Held {
+    lock: Arc<Lock>,
+    origin: Option<Arc<dyn Origin>>,
+}
 
 impl Held {
     pub(super) fn new(lock: &Arc<Lock>) -> Self {
-        Self(lock.clone())
+        Self::with(lock, None)
+    }
+
+    /// The same, and what is held of the origin meanwhile.
+    fn with(lock: &Arc<Lock>, origin: Option<Arc<dyn Origin>>) -> Self {
+        Self { lock: lock.clone(), origin }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.release();
+        if let Some(origin) = &self.origin {
+            origin.release();
+        }
+        self.lock.release();
     }
 }
 
@@ -227,7 +239,11 @@ impl Writer {
         let inline = held.is_some();
         let locked = match held {
             Some(held) => Ok(held),
-            None => self.lock.take(self.patience).map(|()| Held::new(&self.lock)).map_err(StoreError::from),
+            None => self
+                .lock
+                .take(self.patience)
+                .map(|()| Held::with(&self.lock, self.memory.origin.clone()))
+                .map_err(StoreError::from),
         };
         let outcome = match locked {
             Ok(_held) => execute(&mut Tx::new(&self.connection, &mut self.memory), jobs, inline, queue),
@@ -260,7 +276,8 @@ impl Writer {
         self.running = true;
         let _held = Held::new(&self.lock);
         let memory = &mut self.memory;
-        let projected = memory.follow(&self.connection).and_then(|()| memory.project(&self.connection));
+        let projected =
+            memory.follow(&self.connection, false).and_then(|()| memory.project(&self.connection));
         if let Err(error) = projected {
             tracing::warn!(%error, "store.projection_failed");
             // Not with every group.

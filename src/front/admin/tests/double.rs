@@ -162,6 +162,7 @@ fn files() -> CheckedFiles {
         otel: Default::default(),
         store: StoreConfig {
             path: "/srv/.tollgate/tollgate.db".into(),
+            postgres: None,
             durability: Durability::Commit,
             retention: None,
             vault: crate::config::VaultConfig::default(),

@@ -1,0 +1,79 @@
+//! A journal that replicas share. All of them append to one origin, and each works on a copy of it: the same segments, byte
+//! for byte, and all that is made of them. Nothing counts before the origin has it.
+
+use crate::{
+    journal::{Appended, Head, Place, SegmentHead},
+    store::{Duty, StoreError},
+};
+use std::{collections::BTreeSet, fmt, path::PathBuf};
+
+/// Up to where a process knows the journal.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// Where the next frame goes.
+    pub place: Place,
+    /// What it follows.
+    pub head: Head,
+}
+
+/// What the origin has behind what was known.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Frames of one segment, as they stand there, without a gap.
+    pub frames: Vec<u8>,
+    /// There is more behind them.
+    pub more: bool,
+    /// The first segment that is still there.
+    pub first: i64,
+    /// How many groups with an order about what is in force were appended, ever.
+    pub orders: i64,
+}
+
+/// Whom an appended frame is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Tells {
+    /// Other replicas look at once: somebody may wait for it.
+    pub wakes: bool,
+    /// It holds an order about what is in force.
+    pub orders: bool,
+}
+
+/// The journal that all replicas share. Each call blocks, for some seconds at most; errors name the place that failed.
+pub trait Origin: Send + Sync + fmt::Debug + 'static {
+    /// How the first segment that is there begins.
+    fn begins(&self) -> Result<SegmentHead, StoreError>;
+
+    /// Reads on. An error where it does not go on from what is known.
+    fn read(&self, known: Known) -> Result<News, StoreError>;
+
+    /// Keeps all others from appending until [`Self::append`] or [`Self::release`], and reads on. Where this process does so
+    /// already, nothing is new.
+    fn hold(&self, known: Known) -> Result<News, StoreError>;
+
+    /// Appends a frame, which is there for good when this returns, and lets others go on. After an error it may be there.
+    fn append(&self, frame: &Appended<'_>, tells: Tells) -> Result<(), StoreError>;
+
+    /// Lets others go on.
+    fn release(&self);
+
+    /// Removes the segments before one.
+    fn remove_before(&self, first: i64) -> Result<(), StoreError>;
+
+    /// The key of this name, the same for all who ask: made of `fresh` where there is none.
+    fn secret(&self, name: &str, fresh: [u8; 32]) -> Result<[u8; 32], StoreError>;
+
+    /// Those of these processes that are no more: they said so, or have not been heard of for too long.
+    fn dead(&self, owners: BTreeSet<String>) -> Result<BTreeSet<String>, StoreError>;
+
+    /// Takes on what one process does at a time; `None`: another one does it.
+    fn duty(&self, name: &str) -> Result<Option<Box<dyn Duty>>, StoreError>;
+
+    /// Has this be called whenever it should be looked whether there is something new; on a thread that must not wait.
+    fn listen(&self, look: Box<dyn Fn() + Send + Sync>);
+
+    /// Holds the segments of a copy against what is there, and says what differs.
+    fn compare(&self, segments: &[(i64, PathBuf)]) -> Result<Option<(i64, String)>, StoreError>;
+
+    /// The process ends: nothing is held any more.
+    fn close(&self);
+}

@@ -1,0 +1,99 @@
+//! Whether a copy is what the database has, byte for byte.
+
+use super::link::Link;
+use crate::{
+    journal::{Frame, SEGMENT_HEAD},
+    store::StoreError,
+};
+use futures::{StreamExt as _, pin_mut};
+use std::{
+    fs::File,
+    io::{BufReader, Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio_postgres::types::ToSql;
+
+/// How long all of it may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(12 * 3_600);
+
+const FRAMES: &str = "SELECT at, body FROM tollgate.frames WHERE segment = $1 ORDER BY at";
+
+/// The first frame that differs, by its first record, and what is wrong. What the database has beyond the copy is newer.
+pub(super) async fn compare(
+    link: &Link,
+    segments: &[(i64, PathBuf)],
+) -> Result<Option<(i64, String)>, StoreError> {
+    let session = link.connect(None).await?;
+    let failed = |error: tokio_postgres::Error| link.problem().of(&error);
+    for (at, (segment, path)) in segments.iter().enumerate() {
+        let is_last = at + 1 == segments.len();
+        let mut copy = Copy::open(path)?;
+        let rows =
+            session.client.query_raw(FRAMES, [segment as &(dyn ToSql + Sync)]).await.map_err(failed)?;
+        pin_mut!(rows);
+        let (mut next, mut seq) = (SEGMENT_HEAD, *segment);
+        while let Some(row) = rows.next().await {
+            let row = row.map_err(failed)?;
+            let (offset, body): (i64, &[u8]) = (row.get(0), row.get(1));
+            match copy.read(body.len())? {
+                Some(here) if here == body && u64::try_from(offset) == Ok(next) => {}
+                // What came since it was opened.
+                None if is_last => break,
+                Some(_) | None => return Ok(Some((seq, differs(link, path)))),
+            }
+            next += body.len() as u64;
+            if let Some(frame) = Frame::of(body) {
+                seq = frame.head.first_seq + i64::from(frame.head.records);
+            }
+        }
+        if copy.has_more() {
+            return Ok(Some((seq, differs(link, path))));
+        }
+    }
+    Ok(None)
+}
+
+fn differs(link: &Link, path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    format!("the database at {} and this machine's copy (`{name}`) differ from here on", link.place())
+}
+
+/// The frames of a segment's file, as far as they were there when it was opened.
+struct Copy {
+    file: BufReader<File>,
+    left: u64,
+    path: PathBuf,
+}
+
+impl Copy {
+    fn open(path: &Path) -> Result<Self, StoreError> {
+        let opened = File::open(path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(SEGMENT_HEAD))?;
+            let left = file.metadata()?.len().saturating_sub(SEGMENT_HEAD);
+            Ok((BufReader::new(file), left))
+        });
+        match opened {
+            Ok((file, left)) => Ok(Self { file, left, path: path.to_owned() }),
+            Err(error) => Err(StoreError::Failed(format!("`{}`: {error}", path.display()))),
+        }
+    }
+
+    /// The next bytes; `None` where there are not so many.
+    fn read(&mut self, length: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(left) = self.left.checked_sub(length as u64) else {
+            self.left = 0;
+            return Ok(None);
+        };
+        self.left = left;
+        let mut bytes = vec![0; length];
+        match self.file.read_exact(&mut bytes) {
+            Ok(()) => Ok(Some(bytes)),
+            Err(error) => Err(StoreError::Failed(format!("`{}`: {error}", self.path.display()))),
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        self.left > 0
+    }
+}

@@ -1,0 +1,281 @@
+//! How a process reaches the database: where it is, TLS, and what is asked of a connection before anything is done with it.
+
+use super::{problem::Problem, tls::Tls};
+use crate::store::StoreError;
+use secrecy::{ExposeSecret as _, SecretString};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, Notification,
+    config::{Host, SslMode, TargetSessionAttrs},
+    error::Severity,
+};
+
+/// How long connecting may take.
+const CONNECTING: Duration = Duration::from_secs(3);
+
+/// The oldest server that is used.
+const OLDEST: i32 = 150_000;
+
+/// What every connection is set to. `COMMIT` has no limit of its own: one that is cut short while a standby is waited for would
+/// count although a failover could take it back. A process that stops in the middle of a group holds nobody up for long.
+const SETTINGS: &str = "
+    SET statement_timeout = 0; SET lock_timeout = '4s'; SET idle_in_transaction_session_timeout = '6s';
+    SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
+    SET plan_cache_mode = force_custom_plan; SET client_min_messages = warning;";
+
+/// Where the database is, and how it is reached.
+pub(super) struct Link {
+    config: Config,
+    tls: Option<Tls>,
+    /// For people: without user and password.
+    place: Arc<str>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Link").field(&self.place).finish()
+    }
+}
+
+/// A connection that is fit for use.
+pub(super) struct Session {
+    pub(super) client: Client,
+    /// The server has warned of something.
+    warned: Arc<AtomicBool>,
+}
+
+impl Session {
+    /// Whether the server has warned since this was asked last.
+    pub(super) fn has_warned(&self) -> bool {
+        self.warned.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// Who is told of notifications.
+pub(super) type Notified = Box<dyn Fn(Notification) + Send>;
+
+impl Link {
+    /// Reads a URL. No error shows it: it may hold a password.
+    pub(super) fn of(url: &SecretString) -> Result<Self, String> {
+        let (text, roots) = without_libpq(url.expose_secret())?;
+        let mut config: Config =
+            text.parse().map_err(|error: tokio_postgres::Error| match std::error::Error::source(&error) {
+                Some(source) => format!("the URL of the database cannot be read: {source}"),
+                None => "the URL of the database cannot be read".to_owned(),
+            })?;
+        let place = place(&config);
+        let is_near = config.get_hosts().iter().all(is_near) && !config.get_hosts().is_empty();
+        // Over a network only with TLS, unless the URL says otherwise.
+        if config.get_ssl_mode() == SslMode::Prefer && (!is_near || roots.is_some()) {
+            config.ssl_mode(SslMode::Require);
+        }
+        let tls = match config.get_ssl_mode() {
+            SslMode::Require => Some(Tls::new(roots)?),
+            _ => {
+                config.ssl_mode(SslMode::Disable);
+                None
+            }
+        };
+        if config.get_application_name().is_none() {
+            config.application_name("tollgate");
+        }
+        // A standby that was not promoted takes nothing.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        config.connect_timeout(CONNECTING).tcp_user_timeout(Duration::from_secs(8));
+        config.keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(2));
+        config.keepalives_retries(3);
+        Ok(Self { config, tls, place })
+    }
+
+    /// Where the database is, for people.
+    pub(super) fn place(&self) -> &Arc<str> {
+        &self.place
+    }
+
+    /// An error of the database, in words.
+    pub(super) fn problem(&self) -> Problem {
+        Problem(self.place.clone())
+    }
+
+    /// Connects, and looks whether the server keeps what it confirms.
+    pub(super) async fn connect(&self, notified: Option<Notified>) -> Result<Session, StoreError> {
+        let problem = self.problem();
+        let warned = Arc::new(AtomicBool::new(false));
+        let connecting = async {
+            match &self.tls {
+                Some(tls) => {
+                    let (client, connection) = self.config.connect(tls.clone()).await?;
+                    tokio::spawn(serve(connection, warned.clone(), notified));
+                    Ok(client)
+                }
+                None => {
+                    let (client, connection) = self.config.connect(tokio_postgres::NoTls).await?;
+                    tokio::spawn(serve(connection, warned.clone(), notified));
+                    Ok(client)
+                }
+            }
+        };
+        let client: Result<Client, tokio_postgres::Error> =
+            tokio::time::timeout(CONNECTING * 2, connecting).await.map_err(|_| problem.no_answer())?;
+        let client = client.map_err(|error| problem.of(&error))?;
+        client.batch_execute(SETTINGS).await.map_err(|error| problem.of(&error))?;
+        self.check(&client).await?;
+        Ok(Session { client, warned })
+    }
+
+    /// Nothing that the server confirms may be lost by it.
+    async fn check(&self, client: &Client) -> Result<(), StoreError> {
+        let problem = self.problem();
+        let asked = "SELECT current_setting('server_version_num')::int4, current_setting('fsync'),
+             current_setting('synchronous_commit'), current_setting('transaction_read_only')";
+        let row = client.query_one(asked, &[]).await.map_err(|error| problem.of(&error))?;
+        let (version, fsync, commit, read_only): (i32, String, String, String) =
+            (row.get(0), row.get(1), row.get(2), row.get(3));
+        if version < OLDEST {
+            return Err(problem.says(&format!(
+                "it is version {}.{}, and 15 or newer is needed",
+                version / 10_000,
+                version % 10_000
+            )));
+        }
+        if fsync != "on" {
+            return Err(problem.says(
+                "`fsync` is off there: what it confirms may be lost with the power. Set `fsync = on`",
+            ));
+        }
+        if read_only != "off" {
+            return Err(problem.says("it is read-only"));
+        }
+        if matches!(commit.as_str(), "off" | "local") {
+            let set = "SET synchronous_commit = on";
+            client.batch_execute(set).await.map_err(|error| problem.of(&error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Sees a connection through to its end.
+async fn serve<S, T>(
+    mut connection: tokio_postgres::Connection<S, T>,
+    warned: Arc<AtomicBool>,
+    notified: Option<Notified>,
+) where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    loop {
+        match std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+            Some(Ok(AsyncMessage::Notification(notification))) => {
+                if let Some(notified) = &notified {
+                    notified(notification);
+                }
+            }
+            Some(Ok(AsyncMessage::Notice(notice))) => {
+                if notice.parsed_severity() == Some(Severity::Warning) {
+                    tracing::warn!(notice = notice.message(), "store.database_warns");
+                    warned.store(true, Ordering::Release);
+                }
+            }
+            Some(Ok(_)) => {}
+            // Whoever uses it is told by what it asks next.
+            Some(Err(_)) | None => return,
+        }
+    }
+}
+
+fn is_near(host: &Host) -> bool {
+    match host {
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+        #[cfg(unix)]
+        Host::Unix(_) => true,
+    }
+}
+
+fn place(config: &Config) -> Arc<str> {
+    let ports = config.get_ports();
+    let hosts = config.get_hosts().iter().enumerate().map(|(at, host)| {
+        let port = ports.get(at).or(ports.first()).copied().unwrap_or(5432);
+        match host {
+            Host::Tcp(name) => format!("{name}:{port}"),
+            #[cfg(unix)]
+            Host::Unix(path) => path.display().to_string(),
+        }
+    });
+    let hosts: Vec<String> = hosts.collect();
+    let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
+    format!("{}/{database}", hosts.join(",")).into()
+}
+
+/// The URL without the settings that only libpq knows, and the certificates that one of them names: with `sslmode=verify-full` the
+/// server's certificate is held against its name, as it always is here.
+fn without_libpq(text: &str) -> Result<(String, Option<PathBuf>), String> {
+    let Some((before, query)) = text.split_once('?') else { return Ok((text.to_owned(), None)) };
+    let (mut kept, mut roots) = (Vec::new(), None);
+    for part in query.split('&') {
+        match part.split_once('=') {
+            Some(("sslrootcert", file)) => {
+                let file = percent_encoding::percent_decode_str(file).decode_utf8();
+                let file = file.map_err(|_| "`sslrootcert` in the URL of the database is no path")?;
+                roots = Some(PathBuf::from(file.as_ref()));
+            }
+            Some(("sslmode", "verify-full")) => kept.push("sslmode=require"),
+            Some(("sslmode", "verify-ca" | "allow")) => {
+                return Err(
+                    "`sslmode` in the URL of the database is `disable`, `prefer`, `require` or `verify-full`"
+                        .into(),
+                );
+            }
+            _ => kept.push(part),
+        }
+    }
+    Ok((format!("{before}?{}", kept.join("&")), roots))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(url: &str) -> Result<Link, String> {
+        Link::of(&SecretString::from(url.to_owned()))
+    }
+
+    #[test]
+    fn a_network_is_crossed_with_tls_alone_unless_the_url_says_otherwise() {
+        for (url, expected) in [
+            ("postgres://u:geheim@db.example/t", true),
+            ("postgres://u:geheim@localhost,db.example/t", true),
+            ("postgres://u:geheim@db.example/t?sslmode=verify-full", true),
+            ("postgres://u:geheim@db.example/t?sslmode=disable", false),
+            ("postgres://u:geheim@localhost/t", false),
+            ("postgres://u:geheim@127.0.0.1:99/t", false),
+            ("postgres://u:geheim@localhost/t?sslmode=require", true),
+            ("postgresql:///t?host=/run/postgresql&user=u", false),
+        ] {
+            let link = link(url).unwrap();
+            assert_eq!(link.tls.is_some(), expected, "{url}");
+            assert!(!format!("{link:?} {}", link.place()).contains("geheim"), "{link:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_read_is_not_shown() {
+        for url in [
+            "postgres://u:geheim@db.example/t?sslmode=verify-ca",
+            "postgres://u:geheim@db.example:many/t",
+            "postgres://u:geheim@db.example/t?gehalt=1",
+        ] {
+            let told = link(url).map(drop).unwrap_err();
+            assert!(!told.contains("geheim"), "{told}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Taking a record from the embedded store to the database: the same frames, byte for byte, in one transaction, and then both are
+//! verified. The chain goes on where it was.
+
+use super::{
+    PostgresOrigin, compare, journal,
+    link::{Link, Session},
+};
+use crate::{
+    journal::{Head, Place, Segment, Step},
+    store::{StoreError, embedded::Leaving},
+};
+use secrecy::SecretString;
+use std::{path::Path, sync::Arc};
+
+/// Frames that are sent at once.
+const AT_ONCE: usize = 128;
+
+/// What was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// How many records.
+    pub records: u64,
+    /// The hash of the last.
+    pub head: String,
+    /// Where it is now.
+    pub place: Arc<str>,
+}
+
+/// Whom it tells how many records are there, of how many.
+pub type Progress = Box<dyn Fn(u64, u64) + Send + Sync>;
+
+/// Takes the record of the store at `path` to a database in which there is none.
+pub fn migrate(
+    path: &Path,
+    data_dir: &Path,
+    url: &SecretString,
+    progress: Progress,
+) -> Result<Migrated, StoreError> {
+    let leaving = Leaving::of(path, data_dir)?;
+    let origin = PostgresOrigin::connect(url)?;
+    let (link, segments, keys) = (origin.link.clone(), leaving.segments.clone(), leaving.keys.clone());
+    let report = leaving.report.clone();
+    let all = report.records;
+    let taken = origin.run(compare::PATIENCE, async move {
+        take(&link, &segments, &keys, &|done| progress(done, all)).await?;
+        compare::compare(&link, &segments).await
+    })?;
+    let place = origin.link.place().clone();
+    if let Some((seq, problem)) = taken {
+        return Err(origin.link.problem().says(&format!("record {seq}: {problem}")));
+    }
+    // The database is what counts from here on.
+    leaving.left(&format!("PostgreSQL at {place}"))?;
+    Ok(Migrated { records: report.records, head: report.head, place })
+}
+
+async fn take(
+    link: &Link,
+    segments: &[(i64, std::path::PathBuf)],
+    keys: &[(String, [u8; 32])],
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<(), StoreError> {
+    let session = link.connect(None).await?;
+    let (client, problem) = (&session.client, link.problem());
+    let failed = |error: tokio_postgres::Error| problem.of(&error);
+    // The journal stands still until the last frame is there.
+    client.batch_execute("SET idle_in_transaction_session_timeout = 0; BEGIN").await.map_err(failed)?;
+    let there: i64 =
+        client.query_one("SELECT count(*) FROM tollgate.head", &[]).await.map_err(failed)?.get(0);
+    if there > 0 {
+        return Err(problem.says("there is a record already: name a database without one"));
+    }
+    let mut end = None;
+    for (_, path) in segments {
+        let segment = Segment::open(path, false)?;
+        journal::put_segment(&session, &problem, &segment.head).await?;
+        end = Some(frames(link, &session, &segment, progress).await?);
+    }
+    let Some((place, head, id)) = end else { return Err(problem.says("there is nothing to be taken there")) };
+    if !journal::put_head(&session, &problem, (id, place, &head)).await? {
+        return Err(problem.says("a record was begun there meanwhile"));
+    }
+    for (name, key) in keys {
+        let kept = "INSERT INTO tollgate.keys(name, value) VALUES ($1, $2)";
+        client.execute(kept, &[name, &&key[..]]).await.map_err(failed)?;
+    }
+    client.batch_execute("COMMIT").await.map_err(failed)
+}
+
+/// Sends the frames of one segment, and says where it ends.
+async fn frames(
+    link: &Link,
+    session: &Session,
+    segment: &Segment,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<(Place, Head, [u8; 16]), StoreError> {
+    let problem = link.problem();
+    let insert = "INSERT INTO tollgate.frames(segment, at, body) VALUES ($1, $2, $3)";
+    let insert = session.client.prepare(insert).await.map_err(|error| problem.of(&error))?;
+    let first = segment.first_seq();
+    let mut scan = segment.scan_all()?;
+    loop {
+        let mut group = Vec::with_capacity(AT_ONCE);
+        while group.len() < AT_ONCE {
+            match scan.step()? {
+                Step::Frame { offset, frame, .. } => {
+                    group.push((i64::try_from(offset).unwrap_or(i64::MAX), frame.bytes().to_vec()));
+                }
+                Step::End => break,
+                // It was verified a moment ago.
+                Step::Torn { .. } | Step::Damaged { .. } => {
+                    return Err(StoreError::Damaged(format!("`{}`", segment.path.display())));
+                }
+            }
+        }
+        if group.is_empty() {
+            let place = Place { segment: first, offset: scan.offset() };
+            return Ok((place, *scan.head(), segment.head.journal));
+        }
+        let client = &session.client;
+        let sent = group.iter().map(|(at, body)| {
+            let insert = &insert;
+            async move { client.execute(insert, &[&first, at, body]).await }
+        });
+        futures::future::try_join_all(sent).await.map_err(|error| problem.of(&error))?;
+        progress(u64::try_from(scan.head().seq).unwrap_or(0));
+    }
+}

@@ -1,0 +1,249 @@
+//! The store on PostgreSQL, for any number of replicas: the journal lies in the database, and each replica works on a copy of it
+//! as the embedded store does on its own. What counts, waits and wakes is the same code (`store/embedded/`); here is only how
+//! frames get to the database and back, and what processes on many machines must know of each other.
+
+mod compare;
+mod journal;
+mod keeper;
+mod link;
+mod migrate;
+mod problem;
+mod schema;
+mod tls;
+
+use super::{
+    Duty, StoreError,
+    embedded::{EmbeddedStore, Known, News, Origin, Tells},
+};
+use crate::{
+    clock::Clock,
+    journal::{Appended, SegmentHead},
+    model::OwnerId,
+};
+use futures::future::BoxFuture;
+use journal::{Frame, Writer};
+use keeper::Keeper;
+use link::Link;
+use parking_lot::Mutex as Lock;
+use secrecy::SecretString;
+use std::{
+    collections::BTreeSet,
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    sync::{Mutex, oneshot},
+    time::timeout,
+};
+
+pub use migrate::{Migrated, Progress, migrate};
+
+/// How long one step may take before whoever waits is refused.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// How long a commit may take: a standby is waited for.
+const COMMITTING: Duration = Duration::from_secs(9);
+/// How long a process waits for its first word in the database.
+const STARTING: Duration = Duration::from_secs(10);
+
+/// Whether a URL names a database; the error says what is wrong with it, without it.
+pub fn check_url(url: &SecretString) -> Result<(), String> {
+    Link::of(url).map(drop)
+}
+
+/// Opens the store whose journal is in the database, with its copy at `path`.
+pub fn open(
+    url: &SecretString,
+    path: &Path,
+    data_dir: &Path,
+    owner: &OwnerId,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<EmbeddedStore>, StoreError> {
+    let origin = PostgresOrigin::start(url, owner.as_str())?;
+    EmbeddedStore::open_copy(path, data_dir, owner, Arc::new(origin), clock)
+}
+
+/// Has the copy at `path` hold all that the database has, for whoever reads it as it lies there.
+pub fn bring(url: &SecretString, path: &Path) -> Result<(), StoreError> {
+    let origin = PostgresOrigin::connect(url)?;
+    EmbeddedStore::bring_copy(path, &origin)
+}
+
+/// The journal in the database.
+pub(super) struct PostgresOrigin {
+    /// None once it has ended.
+    runtime: Lock<Option<Runtime>>,
+    handle: Handle,
+    link: Arc<Link>,
+    writer: Arc<Mutex<Writer>>,
+    keeper: Option<Keeper>,
+    /// The name of a journal that is begun here.
+    fresh: [u8; 16],
+}
+
+impl fmt::Debug for PostgresOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresOrigin").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+impl Drop for PostgresOrigin {
+    fn drop(&mut self) {
+        self.shut();
+    }
+}
+
+impl PostgresOrigin {
+    /// With tables, and nothing that goes on by itself.
+    fn connect(url: &SecretString) -> Result<Self, StoreError> {
+        let link = Arc::new(Link::of(url).map_err(StoreError::Failed)?);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("store-postgres")
+            .enable_all()
+            .build()
+            .map_err(|error| StoreError::Failed(format!("a thread could not be started: {error}")))?;
+        // Two that begin one at once agree on whose it is: the database keeps the first.
+        let mut fresh = [0; 16];
+        getrandom::fill(&mut fresh)
+            .map_err(|error| StoreError::Failed(format!("the system gives no random bytes: {error}")))?;
+        let handle = runtime.handle().clone();
+        let writer = Arc::new(Mutex::new(Writer::new(link.clone())));
+        let origin = Self { runtime: Lock::new(Some(runtime)), handle, link, writer, keeper: None, fresh };
+        let link = origin.link.clone();
+        origin.run(PATIENCE * 2, async move {
+            let session = link.connect(None).await?;
+            schema::migrate(&session, &link.problem()).await
+        })?;
+        Ok(origin)
+    }
+
+    /// The same for a process that lives on it.
+    fn start(url: &SecretString, owner: &str) -> Result<Self, StoreError> {
+        let mut origin = Self::connect(url)?;
+        let (first, beaten) = oneshot::channel();
+        origin.keeper = Some(Keeper::start(&origin.handle, origin.link.clone(), owner, first));
+        // Before anything is done in its name, others can hear whether it lives.
+        let problem = origin.link.problem();
+        origin.run(STARTING, async move { beaten.await.map_err(|_| problem.no_answer()) })?;
+        Ok(origin)
+    }
+
+    /// Runs something on the runtime, and waits for it.
+    fn run<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let problem = self.link.problem();
+        self.handle.spawn(async move {
+            let done = timeout(limit, work).await.unwrap_or_else(|_| Err(problem.no_answer()));
+            reply.send(done).ok();
+        });
+        answer.recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Runs a step of a group. Where it fails, the connection is given up, and with it whatever was under way.
+    fn step<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl for<'w> FnOnce(&'w mut Writer) -> BoxFuture<'w, Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (writer, problem) = (self.writer.clone(), self.link.problem());
+        self.run(limit * 2, async move {
+            let mut writer = writer.lock().await;
+            let done = timeout(limit, work(&mut writer)).await.unwrap_or_else(|_| Err(problem.no_answer()));
+            if done.is_err() {
+                writer.disconnect();
+            }
+            done
+        })
+    }
+
+    fn shut(&self) {
+        let Some(runtime) = self.runtime.lock().take() else { return };
+        if let Some(keeper) = &self.keeper {
+            let (ended, (reply, answer)) = (keeper.end(), mpsc::sync_channel(1));
+            self.handle.spawn(async move {
+                timeout(Duration::from_secs(2), ended).await.ok();
+                reply.send(()).ok();
+            });
+            answer.recv().ok();
+        }
+        runtime.shutdown_background();
+    }
+}
+
+impl Origin for PostgresOrigin {
+    fn begins(&self) -> Result<SegmentHead, StoreError> {
+        let (link, fresh) = (self.link.clone(), self.fresh);
+        self.run(PATIENCE, async move {
+            let session = link.connect(None).await?;
+            journal::begins(&link, &session, fresh).await
+        })
+    }
+
+    fn read(&self, known: Known) -> Result<News, StoreError> {
+        self.step(PATIENCE, move |writer| Box::pin(writer.read(known, false)))
+    }
+
+    fn hold(&self, known: Known) -> Result<News, StoreError> {
+        self.step(PATIENCE, move |writer| Box::pin(writer.read(known, true)))
+    }
+
+    fn append(&self, frame: &Appended<'_>, tells: Tells) -> Result<(), StoreError> {
+        let frame = Frame::of(frame, tells);
+        self.step(COMMITTING, move |writer| Box::pin(async move { writer.append(&frame).await }))
+    }
+
+    fn release(&self) {
+        let writer = self.writer.clone();
+        self.handle.spawn(async move { writer.lock().await.release().await });
+    }
+
+    fn remove_before(&self, first: i64) -> Result<(), StoreError> {
+        self.step(PATIENCE, move |writer| Box::pin(writer.remove_before(first)))
+    }
+
+    fn secret(&self, name: &str, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
+        let (link, name) = (self.link.clone(), name.to_owned());
+        self.run(PATIENCE, async move {
+            let session = link.connect(None).await?;
+            let failed = |error: tokio_postgres::Error| link.problem().of(&error);
+            let kept = "INSERT INTO tollgate.keys(name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+            session.client.execute(kept, &[&name, &&fresh[..]]).await.map_err(failed)?;
+            let read = "SELECT value FROM tollgate.keys WHERE name = $1";
+            let row = session.client.query_one(read, &[&name]).await.map_err(failed)?;
+            let value: &[u8] = row.get(0);
+            value.try_into().map_err(|_| link.problem().says(&format!("the key `{name}` there is no key")))
+        })
+    }
+
+    fn dead(&self, owners: BTreeSet<String>) -> Result<BTreeSet<String>, StoreError> {
+        let Some(keeper) = &self.keeper else { return Ok(BTreeSet::new()) };
+        self.run(PATIENCE, keeper.dead(owners))
+    }
+
+    fn duty(&self, name: &str) -> Result<Option<Box<dyn Duty>>, StoreError> {
+        let Some(keeper) = &self.keeper else { return Ok(None) };
+        self.run(PATIENCE, keeper.take(name.to_owned()))
+    }
+
+    fn listen(&self, look: Box<dyn Fn() + Send + Sync>) {
+        if let Some(keeper) = &self.keeper {
+            keeper.listen(look);
+        }
+    }
+
+    fn compare(&self, segments: &[(i64, PathBuf)]) -> Result<Option<(i64, String)>, StoreError> {
+        let (link, segments) = (self.link.clone(), segments.to_vec());
+        self.run(compare::PATIENCE, async move { compare::compare(&link, &segments).await })
+    }
+
+    fn close(&self) {
+        self.shut();
+    }
+}

@@ -1,0 +1,87 @@
+//! The tables, and how they come to be what this program knows.
+
+use super::{link::Session, problem::Problem};
+use crate::store::StoreError;
+
+/// What this program makes and knows.
+const VERSION: i32 = 1;
+
+/// Who makes tables waits for others who do.
+const TURN: &str = "SELECT pg_advisory_xact_lock(7597125, 0)";
+
+/// One row says where the journal ends; each segment has a table of frames of its own, which goes with it.
+const TABLES: &str = "
+    CREATE SCHEMA IF NOT EXISTS tollgate;
+    CREATE TABLE tollgate.version(id int PRIMARY KEY CHECK (id = 1), version int NOT NULL);
+    CREATE TABLE tollgate.head(
+        id int PRIMARY KEY CHECK (id = 1), journal bytea NOT NULL, segment bigint NOT NULL, at bigint NOT NULL,
+        seq bigint NOT NULL, hash bytea NOT NULL, frame bytea NOT NULL, orders bigint NOT NULL
+    ) WITH (fillfactor = 10);
+    CREATE TABLE tollgate.segments(
+        first bigint PRIMARY KEY, hash bytea NOT NULL, frame bytea NOT NULL, after_damage boolean NOT NULL
+    );
+    CREATE TABLE tollgate.frames(
+        segment bigint NOT NULL, at bigint NOT NULL, body bytea NOT NULL, PRIMARY KEY (segment, at)
+    ) PARTITION BY LIST (segment);
+    ALTER TABLE tollgate.frames ALTER COLUMN body SET STORAGE EXTERNAL;
+    CREATE TABLE tollgate.keys(name text PRIMARY KEY, value bytea NOT NULL);
+    CREATE TABLE tollgate.replicas(owner text PRIMARY KEY, beat bigint NOT NULL, seen timestamptz NOT NULL);
+    INSERT INTO tollgate.version VALUES (1, 1);";
+
+/// The table of the frames of a segment.
+pub(super) fn table_of(segment: i64) -> String {
+    format!("tollgate.frames_{segment:020}")
+}
+
+/// Begins a segment: says what it follows, and makes its table.
+pub(super) fn begin_segment(segment: i64, hash: &[u8], frame: &[u8]) -> String {
+    format!(
+        "INSERT INTO tollgate.segments(first, hash, frame, after_damage)
+             VALUES ({segment}, '\\x{}', '\\x{}', false); {}",
+        hex::encode(hash),
+        hex::encode(frame),
+        make_table(segment)
+    )
+}
+
+/// Makes it.
+pub(super) fn make_table(segment: i64) -> String {
+    let table = table_of(segment);
+    format!(
+        "CREATE TABLE {table} PARTITION OF tollgate.frames FOR VALUES IN ({segment});
+         ALTER TABLE {table} ALTER COLUMN body SET STORAGE EXTERNAL;"
+    )
+}
+
+/// Has the tables there that this program knows.
+pub(super) async fn migrate(session: &Session, problem: &Problem) -> Result<(), StoreError> {
+    let client = &session.client;
+    let failed = |error: tokio_postgres::Error| problem.of(&error);
+    if version(session, problem).await? == Some(VERSION) {
+        return Ok(());
+    }
+    client.batch_execute("BEGIN").await.map_err(failed)?;
+    client.batch_execute(TURN).await.map_err(failed)?;
+    match version(session, problem).await? {
+        None => client.batch_execute(TABLES).await.map_err(failed)?,
+        Some(VERSION) => {}
+        Some(other) => {
+            return Err(problem.says(&format!(
+                "its tables are of version {other}, and this Tollgate knows {VERSION}: use the Tollgate that made them, or a newer one"
+            )));
+        }
+    }
+    client.batch_execute("COMMIT").await.map_err(failed)
+}
+
+async fn version(session: &Session, problem: &Problem) -> Result<Option<i32>, StoreError> {
+    let client = &session.client;
+    let there = "SELECT to_regclass('tollgate.version') IS NOT NULL";
+    let there: bool = client.query_one(there, &[]).await.map_err(|error| problem.of(&error))?.get(0);
+    if !there {
+        return Ok(None);
+    }
+    let version = "SELECT version FROM tollgate.version";
+    let row = client.query_opt(version, &[]).await.map_err(|error| problem.of(&error))?;
+    Ok(row.map(|row| row.get(0)))
+}
