@@ -4,7 +4,7 @@ use super::{args::ExportFormat, environment::Environment, failure::CliError, kno
 use crate::{
     activation::{self, Recorded, Standing},
     audit,
-    clock::{Clock as _, IdSource as _, System},
+    clock::{IdSource as _, System},
     config,
     config::{Bundle, Config, Listings},
     connections::Connections,
