@@ -26,6 +26,8 @@ server=$!
 read -r how
 kill -"${how:-INT}" $server
 wait $server
+# The process has ended without a word: nobody else does it.
+[ -n "$how" ] || rm -rf "$dir"
 "#;
 
 /// Copies a server that runs, to be its standby.
