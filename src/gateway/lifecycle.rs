@@ -463,6 +463,10 @@ impl Gateway {
         let mut new = InForce::new(config, policies, Arc::new(catalog), upstreams).with_trial(trial);
         new.blocked = blocked;
         let new = Arc::new(new);
+        if is_reload {
+            // Whoever sees the new snapshot sees no refusal of the files before it.
+            *self.0.rejected_reload.lock() = None;
+        }
         self.0.current.swap(new.clone());
         drop(builder);
         for retired in promoted.into_iter().chain(replaced) {
@@ -472,7 +476,6 @@ impl Gateway {
             self.connections().configure(&new.config);
             // The settings of pins may be others.
             self.0.pins.poke();
-            *self.0.rejected_reload.lock() = None;
         }
         if is_reload || changed.any() {
             self.0.current.count_up(|g| {

@@ -49,6 +49,8 @@ pub(super) async fn metrics(
 
 /// Whether calls can be served; details for people only.
 pub(super) async fn ready(Given(port): State, caller: Option<Caller>) -> Result<Response, ApiError> {
+    // First, so that what is said beside it is no older.
+    let in_force = port.in_force();
     let readiness = port.readiness();
     let store = port.store().ping().await;
     let (code, status) = match (readiness.ready, &store) {
@@ -62,7 +64,6 @@ pub(super) async fn ready(Given(port): State, caller: Option<Caller>) -> Result<
     let Some(caller) = caller else {
         return Ok((code, Json(json!({"status": status}))).into_response());
     };
-    let in_force = port.in_force();
     let upstreams = upstreams_for(&caller, &*port);
     let unsettled = port.store().unsettled();
     let mut details = readiness.details;
