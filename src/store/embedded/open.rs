@@ -36,6 +36,7 @@ use sha2::{Digest as _, Sha256};
 use std::{
     path::Path,
     sync::{Arc, OnceLock, atomic::AtomicBool, mpsc},
+    thread::JoinHandle,
 };
 use tokio::sync::{broadcast, watch as signal};
 
@@ -94,10 +95,8 @@ fn start(
     let events = broadcast::Sender::<Arc<Event>>::new(EVENTS_BEHIND);
     let shared = Arc::new(shared(&events, journal.dir()));
     let queue = Arc::new(Queue::default());
-    let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-    let failed = |e: std::io::Error| StoreError::Failed(format!("a thread could not be started: {e}"));
     let (sealed, unindexed) = mpsc::sync_channel(UNINDEXED);
-    thread("store-index").spawn(move || indexer::run(&unindexed)).map_err(failed)?;
+    thread("store-index", move || indexer::run(&unindexed))?;
     let parts = Parts {
         journal,
         origin: origin.clone(),
@@ -118,23 +117,12 @@ fn start(
     let writer_lock: WriterLock = Arc::new(Mutex::new(Some(Writer::new(connection, lock, memory))));
     let writer = {
         let (writer_lock, queue) = (writer_lock.clone(), queue.clone());
-        thread("store-writer").spawn(move || writer::run(&writer_lock, &queue)).map_err(failed)?
-    };
-    let watcher = {
-        let (shared, journal) = (Arc::downgrade(&shared), reader.clone());
-        thread("store-watch").spawn(move || watch::run(&journal, &shared)).map_err(failed)?
+        thread("store-writer", move || writer::run(&writer_lock, &queue))?
     };
     if let Some(origin) = &origin {
         listen(&**origin, &queue);
     }
-    let patrol = Arc::new(Mutex::new(Patrol::default()));
-    let patroller = {
-        let (shared, journal, queue) = (Arc::downgrade(&shared), reader.clone(), Arc::downgrade(&queue));
-        let patrol = patrol.clone();
-        thread("store-patrol")
-            .spawn(move || patrol::run(&patrol, &journal, &shared, &queue))
-            .map_err(failed)?
-    };
+    let (watcher, (patrol, patroller)) = (watch(&shared, &reader)?, on_patrol(&shared, &reader, &queue)?);
     Ok(Arc::new(EmbeddedStore {
         path: path.to_owned(),
         data_dir: data_dir.to_owned(),
@@ -155,6 +143,32 @@ fn start(
         vault: origin.is_none().then(|| vault::EmbeddedVault::beside(path)),
         origin,
     }))
+}
+
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    started.map_err(|error| StoreError::Failed(format!("a thread could not be started: {error}")))
+}
+
+/// Starts the thread that hears what other processes append.
+fn watch(shared: &Arc<Shared>, journal: &Arc<Reader>) -> Result<JoinHandle<()>, StoreError> {
+    let (shared, journal) = (Arc::downgrade(shared), journal.clone());
+    thread("store-watch", move || watch::run(&journal, &shared))
+}
+
+/// Starts the thread that verifies what lies there.
+fn on_patrol(
+    shared: &Arc<Shared>,
+    journal: &Arc<Reader>,
+    queue: &Arc<Queue>,
+) -> Result<(Arc<Mutex<Patrol>>, JoinHandle<()>), StoreError> {
+    let patrol = Arc::new(Mutex::new(Patrol::default()));
+    let (shared, journal, queue) = (Arc::downgrade(shared), journal.clone(), Arc::downgrade(queue));
+    let patroller = {
+        let patrol = patrol.clone();
+        thread("store-patrol", move || patrol::run(&patrol, &journal, &shared, &queue))?
+    };
+    Ok((patrol, patroller))
 }
 
 /// Says at each start that the record has damage behind which it goes on: nobody else would look.
