@@ -35,6 +35,10 @@ const HOLD: &str = "SELECT 1 FROM tollgate.head FOR UPDATE";
 const FRAMES: &str =
     "SELECT at, body FROM tollgate.frames WHERE segment = $1 AND at >= $2 ORDER BY at LIMIT $3";
 
+/// Writes something, so that the commit waits for whatever commits of this server wait for.
+const CONFIRM: &str = "UPDATE tollgate.head SET id = id";
+const UNCONFIRMED: &str = "it has warned that what it confirmed may be lost: a standby was not waited for";
+
 /// The end moves only from where this process knows it, and the frame goes with it.
 const APPEND: &str = "WITH moved AS (
         UPDATE tollgate.head SET segment = $4, at = $5, seq = $6, hash = $7, frame = $8, orders = orders + $9
@@ -260,8 +264,7 @@ impl Writer {
         let (rows, (), (), ()) = done.map_err(failed)?;
         match (rows, session.has_warned()) {
             (1, false) => Ok(()),
-            (1, true) => Err(problem
-                .says("it has warned that what it confirmed may be lost: a standby was not waited for")),
+            (1, true) => Err(problem.says(UNCONFIRMED)),
             _ => Err(problem.says("another process has appended meanwhile")),
         }
     }
@@ -277,11 +280,20 @@ impl Writer {
         client.query(&ready.hold, &[]).await.map_err(failed)?;
         let (segment, at) = (frame.place.segment, signed(frame.place.offset));
         let rows = client.query(&ready.frames, &[&segment, &at, &1_i64]).await.map_err(failed)?;
-        client.batch_execute("ROLLBACK").await.map_err(failed)?;
         let there = rows.first().is_some_and(|row| {
             row.get::<_, i64>(0) == at && row.get::<_, &[u8]>(1) == frame.bytes.as_slice()
         });
-        Ok(there)
+        if !there {
+            client.batch_execute("ROLLBACK").await.map_err(failed)?;
+            return Ok(false);
+        }
+        // A server that was restarted shows what no standby has yet. A commit behind it waits for the standby.
+        ready.session.has_warned();
+        client.batch_execute(&format!("{CONFIRM}; {COMMIT}")).await.map_err(failed)?;
+        match ready.session.has_warned() {
+            false => Ok(true),
+            true => Err(link.problem().says(UNCONFIRMED)),
+        }
     }
 
     /// Lets others go on.

@@ -228,14 +228,18 @@ fn without_libpq(text: &str) -> Result<(String, Option<PathBuf>), String> {
                 let file = file.map_err(|_| "`sslrootcert` in the URL of the database is no path")?;
                 roots = Some(PathBuf::from(file.as_ref()));
             }
-            Some(("sslmode", "verify-full")) => kept.push("sslmode=require"),
+            Some(("sslmode", "verify-full")) => kept.push("sslmode=require".to_owned()),
+            // Several in one, as libpq takes them.
+            Some(("host", hosts)) => kept.extend(hosts.split(',').map(|host| format!("host={host}"))),
+            // What every connection asks for anyway.
+            Some(("target_session_attrs", "primary" | "read-write")) => {}
             Some(("sslmode", "verify-ca" | "allow")) => {
                 return Err(
                     "`sslmode` in the URL of the database is `disable`, `prefer`, `require` or `verify-full`"
                         .into(),
                 );
             }
-            _ => kept.push(part),
+            _ => kept.push(part.to_owned()),
         }
     }
     Ok((format!("{before}?{}", kept.join("&")), roots))
@@ -260,10 +264,15 @@ mod tests {
             ("postgres://u:geheim@127.0.0.1:99/t", false),
             ("postgres://u:geheim@localhost/t?sslmode=require", true),
             ("postgresql:///t?host=/run/postgresql&user=u", false),
+            ("postgresql:///t?host=/run/a,/run/b&user=u", false),
+            ("postgres://u:geheim@127.0.0.1:99,localhost:98/t?target_session_attrs=primary", false),
+            ("postgres://u:geheim@/t?host=db1.example,db2.example&target_session_attrs=read-write", true),
         ] {
             let link = link(url).unwrap();
             assert_eq!(link.tls.is_some(), expected, "{url}");
             assert!(!format!("{link:?} {}", link.place()).contains("geheim"), "{link:?}");
+            let hosts = link.config.get_hosts().len();
+            assert_eq!(hosts, if url.contains(',') { 2 } else { 1 }, "{url}");
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
     embedded::{EmbeddedStore, Known, News, Origin, Tells},
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, IdSource as _, System},
     journal::{Appended, SegmentHead},
     model::OwnerId,
 };
@@ -106,9 +106,7 @@ impl PostgresOrigin {
             .build()
             .map_err(|error| StoreError::Failed(format!("a thread could not be started: {error}")))?;
         // Two that begin one at once agree on whose it is: the database keeps the first.
-        let mut fresh = [0; 16];
-        getrandom::fill(&mut fresh)
-            .map_err(|error| StoreError::Failed(format!("the system gives no random bytes: {error}")))?;
+        let fresh = System::default().random().first_chunk().copied().unwrap_or_default();
         let handle = runtime.handle().clone();
         let writer = Arc::new(Mutex::new(Writer::new(link.clone())));
         let origin = Self { runtime: Lock::new(Some(runtime)), handle, link, writer, keeper: None, fresh };
