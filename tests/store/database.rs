@@ -100,8 +100,7 @@ impl Server {
         }
         let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready =
-            lines.by_ref().map_while(Result::ok).any(|line| line.contains("ready to accept connections"));
+        let ready = lines.by_ref().map_while(Result::ok).any(|line| line.contains("ready to accept "));
         assert!(ready, "{:?}", std::fs::read_to_string(self.dir.join("initdb.log")));
         // What it says later is nobody's affair, and must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));

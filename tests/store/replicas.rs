@@ -78,7 +78,7 @@ async fn replicas_share_one_budget_and_one_record() {
     let granted: i32 = futures::future::join_all(tasks).await.into_iter().map(Result::unwrap).sum();
     assert_eq!(granted, 200);
     let late = database.try_open(&folders[2]).unwrap();
-    assert_eq!(call(&*late, 9, 200).await != Admission::Granted, true);
+    assert!(call(&*late, 9, 200).await != Admission::Granted);
     let all = verified(&*late).await;
     assert_eq!((verified(&*stores[0]).await, verified(&*stores[1]).await), (all, all));
     for store in stores.iter().chain([&late]) {
@@ -591,7 +591,7 @@ async fn an_end_that_is_held_for_long_refuses_calls() {
 #[ignore = "figures for docs/replicas.md"]
 async fn figures() {
     async fn measure(stores: &[Arc<EmbeddedStore>], cap: Option<&str>) -> f64 {
-        let (begun, calls_made) = (std::time::Instant::now(), Arc::new(AtomicU64::new(0)));
+        let (begun, calls_made) = (tokio::time::Instant::now(), Arc::new(AtomicU64::new(0)));
         let tasks = (0..64).map(|n| {
             let (store, made) = (stores[n % stores.len()].clone(), calls_made.clone());
             let id = cap.map_or_else(|| format!("own-{n}"), ToOwned::to_owned);
