@@ -136,18 +136,21 @@ struct WrittenClient {
     id: String,
     secret: Option<String>,
     post: bool,
+    #[serde(default)]
+    expires: Option<i64>,
 }
 
 pub(super) fn read_client(text: &SecretString) -> Option<KnownClient> {
     let written: WrittenClient = serde_json::from_str(text.expose_secret()).ok()?;
     let auth_method = if written.post { ClientAuth::Post } else { ClientAuth::Basic };
-    Some(KnownClient { id: written.id, secret: written.secret.map(SecretString::from), auth_method })
+    let (secret, expires) = (written.secret.map(SecretString::from), written.expires);
+    Some(KnownClient { id: written.id, secret, auth_method, expires })
 }
 
 fn write_client(client: &KnownClient) -> Option<SecretString> {
     let secret = client.secret.as_ref().map(|secret| secret.expose_secret().to_owned());
     let post = client.auth_method == ClientAuth::Post;
-    let written = WrittenClient { id: client.id.clone(), secret, post };
+    let written = WrittenClient { id: client.id.clone(), secret, post, expires: client.expires };
     serde_json::to_string(&written).ok().map(SecretString::from)
 }
 
@@ -217,17 +220,19 @@ impl Connections {
     ) -> Result<OurClient, ConnectError> {
         if let Some(known) = &grant.client {
             let (id, secret, auth_method) = (known.id.clone(), known.secret.clone(), known.auth_method);
-            return Ok(OurClient { known: KnownClient { id, secret, auth_method }, kept_as: None });
+            let known = KnownClient { id, secret, auth_method, expires: None };
+            return Ok(OurClient { known, kept_as: None });
         }
         if let Some(url) = grant.client_metadata_url.as_ref().filter(|_| discovered.takes_metadata_document())
         {
             let auth_method = ClientAuth::Basic;
-            let known = KnownClient { id: url.to_string(), secret: None, auth_method };
+            let known = KnownClient { id: url.to_string(), secret: None, auth_method, expires: None };
             return Ok(OurClient { known, kept_as: None });
         }
         let vault = self.vault()?;
         if let Some(name) = &kept_as
             && let Some(known) = kept_client(vault, name).await?
+            && !self.ends_soon(&known)
         {
             return Ok(OurClient { known, kept_as });
         }
@@ -239,6 +244,12 @@ impl Connections {
             keep_client(self, vault, name.clone(), text).await?;
         }
         Ok(OurClient { known, kept_as })
+    }
+
+    /// Whether a client may have ended before whoever is sent to its issuer is back.
+    fn ends_soon(&self, client: &KnownClient) -> bool {
+        let back = self.clock.now().as_second().saturating_add_unsigned(LONGEST_WAIT.as_secs());
+        client.expires.is_some_and(|at| at <= back)
     }
 
     /// An issuer does not know a client that Tollgate registered there: whoever connects next registers another one.

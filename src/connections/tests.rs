@@ -107,7 +107,8 @@ impl Endpoint {
 
     /// A code that it gives a token for.
     fn begun(&self, now: Duration) -> Begun {
-        let client = KnownClient { id: "c".to_owned(), secret: None, auth_method: ClientAuth::Basic };
+        let client =
+            KnownClient { id: "c".to_owned(), secret: None, auth_method: ClientAuth::Basic, expires: None };
         let asked = Asked { token_url: self.url.clone(), resource: MCP.to_owned(), ..asked("state") };
         Begun::for_tests(crm(), "alice", client, asked, now)
     }
@@ -156,7 +157,8 @@ fn asked(state: &str) -> Asked {
 
 fn begun(person: &str, state: &str, now: Duration) -> Begun {
     let asked = asked(state);
-    let client = KnownClient { id: "c".to_owned(), secret: None, auth_method: ClientAuth::Basic };
+    let client =
+        KnownClient { id: "c".to_owned(), secret: None, auth_method: ClientAuth::Basic, expires: None };
     let key = ConnectionKey { upstream: "crm".into(), holder: Holder::Person(person.into()) };
     Begun::for_tests(key, person, client, asked, now)
 }

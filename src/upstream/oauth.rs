@@ -12,7 +12,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::Full;
 use parking_lot::Mutex;
 use rmcp::transport::auth::{
@@ -51,6 +51,8 @@ pub struct KnownClient {
     pub secret: Option<SecretString>,
     /// How the secret travels.
     pub auth_method: ClientAuth,
+    /// From when on it does not count there any more, in seconds since 1970 (RFC 7591); none: nobody has said so.
+    pub expires: Option<i64>,
 }
 
 impl fmt::Debug for KnownClient {
@@ -97,13 +99,17 @@ pub fn reach(upstream: &Url, grant: &CodeGrant) -> Reach {
 }
 
 /// rmcp's requests, by our client: bounded, and without redirects.
-struct Guarded(Outbound);
+struct Guarded(Outbound, Arc<Captured>);
 
 impl OAuthHttpClient for Guarded {
     fn execute(&self, request: OAuthHttpRequest) -> OAuthHttpClientFuture<'_> {
         Box::pin(async move {
             let request = request.request.map(|body| Full::new(Bytes::from(body)));
+            let registers = request.method() == Method::POST;
             let reply = self.0.send(request, MOST_BYTES, PATIENCE).await?;
+            if registers && reply.status.is_success() {
+                *self.1.expires.lock() = expiry_of(&reply.body);
+            }
             let mut response = http::Response::new(reply.body.to_vec());
             *response.status_mut() = reply.status;
             *response.headers_mut() = reply.headers;
@@ -112,16 +118,25 @@ impl OAuthHttpClient for Guarded {
     }
 }
 
-/// Takes what rmcp keeps of an attempt.
+/// When a registered client ends, as the answer to its registration says.
+fn expiry_of(body: &[u8]) -> Option<i64> {
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    answer.get("client_secret_expires_at").and_then(Value::as_i64).filter(|at| *at > 0)
+}
+
+/// Takes what rmcp keeps of an attempt, and what it drops of a registration.
 #[derive(Default)]
-struct Captured(Mutex<Option<StoredAuthorizationState>>);
+struct Captured {
+    state: Mutex<Option<StoredAuthorizationState>>,
+    expires: Mutex<Option<i64>>,
+}
 
 struct Capturing(Arc<Captured>);
 
 #[async_trait]
 impl StateStore for Capturing {
     async fn save(&self, _csrf: &str, state: StoredAuthorizationState) -> Result<(), AuthError> {
-        *self.0.0.lock() = Some(state);
+        *self.0.state.lock() = Some(state);
         Ok(())
     }
 
@@ -168,10 +183,10 @@ pub async fn discover(upstream: &Url, grant: &CodeGrant) -> Result<Discovered, O
     url.set_fragment(None);
     let reach = reach(&url, grant);
     let challenge = challenge(&url, &Outbound::within(reach.clone())).await;
-    let client = Arc::new(Guarded(Outbound::within(reach.clone())));
+    let states = Arc::new(Captured::default());
+    let client = Arc::new(Guarded(Outbound::within(reach.clone()), states.clone()));
     let manager = AuthorizationManager::new_with_oauth_http_client(url.as_str(), client).await;
     let mut manager = manager.map_err(|error| failed("its URL cannot be asked", &error))?;
-    let states = Arc::new(Captured::default());
     manager.set_state_store(Capturing(states.clone()));
     let found = manager.resolve_metadata_from_challenge(challenge.as_deref()).await;
     let found = found.map_err(|error| failed("its authorization server cannot be found", &error))?;
@@ -244,6 +259,7 @@ impl Discovered {
             id: registered.client_id,
             secret: registered.client_secret.map(SecretString::from),
             auth_method,
+            expires: self.states.expires.lock().take(),
         })
     }
 
@@ -274,7 +290,7 @@ impl Discovered {
         if scopes.iter().any(|scope| scope == "offline_access") {
             set_query(&mut url, "prompt", "consent");
         }
-        let state = self.states.0.lock().take();
+        let state = self.states.state.lock().take();
         let state = state.ok_or_else(|| OauthError("the attempt could not be kept".to_owned()))?;
         let revocation = self.more("revocation_endpoint").and_then(Value::as_str);
         let revocation =

@@ -874,6 +874,23 @@ async def test_a_client_that_the_issuer_has_forgotten_is_registered_anew(binary)
 
 
 @pytest.mark.anyio
+async def test_a_client_whose_secret_ends_is_registered_anew(binary):
+    """RFC 7591, `client_secret_expires_at`: one that lasts is kept for whoever connects next, one that ends meanwhile is not."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        upstream.set(secretLasts=24 * 3600)
+        connect_on_page(gateway, "alice", "alice-at-crm")
+        connect_on_page(gateway, "bob", "bob-at-crm")
+        assert upstream.seen()["registered"] == 1
+        # An issuer that knows nobody any more: the next client ends before whoever signs in has to be back.
+        upstream.restart()
+        upstream.set(secretLasts=300)
+        for count, person in enumerate(["alice", "bob"], 1):
+            connect_on_page(gateway, person, f"{person}-at-crm")
+            assert upstream.seen()["registered"] == count
+            assert text(await call(gateway, f"of-{person}", "crm__whoami", "2026-07-28")) == f"{person}-at-crm"
+
+
+@pytest.mark.anyio
 async def test_what_is_not_configured_any_more_can_be_seen_and_ended(binary):
     """An account of an upstream that servers.toml has no more: an admin sees it, and it is revoked like any other."""
     with Upstream() as upstream, world(binary, upstream, "person") as gateway:

@@ -5,7 +5,7 @@
 // Whoever signs in is whom they say they are. What each person's token lists is theirs alone. `GET /seen` on the MCP port tells what
 // was asked; `POST /set?ttl=…&era=…&refuse=…&forget=…&hold=…&revocation=…` changes how long tokens last, what the server speaks, whether it takes no
 // token, or none that it has taken before, and whether the issuer keeps the answers to renewals to itself for the time being, or offers no revocation (`not offered`).
-// `denies` is a tool of which every call gets a 401; a call with the argument `waits` is answered at the next `POST /set?go=1`.
+// `secretLasts`: who registers gets a secret for so many seconds. `denies` is a tool of which every call gets a 401; a call with the argument `waits` is answered at the next `POST /set?go=1`.
 
 import { createServer } from "node:http";
 import { randomBytes } from "node:crypto";
@@ -53,7 +53,13 @@ const provider = new Provider(issuer, {
 });
 provider.on("server_error", (_, error) => console.error(error));
 provider.on("revocation.error", (_, error) => console.error(error));
-provider.on("registration_create.success", () => (seen.registered += 1));
+provider.on("registration_create.success", (ctx, client) => {
+  seen.registered += 1;
+  if (!settings.secretLasts) return;
+  const ends = { client_secret_expires_at: Math.floor(Date.now() / 1000) + settings.secretLasts };
+  ctx.body = { ...ctx.body, ...ends };
+  provider.Client.adapter.upsert(client.clientId, { ...client.metadata(), ...ends });
+});
 provider.on("grant.success", (ctx) => seen.token.push({ grant: ctx.oidc.params.grant_type, resource: ctx.oidc.params.resource ?? null }));
 provider.on("grant.error", (_, error) => seen.token.push({ error: error.error, description: error.error_description }));
 provider.on("refresh_token.destroyed", () => (seen.revoked += 1));
@@ -87,6 +93,10 @@ createServer(async (request, response) => {
     if (request.url === "/token/revocation") return response.writeHead(404).end();
     const write = response.end.bind(response);
     response.end = (given, ...rest) => write(request.url.includes("/.well-known/") ? String(given).replace("revocation_endpoint", "revocation_nowhere1") : given, ...rest);
+  }
+  // An issuer may give any client a secret, and one that ends.
+  if (settings.secretLasts && request.url === "/reg" && request.method === "POST") {
+    request.body = { ...JSON.parse(await text(request)), token_endpoint_auth_method: "client_secret_basic" };
   }
   if (!request.url.startsWith("/interaction/")) {
     // What the provider has done stays done, whether its answer arrives or not.
@@ -161,7 +171,7 @@ createServer(async (request, response) => {
   if (url.pathname === "/seen") return json({ ...seen, alive: alive.size });
   if (url.pathname === "/set") {
     const truth = (given) => given === "true";
-    for (const [name, value] of url.searchParams) settings[name] = { ttl: Number, refuse: truth, hold: truth, forget: truth }[name]?.(value) ?? value;
+    for (const [name, value] of url.searchParams) settings[name] = { ttl: Number, secretLasts: Number, refuse: truth, hold: truth, forget: truth }[name]?.(value) ?? value;
     if (settings.forget) for (const token of taken) forgotten.add(token);
     settings.forget = false;
     if (!settings.hold) for (const answer of held.splice(0)) answer();
