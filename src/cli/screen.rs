@@ -44,6 +44,19 @@ impl Screen {
         self.raw(&format!("{}\n", visible_json(&text)))
     }
 
+    /// A JSON object whose last member comes later, by [`Self::json_closed`].
+    pub(super) fn json_open(&mut self, object: &impl Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string_pretty(object).map_err(io::Error::other)?;
+        let open = text.strip_suffix("\n}").unwrap_or(&text);
+        self.raw(&format!("{},\n", visible_json(open)))
+    }
+
+    /// The last member of an object, and its end.
+    pub(super) fn json_closed(&mut self, name: &str, value: &impl Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string_pretty(value).map_err(io::Error::other)?.replace('\n', "\n  ");
+        self.raw(&format!("  \"{name}\": {}\n}}\n", visible_json(&text)))
+    }
+
     /// One JSON value without a line feed: a part of a document that is written piece by piece.
     pub(super) fn json_part(&mut self, value: &impl Serialize) -> Result<(), CliError> {
         let text = serde_json::to_string(value).map_err(io::Error::other)?;

@@ -5,6 +5,7 @@ use super::binary::{Serving, tollgate};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
+    io::Read as _,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Output,
@@ -518,16 +519,16 @@ fn servers_of_a_projects_own_file_are_not_started_unseen() {
     assert_eq!(place.servers()["upstreams"]["other"]["enabled"].as_bool(), Some(false));
 }
 
-/// Once the files are there, so are the keys: whatever ends the first call.
-#[test]
-fn an_interrupt_of_the_first_call_loses_no_key() {
+/// `init` with these flags, ended by a signal while it makes its first call; what it has said by then.
+fn ended_in_its_first_call(more: &[&str], signal: rustix::process::Signal) -> String {
     let place = Place::new();
     let script =
-        "if [ -e once ]; then touch again; exec sleep 1000; fi; touch once; exec \"$0\" demo-upstream";
+        "if [ -e once ]; then touch again; exec cat > /dev/null; fi; touch once; exec \"$0\" demo-upstream";
     let servers = json!({"mcpServers": {"slow": {"command": "sh", "args": ["-c", script, env!("CARGO_BIN_EXE_tollgate")]}}});
     place.write(".cursor/mcp.json", &servers.to_string());
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .args(["init", "--yes", "--wait", "20s"])
+        .args(more)
         .current_dir(place.project())
         .env("HOME", place.home())
         .env_remove("TOLLGATE_KEY")
@@ -541,13 +542,37 @@ fn an_interrupt_of_the_first_call_loses_no_key() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
-    let done = child.wait_with_output().unwrap();
-    let said = String::from_utf8(done.stdout).unwrap();
+    rustix::process::kill_process(id, signal).unwrap();
+    let mut said = String::new();
+    // What it has started may hold its errors open.
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    child.wait().unwrap();
     assert!(place.project().join("servers.toml").exists());
-    for part in ["agent key", "tg_", "person's key", "The first call failed: stopped", "Next:"] {
-        assert!(said.contains(part), "{part}: {said} {}", String::from_utf8_lossy(&done.stderr));
+    said
+}
+
+/// Once the files are there, so are the keys: whatever ends the first call.
+#[test]
+fn an_interrupt_of_the_first_call_loses_no_key() {
+    let said = ended_in_its_first_call(&[], rustix::process::Signal::INT);
+    for part in
+        ["agent key", "tg_", "person's key", "approvals watch", "The first call failed: stopped", "Next:"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
     }
+}
+
+/// A program that reads JSON has them too, and one that comes to its end has one document.
+#[test]
+fn what_is_killed_in_the_first_call_has_told_its_keys() {
+    let killed = ended_in_its_first_call(&["--json"], rustix::process::Signal::KILL);
+    let told: Value = serde_json::from_str(&format!("{killed}  \"first_call\": null\n}}")).unwrap();
+    for holder in ["agent", "person"] {
+        assert!(told[holder]["key"].as_str().unwrap().starts_with("tg_"), "{killed}");
+    }
+    let stopped = ended_in_its_first_call(&["--json"], rustix::process::Signal::INT);
+    let told: Value = serde_json::from_str(&stopped).unwrap();
+    assert_eq!(told["first_call"]["failed"], "stopped", "{stopped}");
 }
 
 /// A gateway is known by its whole address, and by no usual one where it has another.

@@ -142,7 +142,8 @@ fn authority(
     }
     format!(
         "\
-# Who may do what. Keys are kept as their SHA-256; `tollgate agents add NAME` makes more.
+# Who may do what. Keys are kept as their SHA-256; `tollgate agents add NAME` makes more, and for one that is lost
+# `tollgate agents rotate NAME` or `tollgate people rotate NAME` makes another.
 # A capability names tools as the agent sees them, and resources by URI: tools: [\"files__read_*\"],
 # resources: [\"file:///srv/docs/**\"].
 capabilities:

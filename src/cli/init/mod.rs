@@ -114,7 +114,10 @@ async fn run(servers_toml: &Path, args: &InitArgs, interrupt: &mut Interrupt) ->
         return written(&draft, outcome, (args, asks), interrupt).await;
     }
     match args.json {
-        true => outcome.json(false),
+        true => {
+            outcome.json_begins(false)?;
+            outcome.json_ends()
+        }
         false => {
             let nothing: Vec<Option<Looked>> = upstreams.iter().map(|_| None).collect();
             let (servers, bundle) = draft.files(&nothing);
@@ -176,18 +179,19 @@ async fn written(
     let loaded = staged.load(&environment, &|_| listings.clone())?;
     let values = if outcome.kept_in.is_some() { known } else { BTreeMap::new() };
     staged.put(outcome.policies, &values, args.force)?;
-    outcome.starts.remember(&loaded.config);
     // The keys are shown nowhere else: nothing comes between them and whoever is to have them.
-    if !args.json {
-        outcome.told(&looked, started)?;
+    match args.json {
+        true => outcome.json_begins(true)?,
+        false => outcome.told(&looked, started)?,
     }
+    outcome.starts.remember(&loaded.config);
     if started {
         let call = first_call(servers_toml, &args.agent, upstreams, &looked);
         let called = interrupt.ends(call).await;
         outcome.first_call = Some(called.unwrap_or_else(|stopped| Err(stopped.to_string())));
     }
     match args.json {
-        true => outcome.json(true),
+        true => outcome.json_ends(),
         false => outcome.next(),
     }
 }

@@ -222,18 +222,12 @@ fn upstreams_json(upstreams: &[Upstream], starts: &Starts) -> Vec<Value> {
 }
 
 impl Outcome<'_> {
-    pub(super) fn json(&self, written: bool) -> Result<(), CliError> {
+    /// All but what the first call comes to: whatever ends that, the keys are told.
+    pub(super) fn json_begins(&self, written: bool) -> Result<(), CliError> {
         let holder = |(name, key): &(&str, &str)| json!({"name": name, "key": key});
-        let first_call = match &self.first_call {
-            None | Some(Ok(None)) => Value::Null,
-            Some(Ok(Some(call))) => json!({
-                "called": call.what, "decision": call.decision, "reason": call.reason, "trace_id": call.trace_id,
-            }),
-            Some(Err(why)) => json!({ "failed": why }),
-        };
         let missing: Vec<&str> =
             missing(self.variables, self.kept_in).into_iter().map(|(name, _)| name).collect();
-        Screen::new().json(&json!({
+        let told = json!({
             "passed": self.passed,
             "upstreams": upstreams_json(self.upstreams, &self.starts),
             "variables": self.variables.needed,
@@ -246,8 +240,20 @@ impl Outcome<'_> {
             "person": self.people.first().map(holder),
             "people": self.people.iter().map(holder).collect::<Vec<_>>(),
             "sign_in": self.starts.sign_in,
-            "first_call": first_call,
-        }))
+        });
+        Screen::new().json_open(&told)
+    }
+
+    /// The end of the same document.
+    pub(super) fn json_ends(&self) -> Result<(), CliError> {
+        let first_call = match &self.first_call {
+            None | Some(Ok(None)) => Value::Null,
+            Some(Ok(Some(call))) => json!({
+                "called": call.what, "decision": call.decision, "reason": call.reason, "trace_id": call.trace_id,
+            }),
+            Some(Err(why)) => json!({ "failed": why }),
+        };
+        Screen::new().json_closed("first_call", &first_call)
     }
 
     /// The files as they would be.
@@ -314,7 +320,11 @@ impl Outcome<'_> {
         for (person, key) in &self.people {
             screen.field("person's key", &format!("{key}   (of `{person}`, for TOLLGATE_KEY)"))?;
         }
-        screen.line("These are shown once: the files hold only their SHA-256.")
+        screen.line(
+            "The agent's goes into its client. A person decides with theirs what waits for one: on the page, which asks for it, or with\n\
+             `TOLLGATE_KEY=tg_… tollgate approvals watch`.\n\
+             These are shown once: the files hold only their SHA-256. `agents rotate` and `people rotate` make new ones.",
+        )
     }
 
     /// What a person still has to do for the servers.
