@@ -9,11 +9,13 @@ use super::{
 };
 use crate::{
     config::CredentialOf,
-    connections::{Answer, Begun, ConnectError, Connection, Connections, LONGEST_WAIT, told},
+    connections::{Answer, Begun, ConnectError, Connection, Connections, LONGEST_WAIT, code_grant, told},
+    evidence::personal_lists_viewed,
     front::admin::ADMIN,
     model::{AgentId, ConnectionKey, Holder, PersonId, UpstreamName},
     policy::Role,
     store::Store,
+    upstream::is_personal,
 };
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use std::{io::Write as _, sync::Arc, time::Duration};
@@ -126,6 +128,44 @@ fn let_through(setup: &Setup, key: &ConnectionKey) -> Result<(), CliError> {
         true => Ok(()),
         false => Err(CliError::NotEntitled { person: typing.to_string(), needs: ADMIN }),
     }
+}
+
+/// Whose account lists what `servers inspect NAME` shows; none where all share it. Looking at somebody else's is recorded.
+pub(super) async fn looked_at(
+    setup: &Setup,
+    name: &UpstreamName,
+    of: Option<&str>,
+) -> Result<Option<Holder>, CliError> {
+    let upstream = setup.loaded.config.upstreams.get(name);
+    if !upstream.is_some_and(is_personal) {
+        return match of {
+            None => Ok(None),
+            Some(_) => Err(CliError::Told(format!("`{name}` lists the same for everybody: leave out --for"))),
+        };
+    }
+    if upstream.and_then(code_grant).is_none() {
+        return Err(CliError::Told(format!(
+            "`{name}` lists for each caller what the token lists that theirs is exchanged for: only the caller sees it"
+        )));
+    }
+    let (connections, store) = opened(setup).await?;
+    let looked_at = async {
+        let key = wanted(setup, &connections, name, of)?;
+        if !connections.is_connected(&key) {
+            let whose = told(&key.holder);
+            let how = format!("`tollgate servers login {name}` connects it");
+            return Err(CliError::Told(format!("`{name}` is not connected for {whose}: {how}")));
+        }
+        let by = setup.person_given();
+        if by.is_none_or(|by| key.holder != Holder::Person(by.clone())) {
+            let viewed = personal_lists_viewed((&key.holder, Some(name)), by, (setup.now(), "cli"));
+            store.record(vec![viewed]).await?;
+        }
+        Ok(Some(key.holder))
+    };
+    let looked_at = looked_at.await;
+    store.close().await;
+    looked_at
 }
 
 /// `servers login NAME`

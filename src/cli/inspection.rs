@@ -8,6 +8,7 @@ use crate::{
     clock::System,
     config::Config,
     connections::{Connections, code_grant},
+    model::{Holder, UpstreamName},
     policy::PolicySet,
     store::Store,
     upstream::{Health, UpstreamState},
@@ -26,6 +27,16 @@ pub(crate) async fn inspect_upstreams(
     watch_upstreams(config, policies, system, patience, &mut |_| {}).await
 }
 
+/// The same; one of them with the account of its holder.
+pub(crate) async fn inspect_as(
+    config: &Config,
+    policies: &PolicySet,
+    system: &Arc<System>,
+    (patience, whose): (Duration, Option<(&UpstreamName, &Holder)>),
+) -> Result<Vec<Arc<UpstreamState>>, CliError> {
+    watched(config, policies, system, (patience, whose), &mut |_| {}).await
+}
+
 /// The same; each is told as soon as it stands.
 pub(crate) async fn watch_upstreams(
     config: &Config,
@@ -34,9 +45,21 @@ pub(crate) async fn watch_upstreams(
     patience: Duration,
     told: &mut (dyn FnMut(&UpstreamState) + Send),
 ) -> Result<Vec<Arc<UpstreamState>>, CliError> {
+    watched(config, policies, system, (patience, None), told).await
+}
+
+async fn watched(
+    config: &Config,
+    policies: &PolicySet,
+    system: &Arc<System>,
+    (patience, whose): (Duration, Option<(&UpstreamName, &Holder)>),
+    told: &mut (dyn FnMut(&UpstreamState) + Send),
+) -> Result<Vec<Arc<UpstreamState>>, CliError> {
     let connections = known_connections(config, system).await?;
     let held = (&Arc::default(), connections.as_ref().map(|(connections, _)| connections));
     let upstreams = start_upstreams(config, policies, system, held)?;
+    let own = whose.and_then(|(name, holder)| Some((config.upstreams.get(name)?, holder)));
+    let upstreams = upstreams.with_personal(own, None);
     let standing = |mut state: watch::Receiver<Arc<UpstreamState>>| async move {
         let stands = state.wait_for(|state| state.health != Health::Starting);
         // Whoever has not answered by then is shown as it stands.

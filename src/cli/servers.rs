@@ -30,7 +30,9 @@ const SILENT: &str =
 pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(), CliError> {
     match command {
         ServersCommand::List { limit, json } => list(&setup, limit, json.json).await,
-        ServersCommand::Inspect { name, json } => inspect(&setup, name.into(), json.json).await,
+        ServersCommand::Inspect { name, of, json } => {
+            inspect(&setup, name.into(), of.as_deref(), json.json).await
+        }
         ServersCommand::Add { name, entry } => server_entries::add(&setup, &name, &entry),
         ServersCommand::Enable { name, json } => server_entries::switch(&setup, &name, true, &json),
         ServersCommand::Disable { name, json } => server_entries::switch(&setup, &name, false, &json),
@@ -143,10 +145,12 @@ fn contained(server: &Value) -> &'static str {
 }
 
 /// `servers inspect NAME`: what one of them is and lists.
-async fn inspect(setup: &Setup, name: UpstreamName, json: bool) -> Result<(), CliError> {
+async fn inspect(setup: &Setup, name: UpstreamName, of: Option<&str>, json: bool) -> Result<(), CliError> {
     let config = only(setup, &name)?;
+    let holder = accounts::looked_at(setup, &name, of).await?;
+    let whose = holder.as_ref().map(|holder| (&name, holder));
     let states =
-        inspection::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
+        inspection::inspect_as(&config, &setup.loaded.policies, &setup.system, (PATIENCE, whose)).await?;
     let data = &setup.loaded.policies.data;
     let (catalog, book) = pins::catalog_of(setup, &config, &states).await?;
     let warnings = warnings(&catalog, data);

@@ -1,6 +1,6 @@
 //! Records of credentials that people connect to upstreams: who, where and whose, and never a token.
 
-use crate::model::{Actor, ConnectionKey, EventDraft, EventType, Holder, PersonId};
+use crate::model::{Actor, ConnectionKey, EventDraft, EventType, Holder, PersonId, UpstreamName};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -14,6 +14,30 @@ pub struct ConnectionRecord<'r> {
     pub issuer: &'r str,
     /// What its tokens may be used for.
     pub scopes: &'r [String],
+}
+
+/// Somebody looked at what is listed for the account of somebody else, at one upstream or at all; `through`: where they did.
+pub fn personal_lists_viewed(
+    (holder, upstream): (&Holder, Option<&UpstreamName>),
+    by: Option<&PersonId>,
+    (now, through): (Timestamp, &str),
+) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AdminAction, now);
+    event.action = Some("personal_lists_viewed".into());
+    event.upstream = upstream.cloned();
+    if let Holder::Agent(agent) = holder {
+        event.agent_id = Some(agent.clone());
+    }
+    if by.is_some() {
+        event.actor = Actor { kind: "person".into(), role: None };
+    }
+    event.detail = Some(json!({
+        "person": by,
+        "upstream": upstream,
+        "holder": holder.to_string(),
+        "through": through,
+    }));
+    event
 }
 
 impl ConnectionRecord<'_> {

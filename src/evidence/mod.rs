@@ -31,7 +31,7 @@ pub use approval::{ApprovalSubject, approval_changed, approval_of, put_approval}
 pub use budget::{BudgetResetRecord, alert_of_call};
 pub use bundle::KeptBundle;
 pub use call::{CallSubject, EVALUATOR, Ruling, Settled, TargetSubject};
-pub use connection::ConnectionRecord;
+pub use connection::{ConnectionRecord, personal_lists_viewed};
 pub use cut::{CUT_ARGUMENTS, LONGEST_REFUSED};
 pub use detail::{Explained, limits, settled_detail, steps, token_detail};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};

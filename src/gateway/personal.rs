@@ -8,8 +8,8 @@ use super::{
     pin_book::{context, write},
 };
 use crate::{
-    catalog::{CatalogBuilder, Seen},
-    config::UpstreamConfig,
+    catalog::{Catalog, CatalogBuilder, Seen},
+    config::{CredentialOf, UpstreamConfig},
     connections::{Connections, code_grant},
     identity::{AgentPrincipal, Principal, Proof, granted, user_of},
     model::{AgentId, CallKind, ConnectionKey, Holder, UpstreamName},
@@ -47,8 +47,8 @@ pub(super) struct Personal {
 }
 
 struct Slot {
-    /// Which agent it was made for first.
-    agent: AgentId,
+    /// Which agent it was made for first; none: somebody looked at the lists.
+    agent: Option<AgentId>,
     /// What it was made of.
     base: Arc<InForce>,
     states: Vec<Arc<UpstreamState>>,
@@ -234,8 +234,10 @@ fn may_reach(base: &InForce, principal: &Principal, upstream: &UpstreamConfig) -
 }
 
 /// Of the agent that has the most the one that was used least lately: whoever comes with ever new tokens takes no place of others.
-fn idlest_of_most<'s, K>(slots: impl Iterator<Item = (K, &'s AgentId, Duration)> + Clone) -> Option<K> {
-    let mut counts: HashMap<&AgentId, usize> = HashMap::new();
+fn idlest_of_most<'s, K>(
+    slots: impl Iterator<Item = (K, &'s Option<AgentId>, Duration)> + Clone,
+) -> Option<K> {
+    let mut counts: HashMap<&Option<AgentId>, usize> = HashMap::new();
     for (_, agent, _) in slots.clone() {
         *counts.entry(agent).or_default() += 1;
     }
@@ -286,9 +288,13 @@ impl Gateway {
         if self.0.personal.is_fresh(&base, &holders, &wanted) {
             return;
         }
-        // Whoever waits for it may leave: the next one finds it made.
-        let (gateway, agent) = (self.clone(), agent.clone());
-        let made = tokio::spawn(async move { Box::pin(gateway.make(holders, &agent, &wanted)).await });
+        self.made_ready(holders, Some(agent.clone()), wanted).await;
+    }
+
+    /// Whoever waits for it may leave: the next one finds it made.
+    async fn made_ready(&self, holders: Holders, agent: Option<AgentId>, wanted: Wanted) {
+        let gateway = self.clone();
+        let made = tokio::spawn(async move { Box::pin(gateway.make(holders, agent, &wanted)).await });
         match made.await {
             Ok(Ok(())) => {}
             // What is not pinned is not served.
@@ -297,8 +303,42 @@ impl Gateway {
         }
     }
 
+    /// What is listed for a holder of credentials: what all share, and what its own accounts list.
+    pub async fn catalog_of(&self, holder: &Holder) -> Arc<Catalog> {
+        // Another process may have connected it a moment ago.
+        if let Err(error) = self.connections().read().await {
+            tracing::error!(%error, "connections.not_read");
+        }
+        let base = self.in_force();
+        let personal = &self.0.personal;
+        let own = base.personal.iter().filter_map(|name| {
+            let per = code_grant(base.config.upstreams.get(name)?)?.per;
+            let is_theirs = match holder {
+                Holder::Person(_) => per == CredentialOf::Person,
+                Holder::Agent(_) => per == CredentialOf::Agent,
+                Holder::Gateway | Holder::Token(_) => false,
+            };
+            let key = ConnectionKey { upstream: name.clone(), holder: holder.clone() };
+            let generation = personal.connections.generation(&key).filter(|_| is_theirs)?;
+            Some((key, generation))
+        });
+        let holders: Holders = own.collect();
+        if holders.is_empty() {
+            return base.catalog.clone();
+        }
+        self.made_ready(holders.clone(), None, Wanted::All).await;
+        personal.touch(&holders, self.0.clock.monotonic());
+        let slots = personal.slots.lock();
+        slots.get(&holders).map_or(base.catalog.clone(), |slot| slot.in_force.catalog.clone())
+    }
+
     /// Makes what is in force for some holders, until nothing more is to be pinned of what their servers list.
-    async fn make(&self, holders: Holders, agent: &AgentId, wanted: &Wanted) -> Result<(), StoreError> {
+    async fn make(
+        &self,
+        holders: Holders,
+        agent: Option<AgentId>,
+        wanted: &Wanted,
+    ) -> Result<(), StoreError> {
         let personal = &self.0.personal;
         let turn = personal.turn(&holders);
         let _turn = turn.lock().await;
@@ -398,7 +438,7 @@ impl Gateway {
         let before = now(&holders);
         let agent = self.0.personal.slots.lock().get(&holders).map(|slot| slot.agent.clone());
         let Some(agent) = agent else { return false };
-        if let Err(error) = self.make(holders.clone(), &agent, &Wanted::All).await {
+        if let Err(error) = self.make(holders.clone(), agent, &Wanted::All).await {
             tracing::error!(%error, "personal_lists.not_pinned");
         }
         match (before, now(&holders)) {
@@ -455,12 +495,12 @@ mod tests {
     /// An agent that comes with ever new tokens gives up its own, however lately it used them.
     #[test]
     fn whoever_has_the_most_makes_room() {
-        let [hog, other]: [AgentId; 2] = ["hog", "other"].map(AgentId::from);
+        let [hog, other] = ["hog", "other"].map(|agent| Some(AgentId::from(agent)));
         let at = Duration::from_secs;
         let slots =
             [(1, &other, at(1)), (2, &hog, at(9)), (3, &hog, at(8)), (4, &other, at(2)), (5, &hog, at(7))];
         assert_eq!(idlest_of_most(slots.into_iter()), Some(5));
         assert_eq!(idlest_of_most(slots[..1].iter().copied()), Some(1));
-        assert_eq!(idlest_of_most(std::iter::empty::<(u8, &AgentId, Duration)>()), None);
+        assert_eq!(idlest_of_most(std::iter::empty::<(u8, &Option<AgentId>, Duration)>()), None);
     }
 }

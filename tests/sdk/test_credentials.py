@@ -785,6 +785,43 @@ async def test_who_disconnects_while_it_is_renewed_leaves_nothing_behind(binary)
         assert mine["state"] == "not connected", mine
 
 
+@pytest.mark.anyio
+async def test_somebodys_own_list_is_shown_to_them_and_to_admins(binary):
+    """`servers inspect --for` and `GET tools?person=`: an admin's look is recorded, and nobody else sees another's list."""
+    with Upstream() as upstream, world(binary, upstream, "person") as gateway:
+        login(gateway, "alice-at-crm", "--for", "alice")
+
+        def listed(query: str, key: str):
+            status, answer = gateway.api(f"tools{query}", key)
+            return status, sorted(tool["name"] for tool in answer.get("tools", []))
+
+        alices = ["crm__only_alice-at-crm", "crm__whoami", "crm__write"]
+        assert listed("", "key-carol") == (200, [])
+        assert listed("?person=alice", "key-carol") == (200, alices)
+        assert listed("?person=bob", "key-carol") == (200, [])
+        assert listed("?person=alice", "key-alice") == (200, alices)
+        assert listed("?person=bob", "key-alice") == (403, [])
+        assert listed("?person=nobody", "key-carol")[0] == 404
+        assert listed("?person=alice&agent=of-alice", "key-carol")[0] == 400
+        # A page of it, like any list.
+        assert listed("?person=alice&limit=1", "key-carol") == (200, alices[:1])
+
+        def inspected(*arguments: str, key: str | None = None):
+            out = gateway.cli("servers", "inspect", "crm", "--json", *arguments, key=key)
+            return out.stderr if out.returncode else sorted(tool["name"] for tool in json.loads(out.stdout)["tools"])
+
+        assert "--for PERSON" in inspected()
+        assert inspected("--for", "alice") == alices
+        assert inspected("--for", "alice", key="key-carol") == alices
+        assert inspected(key="key-alice") == alices
+        assert "`admin`" in inspected("--for", "bob", key="key-alice")
+        assert "not connected for `bob`" in inspected("--for", "bob")
+        viewed = gateway.events(event_type="admin_action", action="personal_lists_viewed")
+        told = [(event["detail"]["person"], event["detail"]["holder"], event["detail"]["through"]) for event in viewed]
+        assert told == [("carol", "person:alice", "api"), ("carol", "person:bob", "api"), ("carol", "person:alice", "api"),
+                        (None, "person:alice", "cli"), ("carol", "person:alice", "cli")]
+
+
 def modern(gateway: Gateway, agent: str, method: str, name: str, params: dict) -> dict:
     """A request of 2026-07-28 by a client that takes tasks."""
     meta = {"protocolVersion": "2026-07-28", "clientInfo": {"name": "c", "version": "1"},

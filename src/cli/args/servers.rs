@@ -19,6 +19,9 @@ pub(crate) enum ServersCommand {
     Inspect {
         /// The name of its table in servers.toml
         name: String,
+        /// Whose account lists, where each person or agent has their own (default: the person of TOLLGATE_KEY); recorded
+        #[arg(long = "for", value_name = "PERSON|AGENT")]
+        of: Option<String>,
         #[command(flatten)]
         json: JsonFlag,
     },

@@ -55,6 +55,37 @@ fn connections(port: &dyn AdminPort) -> Result<&Arc<Connections>, ApiError> {
     port.connections().ok_or_else(|| ApiError::NotFound("nobody connects anything here".to_owned()))
 }
 
+/// Whose own lists are wanted, where the caller may see them: their own, those of an agent that they operate, and an admin
+/// anybody's.
+pub(super) fn holder_seen(
+    in_force: &InForce,
+    caller: &Caller,
+    name: &str,
+    value: &str,
+) -> Result<Holder, ApiError> {
+    let authority = &in_force.policies.authority;
+    let is_admin = caller.roles().contains(&Role::Admin);
+    let agent = authority.agents.get(value);
+    let (holder, known, own) = match name {
+        "person" => {
+            let known = authority.people.contains_key(value);
+            (Holder::Person(value.into()), known, caller.id.as_str() == value)
+        }
+        _ => {
+            let own = agent.is_some_and(|agent| agent.operator.as_ref() == Some(&caller.id));
+            (Holder::Agent(value.into()), agent.is_some(), own)
+        }
+    };
+    if !own && !is_admin {
+        let why = "what somebody's own accounts list is shown to them, to the operator of the agent, and to an admin";
+        return Err(ApiError::Forbidden(why.to_owned()));
+    }
+    match known {
+        true => Ok(holder),
+        false => Err(ApiError::NotFound(format!("authority.yaml has no such {name}"))),
+    }
+}
+
 /// The agents that somebody may connect something for.
 fn agents_of(in_force: &InForce, caller: &Caller) -> Vec<AgentId> {
     let is_admin = caller.roles().contains(&Role::Admin);

@@ -44,7 +44,7 @@ use crate::{
         StateSeal, Wish,
     },
     identity::{AuthError, Presented, Principal, SignIn},
-    model::{CallId, PersonId, SnapshotId, UpstreamName},
+    model::{CallId, Holder, PersonId, SnapshotId, UpstreamName},
     pinning::ItemKind,
     store::Store,
     telemetry::Exposition,
@@ -98,6 +98,8 @@ pub trait AdminPort: Send + Sync + 'static {
     fn upstreams(&self) -> Vec<Arc<UpstreamState>>;
     /// The merged catalog.
     fn catalog(&self) -> Arc<Catalog>;
+    /// The same, with what somebody's own accounts list.
+    fn catalog_of<'a>(&'a self, holder: &'a Holder) -> BoxFuture<'a, Arc<Catalog>>;
     /// What would be decided of a call, under the bundle in force or that of a snapshot, and why.
     fn explain(
         &self,
@@ -211,6 +213,9 @@ impl AdminPort for Desk {
     }
     fn catalog(&self) -> Arc<Catalog> {
         self.gateway.catalog()
+    }
+    fn catalog_of<'a>(&'a self, holder: &'a Holder) -> BoxFuture<'a, Arc<Catalog>> {
+        Box::pin(self.gateway.catalog_of(holder))
     }
     fn explain(
         &self,

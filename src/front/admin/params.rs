@@ -57,6 +57,10 @@ pub(super) const DEAD_LETTER_PARAMS: &[&str] = &["status", "before_seq", "limit"
 /// The parameters of `GET labels`.
 pub(super) const LABEL_PARAMS: &[&str] = &["workflow", "agent", "after", "limit"];
 
+/// The parameters of `GET tools`, and those of them that say whose own lists are wanted.
+pub(super) const TOOL_PARAMS: &[&str] = &["person", "agent", "after", "limit"];
+pub(super) const OWNERS: &[&str] = &["person", "agent"];
+
 /// The parameters of `GET pins`.
 pub(super) const PIN_PARAMS: &[&str] = &["upstream", "kind", "after", "limit"];
 

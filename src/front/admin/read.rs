@@ -2,9 +2,10 @@
 
 use super::{
     AdminPort, OPENAPI, State,
+    connections::holder_seen,
     error::ApiError,
     paging::{self, Page},
-    params::{self, Segment},
+    params::{self, OWNERS, Segment, TOOL_PARAMS, pairs},
     person::Caller,
     view,
 };
@@ -12,7 +13,8 @@ use crate::{
     approval::{DecideError, Frozen, frozen_by},
     audit::{self, NamedApprovals},
     connections::Connection,
-    model::{ApprovalId, Event, EventDecision, EventType, GrantId, TraceId},
+    evidence::personal_lists_viewed,
+    model::{ApprovalId, Event, EventDecision, EventType, GrantId, Holder, TraceId},
     store::{ApprovalFilter, ApprovalRecord, EventQuery, Store, StoreError},
     telemetry::Exposition,
 };
@@ -314,10 +316,25 @@ pub(super) async fn people(Given(port): State, _: Caller, RawQuery(query): RawQu
     Ok(Json(page.cut(all, "people", "id")))
 }
 
-/// Every tool behind the gateway.
-pub(super) async fn tools(Given(port): State, _: Caller, RawQuery(query): RawQuery) -> Reply {
-    let page = Page::read(query.as_deref())?;
-    let all = view::listing("tools", view::tools(&port.catalog(), &port.in_force().policies));
+/// Every tool behind the gateway that all share; with `person` or `agent` what their own accounts list, too.
+pub(super) async fn tools(Given(port): State, caller: Caller, RawQuery(query): RawQuery) -> Reply {
+    let (own, page): (Vec<_>, Vec<_>) =
+        pairs(query.as_deref(), TOOL_PARAMS)?.into_iter().partition(|(name, _)| OWNERS.contains(&&**name));
+    let page = Page::of(page)?;
+    let in_force = port.in_force();
+    let catalog = match own.as_slice() {
+        [] => port.catalog(),
+        [(name, value)] => {
+            let holder = holder_seen(&in_force, &caller, name, value)?;
+            if holder != Holder::Person(caller.id.clone()) {
+                let viewed = personal_lists_viewed((&holder, None), Some(&caller.id), (port.now(), "api"));
+                port.store().record(vec![viewed]).await?;
+            }
+            port.catalog_of(&holder).await
+        }
+        _ => return Err(ApiError::BadRequest("`person` or `agent`, not both".to_owned())),
+    };
+    let all = view::listing("tools", view::tools(&catalog, &in_force.policies));
     Ok(Json(page.cut(all, "tools", "name")))
 }
 

@@ -627,6 +627,9 @@ impl AdminPort for Scripted {
     ) -> crate::front::admin::Ordering<'_, crate::evidence::Rollout> {
         async { Err(crate::activation::OrderError::NoRollout) }.boxed()
     }
+    fn catalog_of<'a>(&'a self, _: &'a Holder) -> BoxFuture<'a, Arc<Catalog>> {
+        Box::pin(std::future::ready(self.catalog()))
+    }
     fn catalog(&self) -> Arc<Catalog> {
         let mut state = (*self.upstreams().remove(0)).clone();
         state.listing = Arc::new(Listing { tools: vec![json!({"name": "find"})], ..Listing::default() });
