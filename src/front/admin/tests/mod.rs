@@ -1127,8 +1127,8 @@ fn the_document_knows_parameters_and_words() {
     assert_eq!(names("/api/v1/alerts"), params::ALERT_PARAMS);
     assert_eq!(names("/api/v1/samples"), params::SAMPLE_PARAMS);
     assert_eq!(names("/api/v1/labels"), params::LABEL_PARAMS);
-    for path in ["agents", "people", "tools", "upstreams", "policies", "budgets", "freeze", "holds", "duties"]
-    {
+    assert_eq!(names("/api/v1/tools"), params::TOOL_PARAMS);
+    for path in ["agents", "people", "upstreams", "policies", "budgets", "freeze", "holds", "duties"] {
         assert_eq!(names(&format!("/api/v1/{path}")), super::paging::PARAMS, "{path}");
     }
     assert_eq!(names("/api/v1/incidents"), params::INCIDENT_PARAMS);
