@@ -40,10 +40,7 @@ use crate::{
 };
 use futures::future::BoxFuture;
 use serde_json::Value;
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// How often identical calls may be quicker to use an approval before that itself is a refusal.
@@ -463,19 +460,16 @@ impl Gateway {
         let kept = (decided.original.is_some() || used.is_some()).then(|| arguments.clone());
         drop(std::mem::take(arguments));
         let returned = match self.admit_and_dispatch(in_force, request, decided, warrant, asking).await {
-            Ok(reply) => match used.filter(|_| std::mem::take(&mut asking.lacks_scopes)) {
-                None => return Ok(reply),
-                Some(used) => {
-                    let more = self.with_more_scopes(in_force, request, used, reply, asking);
-                    match Box::pin(more).await {
-                        Connected::Reply(reply) => return Ok(reply),
-                        // Another call, with a record of its own.
-                        Connected::Yes => request.call_id = self.0.ids.call_id(),
-                    }
-                    *arguments = kept.unwrap_or_default();
-                    return Err(Halt::Again);
+            Ok(reply) => {
+                let Some(used) = used else { return Ok(reply) };
+                match Box::pin(self.with_other_account(in_force, request, used, reply, asking)).await {
+                    Connected::Reply(reply) => return Ok(reply),
+                    // Another call, with a record of its own.
+                    Connected::Yes => request.call_id = self.0.ids.call_id(),
                 }
-            },
+                *arguments = kept.unwrap_or_default();
+                return Err(Halt::Again);
+            }
             Err(AdmitError::AskAbout(requirement, returned)) => {
                 asking.also.retain(|known| known.policy_id != requirement.policy_id);
                 asking.also.push(*requirement);
@@ -539,7 +533,7 @@ impl Gateway {
         let opens = asking.start();
         let drafted = Drafted::of(clock, &in_force, request, &decided, &warrant, opens);
         let waiting = (request.agent.clone(), request.call_id.clone(), outgoing.bound.clone());
-        let lacks_scopes = outgoing.lacks_scopes.clone();
+        asking.account = outgoing.account.clone();
         let (client_handle, questions) = ClientHandle::new(asking.client.clone());
         let handle_of_call = client_handle.clone();
         let line = asking.line.clone();
@@ -554,7 +548,6 @@ impl Gateway {
         let waiting =
             Waiting::new(agent, call_id, bound, work, (client_handle, questions), cancel_when_dropped);
         let ended = self.0.parking.attend(waiting).await;
-        asking.lacks_scopes = lacks_scopes.load(Ordering::Relaxed);
         match &ended {
             // Its start was not written either.
             Err(AdmitError::Limited(limited)) if opens && !limited.recorded => asking.started = false,

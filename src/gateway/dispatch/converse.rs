@@ -70,11 +70,14 @@ pub(super) async fn converse(
                 return failed(UpstreamError::Lost(reason), call.method);
             }
             Err(UpstreamError::Refused(refusal)) if refusal.lacks_scope => {
-                call.lacks_scopes.store(true, Ordering::Relaxed);
+                call.account.lacks_scopes.store(true, Ordering::Relaxed);
                 let ending = failed(UpstreamError::Refused(refusal), call.method);
                 return ending.beside(call.of_more_scopes);
             }
-            Err(error) => return failed(error, call.method),
+            Err(error) => {
+                call.account.not_sent.store(matches!(error, UpstreamError::NotSent(_)), Ordering::Relaxed);
+                return failed(error, call.method);
+            }
         };
         relay.answered();
         // Earlier versions have results of one type only: what one says of itself there means nothing.

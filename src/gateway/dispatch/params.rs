@@ -59,8 +59,17 @@ pub(crate) struct Outgoing {
     pub(super) reach: Reach,
     /// On which budgets it counts, as its settlement tells it.
     pub(super) budgets: String,
-    /// Whether the account that it uses has too few scopes for it: told by its upstream.
-    pub(crate) lacks_scopes: Arc<AtomicBool>,
+    /// What has to do with the account that it uses.
+    pub(crate) account: Arc<AccountTrouble>,
+}
+
+/// What dispatch learns of the account that a call uses.
+#[derive(Debug, Default)]
+pub(crate) struct AccountTrouble {
+    /// It has too few scopes for the call: said by its upstream.
+    pub(crate) lacks_scopes: AtomicBool,
+    /// Nothing could be sent: it may not be there any more.
+    pub(crate) not_sent: AtomicBool,
 }
 
 /// An upstream's own state, and the answers to what it asked.
@@ -85,7 +94,7 @@ impl Outgoing {
         };
         let approved = decided.verdict.decision == Decision::RequireApproval;
         Box::new(Self {
-            lacks_scopes: Arc::default(),
+            account: Arc::default(),
             kind: request.kind,
             purpose: request.purpose.clone(),
             principal: request.principal.clone(),
@@ -200,8 +209,8 @@ impl Outgoing {
             headers,
             approved,
             tasks,
-            of_more_scopes: of_more_scopes(in_force, target.upstream()),
-            lacks_scopes: self.lacks_scopes.clone(),
+            of_more_scopes: of_more_scopes(in_force, target.upstream(), &self.caller.agent),
+            account: self.account.clone(),
         }
     }
 }
@@ -223,8 +232,7 @@ pub(super) struct Call {
     pub(super) tasks: bool,
     /// What is said where the account that somebody connected has too few scopes for it.
     pub(super) of_more_scopes: Option<String>,
-    /// That it has.
-    pub(super) lacks_scopes: Arc<AtomicBool>,
+    pub(super) account: Arc<AccountTrouble>,
 }
 
 fn named(own_name: &str, arguments: Value) -> Map<String, Value> {

@@ -4,6 +4,7 @@ use crate::gateway::{
     api::{ClientPort, StateSeal},
     call_log::PendingLine,
     decided::Decided,
+    dispatch::params::AccountTrouble,
     people::waiter::{Again, Waited, Waiter},
     request::Request,
     request_state::{Continuing, Opened, bound_to},
@@ -37,8 +38,10 @@ pub(crate) struct ClientQuestions {
     /// The client was asked to have something connected, in place of this credential where there was one; and it declined.
     pub(in crate::gateway) asked_to_connect: Option<Option<u64>>,
     pub(in crate::gateway) declined_to_connect: bool,
-    /// The account that the call used has too few scopes for it.
-    pub(in crate::gateway) lacks_scopes: bool,
+    /// What was learned of the account that the call used.
+    pub(in crate::gateway) account: Arc<AccountTrouble>,
+    /// The call was decided again since that account is not connected any more.
+    pub(in crate::gateway) lost_account: bool,
     /// What somebody has connected was looked at once more.
     pub(in crate::gateway) looked_again: bool,
     /// The pending decision stands in the audit already.
@@ -76,7 +79,8 @@ impl ClientQuestions {
             reminded: false,
             asked_to_connect: None,
             declined_to_connect: false,
-            lacks_scopes: false,
+            account: Arc::default(),
+            lost_account: false,
             looked_again: false,
             recorded: false,
             started: false,

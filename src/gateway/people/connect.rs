@@ -20,12 +20,15 @@ use crate::{
     config::{CredentialOf, UpstreamConfig},
     connections::{Connections, code_grant, told},
     identity::{granted, user_of},
-    model::{CallKind, CapabilityId, ConnectionKey, UpstreamName},
+    model::{AgentId, CallKind, CapabilityId, ConnectionKey, Holder, UpstreamName},
     pinning::{ItemKind, key},
     upstream::{Credentials as _, Era},
 };
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 /// The policy id under which such a call is refused.
 pub(in crate::gateway) const CREDENTIALS: &str = "credentials";
@@ -149,9 +152,9 @@ impl Gateway {
     }
 
     /// The refusal of a call for which nothing is connected.
-    fn unconnected(in_force: &InForce, key: &ConnectionKey) -> Refusal {
+    fn unconnected(in_force: &InForce, key: &ConnectionKey, agent: &AgentId) -> Refusal {
         let (upstream, holder) = (&key.upstream, told(&key.holder));
-        let place = place(in_force, upstream);
+        let place = place(in_force, upstream, agent);
         let reason = format!("`{upstream}` is not connected for {holder}: it can be connected {place}");
         Refusal { advice: Some("Call again once it is connected."), ..Refusal::deny(CREDENTIALS, reason) }
     }
@@ -221,7 +224,7 @@ impl Gateway {
             // Nothing leaves for a call that is frozen, not even a question about it.
             frozen = self.0.freezes.until_frozen(&subject) => Asked::No(freezes::refusal(frozen)),
             () = self.until_other(in_force, request) => Asked::Again,
-            () = self.0.people.cutting.cancelled() => Asked::No(Self::unconnected(in_force, &wanted.key)),
+            () = self.0.people.cutting.cancelled() => Asked::No(Self::unconnected(in_force, &wanted.key, &request.agent)),
             asked = self.put_to_client(in_force, request, wanted, asking) => asked,
         };
         request.waited += self.0.clock.monotonic().saturating_sub(since);
@@ -253,7 +256,7 @@ impl Gateway {
         wanted: &Wanted,
         asking: &mut ClientQuestions,
     ) -> Asked {
-        let no = || Asked::No(Self::unconnected(in_force, &wanted.key));
+        let no = || Asked::No(Self::unconnected(in_force, &wanted.key, &request.agent));
         // Another process may have connected it a moment ago.
         match self.connections().read().await {
             Ok(_) if wanted.is_there(self.connections()) => return Asked::Connected,
@@ -340,9 +343,10 @@ impl Gateway {
         Some(Used { key, generation })
     }
 
-    /// Where the account that a call used has too few scopes for it: asks the person at the client to connect it once more, and
-    /// the call is made again when they have. Its upstream has refused it for that, and done nothing.
-    pub(in crate::gateway) async fn with_more_scopes(
+    /// Whether a call is made again, with another account or none. Where the one that it used has too few scopes, the person at
+    /// the client is asked to connect it once more: its upstream has refused the call for that, and done nothing. Where another
+    /// process has ended the connection, nothing was sent, and the call is decided without it.
+    pub(in crate::gateway) async fn with_other_account(
         &self,
         in_force: &Arc<InForce>,
         request: &mut Request,
@@ -350,7 +354,19 @@ impl Gateway {
         reply: CallReply,
         asking: &mut ClientQuestions,
     ) -> Connected {
+        let account = std::mem::take(&mut asking.account);
         if !matches!(request.purpose, Purpose::Use) {
+            return Connected::Reply(reply);
+        }
+        let is_own = used.key.holder != Holder::Gateway;
+        if is_own && account.not_sent.load(Ordering::Relaxed) && !asking.lost_account {
+            if let Err(error) = self.connections().read().await {
+                tracing::error!(%error, "connections.not_read");
+            }
+            asking.lost_account = !self.connections().is_connected(&used.key);
+            return if asking.lost_account { Connected::Yes } else { Connected::Reply(reply) };
+        }
+        if !account.lacks_scopes.load(Ordering::Relaxed) {
             return Connected::Reply(reply);
         }
         let wanted = Wanted { key: used.key, instead_of: used.generation };
@@ -409,18 +425,27 @@ fn connect_link(in_force: &InForce) -> String {
 }
 
 /// Where an upstream is connected, in a sentence.
-fn place(in_force: &InForce, upstream: &UpstreamName) -> String {
-    format!("at {} or with `tollgate servers login {upstream}`", connect_link(in_force))
+fn place(in_force: &InForce, upstream: &UpstreamName, agent: &AgentId) -> String {
+    let config = in_force.config.upstreams.get(upstream);
+    let whose = match config.and_then(code_grant).map(|grant| grant.per) {
+        Some(CredentialOf::Agent) => format!(" --for {agent}"),
+        Some(CredentialOf::Person | CredentialOf::Gateway) | None => String::new(),
+    };
+    format!("at {} or with `tollgate servers login {upstream}{whose}`", connect_link(in_force))
 }
 
 /// What is said to a call for which the account that somebody connected has too few scopes; none where nobody connects that
 /// upstream. What the upstream asks for it says itself.
-pub(in crate::gateway) fn of_more_scopes(in_force: &InForce, upstream: &UpstreamName) -> Option<String> {
+pub(in crate::gateway) fn of_more_scopes(
+    in_force: &InForce,
+    upstream: &UpstreamName,
+    agent: &AgentId,
+) -> Option<String> {
     code_grant(in_force.config.upstreams.get(upstream)?)?;
     Some(format!(
         "The account that is connected to `{upstream}` was granted too little for this call: it can be connected once more, with \
          what the server asks for, {}.",
-        place(in_force, upstream)
+        place(in_force, upstream, agent)
     ))
 }
 
