@@ -39,7 +39,8 @@ fn check(config: &Config, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError
     // HTTP/2 names it in the target; where both are there, both count.
     let target = uri.authority().map(Authority::as_str);
     let host = named.or(target).unwrap_or_default();
-    if !host_allowed(config, host) || !target.is_none_or(|target| host_allowed(config, target)) {
+    let is_known = host_allowed(config, host) && target.is_none_or(|target| host_allowed(config, target));
+    if !is_known && !is_probe(headers, uri) {
         return Err(ApiError::Forbidden(
             "this `Host` is not accepted: reach the listener by its own address, or add the name to [gateway] \
              allowed_hosts"
@@ -56,6 +57,15 @@ fn check(config: &Config, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// A probe of a load balancer names what host it likes, or none, and brings nothing by which anybody could be known. The answer is
+/// one word about this process.
+fn is_probe(headers: &HeaderMap, uri: &Uri) -> bool {
+    matches!(uri.path(), "/healthz" | "/readyz")
+        && ![header::AUTHORIZATION, header::COOKIE, header::ORIGIN]
+            .iter()
+            .any(|name| headers.contains_key(name))
 }
 
 /// Whether a request names this machine itself, by all that it says of whom it is for.

@@ -958,7 +958,8 @@ async fn probes_need_no_key_and_details_do() {
 async fn no_other_host_or_origin_reaches_it() {
     let port = scripted();
     let check = async |host: Option<&str>, origin: Option<&str>, expect: u16| {
-        let mut request = Request::builder().uri("/healthz");
+        let mut request =
+            Request::builder().uri("/api/v1/me").header(header::AUTHORIZATION, "Bearer key-of-carol");
         if let Some(host) = host {
             request = request.header(header::HOST, host);
         }
@@ -990,6 +991,36 @@ async fn no_other_host_or_origin_reaches_it() {
     check(Some("localhost:8788"), Some("http://localhost:9999"), 403).await;
     check(Some("localhost:8788"), Some("https://evil.example"), 403).await;
     check(Some("localhost:8788"), Some("null"), 403).await;
+}
+
+/// Load balancers probe an address by whatever name they have, or by none.
+#[tokio::test]
+async fn a_probe_may_name_any_host_and_learns_one_word() {
+    let port = scripted();
+    let ask = async |path: &str, headers: &[(header::HeaderName, &str)]| {
+        let mut request = Request::builder().uri(path);
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        send(&port, request.body(Body::empty()).unwrap()).await
+    };
+    for path in ["/readyz", "/healthz"] {
+        for host in [&[][..], &[(header::HOST, "evil.example")], &[(header::HOST, "10.1.2.3:8788")]] {
+            let got = ask(path, host).await;
+            assert_eq!(got.status, 200, "{path} {host:?}");
+            assert_eq!(got.body.as_object().unwrap().len(), 1, "{}", got.text);
+        }
+        for (name, value) in [
+            (header::AUTHORIZATION, "Bearer key-of-carol"),
+            (header::COOKIE, "session=1"),
+            (header::ORIGIN, "http://evil.example"),
+            (header::HeaderName::from_static("sec-fetch-site"), "cross-site"),
+        ] {
+            let got = ask(path, &[(header::HOST, "evil.example"), (name.clone(), value)]).await;
+            assert_eq!(got.status, 403, "{path} {name}");
+        }
+    }
+    assert_eq!(ask("/metrics", &[(header::HOST, "evil.example")]).await.status, 403);
 }
 
 #[tokio::test]
