@@ -162,7 +162,7 @@ pub(super) struct Inbox {
     company: Mutex<Company>,
     replies: Arc<Semaphore>,
     sending: Arc<Semaphore>,
-    limits: Arc<Limits>,
+    pub(super) limits: Arc<Limits>,
     /// What comes and answers nothing.
     pub(super) noise: Arc<Noise>,
 }

@@ -106,6 +106,8 @@ pub(super) struct Limits {
     lists: Allowance,
     /// When its lists were last read.
     listed: Mutex<Option<Instant>>,
+    /// The first line since it was last started that is no message: why not, and the line, masked.
+    no_message: Mutex<Option<(String, String)>>,
 }
 
 /// What one read of the lists takes of its allowance: five at once, and then one in less than two seconds.
@@ -125,7 +127,23 @@ impl Limits {
             noise: Allowance::new(32 << 20, 8 << 20),
             lists: Allowance::new(5 * ONE_LIST, 3),
             listed: Mutex::new(None),
+            no_message: Mutex::new(None),
         })
+    }
+
+    /// It wrote a line that is no message.
+    pub(super) fn wrote_no_message(&self, reason: &str, line: impl FnOnce() -> String) {
+        self.no_message.lock().get_or_insert_with(|| (reason.to_owned(), line()));
+    }
+
+    /// It is started again.
+    pub(super) fn starts(&self) {
+        *self.no_message.lock() = None;
+    }
+
+    /// Why the first line that is no message is none, and the line.
+    pub(super) fn no_message(&self) -> Option<(String, String)> {
+        self.no_message.lock().clone()
     }
 
     /// The lists have changed: how long to wait before they are read.

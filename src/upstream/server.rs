@@ -172,9 +172,9 @@ impl Server {
         loop {
             let limit = self.deps.timing.handshake;
             let outcome = tokio::select! {
-                outcome = tokio::time::timeout(limit, self.attempt()) => outcome.unwrap_or_else(|_| {
-                    Err(format!("it did not connect and list within {}", humantime::format_duration(limit)).into())
-                }),
+                outcome = tokio::time::timeout(limit, self.attempt()) => {
+                    outcome.unwrap_or_else(|_| Err(self.too_slow(limit).into()))
+                }
                 () = self.stop.cancelled() => break,
             };
             let Failure { cause, retry_after } = match outcome {
@@ -227,6 +227,21 @@ impl Server {
         self.ended.send_replace(true);
     }
 
+    /// Why it is down that was not there in time. What it writes on standard output tells why, where that is no message.
+    fn too_slow(&self, limit: Duration) -> Cause {
+        let late = format!("it did not connect and list within {}", humantime::format_duration(limit));
+        match self.limits.no_message() {
+            None => Cause::from(late),
+            Some((why, line)) => Cause {
+                reason: format!(
+                    "{late}, and it writes on standard output what is no message of MCP ({why}): is it a server that speaks MCP there, \
+                     with its log on standard error?"
+                ),
+                said: format!("the first such line: `{line}`"),
+            },
+        }
+    }
+
     fn backoff(&self, attempts: u32) -> Duration {
         let timing = &self.deps.timing;
         let doubled = timing.restart_first.saturating_mul(1 << attempts.saturating_sub(1).min(16));
@@ -243,6 +258,7 @@ impl Server {
 
     async fn attempt(&self) -> Attempt {
         let hint = *self.era.lock();
+        self.limits.starts();
         let containment = self.containment().await?;
         let wiring = self.wiring(connect::declared_to_all(self.config.asks))?;
         let connected = connect::connect(&wiring, hint).await;

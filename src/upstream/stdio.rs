@@ -249,13 +249,16 @@ impl Stdio {
                     }
                 }
                 Message::Unreadable { answers: id, reason } => {
-                    if let Some(left_out) = self.inbox.may_log() {
-                        // Masked before it is cut: half a secret is not known for one.
+                    // Masked before it is cut: half a secret is not known for one.
+                    let shown = || {
                         let shown = (self.inbox.redact)(&cut(line, STDERR_LINE));
-                        let shown = visible(&cut(shown.as_bytes(), GARBAGE_SHOWN)).into_owned();
+                        visible(&cut(shown.as_bytes(), GARBAGE_SHOWN)).into_owned()
+                    };
+                    self.inbox.limits.wrote_no_message(&reason, shown);
+                    if let Some(left_out) = self.inbox.may_log() {
                         let upstream = &self.inbox.upstream;
                         tracing::warn!(%upstream, reason, left_out, "not a message on stdout");
-                        tracing::debug!(%upstream, line = shown, "what is no message");
+                        tracing::debug!(%upstream, line = shown(), "what is no message");
                     }
                     answers |= self.inbox.unreadable(id, reason, line.len());
                 }

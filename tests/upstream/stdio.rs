@@ -270,6 +270,30 @@ async fn last_words_are_for_those_who_run_it() {
     assert!(error.contains("is down") && !error.contains("reason"), "{error}");
 }
 
+/// A program that greets people on standard output is no server; that is the cause, and not that it was late.
+#[tokio::test]
+async fn what_is_no_message_is_the_cause() {
+    let mut config = stdio("s", "plain");
+    config.transport = UpstreamTransport::Stdio {
+        command: ["sh", "-c", "echo Welcome; exec cat >/dev/null"].map(str::to_owned).to_vec(),
+        env: Default::default(),
+        cwd: "/".into(),
+    };
+    let (mut deps, _) = deps();
+    deps.timing.handshake = Duration::from_millis(500);
+    let set = UpstreamSet::start([config], deps);
+    let upstream = set.get(&name("s")).unwrap();
+    let because = |s: &Arc<UpstreamState>| match &s.health {
+        Health::Down { cause, .. } => {
+            cause.reason.contains("writes on standard output what is no message of MCP (not JSON")
+                // Here that is the test runner's own.
+                && cause.said.starts_with("the first such line: `")
+        }
+        Health::Starting | Health::Up => false,
+    };
+    until(&upstream, because).await;
+}
+
 /// An upstream that asks and does not take the answers is given up before it fills the memory; it comes back.
 #[tokio::test]
 async fn a_flood_of_questions_ends_the_connection() {
