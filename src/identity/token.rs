@@ -151,18 +151,23 @@ impl Tokens {
         rules: &Arc<JwtConfig>,
         authority: &Authority,
     ) -> Result<Principal, AuthError> {
-        let text = std::str::from_utf8(bearer).map_err(|_| AuthError::Unknown)?;
-        let head = Head::read(text).ok_or(AuthError::Unknown)?;
+        let refused = |why: &'static str| {
+            tracing::info!(reason = why, "a token was refused");
+            AuthError::Unknown
+        };
+        let text = std::str::from_utf8(bearer).map_err(|_| refused("it is no text"))?;
+        let head = Head::read(text).map_err(refused)?;
         let keys = self.keys.for_token(rules, head.kid.as_deref()).await;
         let (set, generation) = keys.ok_or(AuthError::Unavailable)?;
-        let mut keys = set.candidates(head.kid.as_deref(), head.algorithm).take(MOST_TRIED);
-        if !keys.any(|key| is_signed(text, key, head.algorithm)) {
-            return Err(AuthError::Unknown);
+        let mut keys = set.candidates(head.kid.as_deref(), head.algorithm).take(MOST_TRIED).peekable();
+        if keys.peek().is_none() {
+            return Err(refused("the issuer's keys have none with its `kid` for its `alg`"));
         }
-        let claims = claims(text).ok_or_else(|| {
-            tracing::info!("a token was refused: its claims are no JSON object, or name one twice");
-            AuthError::Unknown
-        })?;
+        if !keys.any(|key| is_signed(text, key, head.algorithm)) {
+            return Err(refused("its signature is not by the issuer's key"));
+        }
+        let claims =
+            claims(text).ok_or_else(|| refused("its claims are no JSON object, or name one twice"))?;
         let now = self.clock.now();
         let judged = judge(&claims, (text, digest), rules, now);
         let judged = judged.and_then(|(id, token)| {
@@ -172,10 +177,7 @@ impl Tokens {
             let delegation = delegation(&claims, rules, &id, authority)?;
             Ok((AgentPrincipal { id, proof: Proof::Token(token.clone()), delegation }, token.expires))
         });
-        let (agent, expires) = judged.map_err(|why| {
-            tracing::info!(reason = why, "a token was refused");
-            AuthError::Unknown
-        })?;
+        let (agent, expires) = judged.map_err(refused)?;
         self.remember(digest, Known { agent: agent.clone(), expires, generation }, now);
         Ok(Principal::Agent(agent))
     }
@@ -227,24 +229,27 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn read(token: &str) -> Option<Self> {
-        let head = object(token.split('.').next()?)?;
+    /// The error says why it is none of an access token or id_token.
+    pub(super) fn read(token: &str) -> Result<Self, &'static str> {
+        let head = token.split('.').next().and_then(object);
+        let head = head.ok_or("its head is no JSON object, or names a member twice")?;
         // RFC 7515, section 4.1.11: what is critical and not understood makes a token invalid.
         if head.contains_key("crit") {
-            return None;
+            return Err("its head has `crit`, and none of that is understood here");
         }
         // RFC 8725, section 3.11: tokens made for something else are not access tokens.
-        let kind = head.get("typ").map_or(Some("jwt"), Value::as_str)?.to_ascii_lowercase();
+        let kind =
+            head.get("typ").map_or(Some("jwt"), Value::as_str).unwrap_or_default().to_ascii_lowercase();
         if !["jwt", "at+jwt", "application/at+jwt"].contains(&kind.as_str()) {
-            return None;
+            return Err("its `typ` is not that of an access token");
         }
-        let algorithm = algorithm(&head)?;
+        let algorithm = algorithm(&head).ok_or("its `alg` is none that is taken")?;
         let kid = match head.get("kid") {
             None => None,
             Some(Value::String(kid)) => Some(kid.clone()),
-            Some(_) => return None,
+            Some(_) => return Err("its `kid` is no text"),
         };
-        Some(Self { algorithm, kid, is_access_token: kind != "jwt" })
+        Ok(Self { algorithm, kid, is_access_token: kind != "jwt" })
     }
 }
 

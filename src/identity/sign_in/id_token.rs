@@ -29,7 +29,7 @@ pub(super) async fn verify(
         return Err(refused("the id_token is no signed token"));
     }
     // `none` and keys that both sides hold are no algorithms here.
-    let head = Head::read(token).filter(|head| !head.is_access_token);
+    let head = Head::read(token).ok().filter(|head| !head.is_access_token);
     let head = head.ok_or_else(|| refused("the id_token is signed in a way that is not taken"))?;
     let set = keys.for_token(&provider.keys, head.kid.as_deref()).await;
     let (set, _) = set.ok_or_else(|| SignInError::Unavailable("its keys cannot be fetched".to_owned()))?;
