@@ -66,11 +66,12 @@ fn now(gateway: &Gateway, command: &str) -> Value {
     let in_force = gateway.in_force();
     let data = &in_force.policies.data;
     let catalog = gateway.catalog();
+    let states = [gateway.upstreams(), gateway.personal_upstreams()].concat();
     let refused = catalog.tools.values().filter_map(|tool| tool.refused.as_deref());
     json!({
         "command": command,
         "process": std::process::id(),
-        "servers": view::upstreams(&in_force.config, (&gateway.upstreams(), &gateway.connections().list()), data),
+        "servers": view::upstreams(&in_force.config, (&states, &gateway.connections().list()), data),
         "refused_tools": refused.collect::<Vec<_>>(),
     })
 }

@@ -23,8 +23,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// What is said of one that takes longer.
-const SILENT: &str =
-    "has not answered within 10 s; the log of a running gateway shows what it writes to standard error";
+const SILENT: &str = "has not answered within 10 s; the log of a running gateway shows what it writes";
 
 /// Runs one of them.
 pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(), CliError> {
@@ -114,7 +113,11 @@ fn row(server: &Value) -> Vec<String> {
     let state = match server.get("reason").and_then(Value::as_str) {
         Some(reason) => {
             let said = server.get("said").and_then(Value::as_str).map(|said| format!("; {said}"));
-            format!("{}: {reason}{}", word("state"), said.unwrap_or_default())
+            let state = match word("state") {
+                own if own.starts_with("per ") => format!("{own}: {connected} connected; down for somebody"),
+                state => state,
+            };
+            format!("{state}: {reason}{}", said.unwrap_or_default())
         }
         None if word("state").starts_with("per ") => format!("{}: {connected} connected", word("state")),
         None if word("state") == "starting" => format!("starting: it {SILENT}"),

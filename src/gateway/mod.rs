@@ -303,6 +303,15 @@ impl Gateway {
                 }
             }
         }
+        for state in self.personal_upstreams() {
+            if let Health::Down { cause, attempts } = &state.health {
+                let (name, reason) = (&state.name, &cause.reason);
+                details.push(format!(
+                    "upstream `{name}`, which callers reach with accounts of their own, is down for at least one of them after {attempts} \
+                     attempts: {reason}"
+                ));
+            }
+        }
         details.extend(self.0.current.peek().catalog.withheld.iter().cloned());
         details.extend(self.0.lints.lock().iter().cloned());
         let in_force = self.0.current.peek();
@@ -512,6 +521,12 @@ impl Gateway {
     /// Every upstream's state.
     pub fn upstreams(&self) -> Vec<Arc<UpstreamState>> {
         self.0.current.peek().upstream_states()
+    }
+
+    /// The same of upstreams that are reached with credentials of callers' own: of each how it stands for the holder for whom it
+    /// failed most often.
+    pub fn personal_upstreams(&self) -> Vec<Arc<UpstreamState>> {
+        self.0.personal.states(&self.0.current.peek())
     }
 
     /// Told whenever an upstream may stand otherwise, over every reload.

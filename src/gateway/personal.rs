@@ -19,7 +19,11 @@ use crate::{
 };
 use futures::{StreamExt as _, stream};
 use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::Notify;
 
 /// Holders whose servers are kept connected.
@@ -146,6 +150,21 @@ impl Personal {
         all
     }
 
+    /// How upstreams stand that are reached with credentials of callers' own: of each the state of the holder for whom it failed
+    /// most often, as far as somebody has asked.
+    pub(super) fn states(&self, base: &InForce) -> Vec<Arc<UpstreamState>> {
+        let mut worst: BTreeMap<UpstreamName, Arc<UpstreamState>> = BTreeMap::new();
+        let slots = self.slots.lock();
+        let all = slots.values().flat_map(|slot| slot.in_force.upstream_states());
+        for state in all.filter(|state| base.personal.contains(&state.name)) {
+            let known = worst.entry(state.name.clone()).or_insert_with(|| state.clone());
+            if failures(&state.health) > failures(&known.health) {
+                *known = state;
+            }
+        }
+        worst.into_values().collect()
+    }
+
     fn servers_before(&self, holders: &Holders) -> Option<UpstreamSet> {
         self.slots.lock().get(holders).map(|slot| slot.in_force.upstreams.clone())
     }
@@ -177,6 +196,14 @@ impl Personal {
             holders.iter().all(connected) && now.saturating_sub(slot.used) < IDLE
         });
         slots.keys().cloned().collect()
+    }
+}
+
+/// Attempts that failed in a row, counted so that one that is down has at least one.
+fn failures(health: &Health) -> u32 {
+    match health {
+        Health::Down { attempts, .. } => (*attempts).max(1),
+        Health::Starting | Health::Up => 0,
     }
 }
 

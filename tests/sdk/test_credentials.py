@@ -992,3 +992,24 @@ oauth = {{ grant = "token_exchange", token_url = "{upstream.issuer}/token", clie
             # Whoever comes with a key has nothing to exchange.
             refused = await call(gateway, "of-alice", "crm__whoami", "2026-07-28")
             assert refused.is_error and "came without one" in text(refused), refused
+
+
+@pytest.mark.anyio
+async def test_why_somebodys_own_server_is_down(binary):
+    """Of a server that each reaches with an account of their own: in the list, at /readyz and by the API."""
+    with Upstream() as upstream, world(binary, upstream, "agent") as gateway:
+        login(gateway, "desk", "--for", "of-alice")
+        assert text(await call(gateway, "of-alice", "crm__whoami", "legacy")) == "desk"
+        listed = lambda: json.loads(gateway.cli("servers", "list", "--json").stdout)["servers"][0]
+        assert (listed()["state"], listed()["reason"]) == ("per agent", None)
+        upstream.process.kill()
+        upstream.process.wait(10)
+        with anyio.fail_after(30):
+            while listed()["reason"] is None:
+                assert (await call(gateway, "of-alice", "crm__whoami", "legacy")).is_error
+        assert "not reachable" in listed()["reason"] and listed()["failed_attempts"] > 0, listed()
+        assert "per agent: 1 connected; down for somebody: not reachable" in gateway.cli("servers", "list").stdout.replace("\n", " ")
+        asked = urllib.request.Request(f"{gateway.admin}/readyz", headers={"Authorization": "Bearer key-carol"})
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            ready = json.load(answer)
+        assert "`crm`, which callers reach with accounts of their own, is down for at least one of them" in json.dumps(ready, ensure_ascii=False), ready

@@ -96,6 +96,10 @@ pub trait AdminPort: Send + Sync + 'static {
     }
     /// Every upstream's state.
     fn upstreams(&self) -> Vec<Arc<UpstreamState>>;
+    /// The same of upstreams that are reached with credentials of callers' own, as far as somebody has asked.
+    fn personal_upstreams(&self) -> Vec<Arc<UpstreamState>> {
+        Vec::new()
+    }
     /// The merged catalog.
     fn catalog(&self) -> Arc<Catalog>;
     /// The same, with what somebody's own accounts list.
@@ -210,6 +214,9 @@ impl AdminPort for Desk {
     }
     fn upstreams(&self) -> Vec<Arc<UpstreamState>> {
         self.gateway.upstreams()
+    }
+    fn personal_upstreams(&self) -> Vec<Arc<UpstreamState>> {
+        self.gateway.personal_upstreams()
     }
     fn catalog(&self) -> Arc<Catalog> {
         self.gateway.catalog()

@@ -358,8 +358,8 @@ pub(super) async fn upstreams(Given(port): State, caller: Caller, RawQuery(query
 /// Every upstream as they may see it: what one said itself may be about anybody.
 fn upstreams_for(caller: &Caller, port: &dyn AdminPort) -> Vec<Value> {
     let in_force = port.in_force();
-    let mut all =
-        view::upstreams(&in_force.config, (&port.upstreams(), &connected(port)), &in_force.policies.data);
+    let states = [port.upstreams(), port.personal_upstreams()].concat();
+    let mut all = view::upstreams(&in_force.config, (&states, &connected(port)), &in_force.policies.data);
     if !caller.sees_values() {
         for said in all.iter_mut().filter_map(|one| one.get_mut("said")) {
             *said = Value::Null;

@@ -354,8 +354,14 @@ pub fn upstreams(
     (states, connections): (&[Arc<UpstreamState>], &[Connection]),
     data: &DataRules,
 ) -> Vec<Value> {
-    let started = states.iter().map(|state| upstream(config.upstreams.get(&state.name), state, data));
-    let personal = config.upstreams.values().filter(|upstream| is_personal(upstream)).map(personal_upstream);
+    let shared = |state: &&Arc<UpstreamState>| !config.upstreams.get(&state.name).is_some_and(is_personal);
+    let started =
+        states.iter().filter(shared).map(|state| upstream(config.upstreams.get(&state.name), state, data));
+    let health = |name: &UpstreamName| {
+        states.iter().find(|state| state.name == *name).map_or(Health::Starting, |state| state.health.clone())
+    };
+    let personal = config.upstreams.values().filter(|upstream| is_personal(upstream));
+    let personal = personal.map(|upstream| personal_upstream(upstream, health(&upstream.name)));
     let mut all: Vec<Value> = started.chain(personal).collect();
     count_connected(&mut all, config, connections);
     let name = |form: &Value| form.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -380,12 +386,13 @@ pub fn count_connected(all: &mut [Value], config: &Config, connections: &[Connec
     }
 }
 
-/// An upstream that whoever uses it reaches with a credential of their own: it has no state that is everybody's.
-fn personal_upstream(config: &UpstreamConfig) -> Value {
+/// An upstream that whoever uses it reaches with a credential of their own: it has no state that is everybody's. Why it is down for
+/// somebody is told.
+fn personal_upstream(config: &UpstreamConfig, health: Health) -> Value {
     let per = code_grant(config).map_or("caller", |grant| grant.per.as_str());
     let state = UpstreamState {
         name: config.name.clone(),
-        health: Health::Starting,
+        health,
         listing: Arc::default(),
         missing: Arc::default(),
         era: None,
