@@ -23,6 +23,11 @@ pub(crate) enum CliError {
         "TOLLGATE_KEY is not the key of a person in authority.yaml: correct it, or unset it to read as the local admin"
     )]
     WrongKey,
+    /// TOLLGATE_KEY was somebody's.
+    #[error(
+        "the key in TOLLGATE_KEY has expired: `tollgate people rotate NAME` makes another one, or unset it to read as the local admin"
+    )]
+    ExpiredKey,
     /// TOLLGATE_KEY is not usable text.
     #[error("TOLLGATE_KEY is empty or not text: set it to a person's key, or unset it")]
     UnreadableKey,

@@ -109,6 +109,19 @@ fn write(folder: &Path, authority: &Authority, used: &[Used]) -> io::Result<()> 
     Ok(())
 }
 
+/// Notes that a key was used on the command line, at most once a minute. Whoever may not write there does their work all the same.
+pub(super) fn was_used(loaded: &Loaded, used: Used) {
+    let folder = &loaded.config.gateway.data_dir;
+    let known = read(folder).0.get(&hex::encode(used.digest)).is_some_and(|last| *last >= used.at);
+    // Where there is no folder yet, this makes none.
+    if known || !folder.is_dir() {
+        return;
+    }
+    if let Err(error) = write(folder, &loaded.policies.authority, &[used]) {
+        tracing::debug!(%error, "when a key was last used could not be kept");
+    }
+}
+
 /// Writes what was used, for ever.
 pub(super) async fn follow(gateway: Arc<Gateway>) {
     let mut ticks = tokio::time::interval(EVERY);

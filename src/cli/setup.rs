@@ -3,7 +3,7 @@
 use super::{
     exposure,
     failure::CliError,
-    known,
+    key_book, known,
     screen::note,
     wiring::{self, Loaded},
 };
@@ -13,7 +13,7 @@ use crate::{
     clock::{Clock as _, System},
     config::{Config, Listings, StoreConfig},
     evidence::event_without_values,
-    identity::person_by_key,
+    identity::{AuthError, person_by_key},
     model::{Event, PersonId, Place, Problem, Problems, Severity},
     oversight::reviewer,
     policy::{PolicySet, Role},
@@ -102,7 +102,11 @@ impl Setup {
             Ok(key) if key.trim().is_empty() => return Err(CliError::UnreadableKey),
             Ok(key) => {
                 let person = person_by_key(&loaded.policies.authority, key.as_bytes(), system.now());
-                let person = person.ok_or(CliError::WrongKey)?;
+                let (person, used) = person.map_err(|error| match error {
+                    AuthError::Expired => CliError::ExpiredKey,
+                    _ => CliError::WrongKey,
+                })?;
+                key_book::was_used(&loaded, used);
                 if person.roles.is_empty() {
                     return Err(CliError::NotEntitled { person: person.id.to_string(), needs: &Role::ALL });
                 }

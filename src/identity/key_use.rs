@@ -34,10 +34,22 @@ impl std::fmt::Debug for Used {
     }
 }
 
+/// The second at which its minute began.
+fn minute(now: Timestamp) -> i64 {
+    now.as_second() - now.as_second().rem_euclid(STEP)
+}
+
+impl Used {
+    /// A key that was used now.
+    pub(super) fn of(digest: [u8; 32], now: Timestamp) -> Self {
+        Self { digest, at: Timestamp::from_second(minute(now)).unwrap_or(now) }
+    }
+}
+
 impl KeyUse {
     /// A right key was used.
     pub(super) fn note(&self, digest: &[u8; 32], now: Timestamp) {
-        let now = now.as_second() - now.as_second().rem_euclid(STEP);
+        let now = minute(now);
         match self.0.get(digest) {
             Some(last) if last.second.load(Ordering::Relaxed) >= now => {}
             Some(last) => {

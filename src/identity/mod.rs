@@ -315,6 +315,9 @@ impl Doorkeeper {
     ) -> Result<Option<Principal>, AuthError> {
         let Some(certificate) = presented.certificate else { return Ok(None) };
         if !certificate.is_valid(self.clock.now()) {
+            tracing::info!(
+                "a credential was refused: the connection's certificate is not valid at this time"
+            );
             return Err(self.failed(peer));
         }
         let mut named = certificate.uris.iter().filter_map(|uri| Some((keyring.named_by(uri)?, uri)));
@@ -325,7 +328,10 @@ impl Doorkeeper {
                 Ok(Some(Principal::Agent(AgentPrincipal::new(id.clone(), proof))))
             }
             // Which of them it is nobody can tell.
-            (Some(_), Some(_)) => Err(self.failed(peer)),
+            (Some((one, _)), Some((other, _))) => {
+                tracing::info!(%one, %other, "a credential was refused: the connection's certificate names two agents");
+                Err(self.failed(peer))
+            }
         }
     }
 
@@ -451,11 +457,20 @@ pub fn key_digest(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
-/// A person by key, for the command line. One that has expired is nobody's.
-pub fn person_by_key<'a>(authority: &'a Authority, key: &[u8], now: Timestamp) -> Option<&'a Person> {
-    match Keyring::of(authority).find(key_digest(key.trim_ascii()))? {
-        (Principal::Person(person), key) if !key.is_over(now) => authority.people.get(&person.id),
-        (Principal::Person(_) | Principal::Agent(_), _) => None,
+/// A person by key, for the command line, with the use of the key. [`AuthError::Expired`] or [`AuthError::Unknown`]: it is nobody's.
+pub fn person_by_key<'a>(
+    authority: &'a Authority,
+    key: &[u8],
+    now: Timestamp,
+) -> Result<(&'a Person, Used), AuthError> {
+    let digest = key_digest(key.trim_ascii());
+    match Keyring::of(authority).find(digest).ok_or(AuthError::Unknown)? {
+        (Principal::Person(_), key) if key.is_over(now) => Err(AuthError::Expired),
+        (Principal::Person(person), _) => {
+            let person = authority.people.get(&person.id).ok_or(AuthError::Unknown)?;
+            Ok((person, Used::of(digest, now)))
+        }
+        (Principal::Agent(_), _) => Err(AuthError::Unknown),
     }
 }
 

@@ -174,9 +174,14 @@ async fn the_last_use_of_a_key_is_kept() {
         (&ada["last_used"], Some("2099-01-31T00:00:00Z"))
     );
     assert!(show("people", "dan").await["last_used"].is_string());
+    // The key of whoever types counts as one that is sent.
+    assert_eq!(show("people", "alice").await["last_used"], Value::Null);
+    let (mut child, _said) = files.command_of(Some("alice"), &["agents", "list"]);
+    assert!(soon(child.wait()).await.unwrap().success());
+    assert!(show("people", "alice").await["last_used"].is_string());
     assert_eq!(show("agents", "eve").await["last_used"], Value::Null);
     let kept = std::fs::read_to_string(files.dir.join("data/key-use.json")).unwrap();
-    assert_eq!(kept.matches("2026-").count() + kept.matches("2027-").count(), 2, "{kept}");
+    assert_eq!(kept.matches("2026-").count() + kept.matches("2027-").count(), 3, "{kept}");
     assert!(!kept.contains("key-") && !kept.contains(&digest("key-nobody")[7..]), "{kept}");
     let (_child, said) = files.command(&["agents", "show", "ada"]);
     said.until_end().await;
