@@ -187,10 +187,7 @@ def test_the_first_hour(made, bare):
     assert "ghp_" not in text and "ghp_" in (home / "gate/servers.env").read_text()
 
     # 3. An account at the server that wants one.
-    table = "[upstreams.crm]\n"
-    ann.known('oauth = { grant = "authorization_code", per = ')
-    ann.known('| `gateway` (default) | everybody |')
-    config.write_text(text.replace(table, f'{table}oauth = {{ grant = "authorization_code", per = "gateway" }}\n', 1))
+    assert 'oauth = { grant = "authorization_code", per = "gateway" }' in text and "tollgate servers login crm" in told
     serving = ann.types("tollgate serve")
     bare.beside.append(serving)
     while "ready" not in (said := ann.types("tollgate health").communicate())[0]:

@@ -923,6 +923,68 @@ async def test_a_client_whose_secret_ends_is_registered_anew(binary):
             assert text(await call(gateway, f"of-{person}", "crm__whoami", "2026-07-28")) == f"{person}-at-crm"
 
 
+def a_client_of(upstream: Upstream, folder: Path) -> dict[str, str]:
+    """A home folder with a client's file that names the server; the environment of who lives there."""
+    (folder / ".cursor").mkdir()
+    (folder / "gate").mkdir()
+    servers = {"mcpServers": {"crm": {"url": upstream.url}}}
+    (folder / ".cursor/mcp.json").write_text(json.dumps(servers))
+    return {name: value for name, value in os.environ.items() if not name.startswith(("TOLLGATE_", "XDG_"))} | {"HOME": str(folder)}
+
+
+SIGNS_IN = 'oauth = { grant = "authorization_code", per = "gateway" }'
+
+
+def test_init_says_how_to_sign_in(binary, tmp_path):
+    """A server that wants a sign-in comes with `oauth`; with `--yes` the command is said."""
+    with Upstream() as upstream:
+        env = a_client_of(upstream, tmp_path)
+        done = subprocess.run([binary.resolve(), "init", "--yes"], capture_output=True, text=True, env=env, cwd=tmp_path / "gate", timeout=60)
+        assert done.returncode == 0 and "tollgate servers login crm" in done.stdout, done
+        assert SIGNS_IN in (tmp_path / "gate/servers.toml").read_text()
+        checked = subprocess.run([binary.resolve(), "check"], capture_output=True, text=True, env=env, cwd=tmp_path / "gate", timeout=60)
+        assert checked.returncode == 0, checked
+        # One whose client has a credential for it wants another one of that kind.
+        (tmp_path / "other").mkdir()
+        servers = {"mcpServers": {"crm": {"url": upstream.url, "headers": {"Authorization": "Bearer ${CRM_TOKEN:-none}"}}}}
+        (tmp_path / ".cursor/mcp.json").write_text(json.dumps(servers))
+        done = subprocess.run([binary.resolve(), "init", "--yes", "--secrets", "none"], capture_output=True, text=True,
+                              env=env | {"CRM_TOKEN": "none"}, cwd=tmp_path / "other", timeout=60)
+        assert done.returncode == 0 and "servers login" not in done.stdout, done
+        assert "oauth" not in (tmp_path / "other/servers.toml").read_text()
+
+
+@pytest.mark.parametrize("more", [[], ["--add"]])
+def test_init_offers_to_sign_in(binary, tmp_path, more):
+    """At a terminal: whoever says yes is sent to the issuer, and the account is connected."""
+    with Upstream() as upstream:
+        env = a_client_of(upstream, tmp_path)
+        if more:
+            (tmp_path / ".cursor/mcp.json").rename(tmp_path / "later")
+            subprocess.run([binary.resolve(), "init", "--yes", "--no-start"], check=True, capture_output=True, env=env, cwd=tmp_path / "gate")
+            (tmp_path / "later").rename(tmp_path / ".cursor/mcp.json")
+        terminal, inside = os.openpty()
+        os.write(terminal, b"\n" * 20)  # Enter is the answer to everything.
+        with subprocess.Popen([binary.resolve(), "init", *more], stdin=inside, stderr=inside, stdout=subprocess.PIPE, text=True, env=env,
+                              cwd=tmp_path / "gate") as process:
+            os.close(inside)
+            said = []
+            for line in process.stdout:
+                said.append(line)
+                if line.startswith(upstream.issuer):
+                    sign_in(line.strip(), "ann-at-crm")
+            shown = b""
+            while True:
+                try:
+                    part = os.read(terminal, 65536)
+                except OSError:  # Nobody has it open any more.
+                    break
+                shown += part
+        os.close(terminal)
+        assert process.returncode == 0 and "`crm` is connected" in "".join(said), ("".join(said), shown)
+        assert SIGNS_IN in (tmp_path / "gate/servers.toml").read_text()
+
+
 @pytest.mark.anyio
 async def test_what_is_not_configured_any_more_can_be_seen_and_ended(binary):
     """An account of an upstream that servers.toml has no more: an admin sees it, and it is revoked like any other."""

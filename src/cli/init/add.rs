@@ -27,9 +27,14 @@ use crate::{
         setup::Setup,
     },
     config::{self, Listings, Loaded},
+    model::UpstreamName,
 };
 use secrecy::SecretString;
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 /// Adds what is new.
 pub(super) async fn add(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError> {
@@ -70,7 +75,7 @@ pub(super) async fn add(servers_toml: &Path, args: &InitArgs) -> Result<(), CliE
         environment: Environment::with(values),
     };
     let (looked, starts) = draft.looked(args, asks).await?;
-    let servers = draft.servers(&looked);
+    let servers = draft.servers(&looked, &starts.issuers);
     let agent = draft.agent(&args.agent)?;
     let mut changes = draft.bundle(&looked, agent.as_deref())?;
     let loaded = draft.tried(&mut changes, servers, &starts.listings)?;
@@ -94,7 +99,11 @@ pub(super) async fn add(servers_toml: &Path, args: &InitArgs) -> Result<(), CliE
         setup: &setup,
         written: !args.dry_run,
     };
-    added.tell(args.json)
+    added.tell(args.json)?;
+    match asks {
+        true => super::sign_in(servers_toml, &starts).await,
+        false => Ok(()),
+    }
 }
 
 /// The servers of the clients' files that servers.toml does not have.
@@ -140,7 +149,8 @@ impl Draft<'_> {
             return Ok((nothing, Starts::default()));
         }
         let mut trial = Changes::default();
-        let mut loaded = self.tried(&mut trial, self.servers(&nothing), &Listings::default())?;
+        let mut loaded =
+            self.tried(&mut trial, self.servers(&nothing, &BTreeSet::new()), &Listings::default())?;
         let starts = start::look(&mut loaded, self.upstreams, args.wait).await?;
         let mut looked = starts.looked(self.upstreams);
         confirm(self.upstreams, &mut looked, asks).await?;
@@ -148,14 +158,15 @@ impl Draft<'_> {
     }
 
     /// servers.toml with the new tables at its end.
-    fn servers(&self, looked: &[Option<Looked>]) -> String {
+    fn servers(&self, looked: &[Option<Looked>], issuers: &BTreeSet<UpstreamName>) -> String {
         let mut text = self.opened.text().to_owned();
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
         for ((upstream, table), looked) in self.upstreams.iter().zip(&self.tables).zip(looked) {
             text.push_str(table);
-            text.push_str(&write::tools(upstream, looked.as_ref()));
+            let signs_in = issuers.contains(upstream.name.as_str());
+            text.push_str(&write::tools(upstream, looked.as_ref(), signs_in));
         }
         if self.opened.text().contains("\r\n") {
             text.replace("\r\n", "\n").replace('\n', "\r\n")

@@ -16,13 +16,16 @@ mod words;
 mod write;
 
 use super::{
+    accounts,
     args::{InitArgs, SecretsPlace},
     environment::Environment,
     failure::CliError,
     keys::{self, FreshKey},
-    known, wiring,
+    known,
+    setup::Setup,
+    wiring,
 };
-use crate::{clock::System, config, redaction::visible};
+use crate::{clock::System, config, model::UpstreamName, redaction::visible};
 pub(super) use bundle::capability_of;
 use files::Staged;
 use first_call::FirstCall;
@@ -32,7 +35,11 @@ use look::Looked;
 pub(super) use read::{Folders, Found, NotTaken, Place, Server, client_servers, usual_places};
 use secrecy::SecretString;
 use start::Starts;
-use std::{collections::BTreeMap, io::Write as _, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write as _,
+    path::Path,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use told::Outcome;
 use variables::Variables;
@@ -42,7 +49,7 @@ use variables::Variables;
 pub(super) async fn init(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError> {
     let mut interrupt = Interrupt(signal(SignalKind::interrupt())?);
     match args.add {
-        // It waits for nothing once it has written.
+        // Once it has written, it waits for a sign-in at most.
         true => interrupt.ends(add::add(servers_toml, args)).await?,
         false => run(servers_toml, args, &mut interrupt).await,
     }
@@ -120,7 +127,7 @@ async fn run(servers_toml: &Path, args: &InitArgs, interrupt: &mut Interrupt) ->
         }
         false => {
             let nothing: Vec<Option<Looked>> = upstreams.iter().map(|_| None).collect();
-            let (servers, bundle) = draft.files(&nothing);
+            let (servers, bundle) = draft.files(&nothing, &BTreeSet::new());
             outcome.shown_only(&servers, &bundle)
         }
     }
@@ -150,9 +157,15 @@ struct Draft<'d> {
 
 impl Draft<'_> {
     /// servers.toml, and the files of the bundle.
-    fn files(&self, looked: &[Option<Looked>]) -> (String, Vec<(&'static str, String)>) {
+    fn files(
+        &self,
+        looked: &[Option<Looked>],
+        issuers: &BTreeSet<UpstreamName>,
+    ) -> (String, Vec<(&'static str, String)>) {
         let known = self.upstreams.iter().zip(looked);
-        let tools: Vec<String> = known.map(|(one, looked)| write::tools(one, looked.as_ref())).collect();
+        let tools = known
+            .map(|(one, looked)| write::tools(one, looked.as_ref(), issuers.contains(one.name.as_str())));
+        let tools: Vec<String> = tools.collect();
         let bundle = bundle::policies(self.upstreams, looked, self.agent, &self.people);
         (write::servers("staging", &self.tables, &tools), bundle)
     }
@@ -173,7 +186,7 @@ async fn written(
     let (starts, looked) = interrupt.ends(looks).await??;
     let started = starts.is_some();
     outcome.starts = starts.unwrap_or_default();
-    let (servers, bundle) = draft.files(&looked);
+    let (servers, bundle) = draft.files(&looked, &outcome.starts.issuers);
     let staged = Staged::write(servers_toml, &servers, &bundle)?;
     let listings = outcome.starts.listings.clone();
     let loaded = staged.load(&environment, &|_| listings.clone())?;
@@ -189,6 +202,12 @@ async fn written(
         let call = first_call(servers_toml, &args.agent, upstreams, &looked);
         let called = interrupt.ends(call).await;
         outcome.first_call = Some(called.unwrap_or_else(|stopped| Err(stopped.to_string())));
+    }
+    if asks {
+        // What it comes to costs nothing of what was written.
+        let signed_in = interrupt.ends(sign_in(servers_toml, &outcome.starts)).await;
+        let failed = signed_in.and_then(|done| done).err();
+        failed.map_or(Ok(()), |error| writeln!(std::io::stderr(), "{error}"))?;
     }
     match args.json {
         true => outcome.json_ends(),
@@ -208,13 +227,29 @@ async fn looks(
     if args.no_start || !(args.yes || (asks && may_start(upstreams).await?)) {
         return Ok((None, nothing));
     }
-    let (servers, bundle) = draft.files(&nothing);
+    let (servers, bundle) = draft.files(&nothing, &BTreeSet::new());
     let staged = Staged::write(servers_toml, &servers, &bundle)?;
     let mut loaded = staged.load(environment, &|_| config::Listings::default())?;
     let starts = start::look(&mut loaded, upstreams, args.wait).await?;
     let mut looked = starts.looked(upstreams);
     confirm(upstreams, &mut looked, asks).await?;
     Ok((Some(starts), looked))
+}
+
+/// Offers to sign in where servers want that and say where.
+async fn sign_in(servers_toml: &Path, starts: &Starts) -> Result<(), CliError> {
+    for name in &starts.issuers {
+        let how = format!("tollgate servers login {name}");
+        if !ask::agrees(&format!("`{name}` wants somebody to sign in. Do it now, in a browser?")).await? {
+            writeln!(std::io::stderr(), "later: {how}")?;
+            continue;
+        }
+        let setup = Setup::load_folder(servers_toml)?;
+        if let Err(error) = accounts::login(&setup, name, None, false).await {
+            writeln!(std::io::stderr(), "{error}\n`{how}` begins again")?;
+        }
+    }
+    Ok(())
 }
 
 /// The people of the bundle: who is named, and a second one where a person at the terminal names one.

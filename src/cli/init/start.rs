@@ -5,13 +5,22 @@ use crate::cli::inspection;
 use crate::{
     cli::{failure::CliError, screen::note},
     clock::{Clock as _, System},
-    config::{Config, Listings, Loaded},
+    config::{CodeGrant, Config, CredentialOf, Listings, Loaded, UpstreamTransport},
     model::UpstreamName,
     redaction::visible,
-    upstream::{Health, UpstreamState},
+    upstream::{Health, UpstreamState, oauth},
 };
+use futures::future::join_all;
 use serde_json::Value;
-use std::{collections::BTreeMap, io::Write as _, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write as _,
+    sync::Arc,
+    time::Duration,
+};
+
+/// How long a server that wants somebody to sign in may take to say where.
+const DISCOVERY: Duration = Duration::from_secs(20);
 
 /// How the servers stood.
 #[derive(Default)]
@@ -22,6 +31,8 @@ pub(super) struct Starts {
     pub(super) silent: BTreeMap<UpstreamName, String>,
     /// Those that want somebody to sign in.
     pub(super) sign_in: Vec<UpstreamName>,
+    /// Those of them that say where: `servers login` does it.
+    pub(super) issuers: BTreeSet<UpstreamName>,
     pub(super) listings: Listings,
     items: known::AllItems,
 }
@@ -42,6 +53,28 @@ impl Starts {
         });
         if let Err(error) = kept {
             note(&format!("what the servers list could not be kept for `tollgate check`: {error}"));
+        }
+    }
+}
+
+/// Whether a server says where somebody signs in. One that was given a credential wants another one of that kind.
+async fn names_issuer(config: &Config, name: &UpstreamName) -> bool {
+    let upstream = config.upstreams.get(name).map(|upstream| &upstream.transport);
+    let Some(UpstreamTransport::Http { url, headers, oauth: None, .. }) = upstream else { return false };
+    if headers.keys().any(|header| header.eq_ignore_ascii_case("authorization")) {
+        return false;
+    }
+    let per = CredentialOf::Gateway;
+    let grant = CodeGrant { per, client: None, client_metadata_url: None, issuer: None, redirect: None };
+    match tokio::time::timeout(DISCOVERY, oauth::discover(url, &grant)).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(error)) => {
+            note(&format!("`{name}` wants somebody to sign in, and Tollgate cannot: {error}"));
+            false
+        }
+        Err(_) => {
+            note(&format!("`{name}` wants somebody to sign in, and does not say where in time"));
+            false
         }
     }
 }
@@ -107,6 +140,10 @@ pub(super) async fn look(
         }
         starts.silent.insert(state.name.clone(), reason);
     }
+    let config = &loaded.config;
+    let named = join_all(starts.sign_in.iter().map(|name| names_issuer(config, name))).await;
+    let issuers = starts.sign_in.iter().zip(named).filter(|(_, named)| *named);
+    starts.issuers = issuers.map(|(name, _)| name.clone()).collect();
     starts.listings = known::listed_now(&states, data);
     starts.items = known::items_now(&states, data);
     Ok(starts)

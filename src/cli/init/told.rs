@@ -20,7 +20,7 @@ use crate::{
         setup::Setup,
     },
     config::secret_in_argument,
-    model::without_query,
+    model::{UpstreamName, without_query},
     redaction::{DataRules, visible},
 };
 use serde_json::{Value, json};
@@ -154,9 +154,7 @@ impl Added<'_> {
             screen.line(&format!("Values that looked like secrets lie in {file} (mode {mode:04o})."))?;
         }
         needed(&mut screen, &missing)?;
-        for name in &self.starts.sign_in {
-            screen.line(&format!("\n`{name}` wants somebody to sign in."))?;
-        }
+        self.starts.sign_in.iter().try_for_each(|name| wants_sign_in(&mut screen, self.starts, name))?;
         screen.line(&match self.agent {
             Some(agent) => format!("`{agent}` may use them, as far as policies let it."),
             None => "No agent may use them yet: give one their capabilities in authority.yaml.".to_owned(),
@@ -174,6 +172,14 @@ fn missing<'v>(variables: &'v Variables, kept_in: Option<&Path>) -> Vec<(&'v str
     };
     let needed = variables.needed.iter().map(|(name, what)| (name.as_str(), what.as_str()));
     needed.filter(|(name, _)| open(name)).collect()
+}
+
+/// A server that wants somebody to sign in, and how they do.
+fn wants_sign_in(screen: &mut Screen, starts: &Starts, name: &UpstreamName) -> Result<(), CliError> {
+    screen.line(&match starts.issuers.contains(name) {
+        true => format!("\n`{name}` wants somebody to sign in: tollgate servers login {name}"),
+        false => format!("\n`{name}` wants a credential, and does not say where somebody signs in for it."),
+    })
 }
 
 fn needed(screen: &mut Screen, missing: &[(&str, &str)]) -> Result<(), CliError> {
@@ -347,9 +353,7 @@ impl Outcome<'_> {
             screen
                 .line("Values that looked like secrets were not copied: the list says where each stood.")?;
         }
-        for name in &self.starts.sign_in {
-            screen.line(&format!("\n`{name}` wants somebody to sign in."))?;
-        }
+        self.starts.sign_in.iter().try_for_each(|name| wants_sign_in(screen, &self.starts, name))?;
         Ok(())
     }
 

@@ -211,12 +211,20 @@ fn table_of(
 }
 
 /// What is known of an upstream's tools: what was looked at stands there for each, and of what was not its own word counts.
-pub(super) fn tools(upstream: &Upstream, looked: Option<&Looked>) -> String {
+pub(super) fn tools(upstream: &Upstream, looked: Option<&Looked>, signs_in: bool) -> String {
     let Some(Looked { tools, .. }) = looked else {
-        return "# Its tools were not looked at: its own word on which of them only read is believed. With false a person is asked\n\
+        let oauth = match signs_in {
+            true => format!(
+                "# It wants somebody to sign in: tollgate servers login {}. With per = \"person\" each person has an account of their own.\n\
+                 oauth = {{ grant = \"authorization_code\", per = \"gateway\" }}\n",
+                upstream.name
+            ),
+            false => String::new(),
+        };
+        return oauth
+            + "# Its tools were not looked at: its own word on which of them only read is believed. With false a person is asked\n\
                 # about each tool that has no table with `read_only = true` here.\n\
-                trust_annotations = true\n"
-            .to_owned();
+                trust_annotations = true\n";
     };
     let mut out = "# What its tools are taken for stands below; its own word counts for nothing else.\ntrust_annotations = false\n".to_owned();
     let lines: Vec<String> = tools.iter().filter_map(tool_line).collect();
@@ -356,7 +364,7 @@ mod tests {
 
     fn written(upstreams: &[Upstream], variables: &mut Variables) -> String {
         let tables = tables(upstreams, &[], Path::new("/srv"), variables);
-        let tools: Vec<String> = upstreams.iter().map(|one| tools(one, None)).collect();
+        let tools: Vec<String> = upstreams.iter().map(|one| tools(one, None, false)).collect();
         servers("staging", &tables, &tools)
     }
 
@@ -428,7 +436,7 @@ mod tests {
             let tables = tables(&upstreams, &[], Path::new("/srv"), &mut Variables::default());
             let listed = [serde_json::json!({"name": evil, "annotations": {"readOnlyHint": true}})];
             let looked = Looked::at(&listed, false);
-            let text = servers(evil, &tables, &[tools(&upstreams[0], Some(&looked))]);
+            let text = servers(evil, &tables, &[tools(&upstreams[0], Some(&looked), false)]);
             let read: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
             assert_eq!(read.keys().collect::<Vec<_>>(), ["admin", "gateway", "store", "upstreams"], "{text}");
             assert_eq!(read["upstreams"].as_table().unwrap().len(), 1, "{text}");
