@@ -21,6 +21,8 @@ mod health;
 mod holds;
 #[path = "cli/init.rs"]
 mod init_of_clients;
+#[path = "cli/keychain.rs"]
+mod keychain;
 #[path = "cli/owner.rs"]
 mod owner;
 #[path = "cli/policy_commands.rs"]

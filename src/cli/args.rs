@@ -480,7 +480,7 @@ pub(crate) struct InitArgs {
     /// How long a server may take to start and list its tools
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     pub(crate) wait: std::time::Duration,
-    /// Where values that look like secrets go: servers.env beside servers.toml (mode 0600), or nowhere
+    /// Where values that look like secrets go: servers.env beside servers.toml (mode 0600), the keychain of the system, or nowhere
     #[arg(long, value_enum, value_name = "PLACE")]
     pub(crate) secrets: Option<SecretsPlace>,
     /// Move an existing servers.toml and policies/ aside
@@ -498,7 +498,10 @@ pub(crate) struct InitArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SecretsPlace {
     /// servers.env beside servers.toml, for its owner alone; `serve` and `stdio` read it by themselves
+    #[value(alias = "env")]
     EnvFile,
+    /// The keychain of the system (`secret-tool` on Linux, `security` on macOS); servers.toml asks it by `${cmd:…}`
+    Keychain,
     /// Nowhere: you set the variables yourself
     None,
 }

@@ -12,42 +12,47 @@ use std::{
 };
 
 /// A home folder and a project in it.
-struct Place {
+pub(crate) struct Place {
     folder: tempfile::TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Self { folder: tempfile::tempdir().unwrap() };
         std::fs::create_dir_all(place.project()).unwrap();
         place
     }
 
-    fn home(&self) -> PathBuf {
+    pub(crate) fn home(&self) -> PathBuf {
         self.folder.path().canonicalize().unwrap()
     }
 
-    fn project(&self) -> PathBuf {
+    pub(crate) fn project(&self) -> PathBuf {
         self.home().join("work/app")
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.home().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.project().join(name)).unwrap()
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(arguments, &[])
+    }
+
+    /// The same, with variables.
+    pub(crate) fn run_with(&self, arguments: &[&str], env: &[(&str, &str)]) -> Output {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command.args(arguments).current_dir(self.project()).env("HOME", self.home());
         for name in ["TOLLGATE_KEY", "XDG_CONFIG_HOME", "CODEX_HOME", "CLAUDE_CONFIG_DIR"] {
             command.env_remove(name);
         }
-        command.stdin(std::process::Stdio::null()).output().unwrap()
+        command.envs(env.iter().copied()).stdin(std::process::Stdio::null()).output().unwrap()
     }
 
     /// `init --json` with these flags.

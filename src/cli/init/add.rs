@@ -5,6 +5,7 @@ use super::{
     ask, bundle, confirm,
     gather::{self, Gathered, Known, Upstream},
     keeps,
+    keychain::{Keychain, Put},
     look::Looked,
     passed,
     read::Server,
@@ -55,6 +56,7 @@ pub(super) async fn add(servers_toml: &Path, args: &InitArgs) -> Result<(), CliE
     // A name that servers.toml has means what it means there.
     let mut taken = set_here();
     taken.extend(named_in(opened.text()).into_iter().map(|name| (name, None)));
+    taken.extend(Keychain::names_in(servers_toml, opened.text()).into_iter().map(|name| (name, None)));
     taken.extend(kept.iter().map(|(name, value)| (name.clone(), Some(value.clone()))));
     let passed = passed(&upstreams);
     let folder = servers_toml.parent().map(Path::to_owned).unwrap_or_default();
@@ -63,10 +65,10 @@ pub(super) async fn add(servers_toml: &Path, args: &InitArgs) -> Result<(), CliE
     if asks {
         super::answered(&mut variables).await?;
     }
-    let keeps = keeps(args, &variables, asks, &file).await?;
+    let kept_in = keeps(args, &variables, asks, servers_toml).await?;
     let mut values = kept.clone();
     values.extend(variables.known().into_iter().map(|(name, value)| (name.to_owned(), value.clone())));
-    let draft = Draft {
+    let mut draft = Draft {
         setup: &setup,
         upstreams: &upstreams,
         tables,
@@ -75,16 +77,21 @@ pub(super) async fn add(servers_toml: &Path, args: &InitArgs) -> Result<(), CliE
         environment: Environment::with(values),
     };
     let (looked, starts) = draft.looked(args, asks).await?;
+    // What was started was given the values themselves.
+    let known = variables.known();
+    draft.tables = draft.tables.into_iter().map(|table| kept_in.referred(table, &known)).collect();
+    let in_keychain = if args.dry_run { None } else { kept_in.put(&known)? };
     let servers = draft.servers(&looked, &starts.issuers);
     let agent = draft.agent(&args.agent)?;
     let mut changes = draft.bundle(&looked, agent.as_deref())?;
     let loaded = draft.tried(&mut changes, servers, &starts.listings)?;
-    if keeps && !args.dry_run {
+    if kept_in.file().is_some() && !args.dry_run {
         let text = write::more_variables(variables_file.text(), &kept, &variables.known());
         changes.first(variables_file, text, Readers::NotOthers);
     }
     if !args.dry_run && !upstreams.is_empty() {
         changes.write()?;
+        in_keychain.map(Put::stays);
         starts.remember(&loaded.config);
     }
     let added = told::Added {
@@ -92,7 +99,7 @@ pub(super) async fn add(servers_toml: &Path, args: &InitArgs) -> Result<(), CliE
         looked: &looked,
         skipped: &skipped,
         variables: &variables,
-        kept_in: keeps.then_some(file.as_path()),
+        kept_in: &kept_in,
         starts: &starts,
         agent: agent.as_deref(),
         changes: changes.iter().filter(|(path, ..)| *path != file).collect(),

@@ -7,6 +7,7 @@ mod bundle;
 mod files;
 mod first_call;
 mod gather;
+mod keychain;
 mod look;
 mod read;
 mod start;
@@ -31,6 +32,7 @@ use files::Staged;
 use first_call::FirstCall;
 pub(super) use gather::home;
 use gather::{Gathered, Known, Upstream};
+use keychain::Keychain;
 use look::Looked;
 pub(super) use read::{Folders, Found, NotTaken, Place, Server, client_servers, usual_places};
 use secrecy::SecretString;
@@ -38,7 +40,7 @@ use start::Starts;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use told::Outcome;
@@ -92,7 +94,7 @@ async fn run(servers_toml: &Path, args: &InitArgs, interrupt: &mut Interrupt) ->
     if asks {
         interrupt.ends(answered(&mut variables)).await??;
     }
-    let keeps = interrupt.ends(keeps(args, &variables, asks, &variables_file)).await??;
+    let kept_in = interrupt.ends(keeps(args, &variables, asks, servers_toml)).await??;
 
     let system = System::default();
     let agent_key = keys::fresh(&system);
@@ -111,7 +113,7 @@ async fn run(servers_toml: &Path, args: &InitArgs, interrupt: &mut Interrupt) ->
         skipped: &skipped,
         variables: &variables,
         passed: &passed,
-        kept_in: keeps.then_some(variables_file.as_path()),
+        kept_in: &kept_in,
         agent: (&args.agent, &agent_key.key),
         people: names().zip(keys.iter().map(|key| key.key.as_str())).collect(),
         starts: Starts::default(),
@@ -128,6 +130,7 @@ async fn run(servers_toml: &Path, args: &InitArgs, interrupt: &mut Interrupt) ->
         false => {
             let nothing: Vec<Option<Looked>> = upstreams.iter().map(|_| None).collect();
             let (servers, bundle) = draft.files(&nothing, &BTreeSet::new());
+            let servers = kept_in.referred(servers, &variables.known());
             outcome.shown_only(&servers, &bundle)
         }
     }
@@ -187,11 +190,14 @@ async fn written(
     let started = starts.is_some();
     outcome.starts = starts.unwrap_or_default();
     let (servers, bundle) = draft.files(&looked, &outcome.starts.issuers);
+    let servers = outcome.kept_in.referred(servers, &known);
+    let in_keychain = outcome.kept_in.put(&known)?;
     let staged = Staged::write(servers_toml, &servers, &bundle)?;
     let listings = outcome.starts.listings.clone();
     let loaded = staged.load(&environment, &|_| listings.clone())?;
-    let values = if outcome.kept_in.is_some() { known } else { BTreeMap::new() };
+    let values = if outcome.kept_in.file().is_some() { known } else { BTreeMap::new() };
     staged.put(outcome.policies, &values, args.force)?;
+    in_keychain.map(keychain::Put::stays);
     // The keys are shown nowhere else: nothing comes between them and whoever is to have them.
     match args.json {
         true => outcome.json_begins(true)?,
@@ -310,20 +316,76 @@ async fn answered(variables: &mut Variables) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Whether values that look like secrets are written into the file of variables.
-async fn keeps(args: &InitArgs, variables: &Variables, asks: bool, file: &Path) -> Result<bool, CliError> {
-    match args.secrets {
-        _ if variables.known().is_empty() => Ok(false),
-        Some(SecretsPlace::EnvFile) => Ok(true),
-        Some(SecretsPlace::None) => Ok(false),
-        None if asks => {
-            let count = variables.known().len();
-            let file = file.display();
-            ask::agrees(&format!("Write {count} values that look like secrets into {file} (mode 0600)?"))
-                .await
+/// Where values that look like secrets are kept.
+#[derive(Debug)]
+enum Secrets {
+    /// In this file.
+    EnvFile(PathBuf),
+    Keychain(Keychain),
+    Nowhere,
+}
+
+impl Secrets {
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Self::EnvFile(file) => Some(file),
+            Self::Keychain(_) | Self::Nowhere => None,
         }
-        None => Ok(true),
     }
+
+    fn keychain(&self) -> Option<&Keychain> {
+        match self {
+            Self::Keychain(keychain) => Some(keychain),
+            Self::EnvFile(_) | Self::Nowhere => None,
+        }
+    }
+
+    fn are_kept(&self) -> bool {
+        !matches!(self, Self::Nowhere)
+    }
+
+    /// A text of servers.toml that asks the keychain for these variables, where they lie there.
+    fn referred(&self, text: String, values: &BTreeMap<&str, &SecretString>) -> String {
+        self.keychain().map_or(text.clone(), |keychain| keychain.referred(&text, values))
+    }
+
+    /// Puts them into the keychain, where they are to lie there: all of them, or none.
+    fn put(&self, values: &BTreeMap<&str, &SecretString>) -> Result<Option<keychain::Put<'_>>, CliError> {
+        self.keychain().map(|keychain| keychain.put(values)).transpose()
+    }
+}
+
+/// Where values that look like secrets are to be kept: as it is said, or as a person at the terminal chooses.
+async fn keeps(
+    args: &InitArgs,
+    variables: &Variables,
+    asks: bool,
+    servers_toml: &Path,
+) -> Result<Secrets, CliError> {
+    if variables.known().is_empty() {
+        return Ok(Secrets::Nowhere);
+    }
+    let file = config::variables_file(servers_toml);
+    let mut place = args.secrets;
+    let count = variables.known().len();
+    let question = format!(
+        "{count} values look like secrets. Enter: they go into {} (mode 0600); `keychain`: into that of the system; `none`: you \
+         set the variables yourself:",
+        file.display()
+    );
+    while asks && place.is_none() {
+        place = match ask::line(&question).await?.as_str() {
+            "" => Some(SecretsPlace::EnvFile),
+            "keychain" => Some(SecretsPlace::Keychain),
+            "none" => Some(SecretsPlace::None),
+            _ => None,
+        };
+    }
+    Ok(match place {
+        None | Some(SecretsPlace::EnvFile) => Secrets::EnvFile(file),
+        Some(SecretsPlace::Keychain) => Secrets::Keychain(Keychain::find(servers_toml)?),
+        Some(SecretsPlace::None) => Secrets::Nowhere,
+    })
 }
 
 /// Whoever sees what a server of the project's own file runs may agree to its start, as they would in its client.

@@ -1,8 +1,10 @@
 //! What a person or a program is told of what `init` found and made.
 
 use super::{
+    Secrets,
     first_call::FirstCall,
     gather::{Skipped, Upstream},
+    keychain::Keychain,
     look::Looked,
     read::Server,
     start::Starts,
@@ -36,7 +38,7 @@ pub(super) struct Outcome<'m> {
     /// Variables of the network that are passed on.
     pub(super) passed: &'m [&'m str],
     /// The file that values which look like secrets are kept in.
-    pub(super) kept_in: Option<&'m Path>,
+    pub(super) kept_in: &'m Secrets,
     /// Its name and its key.
     pub(super) agent: (&'m str, &'m str),
     /// The same of people, the operator first.
@@ -107,7 +109,7 @@ pub(super) struct Added<'m> {
     pub(super) looked: &'m [Option<Looked>],
     pub(super) skipped: &'m Skipped,
     pub(super) variables: &'m Variables,
-    pub(super) kept_in: Option<&'m Path>,
+    pub(super) kept_in: &'m Secrets,
     pub(super) starts: &'m Starts,
     /// Who may use them; none: nobody yet.
     pub(super) agent: Option<&'m str>,
@@ -126,7 +128,8 @@ impl Added<'_> {
                 "upstreams": upstreams_json(self.upstreams, self.starts),
                 "skipped": skipped_json(self.skipped),
                 "missing": missing.into_iter().map(|(name, _)| name).collect::<Vec<_>>(),
-                "env_file": self.kept_in.map(|file| file.display().to_string()),
+                "env_file": self.kept_in.file().map(|file| file.display().to_string()),
+                "keychain": self.kept_in.keychain().map(Keychain::told),
                 "agent": self.agent,
                 "written": self.written && !self.upstreams.is_empty(),
             }));
@@ -148,7 +151,10 @@ impl Added<'_> {
         for (upstream, looked) in self.upstreams.iter().zip(self.looked) {
             one(&mut screen, upstream, looked.as_ref(), self.starts)?;
         }
-        if let Some(file) = self.kept_in {
+        if let Some(keychain) = self.kept_in.keychain() {
+            screen.line(&format!("Values that looked like secrets lie in {}.", keychain.told()))?;
+        }
+        if let Some(file) = self.kept_in.file() {
             let mode = Opened::read(file)?.mode().unwrap_or_default();
             let file = file.display();
             screen.line(&format!("Values that looked like secrets lie in {file} (mode {mode:04o})."))?;
@@ -164,10 +170,10 @@ impl Added<'_> {
 }
 
 /// Variables that have no value yet.
-fn missing<'v>(variables: &'v Variables, kept_in: Option<&Path>) -> Vec<(&'v str, &'v str)> {
+fn missing<'v>(variables: &'v Variables, kept_in: &Secrets) -> Vec<(&'v str, &'v str)> {
     let known = variables.known();
     let open = |name: &str| {
-        let is_kept = kept_in.is_some() && known.contains_key(name);
+        let is_kept = kept_in.are_kept() && known.contains_key(name);
         !is_kept && std::env::var_os(name).is_none()
     };
     let needed = variables.needed.iter().map(|(name, what)| (name.as_str(), what.as_str()));
@@ -238,7 +244,8 @@ impl Outcome<'_> {
             "upstreams": upstreams_json(self.upstreams, &self.starts),
             "variables": self.variables.needed,
             "missing": missing,
-            "env_file": self.kept_in.map(|file| file.display().to_string()),
+            "env_file": self.kept_in.file().map(|file| file.display().to_string()),
+            "keychain": self.kept_in.keychain().map(Keychain::told),
             "skipped": skipped_json(self.skipped),
             "servers_toml": self.servers_toml.display().to_string(),
             "written": written,
@@ -282,7 +289,7 @@ impl Outcome<'_> {
     /// What was written, and the keys.
     pub(super) fn told(&self, looked: &[Option<Looked>], started: bool) -> Result<(), CliError> {
         let mut screen = Screen::new();
-        let kept = self.kept_in.map(|file| format!(" and {}", file.display())).unwrap_or_default();
+        let kept = self.kept_in.file().map(|file| format!(" and {}", file.display())).unwrap_or_default();
         screen.line(&format!("wrote {}, {}{kept}", self.servers_toml.display(), self.policies.display()))?;
         for (upstream, looked) in self.upstreams.iter().zip(looked) {
             one(&mut screen, upstream, looked.as_ref(), &self.starts)?;
@@ -335,7 +342,14 @@ impl Outcome<'_> {
 
     /// What a person still has to do for the servers.
     fn needs(&self, screen: &mut Screen) -> Result<(), CliError> {
-        if let Some(file) = self.kept_in {
+        if let Some(keychain) = self.kept_in.keychain() {
+            screen.line(&format!(
+                "\nValues that looked like secrets lie in {}. `serve` and `stdio` ask it by themselves, once at their start: it has to \
+                 be unlocked then.",
+                keychain.told()
+            ))?;
+        }
+        if let Some(file) = self.kept_in.file() {
             screen.line(&format!(
                 "\nValues that looked like secrets lie in {}, for you alone (mode 0600). `serve` and `stdio` read it by themselves.",
                 file.display()
@@ -349,7 +363,7 @@ impl Outcome<'_> {
         }
         let missing = missing(self.variables, self.kept_in);
         needed(screen, &missing)?;
-        if !missing.is_empty() && self.kept_in.is_none() && self.variables.stand_for_values() {
+        if !missing.is_empty() && !self.kept_in.are_kept() && self.variables.stand_for_values() {
             screen
                 .line("Values that looked like secrets were not copied: the list says where each stood.")?;
         }
