@@ -13,7 +13,7 @@ mod binary;
 
 use binary::{Said, Serving, shipped, tollgate, tollgate_with_key};
 use serde_json::{Value, json};
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, process::Command};
 
 const ADMIN: &str = "demo-carol-key";
 const APPROVER: &str = "demo-alice-key";
@@ -82,15 +82,9 @@ fn draft(folder: &Path, gate: &str) -> std::path::PathBuf {
     draft
 }
 
-/// Waits for something that another process does within a second; a test machine may take longer.
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..1_000 {
-        if let Some(found) = look() {
-            return found;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("{what} did not come")
+/// Waits for something that another process does.
+fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    binary::eventually(look).unwrap_or_else(|| panic!("{what} did not come"))
 }
 
 fn snapshot_of(serving: &Serving) -> String {

@@ -180,13 +180,8 @@ fn ready(serving: Serving) -> Serving {
 
 /// Asks until it is ready by itself; only the outside can be asked here.
 fn until_ready(serving: &Serving) {
-    for _ in 0..600 {
-        if serving.admin(None, "GET", "/readyz", "").status == 200 {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("it never became ready");
+    let look = || (serving.admin(None, "GET", "/readyz", "").status == 200).then_some(());
+    crate::binary::eventually(look).expect("it never became ready");
 }
 
 fn act(serving: &Serving) -> Value {

@@ -1,5 +1,6 @@
 //! Upstreams that misbehave, and agents that use an upstream so that others cannot: with real processes and servers.
 
+use crate::binary::pipe;
 use axum::{Router, body::Body, extract::State, http::Method, response::IntoResponse, routing::any};
 use futures::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
@@ -18,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 use tollgate::{
-    clock::{IdSource as _, System},
+    clock::{Clock as _, Fake, IdSource as _, System},
     config::{
         self, Asks, BreakerConfig, HttpWire, Isolation, RetryConfig, UpstreamConfig, UpstreamTransport,
     },
@@ -103,7 +104,11 @@ pub(crate) const LISTS: &str = r#"answer "$id" '{"tools":[{"name":"t"}]}'"#;
 pub(crate) const ANSWERS: &str = r#"answer "$id" '{"content":[]}'"#;
 
 pub(crate) async fn up(config: UpstreamConfig) -> (UpstreamSet, Arc<dyn Upstream>) {
-    let set = UpstreamSet::start([config], deps());
+    up_with(deps(), config).await
+}
+
+async fn up_with(deps: UpstreamDeps, config: UpstreamConfig) -> (UpstreamSet, Arc<dyn Upstream>) {
+    let set = UpstreamSet::start([config], deps);
     soon(set.settled()).await;
     let upstream = set.get(&"up".into()).unwrap();
     let state = upstream.state().borrow().clone();
@@ -273,13 +278,15 @@ async fn a_person_who_takes_their_time_keeps_no_breaker_open() {
     let mut config = child("", LISTS, call_script, r#"answer "$asked" '{"content":[],"asked":true}'"#);
     // On a connection that others used lately nobody could tell whose question it is.
     config.isolation = Isolation::Agent;
-    config.breaker = BreakerConfig { failures: 2, cooldown: Duration::from_secs(1) };
-    let (_set, upstream) = up(config).await;
+    let cooldown = Duration::from_secs(600);
+    config.breaker = BreakerConfig { failures: 2, cooldown };
+    let clock = Fake::at(System::default().now());
+    let (_set, upstream) = up_with(UpstreamDeps { clock: clock.clone(), ..deps() }, config).await;
     for agent in ["a", "b"] {
         call(&upstream, agent, "bad").await.unwrap_err();
     }
     call(&upstream, "c", "t").await.unwrap_err();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    clock.advance(cooldown);
     let (relay, mut hears) = person();
     let asking = upstream.call(request("a", "ask"), relay);
     tokio::pin!(asking);
@@ -569,8 +576,9 @@ async fn a_call_that_is_given_up_before_it_is_connected_was_never_sent() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
     // The second process starts, and says nothing.
+    let begun = pipe(two.clone());
     let begin = format!(
-        "if [ -e {one:?} ]; then touch {two:?}; while read -r line; do :; done; exit; fi; touch {one:?}"
+        "if [ -e {one:?} ]; then echo >{two:?}; while read -r line; do :; done; exit; fi; touch {one:?}"
     );
     let UpstreamTransport::Stdio { command, .. } = child(&begin, LISTS, ANSWERS, ":").transport else {
         unreachable!()
@@ -580,12 +588,8 @@ async fn a_call_that_is_given_up_before_it_is_connected_was_never_sent() {
     let command = format!("command = [\"sh\", {:?}]\nisolation = \"session\"", script.to_str().unwrap());
     let world = World::new(&command).await;
     let waiting = tokio::spawn(world.call("one", "up__t", json!({})));
-    soon(async {
-        while !two.exists() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
+    let begun = tokio::task::spawn_blocking(move || begun.recv_timeout(Duration::from_secs(60)));
+    begun.await.unwrap().expect("the second process");
     waiting.abort();
     let settled = world.events(EventType::AgentSideEffect, 1).await;
     let given_up = &settled[0].draft;

@@ -10,8 +10,8 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
 };
 
 /// What a command said.
@@ -180,14 +180,8 @@ impl Serving {
 
     /// The same with another key.
     pub(crate) fn admin_until_as(&self, key: &str, path: &str, expect: impl Fn(&Answer) -> bool) -> Answer {
-        for _ in 0..200 {
-            let answer = self.admin(Some(key), "GET", path, "");
-            if expect(&answer) {
-                return answer;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("`{path}` never answered as expected")
+        let look = || Some(self.admin(Some(key), "GET", path, "")).filter(|answer| expect(answer));
+        eventually(look).unwrap_or_else(|| panic!("`{path}` never answered as expected"))
     }
 
     /// A call of a tool by an agent in a session of its own: the result.
@@ -198,6 +192,12 @@ impl Serving {
     /// The same with this `_meta`.
     pub(crate) fn call_with(&self, key: &str, tool: &str, arguments: &Value, meta: &Value) -> Value {
         call_at(&self.mcp, key, tool, arguments, meta)
+    }
+
+    /// Has it read its files again.
+    pub(crate) fn hang_up(&self) {
+        let process = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(process, rustix::process::Signal::HUP).unwrap();
     }
 
     /// Ends it as a service manager does, and gives its exit code, standard output and log. What it has recorded is held against
@@ -220,6 +220,30 @@ impl Drop for Serving {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// Looks again and again at what another process does without a word, until something is found; none: it took too long. What can be
+/// awaited is awaited in another way.
+pub(crate) fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let found = look();
+        if found.is_some() || Instant::now() > end {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A pipe with a name, by which a script says that it has come so far: what is written to it is received.
+pub(crate) fn pipe(path: PathBuf) -> mpsc::Receiver<()> {
+    let done = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(done.success());
+    let (said, heard) = mpsc::channel();
+    // A reader that is there from the beginning: nobody who writes waits.
+    let mut reader = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    std::thread::spawn(move || while reader.read_exact(&mut [0]).is_ok() && said.send(()).is_ok() {});
+    heard
 }
 
 /// A call of a tool at this address, in a session of its own: the result.

@@ -1,6 +1,6 @@
 //! `tollgate health` beside gateways that are there, are not, and are something else.
 
-use crate::binary::{Said, Serving, https, shipped, tollgate};
+use crate::binary::{Said, Serving, eventually, https, shipped, tollgate};
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
@@ -8,12 +8,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The shipped example with the admin listener at this address, and more in `[gateway]`.
-fn with_admin(listen: &str, gateway: &str) -> tempfile::TempDir {
+pub(crate) fn with_admin(listen: &str, gateway: &str) -> tempfile::TempDir {
     let folder = shipped();
     let path = folder.path().join("servers.toml");
     let text = std::fs::read_to_string(&path).unwrap();
@@ -86,9 +86,7 @@ fn a_gateway_with_tls_on_every_address_is_asked_on_loopback() {
     let _serving = Serving::start(folder.path(), &[]);
     let local = format!("127.0.0.1:{port}");
     let ready = || https(&folder.path().join("cert.pem"), &local, "GET", "/readyz", "", "").status == 200;
-    while !ready() {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    eventually(|| ready().then_some(())).unwrap();
     let said = health(folder.path());
     assert_eq!((said.code, &*said.out), (0, "ready\n"), "{}", said.err);
 }

@@ -1,7 +1,7 @@
 //! `tollgate init` as a newcomer meets it: nine clients' files, secrets, servers that are really started, and what is asked
 //! about afterwards.
 
-use super::binary::{Serving, tollgate};
+use super::binary::{Serving, pipe, tollgate};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -528,7 +528,8 @@ fn servers_of_a_projects_own_file_are_not_started_unseen() {
 fn ended_in_its_first_call(more: &[&str], signal: rustix::process::Signal) -> String {
     let place = Place::new();
     let script =
-        "if [ -e once ]; then touch again; exec cat > /dev/null; fi; touch once; exec \"$0\" demo-upstream";
+        "if [ -e once ]; then echo >again; exec cat >/dev/null; fi; touch once; exec \"$0\" demo-upstream";
+    let again = pipe(place.project().join("again"));
     let servers = json!({"mcpServers": {"slow": {"command": "sh", "args": ["-c", script, env!("CARGO_BIN_EXE_tollgate")]}}});
     place.write(".cursor/mcp.json", &servers.to_string());
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
@@ -542,10 +543,7 @@ fn ended_in_its_first_call(more: &[&str], signal: rustix::process::Signal) -> St
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    while !place.project().join("again").exists() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended before its first call");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    again.recv_timeout(std::time::Duration::from_secs(60)).expect("its first call");
     let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     rustix::process::kill_process(id, signal).unwrap();
     let mut said = String::new();

@@ -178,28 +178,20 @@ impl Shell {
         let last = last.split(" #").next().unwrap_or_default().trim().trim_end_matches('&').trim();
         self.take(&format!("{before}\n{last} >gateway.log 2>&1 &"))?;
         let address = format!("127.0.0.1:{}", self.ports[1]);
-        for _ in 0..400 {
+        let ready = || {
             let there = std::net::TcpStream::connect(&address).is_ok();
-            if there && binary::http(&address, "GET", "/readyz", "", "").status == 200 {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Err(format!("no gateway answers:\n{}", self.take("cat gateway.log").unwrap_or_default()))
+            (there && binary::http(&address, "GET", "/readyz", "", "").status == 200).then_some(())
+        };
+        let log = |shell: &mut Self| shell.take("cat gateway.log").unwrap_or_default();
+        binary::eventually(ready).ok_or_else(|| format!("no gateway answers:\n{}", log(self)))
     }
 
     /// Until it succeeds: only the outside can be asked here.
     fn until(&mut self, text: &str) -> Result<(), String> {
         let text = self.here(text);
         let mut said = String::new();
-        for _ in 0..200 {
-            match self.take(&text) {
-                Ok(_) => return Ok(()),
-                Err(now) => said = now,
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Err(said)
+        let done = binary::eventually(|| self.take(&text).map_err(|now| said = now).ok());
+        done.map(drop).ok_or(said)
     }
 
     fn set(&mut self, named: &Named) -> Result<(), String> {
