@@ -21,7 +21,9 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use probe::Takes;
 use reach::Resolver;
+use rustls_pki_types::CertificateDer;
 use std::{
     fmt,
     sync::{Arc, OnceLock},
@@ -134,7 +136,16 @@ impl Outbound {
 
     /// Takes whatever certificate is shown: for questions that anybody may hear, and answers that nobody relies on.
     pub fn unverified() -> Result<Self, String> {
-        let secure = pooled_nowhere(probe::connector(tcp(None))?);
+        Self::taking(Takes::Any)
+    }
+
+    /// Speaks TLS to who holds this certificate and its key, under whatever name, and to nobody else.
+    pub fn to_holder(certificate: CertificateDer<'static>) -> Result<Self, String> {
+        Self::taking(Takes::This(certificate))
+    }
+
+    fn taking(takes: Takes) -> Result<Self, String> {
+        let secure = pooled_nowhere(probe::connector(tcp(None), takes)?);
         Ok(Self { secure: OnceLock::from(Ok(secure)), ..Self::made(None) })
     }
 

@@ -29,6 +29,8 @@ mod owner;
 mod policy_commands;
 #[path = "cli/reports.rs"]
 mod reports;
+#[path = "cli/tls.rs"]
+mod tls;
 
 use binary::{shipped, tollgate, tollgate_in_zone, tollgate_with_key};
 use serde_json::Value;

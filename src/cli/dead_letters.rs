@@ -3,11 +3,13 @@
 use super::{
     args::{DeadLettersCommand, Part},
     failure::CliError,
+    health::Listener,
     screen::{Screen, note, or_dash, time},
     setup::Setup,
 };
 use crate::{
     audit::{DeadLetter, DeadLetterError, DeadLetterPage, dead_letter, dead_letters, dismiss},
+    front::tls::own_certificate,
     model::CallId,
     outbound::Outbound,
     redaction::display_text,
@@ -152,9 +154,8 @@ fn not_made(done: &Value, id: &str, call: &str) -> String {
 /// Asks the running gateway.
 async fn replay(setup: &Setup, id: &str) -> Result<Value, CliError> {
     let config = &setup.loaded.config;
-    let scheme = if config.gateway.tls.is_some() { "https" } else { "http" };
-    let id: String = url_escaped(id);
-    let url = format!("{scheme}://{}/api/v1/deadletters/{id}", config.admin.listen);
+    let listener = Listener::from(config);
+    let url = format!("{listener}/api/v1/deadletters/{}", url_escaped(id));
     let key = std::env::var("TOLLGATE_KEY").unwrap_or_default();
     let body = http_body_util::Full::new(bytes::Bytes::from_static(b"{\"action\":\"replay\"}"));
     let request = http::Request::post(url)
@@ -162,11 +163,15 @@ async fn replay(setup: &Setup, id: &str) -> Result<Value, CliError> {
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(body)
         .map_err(|error| CliError::Told(format!("the admin listener cannot be asked: {error}")))?;
-    let reply = Outbound::default().send(request, MOST_BYTES, PATIENCE).await.map_err(|error| {
+    // A key is shown to the gateway of these files and to nobody else.
+    let outbound = match &config.gateway.tls {
+        None => Outbound::default(),
+        Some(tls) => own_certificate(tls).and_then(Outbound::to_holder).map_err(CliError::Told)?,
+    };
+    let reply = outbound.send(request, MOST_BYTES, PATIENCE).await.map_err(|error| {
         CliError::Told(format!(
-            "the gateway's admin listener at {} cannot be asked: {error}. Making a call again needs a running \
-             `tollgate serve`",
-            config.admin.listen
+            "the gateway's admin listener at {listener} cannot be asked: {error}. Making a call again needs a running \
+             `tollgate serve`"
         ))
     })?;
     let read: Value = serde_json::from_slice(&reply.body).unwrap_or_default();

@@ -27,14 +27,8 @@ impl fmt::Display for Listener {
 }
 
 impl From<(SocketAddr, bool)> for Listener {
-    fn from((mut address, tls): (SocketAddr, bool)) -> Self {
-        if address.ip().is_unspecified() {
-            address.set_ip(match address {
-                SocketAddr::V4(_) => [127, 0, 0, 1].into(),
-                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-            });
-        }
-        Self { address, tls }
+    fn from((address, tls): (SocketAddr, bool)) -> Self {
+        Self { address: config::reached(address), tls }
     }
 }
 

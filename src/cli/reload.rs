@@ -3,11 +3,12 @@
 use super::{
     failure::CliError,
     folder, origin,
-    setup::{exposed, load_standing},
+    setup::{exposed, load_standing, pair},
     wiring::{self, Loaded, Reloaded},
 };
 use crate::{
     config::{self, Config, StoreConfig, forget_references},
+    front::tls::Tls,
     gateway::{CheckedFiles, Gateway},
 };
 use notify_debouncer_full::{
@@ -30,8 +31,8 @@ use tokio::{
 /// How long files must be quiet before they are read.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// Watches servers.toml, the bundle and SIGHUP, for ever.
-pub(super) async fn watch(path: PathBuf, gateway: Arc<Gateway>) -> Result<(), CliError> {
+/// Watches servers.toml, the bundle and SIGHUP, for ever. `tls`: what the listeners show, where they do.
+pub(super) async fn watch(path: PathBuf, gateway: Arc<Gateway>, tls: Option<Tls>) -> Result<(), CliError> {
     let failed = |source| CliError::Io { what: "cannot listen for SIGHUP".to_owned(), source };
     let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
     let (changed, mut changes) = mpsc::channel(1);
@@ -58,7 +59,7 @@ pub(super) async fn watch(path: PathBuf, gateway: Arc<Gateway>) -> Result<(), Cl
         forget_references(reason == "SIGHUP");
         // An order that comes meanwhile says what is to be read.
         for _ in 0..MOST_TRIES {
-            if once(&path, &gateway, reason).await != Reloaded::Outdated {
+            if once(&path, &gateway, tls.as_ref(), reason).await != Reloaded::Outdated {
                 break;
             }
         }
@@ -75,12 +76,17 @@ pub(super) async fn watch(path: PathBuf, gateway: Arc<Gateway>) -> Result<(), Cl
 const MOST_TRIES: usize = 5;
 
 /// Reads the files and puts them in force, or says why not. Where a bundle is held, servers.toml alone is followed, and whether
-/// the folder says something else is told.
-async fn once(path: &Path, gateway: &Gateway, reason: &str) -> Reloaded {
+/// the folder says something else is told. The certificate and key are read again each time, and shown where all else is right.
+async fn once(path: &Path, gateway: &Gateway, tls: Option<&Tls>, reason: &str) -> Reloaded {
     let (owned, standing) = (path.to_owned(), gateway.standing());
     let is_held = standing.held.is_some();
+    let has_tls = tls.is_some();
     let read = tokio::task::spawn_blocking(move || {
-        (load_standing(&owned, &standing), folder::differs(&owned, &standing))
+        let loaded = load_standing(&owned, &standing).and_then(|loaded| {
+            let pair = if has_tls { pair(&owned, &loaded)? } else { None };
+            Ok((loaded, pair))
+        });
+        (loaded, folder::differs(&owned, &standing))
     });
     let read = read.await.map(|(read, differs)| {
         gateway.set_folder(differs);
@@ -88,7 +94,7 @@ async fn once(path: &Path, gateway: &Gateway, reason: &str) -> Reloaded {
             // It is in force already.
             return Ok(None);
         }
-        read.and_then(|mut loaded| {
+        read.and_then(|(mut loaded, pair)| {
             let running = gateway.in_force();
             for what in needs_restart(&running.config, &loaded.config) {
                 tracing::warn!(setting = what, "reload.needs_restart");
@@ -96,12 +102,12 @@ async fn once(path: &Path, gateway: &Gateway, reason: &str) -> Reloaded {
             // The listeners stay where they are until then, and who may come in is held against that.
             loaded.config.gateway.listen = running.config.gateway.listen;
             loaded.config.admin.listen = running.config.admin.listen;
-            exposed(path, &loaded).map(|()| Some(loaded))
+            exposed(path, &loaded).map(|()| Some((loaded, pair)))
         })
     });
     match read {
         Ok(Ok(None)) => return Reloaded::Yes,
-        Ok(Ok(Some(Loaded { config, policies, lints }))) => {
+        Ok(Ok(Some((Loaded { config, policies, lints }, pair)))) => {
             // Names that fit nothing are told by whoever watches what the upstreams list.
             for lint in lints.0.iter().filter(|lint| !lint.strict) {
                 tracing::info!(lint = %lint, "reload.lint");
@@ -110,6 +116,9 @@ async fn once(path: &Path, gateway: &Gateway, reason: &str) -> Reloaded {
             let origin = origin::of(&config.gateway.policies, reason).await;
             let reloaded = wiring::reload(gateway, CheckedFiles { config, policies, origin }).await;
             if reloaded == Reloaded::Yes {
+                if let (Some(tls), Some(pair)) = (tls, pair) {
+                    tls.show(pair);
+                }
                 tracing::info!(policy.snapshot = %snapshot, "reload.activated");
             }
             return reloaded;
@@ -128,12 +137,18 @@ fn is_other_store(old: &StoreConfig, new: &StoreConfig) -> bool {
     old.path != new.path || url(old) != url(new)
 }
 
+/// By whose word, and by which lists, clients' certificates are looked at.
+fn clients(config: &Config) -> Option<(Option<&Path>, Option<&Path>)> {
+    config.gateway.tls.as_ref().map(|tls| (tls.client_ca.as_deref(), tls.crl.as_deref()))
+}
+
 /// What is taken at start only.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     [
         ("[gateway] listen", old.gateway.listen != new.gateway.listen),
         ("[gateway] data_dir", old.gateway.data_dir != new.gateway.data_dir),
-        ("[gateway] tls", old.gateway.tls != new.gateway.tls),
+        ("[gateway] tls", old.gateway.tls.is_some() != new.gateway.tls.is_some()),
+        ("[gateway] tls.client_ca", clients(old) != clients(new)),
         ("[admin] listen", old.admin.listen != new.admin.listen),
         ("[otel] endpoint", old.otel != new.otel),
         ("[store] url", is_other_store(&old.store, &new.store)),

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     activation::Standing,
     clock::System,
+    front::tls::Tls,
     gateway::{CheckedFiles, Gateway},
     identity::{AgentPrincipal, Delegation, Proof},
     store::{EventQuery, Store},
@@ -52,6 +53,7 @@ impl Running {
         (loaded, standing): (Loaded, Standing),
         (args, command): (&RunArgs, &'static str),
         (system, telemetry): (Arc<System>, Arc<Telemetry>),
+        tls: Option<Tls>,
     ) -> Result<Self, CliError> {
         let Loaded { config, policies, lints } = loaded;
         for lint in &lints.0 {
@@ -84,7 +86,7 @@ impl Running {
         let watched = (path.to_owned(), Arc::clone(&gateway));
         let reloader = tokio::spawn(async move {
             let (path, gateway) = watched;
-            if let Err(error) = reload::watch(path, gateway).await {
+            if let Err(error) = reload::watch(path, gateway, tls).await {
                 tracing::error!(error = %error, "reload.stopped");
             }
         });
@@ -121,26 +123,28 @@ pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError
     let (loaded, standing) = load_to_serve(&path)?;
     wiring::take_files();
     let system = Arc::new(System::default());
+    let tls = wiring::tls(&loaded.config)?;
     // A port that is taken is told before anything is started.
     let mcp = bind(loaded.config.gateway.listen, "[gateway] listen").await?;
     let admin = bind(loaded.config.admin.listen, "[admin] listen").await?;
     let announcement = Announcement::new(&loaded, address(&mcp), address(&admin));
     let mut signals = Signals::listen()?;
-    let running =
-        Running::start(&path, (loaded, standing), (&args.run, "serve"), (Arc::clone(&system), telemetry))
-            .await?;
+    let own = (Arc::clone(&system), telemetry);
+    let running = Running::start(&path, (loaded, standing), (&args.run, "serve"), own, tls.clone()).await?;
     let (mcp_end, admin_end) = (CancellationToken::new(), CancellationToken::new());
+    wiring::follow_lists(tls.as_ref(), &system, &admin_end);
     let gateway = &running.gateway;
     let core_runtimes = wiring::core_runtimes()?;
     let serving = wiring::serve_mcp(
-        mcp,
+        (mcp, tls.clone()),
         Arc::clone(gateway),
         Arc::clone(&system),
         Arc::clone(&core_runtimes),
         mcp_end.clone(),
     );
     let mut mcp = tokio::spawn(serving);
-    let mut admin = tokio::spawn(wiring::serve_admin(admin, Arc::clone(gateway), system, admin_end.clone()));
+    let serving = wiring::serve_admin((admin, tls), Arc::clone(gateway), system, admin_end.clone());
+    let mut admin = tokio::spawn(serving);
     announcement.say(args.run.log_format);
     let ended = tokio::select! {
         () = signals.ending() => Ok(()),
@@ -196,9 +200,14 @@ pub(super) async fn stdio(path: PathBuf, args: StdioArgs) -> Result<(), CliError
     }
     let mut signals = Signals::listen()?;
     let system = Arc::new(System::default());
-    let running =
-        Running::start(&path, (loaded, standing), (&args.run, "stdio"), (Arc::clone(&system), telemetry))
-            .await?;
+    let running = Running::start(
+        &path,
+        (loaded, standing),
+        (&args.run, "stdio"),
+        (Arc::clone(&system), telemetry),
+        None,
+    )
+    .await?;
     let end = CancellationToken::new();
     let agent = AgentPrincipal {
         id: args.agent,

@@ -13,6 +13,7 @@ use crate::{
     clock::{Clock as _, System},
     config::{Config, Listings, StoreConfig},
     evidence::event_without_values,
+    front::tls::{Pair, read_pair},
     identity::{AuthError, person_by_key},
     model::{Event, PersonId, Place, Problem, Problems, Severity},
     oversight::reviewer,
@@ -364,7 +365,16 @@ pub(super) fn exposed(path: &Path, loaded: &Loaded) -> Result<(), CliError> {
 /// Refuses a certificate and key that listeners could not use.
 pub(super) fn certified(path: &Path, loaded: &Loaded, now: jiff::Timestamp) -> Result<(), CliError> {
     let Some(tls) = &loaded.config.gateway.tls else { return Ok(()) };
-    let Err(message) = wiring::check_tls(tls, now) else { return Ok(()) };
+    wiring::check_tls(tls, now).map_err(|message| of_tls(path, message))
+}
+
+/// The certificate and key as they are now.
+pub(super) fn pair(path: &Path, loaded: &Loaded) -> Result<Option<Pair>, CliError> {
+    let tls = loaded.config.gateway.tls.as_ref();
+    tls.map(read_pair).transpose().map_err(|message| of_tls(path, message))
+}
+
+fn of_tls(path: &Path, message: String) -> CliError {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let (line, column) = exposure::place(&text, "tls");
     let place = Place { file: path.display().to_string(), line, column };
@@ -372,7 +382,7 @@ pub(super) fn certified(path: &Path, loaded: &Loaded, now: jiff::Timestamp) -> R
         "PEM files of a certificate chain and its private key, and with `crl` lists that have not ended"
             .to_owned();
     let problem = Problem { place, severity: Severity::Error, message, expected, strict: false };
-    Err(refused(path, Problems(vec![problem])))
+    refused(path, Problems(vec![problem]))
 }
 
 pub(super) fn refused(path: &Path, problems: Problems) -> CliError {

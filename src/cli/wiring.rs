@@ -9,6 +9,7 @@ use crate::{
     config::{Bundle, Config, Listings},
     connections::Connections,
     evidence, front,
+    front::tls::Tls,
     gateway::{CheckedFiles, Gateway, GatewayParts, ReloadError, StartError},
     identity::{AgentPrincipal, Principal},
     model::{Event, EventDraft, Problems, SnapshotId},
@@ -300,20 +301,17 @@ pub(crate) async fn shutdown(gateway: &Gateway) {
     gateway.shutdown().await;
 }
 
-/// What a listener speaks TLS with; the lists of revoked certificates are read again until it is told to stop.
-fn tls(
-    gateway: &Gateway,
-    system: &Arc<System>,
-    stop: &CancellationToken,
-) -> Result<Option<front::tls::Tls>, CliError> {
-    let in_force = gateway.in_force();
-    let tls = in_force.config.gateway.tls.as_ref().map(front::tls::server_config).transpose();
-    let tls = tls.map_err(CliError::Told)?;
-    if let Some(tls) = tls.as_ref().filter(|tls| tls.has_lists()) {
+/// What both listeners speak TLS with.
+pub(crate) fn tls(config: &Config) -> Result<Option<Tls>, CliError> {
+    config.gateway.tls.as_ref().map(front::tls::server_config).transpose().map_err(CliError::Told)
+}
+
+/// Reads the lists of revoked certificates again until it is told to stop.
+pub(crate) fn follow_lists(tls: Option<&Tls>, system: &Arc<System>, stop: &CancellationToken) {
+    if let Some(tls) = tls.filter(|tls| tls.has_lists()) {
         let follow = super::revoked::follow(tls.clone(), Arc::clone(system));
         drop(tokio::spawn(stop.clone().run_until_cancelled_owned(follow)));
     }
-    Ok(tls)
 }
 
 /// Whether listeners could use a certificate and key, and would take a client's certificate now.
@@ -339,13 +337,12 @@ pub(crate) fn take_files() {
 
 /// Serves MCP until told to stop.
 pub(crate) async fn serve_mcp(
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<Tls>),
     gateway: Arc<Gateway>,
     system: Arc<System>,
     core_runtimes: Arc<front::http::CoreRuntimes>,
     stop: CancellationToken,
 ) -> Result<(), CliError> {
-    let tls = tls(&gateway, &system, &stop)?;
     let in_force = gateway.in_force();
     let mut options =
         front::http::HttpOptions::new(&in_force.config.gateway, system.clone(), system, stop.clone());
@@ -365,12 +362,11 @@ pub(crate) fn core_runtimes() -> Result<Arc<front::http::CoreRuntimes>, CliError
 
 /// Serves the admin API until told to stop.
 pub(crate) async fn serve_admin(
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<Tls>),
     gateway: Arc<Gateway>,
     system: Arc<System>,
     stop: CancellationToken,
 ) -> Result<(), CliError> {
-    let tls = tls(&gateway, &system, &stop)?;
     let router = front::admin::router(Arc::new(front::admin::Desk::new(gateway, system)));
     front::http::serve(listener, tls, router, stop).await.map_err(listener_failed)
 }

@@ -15,7 +15,14 @@ use crate::{
     pinning::PinSettings,
 };
 use secrecy::SecretString;
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 /// Everything in servers.toml, with defaults filled in and paths made absolute.
 #[derive(Clone, Debug)]
@@ -55,7 +62,7 @@ impl Config {
         let base = linked.or(self.public_page()).map_or_else(
             || {
                 let scheme = if self.gateway.tls.is_some() { "https" } else { "http" };
-                format!("{scheme}://{}", self.admin.listen)
+                format!("{scheme}://{}", reached(self.admin.listen))
             },
             str::to_owned,
         );
@@ -207,10 +214,21 @@ impl GatewayConfig {
             Some(url) => format!("{}/mcp", url.trim_end_matches('/')),
             None => {
                 let scheme = if self.tls.is_some() { "https" } else { "http" };
-                format!("{scheme}://{}/mcp", self.listen)
+                format!("{scheme}://{}/mcp", reached(self.listen))
             }
         }
     }
+}
+
+/// A listener as this machine reaches it: one that takes any address is at this machine's own.
+pub fn reached(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 /// `catalog`

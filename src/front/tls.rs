@@ -2,11 +2,16 @@
 
 use super::revoked::Clients;
 use crate::{config::TlsConfig, identity::ClientCertificate};
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::aws_lc_rs,
-    server::danger::{ClientCertVerified, ClientCertVerifier},
+    server::{
+        ClientHello, ResolvesServerCert,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+    sign::CertifiedKey,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _};
 use sha2::{Digest as _, Sha256};
@@ -17,10 +22,31 @@ use webpki::EndEntityCert;
 /// Names of one certificate that are looked at.
 const MOST_URIS: usize = 32;
 
+/// A certificate chain with its key.
+#[derive(Clone)]
+pub struct Pair(Arc<CertifiedKey>);
+
+impl fmt::Debug for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pair")
+    }
+}
+
+/// What handshakes show, which a newer pair takes the place of.
+#[derive(Debug)]
+struct Shown(ArcSwap<CertifiedKey>);
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
 /// What a listener needs to speak TLS.
 #[derive(Clone)]
 pub struct Tls {
     config: Arc<ServerConfig>,
+    shown: Arc<Shown>,
     /// Who looks at clients' certificates, where they may bring one.
     clients: Option<Arc<Clients>>,
 }
@@ -31,13 +57,30 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// Reads the PEM files and makes what a listener needs: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. With `client_ca`, a client may bring
-/// a certificate; one that nobody there vouches for ends the handshake.
-pub fn server_config(tls: &TlsConfig) -> Result<Tls, String> {
+/// Reads the PEM files of a chain and its key, which must go together.
+pub fn read_pair(tls: &TlsConfig) -> Result<Pair, String> {
     let (cert, key) = (tls.cert.display(), tls.key.display());
     let chain = certificates(&tls.cert, "certificate chain")?;
     let secret = PrivateKeyDer::from_pem_file(&tls.key)
         .map_err(|error| format!("cannot read the private key `{key}`: {error}"))?;
+    CertifiedKey::from_der(chain, secret, &aws_lc_rs::default_provider())
+        .map(|pair| Pair(Arc::new(pair)))
+        .map_err(|error| format!("`{cert}` and `{key}` do not go together: {error}"))
+}
+
+/// The certificate that a listener with these files shows.
+pub fn own_certificate(tls: &TlsConfig) -> Result<CertificateDer<'static>, String> {
+    certificates(&tls.cert, "certificate chain")?
+        .into_iter()
+        .next()
+        .ok_or_else(|| "no certificate".to_owned())
+}
+
+/// Reads the PEM files and makes what a listener needs: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. With `client_ca`, a client may bring
+/// a certificate; one that nobody there vouches for ends the handshake.
+pub fn server_config(tls: &TlsConfig) -> Result<Tls, String> {
+    let Pair(pair) = read_pair(tls)?;
+    let shown = Arc::new(Shown(ArcSwap::new(pair)));
     let provider = Arc::new(aws_lc_rs::default_provider());
     let clients = match &tls.client_ca {
         None => None,
@@ -57,11 +100,9 @@ pub fn server_config(tls: &TlsConfig) -> Result<Tls, String> {
         None => config.with_no_client_auth(),
         Some(clients) => config.with_client_cert_verifier(Arc::<Clients>::clone(clients)),
     };
-    let mut config = config
-        .with_single_cert(chain, secret)
-        .map_err(|error| format!("`{cert}` and `{key}` do not go together: {error}"))?;
+    let mut config = config.with_cert_resolver(Arc::<Shown>::clone(&shown));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Tls { config: Arc::new(config), clients })
+    Ok(Tls { config: Arc::new(config), shown, clients })
 }
 
 fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -79,6 +120,11 @@ impl Tls {
     /// For a listener's handshakes.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.config))
+    }
+
+    /// Shows this one from the next handshake on; connections that live stay.
+    pub fn show(&self, pair: Pair) {
+        self.shown.0.store(pair.0);
     }
 
     /// Whether lists say which certificates are revoked.
