@@ -50,6 +50,12 @@ impl Listener {
 
 /// Asks the gateway whether it is ready, as a load balancer does.
 pub(super) async fn health(path: &Path, args: &HealthArgs) -> Result<(), CliError> {
+    if !path.is_file() {
+        return Err(CliError::Told(format!(
+            "`{}` is not there: `tollgate init` writes a first one, `--config FILE` or TOLLGATE_CONFIG names another",
+            path.display()
+        )));
+    }
     let environment = Environment::as_far_as_read(path);
     // Not all of the files: it is asked often, and what `${cmd:…}` stands for would be fetched each time.
     let place = config::admin_place(path, &|name| environment.get(name)).ok_or_else(|| {

@@ -174,7 +174,10 @@ pub enum AuthError {
     #[error("no credential: send `Authorization: Bearer <key>`")]
     Missing,
     /// The header is not `Bearer <key>`, or nobody has this key.
-    #[error("unknown credential")]
+    #[error(
+        "unknown credential: nobody here has this key or token. Is it whole, and of this gateway? `tollgate agents rotate NAME` and \
+         `tollgate people rotate NAME` make new keys"
+    )]
     Unknown,
     /// It is a key that somebody had.
     #[error("this key has expired: ask whoever gave it to you for a new one")]

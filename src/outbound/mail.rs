@@ -217,7 +217,7 @@ async fn handed_in(server: &MailServer<'_>, mail: &Mail<'_>, message: &Message) 
     }
     let sent = connection.send(message.envelope(), &message.formatted()).await.map_err(|error| said(&error));
     // It is taken by now, and is not sent again because nobody says goodbye.
-    let _ = tokio::time::timeout(GOODBYE, connection.abort()).await;
+    tokio::time::timeout(GOODBYE, connection.abort()).await.ok();
     sent.map(drop)
 }
 

@@ -113,5 +113,10 @@ fn a_file_that_is_not_there_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let said = health(folder.path());
     assert_eq!(said.code, 1);
+    for part in ["servers.toml` is not there", "tollgate init", "TOLLGATE_CONFIG"] {
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+    }
+    std::fs::write(folder.path().join("servers.toml"), "[gateway\n").unwrap();
+    let said = health(folder.path());
     assert!(said.err.contains("does not say where the admin listener is"), "{}", said.err);
 }

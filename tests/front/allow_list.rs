@@ -92,6 +92,7 @@ async fn methods_and_paths() {
     check(reqwest::Method::DELETE, &[], 400).await;
     let elsewhere = http.client.get(format!("http://{}/", server.address)).send().await.unwrap();
     assert_eq!(elsewhere.status(), 404);
+    assert!(elsewhere.text().await.unwrap().contains("MCP is at /mcp"));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import socketserver
+import ssl
 import threading
 import urllib.error
 import urllib.request
@@ -13,9 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from harness import Gateway
+from harness import free_port
 from test_alerts import call
-from test_chat import (TOKEN, ask, chats, decide, leads_to, link_of, policies, post, readyz, start, until)  # noqa: F401
+from test_chat import ask, certificate, chats, decide, leads_to, link_of, post, readyz, start, until  # noqa: F401
 from test_telemetry import scrape, value_of
 
 
@@ -204,6 +205,38 @@ def test_a_full_mailbox_costs_nobody_else_their_mail(start, post):  # noqa: F811
     # What waited for the mailbox, where there was still time, and the new one.
     mails = post.until(4)
     until(lambda: sorted(tos[0] for tos, mail, *_ in post.mails if "/third" in mail.as_string()) == ["full@acme.example", "leads@acme.example"], lambda: mails)
+
+
+def test_mail_goes_over_tls_from_the_first_byte_on(start, tmp_path):  # noqa: F811
+    """`smtps://`: to who holds a certificate of an authority that is trusted, and to nobody else."""
+    from aiosmtpd.controller import Controller
+
+    authority, cert, key = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    got, more = [], threading.Condition()
+
+    class Handler:
+        async def handle_DATA(self, server, session, envelope):
+            with more:
+                got.append(envelope.content.decode())
+                more.notify_all()
+            return "250 taken"
+    controller = Controller(Handler(), hostname="127.0.0.1", port=free_port(), ssl_context=context, ready_timeout=20)
+    controller.start()
+    try:
+        mail = MAIL.format(port=controller.port, to='"leads@acme.example"').replace("smtp://", "smtps://")
+        stranger = start(mail)
+        ask(stranger, "/a")
+        until(lambda: "certificate" in readyz(stranger), lambda: readyz(stranger))
+        assert not got
+        gateway = start(mail, env={"SSL_CERT_FILE": str(authority)})
+        ask(gateway, "/a")
+        with more:
+            assert more.wait_for(lambda: got, 60)
+        assert "Subject: [Tollgate test] Approval" in got[0]
+    finally:
+        controller.stop()
 
 
 class Smtp:

@@ -278,7 +278,8 @@ impl Endpoint {
         } else if metadata::is_at(path) {
             metadata::show(&self.0, &request)
         } else {
-            reply::empty(StatusCode::NOT_FOUND)
+            let text = format!("nothing is here: MCP is at {PATH}");
+            reply::error(StatusCode::NOT_FOUND, code::INVALID_REQUEST, &text)
         }
     }
 }
