@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, mpsc},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// What a command said.
@@ -225,14 +225,13 @@ impl Drop for Serving {
 /// Looks again and again at what another process does without a word, until something is found; none: it took too long. What can be
 /// awaited is awaited in another way.
 pub(crate) fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    let end = Instant::now() + Duration::from_secs(60);
-    loop {
-        let found = look();
-        if found.is_some() || Instant::now() > end {
-            return found;
+    for _ in 0..3_000 {
+        if let Some(found) = look() {
+            return Some(found);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+    None
 }
 
 /// A pipe with a name, by which a script says that it has come so far: what is written to it is received.
