@@ -300,12 +300,12 @@ impl Connection {
             }
         }
         self.calls.shutdown().await;
-        if let Some(conversation) = &self.conversation {
-            conversation.end();
-        }
         let others = async { while self.others.join_next().await.is_some() {} };
         // Those that still wait for an upstream are dropped.
         drop(timeout(LAST_LISTS, others).await);
+        if let Some(conversation) = &self.conversation {
+            conversation.end();
+        }
         Ok(())
     }
 

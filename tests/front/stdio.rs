@@ -193,6 +193,21 @@ async fn the_end_of_stdin_cancels_calls_and_lets_lists_finish() {
     pipe.end().await.unwrap();
 }
 
+/// What a script writes at once, and nothing after it: its lists are answered as those of a client that waits.
+#[tokio::test]
+async fn lists_that_came_with_the_end_are_answered() {
+    let mut pipe = Pipe::open(1 << 20);
+    pipe.initialize("2025-11-25").await;
+    let both = [rpc(2, "tools/list", json!({})), modern(3, "tools/list", json!({}))];
+    pipe.write(&both.map(|request| request.to_string()).join("\n")).await;
+    pipe.stdin = None;
+    let mut answered = [pipe.next().await.unwrap()["id"].clone(), pipe.next().await.unwrap()["id"].clone()];
+    answered.sort_by_key(|id| id.as_i64());
+    assert_eq!(answered, [json!(2), json!(3)]);
+    assert_eq!(pipe.next().await, None);
+    pipe.end().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_revoked_agent_is_hung_up_on() {
     for initialized in [true, false] {
