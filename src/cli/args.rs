@@ -471,7 +471,8 @@ pub(crate) struct InitArgs {
     /// Take over what is new into the servers.toml and policies/ that are there; what stands in them stays as it is
     #[arg(long, conflicts_with_all = ["force", "person"])]
     pub(crate) add: bool,
-    /// Ask nothing: the servers are started once, and what they mark as only reading is taken for that
+    /// Ask nothing, and take each question for agreed to: the servers are started once, those of the project's own files too, and what
+    /// they mark as only reading is taken for that
     #[arg(long)]
     pub(crate) yes: bool,
     /// Start no server: their tools are not looked at, and no first call is made

@@ -490,38 +490,50 @@ fn servers_of_a_projects_own_file_are_not_started_unseen() {
         assert_eq!(one["enabled"], false, "{told:#}");
         assert_eq!(place.servers()["upstreams"][name]["enabled"].as_bool(), Some(false));
     };
-    let told = place.init(&["--yes", "--wait", "20s"]);
-    off(&told, "theirs");
-    assert_eq!((started("mine"), started("agreed"), started("theirs")), (true, true, false));
-    assert_eq!(told["first_call"]["decision"], "allow", "{told:#}");
+    off(&place.init(&[]), "theirs");
     assert!(place.servers()["upstreams"]["agreed"].get("enabled").is_none());
-
     // A variable that comes with the project does not come into what was agreed to.
     let mut more = server("mine");
     more["env"] = json!({"LD_PRELOAD": "./theirs.so"});
     place.write("work/app/.mcp.json", &json!({"mcpServers": {"mine": more}}).to_string());
-    off(&place.init(&["--yes", "--wait", "20s", "--force"]), "mine");
+    off(&place.init(&["--force"]), "mine");
     // Nor is on by its file what a person has off.
     place.write("work/app/.mcp.json", &json!({"mcpServers": {"mine": server("mine")}}).to_string());
     let mut disabled = server("mine");
     disabled["disabled"] = json!(true);
     place.write(".cursor/mcp.json", &json!({"mcpServers": {"mine": disabled}}).to_string());
-    off(&place.init(&["--yes", "--wait", "20s", "--force"]), "mine");
+    off(&place.init(&["--force"]), "mine");
     place.write(".cursor/mcp.json", &json!({"mcpServers": {"mine": server("mine")}}).to_string());
+    let none = ["mine", "agreed", "theirs"].map(started);
+    assert_eq!(none, [false; 3], "without `--yes` and without a terminal nothing is started");
 
+    // Both agree to it, and what is started is told.
     place.write("work/app/.mcp.json", &servers.to_string());
-    let told = place.init(&["--yes", "--wait", "20s", "--force", "--from", ".mcp.json"]);
-    assert!(started("theirs"), "{told:#}");
-    assert_eq!(told["first_call"]["decision"], "allow", "{told:#}");
+    for (more, told_so) in [(&["--from", ".mcp.json"][..], false), (&[], true)] {
+        let told = place.init(&[&["--yes", "--wait", "20s", "--force"], more].concat());
+        assert!(started("theirs"), "{told:#}");
+        assert_eq!(told["first_call"]["decision"], "allow", "{told:#}");
+        assert_eq!(
+            told.to_string().contains("`--yes` agrees to its start. It runs sh -c"),
+            told_so,
+            "{told:#}"
+        );
+        assert!(place.servers()["upstreams"]["theirs"].get("enabled").is_none());
+    }
+    assert!(started("mine") && started("agreed"));
 
     // The same of what is added.
-    let servers = json!({"mcpServers": {"other": server("other")}});
-    place.write("work/app/.mcp.json", &servers.to_string());
-    let done = place.run(&["init", "--add", "--yes", "--wait", "20s"]);
-    let said = String::from_utf8(done.stdout).unwrap();
-    assert!(done.status.success() && !started("other"), "{said}");
-    assert!(said.contains("nobody has agreed") && said.contains("runs sh -c"), "{said}");
-    assert_eq!(place.servers()["upstreams"]["other"]["enabled"].as_bool(), Some(false));
+    for (name, more, runs) in [("other", &[][..], false), ("another", &["--yes", "--wait", "20s"], true)] {
+        let servers = json!({"mcpServers": {(name): server(name)}});
+        place.write("work/app/.mcp.json", &servers.to_string());
+        let done = place.run(&[&["init", "--add"], more].concat());
+        let said = String::from_utf8(done.stdout).unwrap();
+        assert!(done.status.success(), "{said}");
+        assert_eq!((said.contains("nobody has agreed"), started(name)), (!runs, runs), "{said}");
+        assert!(said.contains("runs sh -c"), "{said}");
+        let off = place.servers()["upstreams"][name].get("enabled").map(|on| on.as_bool());
+        assert_eq!(off, (!runs).then_some(Some(false)));
+    }
 }
 
 /// `init` with these flags, ended by a signal while it makes its first call; what it has said by then.

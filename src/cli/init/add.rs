@@ -51,6 +51,8 @@ pub(super) async fn add(servers_toml: &Path, args: &InitArgs) -> Result<(), CliE
     if asks {
         told::found(&upstreams, &skipped)?;
         super::agree(&mut upstreams).await?;
+    } else if args.yes {
+        told::agreed(&mut upstreams);
     }
     told::left_off(&mut upstreams);
     // A name that servers.toml has means what it means there.

@@ -85,6 +85,8 @@ async fn run(servers_toml: &Path, args: &InitArgs, interrupt: &mut Interrupt) ->
     if asks {
         told::found(&upstreams, &skipped)?;
         interrupt.ends(agree(&mut upstreams)).await??;
+    } else if args.yes {
+        told::agreed(&mut upstreams);
     }
     told::left_off(&mut upstreams);
     let people = interrupt.ends(people(args, asks)).await??;

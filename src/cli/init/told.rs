@@ -63,6 +63,17 @@ pub(super) fn found(upstreams: &[Upstream], skipped: &Skipped) -> Result<(), Cli
     Ok(())
 }
 
+/// `--yes` agrees to what would be asked, the start of a project's own servers too; what that starts is told.
+pub(super) fn agreed(upstreams: &mut [Upstream]) {
+    for one in upstreams.iter_mut().filter(|one| one.enabled && !one.agreed) {
+        one.agreed = true;
+        one.notes.push(format!(
+            "a file of the project itself names it, and `--yes` agrees to its start. It {}",
+            reached(&one.server)
+        ));
+    }
+}
+
 /// A gateway starts at once what comes into servers.toml: what nobody has agreed to comes switched off.
 pub(super) fn left_off(upstreams: &mut [Upstream]) {
     for one in upstreams.iter_mut().filter(|one| one.enabled && !one.agreed) {
