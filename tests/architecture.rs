@@ -19,11 +19,15 @@ use rules::{LONG_FILES, check_all};
 use std::path::{Path, PathBuf};
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    files_of("rs", folder, found);
+}
+
+fn files_of(kind: &str, folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
-            files(&path, found);
-        } else if path.extension().is_some_and(|e| e == "rs") {
+        if path.is_dir() && !path.ends_with("node_modules") {
+            files_of(kind, &path, found);
+        } else if path.extension().is_some_and(|e| e == kind) {
             found.push(path);
         }
     }
@@ -144,6 +148,7 @@ fn the_limits_and_the_attacks_have_their_tests() {
     for folder in ["src", "tests"] {
         files(&root.join(folder), &mut paths);
     }
+    files_of("py", &root.join("tests"), &mut paths);
     let code: String = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
     for (page, columns) in [("docs/limits.md", 4), ("docs/attacks.md", 3)] {
         let page = std::fs::read_to_string(root.join(page)).unwrap();
@@ -155,7 +160,10 @@ fn the_limits_and_the_attacks_have_their_tests() {
             assert_eq!(cells.len(), columns, "the last column names tests: {row}");
             for test in cells[columns - 1].split(", ") {
                 let name = test.trim_matches('`');
-                assert!(!name.is_empty() && code.contains(&format!("fn {name}(")), "no test `{name}`: {row}");
+                let is_there = ["fn", "def"].iter().any(|word| {
+                    code.contains(&format!("\n{word} {name}(")) || code.contains(&format!(" {word} {name}("))
+                });
+                assert!(!name.is_empty() && is_there, "no test `{name}`: {row}");
             }
         }
     }
