@@ -1,5 +1,6 @@
 //! The whole path of a call on one page (`call.rs`), and everything the fronts need of it.
 
+mod account;
 mod activation;
 mod admit;
 mod alerts;

@@ -4,6 +4,7 @@
 use super::{asked::transport_of, complete};
 use crate::gateway::{
     InForce,
+    account::AccountTrouble,
     api::{ClientPort, Purpose},
     decided::Decided,
     extras::goes_on,
@@ -26,10 +27,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use std::{
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 /// What dispatch needs beside the permit, taken from the request before its task starts.
 pub(crate) struct Outgoing {
@@ -61,15 +59,6 @@ pub(crate) struct Outgoing {
     pub(super) budgets: String,
     /// What has to do with the account that it uses.
     pub(crate) account: Arc<AccountTrouble>,
-}
-
-/// What dispatch learns of the account that a call uses.
-#[derive(Debug, Default)]
-pub(crate) struct AccountTrouble {
-    /// It has too few scopes for the call: said by its upstream.
-    pub(crate) lacks_scopes: AtomicBool,
-    /// Nothing could be sent: it may not be there any more.
-    pub(crate) not_sent: AtomicBool,
 }
 
 /// An upstream's own state, and the answers to what it asked.

@@ -1,10 +1,10 @@
 //! What has been asked and answered during one call, and the sealed state in which a modern client carries it.
 
 use crate::gateway::{
+    account::AccountTrouble,
     api::{ClientPort, StateSeal},
     call_log::PendingLine,
     decided::Decided,
-    dispatch::params::AccountTrouble,
     people::waiter::{Again, Waited, Waiter},
     request::Request,
     request_state::{Continuing, Opened, bound_to},
