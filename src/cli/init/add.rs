@@ -5,7 +5,7 @@ use super::{
     ask, bundle, confirm,
     gather::{self, Gathered, Known, Upstream},
     keeps,
-    keychain::{Keychain, Put},
+    keychain::Keychain,
     look::Looked,
     passed,
     read::Server,
@@ -93,7 +93,9 @@ pub(super) async fn add(servers_toml: &Path, args: &InitArgs) -> Result<(), CliE
     }
     if !args.dry_run && !upstreams.is_empty() {
         changes.write()?;
-        in_keychain.map(Put::stays);
+        if let Some(put) = in_keychain {
+            put.stays();
+        }
         starts.remember(&loaded.config);
     }
     let added = told::Added {

@@ -199,7 +199,9 @@ async fn written(
     let loaded = staged.load(&environment, &|_| listings.clone())?;
     let values = if outcome.kept_in.file().is_some() { known } else { BTreeMap::new() };
     staged.put(outcome.policies, &values, args.force)?;
-    in_keychain.map(keychain::Put::stays);
+    if let Some(put) = in_keychain {
+        put.stays();
+    }
     // The keys are shown nowhere else: nothing comes between them and whoever is to have them.
     match args.json {
         true => outcome.json_begins(true)?,
