@@ -123,10 +123,10 @@ impl Holder {
             // Those that stand in the file at that moment.
             edit: &|text| {
                 let place = (map, name, "keys");
-                let old = if end_old { Some(Vec::new()) } else { yaml::list(text, place) };
+                let old = if end_old { Some(Vec::new()) } else { yaml::items(text, place) };
                 Ok(old.and_then(|old| {
-                    let keys: Vec<String> = old.into_iter().chain([fresh.digest.clone()]).collect();
-                    yaml::with_list(text, place, &keys)
+                    let keys: Vec<Value> = old.into_iter().chain([json!(fresh.digest)]).collect();
+                    yaml::with_items(text, place, &keys)
                 }))
             },
         };

@@ -48,6 +48,19 @@ fn new_keys_are_shown_once_and_only_their_digest_is_written() {
     let rotated = json(tollgate(folder.path(), &["agents", "rotate", "newcomer", "--end-old", "--json"]));
     let one = text(&file);
     assert!(!one.contains(&digest_of) && one.contains(&digest(&rotated["key"])), "{one}");
+    // Keys with an end or a name, as docs/identity.md writes them, stay as they stand beside a new one.
+    let named = format!(
+        "keys: # theirs\n      - \"{digest_of}\"\n      - {{ sha256: \"{digest_of}\", expires: 2099-01-31, name: ci }}   # the pipeline's"
+    );
+    let named = named.replacen(&digest_of, &format!("sha256:{}", "ab".repeat(32)), 1);
+    std::fs::write(&file, one.replace(&format!("keys: [\"{}\"]", digest(&rotated["key"])), &named)).unwrap();
+    assert!(text(&file).contains("the pipeline's"), "{one}");
+    let rotated = json(tollgate(folder.path(), &["agents", "rotate", "newcomer", "--json"]));
+    let three = text(&file);
+    assert!(three.contains(&named) && three.contains(&digest(&rotated["key"])), "{three}");
+    let rotated = json(tollgate(folder.path(), &["agents", "rotate", "newcomer", "--end-old", "--json"]));
+    let one = text(&file);
+    assert!(!one.contains("name: ci") && one.contains(&digest(&rotated["key"])), "{one}");
     for wrong in [
         &["agents", "add", "demo-agent"][..],
         &["agents", "add", "x", "--capability", "nothing"],
@@ -325,4 +338,83 @@ fn edits_are_told_without_secrets() {
     }
     let told = text(&servers);
     assert!(told.contains("tiger-of-the-day") && !told.contains("hunter2"), "{told}");
+}
+
+/// I5: a secret that is typed goes into the file of variables, for its owner alone, and servers.toml names it.
+#[test]
+fn secrets_of_a_new_server_stand_in_no_shared_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = shipped();
+    let file = folder.path().join("servers.toml");
+    let (key, token) =
+        (format!("sk-{}", "a1B2c3D4".repeat(6)), format!("ghp_{}", "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"));
+    let env = format!("API_KEY={key}");
+    let said = tollgate(
+        folder.path(),
+        &[
+            "servers",
+            "add",
+            "one",
+            "--env",
+            &env,
+            "--env",
+            "LEVEL=${LEVEL:-info}",
+            "--",
+            "x",
+            "--token",
+            &token,
+        ],
+    );
+    assert_eq!(said.code, 0, "{}", said.err);
+    let header = format!("Authorization: Bearer {token}");
+    let web = json(tollgate(
+        folder.path(),
+        &[
+            "servers",
+            "add",
+            "two",
+            "--url",
+            "https://a.example/mcp?api_key=s3cr3t-s3cr3t",
+            "--header",
+            &header,
+            "--json",
+        ],
+    ));
+    assert_eq!(web["kept"].as_array().unwrap().len(), 2, "{web}");
+    let servers = text(&file);
+    let variables = folder.path().join("servers.env");
+    for secret in [&key, &token, "s3cr3t-s3cr3t"] {
+        assert!(
+            !servers.contains(secret) && !said.out.contains(secret) && !web.to_string().contains(secret),
+            "{servers}"
+        );
+        assert!(text(&variables).contains(secret), "{secret}");
+    }
+    assert_eq!(std::fs::metadata(&variables).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(said.out.contains("servers.env (mode 0600)") && said.out.contains("API_KEY"), "{}", said.out);
+    let read: toml::Table = servers.parse().unwrap();
+    let one = &read["upstreams"]["one"];
+    assert_eq!(
+        (one["env"]["API_KEY"].as_str(), one["env"]["LEVEL"].as_str()),
+        (Some("${API_KEY}"), Some("${LEVEL:-info}"))
+    );
+    assert_eq!(one["command"][2].as_str(), Some("${ONE_ARG_2}"));
+    assert_eq!(
+        read["upstreams"]["two"]["headers"]["Authorization"].as_str(),
+        Some("Bearer ${TWO_AUTHORIZATION}")
+    );
+    // Nothing is missing: what was typed is there.
+    let told = json(tollgate(folder.path(), &["check", "--json"]));
+    assert!(!told["lints"].to_string().contains("not set"), "{told}");
+    // A reference stays one, and what is not set is said.
+    let said = tollgate(folder.path(), &["servers", "add", "three", "--env", "A=${NOT_SET_HERE}", "--", "x"]);
+    assert!(
+        said.code == 0 && said.out.contains("not started yet") && said.out.contains("NOT_SET_HERE"),
+        "{}",
+        said.out
+    );
+    assert!(text(&file).contains("\"${NOT_SET_HERE}\"") && !text(&variables).contains("NOT_SET_HERE"));
+    // What is wrong is told alone.
+    let said = tollgate(folder.path(), &["servers", "add", "tollgate", "--", "x"]);
+    assert!(said.code == 1 && said.err.contains("error:") && !said.err.contains("lint:"), "{}", said.err);
 }

@@ -18,10 +18,15 @@ pub(in crate::cli) fn entry(text: &str, map: &str, name: &str) -> Option<Value> 
 }
 
 /// A list of texts in an entry of a map; empty where there is none. None where it holds anything else.
-pub(in crate::cli) fn list(text: &str, (map, name, list): (&str, &str, &str)) -> Option<Vec<String>> {
+pub(in crate::cli) fn list(text: &str, place: (&str, &str, &str)) -> Option<Vec<String>> {
+    items(text, place)?.into_iter().map(|item| item.as_str().map(str::to_owned)).collect()
+}
+
+/// A list of anything in an entry of a map; empty where there is none.
+pub(in crate::cli) fn items(text: &str, (map, name, list): (&str, &str, &str)) -> Option<Vec<Value>> {
     match entry(text, map, name)?.get(list) {
         None | Some(Value::Null) => Some(Vec::new()),
-        Some(items) => serde_json::from_value(items.clone()).ok(),
+        Some(items) => items.as_array().cloned(),
     }
 }
 
@@ -50,31 +55,44 @@ pub(in crate::cli) fn with_entry(text: &str, map: &str, name: &str, members: &st
     })
 }
 
-/// The text with these as a list of texts (`keys`, `capabilities`) in an entry of a map: what is there already stays as it stands.
-pub(in crate::cli) fn with_list(
+/// The text with these as a list of texts (`capabilities`) in an entry of a map: what is there already stays as it stands.
+pub(in crate::cli) fn with_list(text: &str, place: (&str, &str, &str), items: &[String]) -> Option<String> {
+    with_items(text, place, &items.iter().map(|item| json!(item)).collect::<Vec<_>>())
+}
+
+/// The same for a list of anything (`keys`): what comes in are texts.
+pub(in crate::cli) fn with_items(
     text: &str,
     (map, name, list): (&str, &str, &str),
-    items: &[String],
+    items: &[Value],
 ) -> Option<String> {
-    let before = self::list(text, (map, name, list))?;
+    let before = self::items(text, (map, name, list))?;
     let mut meant = read(text)?;
     let entry = meant.get_mut(map)?.get_mut(name)?.as_object_mut()?;
     entry.insert(list.to_owned(), json!(items));
-    edited(text, &meant, |root| {
+    let keeps = |item: &Value| items.contains(item);
+    // What stands above an item that goes is about that item.
+    let loose = if before.iter().all(keeps) { Vec::new() } else { comments_of_items(text) };
+    edited_but(text, &meant, &loose, |root| {
         let entry = root.get_mapping(map)?.get_mapping(name)?;
-        let Some(sequence) = entry.get_sequence(list) else {
-            entry.set(list, flow(list, items)?);
-            return Some(());
+        let sequence = match entry.get_sequence(list) {
+            Some(sequence) if before.iter().any(keeps) => sequence,
+            // Nothing of it stays.
+            Some(_) | None => {
+                entry.set(list, flow(list, items)?);
+                return Some(());
+            }
         };
         for place in (0..before.len()).rev() {
-            if !before.get(place).is_some_and(|item| items.contains(item)) {
+            if !before.get(place).is_some_and(keeps) {
                 sequence.remove(place)?;
             }
         }
         for item in items.iter().filter(|item| !before.contains(item)) {
+            let item = item.as_str()?;
             match agent_name(item) {
                 Ok(plain) => sequence.push(plain),
-                Err(_) => sequence.push(yaml_edit::ScalarValue::double_quoted(item.as_str())),
+                Err(_) => sequence.push(yaml_edit::ScalarValue::double_quoted(item)),
             }
         }
         Some(())
@@ -83,6 +101,16 @@ pub(in crate::cli) fn with_list(
 
 /// The edit, where the text then says what is meant and nothing else.
 fn edited(text: &str, meant: &Value, edit: impl FnOnce(&Mapping) -> Option<()>) -> Option<String> {
+    edited_but(text, meant, &[], edit)
+}
+
+/// The same, where these comments may go.
+fn edited_but(
+    text: &str,
+    meant: &Value,
+    loose: &[String],
+    edit: impl FnOnce(&Mapping) -> Option<()>,
+) -> Option<String> {
     let windows = text.contains("\r\n");
     let plain = if windows { text.replace("\r\n", "\n") } else { text.to_owned() };
     let file = YamlFile::from_str(&plain).ok()?;
@@ -94,7 +122,10 @@ fn edited(text: &str, meant: &Value, edit: impl FnOnce(&Mapping) -> Option<()>) 
     if !new.ends_with('\n') {
         new.push('\n');
     }
-    let kept = comments(&plain).eq(comments(&new).filter(|comment| plain.contains(comment)));
+    let stays = |comment: &&str| !loose.iter().any(|loose| loose == comment);
+    let kept = comments(&plain)
+        .filter(stays)
+        .eq(comments(&new).filter(|comment| plain.contains(comment)).filter(stays));
     let new = if windows { new.replace('\n', "\r\n") } else { new };
     (kept && read(&new)? == *meant).then_some(new)
 }
@@ -102,6 +133,20 @@ fn edited(text: &str, meant: &Value, edit: impl FnOnce(&Mapping) -> Option<()>) 
 /// Lines that are comments as a whole.
 fn comments(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| line.starts_with('#'))
+}
+
+/// Those of them that stand above an item of a list.
+fn comments_of_items(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let (mut found, mut above) = (Vec::new(), Vec::new());
+    for line in lines {
+        match line.starts_with('#') {
+            true => above.push(line.to_owned()),
+            false if line.starts_with('-') => found.append(&mut above),
+            false => above.clear(),
+        }
+    }
+    found
 }
 
 fn read(text: &str) -> Option<Value> {
@@ -112,7 +157,7 @@ fn block(text: &str) -> Option<Mapping> {
     YamlFile::from_str(text).ok()?.document()?.as_mapping()
 }
 
-fn flow(list: &str, items: &[String]) -> Option<Sequence> {
+fn flow(list: &str, items: &[Value]) -> Option<Sequence> {
     let text = format!("{list}: {}\n", serde_json::to_string(items).ok()?);
     block(&text)?.get_sequence(list)
 }
@@ -176,6 +221,31 @@ mod tests {
         check("d", &[new], "\"sha256:k\"");
         check("c", &["two", new], "    - two\n    - \"sha256:k\"\n");
         check("c", &["one", "two", "plain"], "    - two\n    - plain\n");
+    }
+
+    /// A key with an end or a name is a map, in any layout, beside plain ones.
+    #[test]
+    fn keys_with_ends_and_names_stay_as_they_stand() {
+        let text = "people:\n  a:\n    keys:   # his\n      # the old one\n      - sha256: one      # laptop\n        expires: 2027-01-01\n        name: laptop\n      - \"two\"\n    roles: [x]\n  \
+                    b: { keys: [{ sha256: one, name: x }, two] }   # she\n  \
+                    c:\n    keys:\n    - { sha256: one, expires: 2027-01-01, name: ci }   # ci\n    roles: []\n  \
+                    d:\n    keys: [ { sha256: one, name: 'a b' } ] # d\n# end\n";
+        let kept = ["# his", "# the old one", "# laptop", "# she", "# ci", "# d", "# end"];
+        for name in ["a", "b", "c", "d"] {
+            let place = ("people", name, "keys");
+            let old = items(text, place).unwrap();
+            assert!(old[0].is_object(), "{old:?}");
+            let grown: Vec<Value> = old.iter().cloned().chain([json!("sha256:new")]).collect();
+            let new = with_items(text, place, &grown).unwrap_or_else(|| panic!("{name}"));
+            assert_eq!(items(&new, place).unwrap(), grown, "{new}");
+            kept.iter().for_each(|comment| assert!(new.contains(comment), "{name} {comment}: {new}"));
+            let ended =
+                with_items(text, place, &[json!("sha256:new")]).unwrap_or_else(|| panic!("{name} ended"));
+            assert_eq!(items(&ended, place).unwrap(), [json!("sha256:new")], "{ended}");
+            let last =
+                with_items(text, place, &grown[old.len() - 1..]).unwrap_or_else(|| panic!("{name} last"));
+            assert_eq!(items(&last, place).unwrap(), grown[old.len() - 1..], "{last}");
+        }
     }
 
     /// Where an edit would say something else, there is none.
