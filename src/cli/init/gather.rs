@@ -106,6 +106,11 @@ pub(super) fn gather(args: &InitArgs, known: &Known<'_>) -> Result<Gathered, Cli
             gathered.take(&place.path, read::place(&place, folders), place.aside, &mut all, &mut projects);
         }
         gathered.of_projects(folders, &projects, &mut all);
+        for Place { path, .. } in read::parents_places(folders) {
+            let why =
+                "Claude Code loads it here, too, and it is not imported: `--from FILE` does so".to_owned();
+            gathered.skip(&path.display().to_string(), &path, why);
+        }
     }
     let mut wrong = Vec::new();
     for path in &args.from {
@@ -217,6 +222,13 @@ impl Gathered {
                 (true, false) => other.from.push_str(&format!("; off as {from}")),
                 (true, true) | (false, false) => other.from.push_str(&format!("; also {from}")),
             }
+            // One that is started takes nothing over from one that is not: what that needs may be missing here.
+            let merged = match (other.enabled, enabled) {
+                (true, false) => other.server.clone(),
+                (false, true) => server.clone(),
+                (true, true) | (false, false) => merged,
+            };
+            let both = other.enabled == enabled;
             // What was agreed to is what is started: no variable of a project's own file comes in with it, and one that a person has
             // off is not on by a project's file.
             other.agreed = match (other.agreed, agreed) {
@@ -224,7 +236,14 @@ impl Gathered {
                 (false, true) => merged == server && (enabled || !other.enabled),
                 (same, _) => same,
             };
-            other.server = merged;
+            other.server = if both { passing(merged, &other.server, &server) } else { merged };
+            if both {
+                other
+                    .notes
+                    .extend(other.switches.narrow(switches, &format!("`{shown}` of {}", file.display())));
+            } else if enabled {
+                (other.switches, other.project) = (switches, project);
+            }
             other.enabled |= enabled;
             return;
         }
@@ -342,6 +361,23 @@ fn both(
         (false, true) => Some(other.clone()),
         (false, false) => None,
     }
+}
+
+/// The larger of two that are one, where it is needed by none that only one of them passes a variable on: it is passed on where it is
+/// set.
+fn passing(merged: Server, one: &Server, other: &Server) -> Server {
+    let Server::Command { command, env, cwd, env_file } = merged else { return merged };
+    let has = |server: &Server, name: &String| match server {
+        Server::Command { env, .. } => env.contains_key(name),
+        Server::Url { .. } => false,
+    };
+    let value = |(name, value): (String, String)| {
+        let needed = has(one, &name) && has(other, &name);
+        let passed = !needed && ours(&value) == format!("${{{name}}}");
+        let value = if passed { format!("${{{name}:-}}") } else { value };
+        (name, value)
+    };
+    Server::Command { command, env: env.into_iter().map(value).collect(), cwd, env_file }
 }
 
 /// Whether a server is a gateway: by its address, or a program that is given that address.

@@ -1,6 +1,7 @@
 //! Starts the servers once and looks at their tools: which only read, which change something, and which destroy it. It is a
 //! proposal, by what the server says and by what the tool is called; a person confirms it.
 
+use super::gather::Upstream;
 use serde_json::Value;
 
 /// What is known of a server's tools.
@@ -27,8 +28,75 @@ impl Looked {
     }
 
     /// Without what a person does not agree to: that is asked about.
-    pub(super) fn without(&mut self, names: &[&str]) {
-        self.tools.iter_mut().filter(|one| names.contains(&one.tool.as_str())).for_each(Proposal::ask);
+    fn without(&mut self, asked: impl Fn(&str) -> bool) {
+        self.tools.iter_mut().filter(|one| asked(&one.tool)).for_each(Proposal::ask);
+    }
+}
+
+/// What a person says of the proposals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// As they are.
+    Proposed,
+    /// With the servers' own marks alone.
+    Marks,
+    /// Each tool is asked about.
+    All,
+    /// These are asked about: the place of the server, and the tool.
+    Without(Vec<(usize, String)>),
+}
+
+impl Wanted {
+    /// Reads an answer; one that is not understood wholly is no consent. The error says what to say instead.
+    pub(super) fn read(
+        answer: &str,
+        upstreams: &[Upstream],
+        looked: &[Option<Looked>],
+    ) -> Result<Self, String> {
+        let words: Vec<&str> = answer.split([' ', ',', '\t']).filter(|word| !word.is_empty()).collect();
+        match words.as_slice() {
+            [] => return Ok(Self::Proposed),
+            [word] if word.eq_ignore_ascii_case("marks") => return Ok(Self::Marks),
+            [word] if word.eq_ignore_ascii_case("all") => return Ok(Self::All),
+            _ => {}
+        }
+        let (mut tools, mut unknown) = (Vec::new(), Vec::new());
+        for word in words {
+            let before = tools.len();
+            for (place, (upstream, looked)) in upstreams.iter().zip(looked).enumerate() {
+                let Some(looked) = looked else { continue };
+                // As its server calls it, or as agents see it.
+                let exposed =
+                    word.strip_prefix(upstream.name.as_str()).and_then(|rest| rest.strip_prefix("__"));
+                let named = [Some(word), exposed].into_iter().flatten().filter(|tool| looked.has(tool));
+                tools.extend(named.map(|tool| (place, tool.to_owned())));
+            }
+            if tools.len() == before {
+                unknown.push(word);
+            }
+        }
+        match unknown.as_slice() {
+            [] => Ok(Self::Without(tools)),
+            [word] if ["n", "no", "q", "quit"].iter().any(|no| word.eq_ignore_ascii_case(no)) => Err(
+                "Nothing is taken over by that: `all` lets a person be asked about each tool, and Ctrl-C ends this with nothing written."
+                    .to_owned(),
+            ),
+            unknown => Err(format!("There is no tool {} in the table.", unknown.join(", "))),
+        }
+    }
+
+    pub(super) fn apply(&self, looked: &mut [Option<Looked>]) {
+        for (place, one) in looked.iter_mut().enumerate() {
+            let Some(one) = one else { continue };
+            match self {
+                Self::Proposed => {}
+                Self::Marks => one.marked_only(),
+                Self::All => one.without(|_| true),
+                Self::Without(tools) => {
+                    one.without(|tool| tools.iter().any(|(of, named)| *of == place && named == tool))
+                }
+            }
+        }
     }
 }
 
@@ -252,8 +320,50 @@ mod tests {
         assert_eq!(reads(&looked), [true, true]);
         looked.marked_only();
         assert_eq!(reads(&looked), [false, true]);
-        looked.without(&["b"]);
+        looked.without(|tool| tool == "b");
         assert_eq!(reads(&looked), [false, false]);
         assert!(looked.has("b") && !looked.has("c"));
+    }
+
+    /// What is not understood is no consent.
+    #[test]
+    fn an_answer_names_tools_of_the_table_or_is_asked_for_again() {
+        let server = |name: &str| {
+            let command = vec!["x".to_owned()];
+            let (env, cwd, env_file) = (std::collections::BTreeMap::new(), None, None);
+            Upstream::of(name, super::super::read::Server::Command { command, env, cwd, env_file })
+        };
+        let upstreams = [server("fast"), server("slow"), server("off")];
+        let tools = [json!({"name": "search"}), json!({"name": "list_a"})];
+        let looked = [Some(Looked::at(&tools, false)), Some(Looked::at(&tools[..1], false)), None];
+        let read = |answer: &str| Wanted::read(answer, &upstreams, &looked);
+        let without = |tools: &[(usize, &str)]| {
+            Ok(Wanted::Without(tools.iter().map(|(place, tool)| (*place, (*tool).to_owned())).collect()))
+        };
+        assert_eq!((read(""), read(" , ")), (Ok(Wanted::Proposed), Ok(Wanted::Proposed)));
+        assert_eq!(
+            (read("marks"), read("Marks"), read("ALL")),
+            (Ok(Wanted::Marks), Ok(Wanted::Marks), Ok(Wanted::All))
+        );
+        assert_eq!(read("search"), without(&[(0, "search"), (1, "search")]));
+        assert_eq!(read("fast__search"), without(&[(0, "search")]));
+        assert_eq!(read("slow__search, list_a"), without(&[(1, "search"), (0, "list_a")]));
+        for no in ["n", "No", "q"] {
+            assert!(read(no).unwrap_err().contains("Ctrl-C"), "{no}");
+        }
+        for typo in ["serch", "search serch", "slow__list_a", "off__search", "marks search", "y"] {
+            let told = read(typo).unwrap_err();
+            assert!(
+                told.contains("no tool")
+                    && told.contains(typo.split(' ').find(|word| *word != "search").unwrap()),
+                "{told}"
+            );
+        }
+        let mut one = looked.clone();
+        read("fast__search").unwrap().apply(&mut one);
+        let reads = |looked: &Option<Looked>| looked.as_ref().unwrap().tools[0].read_only;
+        assert_eq!((reads(&one[0]), reads(&one[1])), (false, true));
+        read("all").unwrap().apply(&mut one);
+        assert!(one.iter().flatten().all(|looked| looked.tools.iter().all(|tool| !tool.read_only)));
     }
 }

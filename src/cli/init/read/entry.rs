@@ -84,6 +84,37 @@ impl Switches {
     }
 }
 
+impl Switches {
+    /// With what another client says of the same server, too: a tool that any of them leaves out stays out. What is said of that, for
+    /// people.
+    pub(in crate::cli) fn narrow(&mut self, other: Self, whose: &str) -> Vec<String> {
+        let mut told = Vec::new();
+        let (only, without) = (self.only.clone(), self.without.clone());
+        self.only = match (self.only.take(), other.only) {
+            (Some(own), Some(theirs)) => Some(own.into_iter().filter(|tool| theirs.contains(tool)).collect()),
+            (own, theirs) => own.or(theirs),
+        };
+        if self.only != only {
+            let left = self.only.as_ref().map(|only| only.join(", ")).unwrap_or_default();
+            told.push(format!(
+                "{whose} takes only some of its tools; what all of its clients take is granted: {left}"
+            ));
+        }
+        let more: Vec<String> = other.without.into_iter().filter(|tool| !without.contains(tool)).collect();
+        if !more.is_empty() {
+            told.push(format!("{whose} leaves out {}: denied here, whichever client it is", more.join(", ")));
+        }
+        self.without.extend(more);
+        self.timeout = self.timeout.max(other.timeout);
+        self.sign_in |= other.sign_in;
+        let lost = other.lost.into_iter().filter(|lost| !self.lost.contains(lost));
+        let lost: Vec<String> = lost.collect();
+        told.extend(lost.iter().cloned());
+        self.lost.extend(lost);
+        told
+    }
+}
+
 /// Whether its client starts it.
 pub(super) fn is_on(entry: &Value) -> bool {
     entry.get("disabled") != Some(&Value::Bool(true)) && entry.get("enabled") != Some(&Value::Bool(false))
@@ -123,6 +154,11 @@ pub(super) fn server(
     let url = ["httpUrl", "url", "serverUrl"].iter().find_map(|name| entry.get(*name));
     // Gemini CLI takes the address where there are both.
     let program = entry.get("command").filter(|_| client != Client::Gemini || url.is_none());
+    if let Some(reference) = of_an_editor(entry).filter(|_| matches!(client, Client::Vscode | Client::Other))
+    {
+        let why = format!("it takes {reference}, which only its editor knows: write what it stands for");
+        return Err(why.into());
+    }
     let standing = |text: &str| match client {
         Client::Gemini => standing(&braced(text)),
         Client::ClaudeDesktop
@@ -169,6 +205,34 @@ pub(super) fn server(
         }
         (None, None) => Err("it has neither `command` nor `url`".into()),
     }
+}
+
+/// What stands for the file that is open in an editor, for its settings or for what its commands give: nobody else can know.
+fn of_an_editor(entry: &Map<String, Value>) -> Option<String> {
+    const KNOWN: &[&str] = &[
+        "file",
+        "fileWorkspaceFolder",
+        "fileWorkspaceFolderBasename",
+        "relativeFile",
+        "relativeFileDirname",
+        "fileBasename",
+        "fileBasenameNoExtension",
+        "fileExtname",
+        "fileDirname",
+        "fileDirnameBasename",
+        "lineNumber",
+        "columnNumber",
+        "selectedText",
+        "execPath",
+        "defaultBuildTask",
+    ];
+    let text = Value::Object(entry.clone()).to_string();
+    let names = text.split("${").skip(1).filter_map(|inner| inner.split_once('}').map(|(name, _)| name));
+    let is_its = |name: &&str| {
+        KNOWN.contains(name)
+            || ["command:", "config:", "workspaceFolder:"].iter().any(|start| name.starts_with(start))
+    };
+    names.into_iter().find(is_its).map(|name| format!("`${{{}}}`", name.chars().take(60).collect::<String>()))
 }
 
 /// A child process.
