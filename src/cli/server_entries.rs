@@ -5,18 +5,21 @@ use super::{
     edit::{
         changes::Changes,
         document::{Document, Format, toml_value},
-        file::{Opened, retried},
+        file::{Opened, Readers, retried},
         shown::difference,
         yaml,
     },
+    environment::Environment,
     failure::CliError,
-    init::capability_of,
+    init::{Apart, capability_of, secrets_apart},
     keys::{environment, in_force},
     known,
     screen::Screen,
     setup::Setup,
 };
+use crate::config::Loaded;
 use serde_json::{Map, Value, json};
+use std::path::Path;
 
 /// Where the tables of servers stand.
 fn upstreams() -> Vec<String> {
@@ -45,15 +48,22 @@ pub(super) fn add(setup: &Setup, name: &str, args: &EntryArgs) -> Result<(), Cli
     let entry = entry(args)?;
     let done = retried(|| {
         let mut changes = Changes::default();
+        let mut apart = secrets_apart(&setup.path, name, &entry)?;
+        if let Some((opened, text)) = apart.file.take() {
+            changes.first(opened, text, Readers::NotOthers);
+        }
         // Who may use it is written before it is there to be used.
         if !args.grant.is_empty() {
             let (opened, new) = granted(setup, name, &args.grant)?;
             changes.push(opened, new);
         }
-        Edit::make(setup, changes, |text, document| match named(text).contains(&name.to_owned()) {
-            true => Err(there()),
-            false => document.set(&upstreams(), name, &entry).map_err(|why| left(setup, &why)),
-        })
+        let made = Edit::make(setup, changes, &apart.environment, |text, document| {
+            match named(text).contains(&name.to_owned()) {
+                true => Err(there()),
+                false => document.set(&upstreams(), name, &apart.entry).map_err(|why| left(setup, &why)),
+            }
+        });
+        made.map(|made| Edit { apart: Some(apart), ..made })
     })?;
     let next = match (args.grant.is_empty(), &setup.standing.held) {
         (true, _) => format!(
@@ -106,7 +116,7 @@ fn known(setup: &Setup, name: &str) -> Result<(), CliError> {
 }
 
 /// The table of a new server.
-fn entry(args: &EntryArgs) -> Result<Value, CliError> {
+fn entry(args: &EntryArgs) -> Result<Map<String, Value>, CliError> {
     let mut entry = Map::new();
     match (&args.url, args.command.as_slice()) {
         (Some(url), []) => drop(entry.insert("url".to_owned(), json!(url))),
@@ -139,7 +149,7 @@ fn entry(args: &EntryArgs) -> Result<Value, CliError> {
     if args.trust_annotations {
         entry.insert("trust_annotations".to_owned(), json!(true));
     }
-    Ok(Value::Object(entry))
+    Ok(entry)
 }
 
 /// All that a server lists, by the names that agents see.
@@ -200,47 +210,80 @@ fn left(setup: &Setup, why: &str) -> CliError {
 }
 
 /// An edit of servers.toml alone.
-fn edited(setup: &Setup, edit: &dyn Fn(&Document) -> Result<Document, String>) -> Result<Edit, CliError> {
+fn edited(setup: &Setup, edit: &dyn Fn(Document) -> Result<Document, String>) -> Result<Edit, CliError> {
     retried(|| {
-        Edit::make(setup, Changes::default(), |_, document| edit(document).map_err(|why| left(setup, &why)))
+        Edit::make(setup, Changes::default(), &environment(setup)?, |_, document| {
+            edit(document).map_err(|why| left(setup, &why))
+        })
     })
 }
 
 /// What was written.
-struct Edit(Changes);
+struct Edit {
+    changes: Changes,
+    /// What servers.toml comes to.
+    loaded: Loaded,
+    /// Values that went into the file of variables.
+    apart: Option<Apart>,
+}
 
 impl Edit {
     /// Changes servers.toml, and writes it with what else changes, where what comes of it can be used.
     fn make(
         setup: &Setup,
         mut changes: Changes,
-        edit: impl FnOnce(&str, &Document) -> Result<Document, CliError>,
+        environment: &Environment,
+        edit: impl FnOnce(&str, Document) -> Result<Document, CliError>,
     ) -> Result<Self, CliError> {
         let opened = Opened::read(&setup.path)?;
         let document = Document::parse(opened.text(), Format::Toml).map_err(|why| left(setup, &why))?;
-        let text = edit(opened.text(), &document)?.text();
+        let text = edit(opened.text(), document)?.text();
         changes.push(opened, text);
-        changes.tried(setup, &environment(setup)?, &known::remembered)?;
+        let loaded = changes.tried(setup, environment, &known::remembered)?;
         changes.write()?;
-        Ok(Self(changes))
+        Ok(Self { changes, loaded, apart: None })
     }
 
     fn tell(&self, what: &str, name: &str, next: &str, json: bool) -> Result<(), CliError> {
         let mut screen = Screen::new();
-        let Some((file, before, after)) = self.0.iter().last() else { return Ok(()) };
+        let Some((file, before, after)) = self.changes.iter().last() else { return Ok(()) };
         let file = file.display();
         let changed = before != after;
+        // Why it is not started, where nobody has switched it off.
+        let disabled = self.loaded.config.disabled.iter().find(|(other, _)| other.as_str() == name);
+        let off = disabled.filter(|(_, off)| !off.switched_off).map(|(_, off)| off.reason.clone());
+        let apart = self.apart.as_ref().filter(|apart| !apart.names.is_empty());
         if json {
             return screen.json(&json!({
                 "server": name, "done": what, "changed": changed, "file": file.to_string(), "next": next,
+                "not_started": off,
+                "env_file": apart.map(|apart| apart.path.display().to_string()),
+                "kept": apart.into_iter().flat_map(|apart| &apart.names).map(|(name, _)| name).collect::<Vec<_>>(),
             }));
         }
         if !changed {
             return screen.line(&format!("`{name}` is {what} already: {file} was left as it is"));
         }
-        for (path, before, after) in self.0.iter().filter(|(_, before, after)| before != after) {
-            screen.line(difference(&path.display().to_string(), before, after).trim_end())?;
+        let is_shown = |path: &Path| apart.is_none_or(|apart| apart.path != path);
+        for (path, before, after) in self.changes.iter().filter(|(_, before, after)| before != after) {
+            if is_shown(path) {
+                screen.line(difference(&path.display().to_string(), before, after).trim_end())?;
+            }
         }
-        screen.line(&format!("\n{what} `{name}` in {file}. {next}"))
+        screen.line(&format!("\n{what} `{name}` in {file}. {next}"))?;
+        if let Some(apart) = apart {
+            let mode = Opened::read(&apart.path)?.mode().unwrap_or_default();
+            let path = apart.path.display();
+            screen.line(&format!(
+                "What looks like a secret went into {path} (mode {mode:04o}), and servers.toml names it:"
+            ))?;
+            for (variable, what) in &apart.names {
+                screen.field(variable, what)?;
+            }
+        }
+        match off {
+            Some(reason) => screen.line(&format!("It is not started yet: {reason}")),
+            None => Ok(()),
+        }
     }
 }

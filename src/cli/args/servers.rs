@@ -124,7 +124,8 @@ pub(crate) struct EntryArgs {
     /// Where it answers (Streamable HTTP); without it, its command stands behind `--`
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// A variable for its process; a secret is named and not written: GITHUB_TOKEN=${GITHUB_TOKEN}. May be given several times
+    /// A variable for its process, or the name of one: GITHUB_TOKEN=${GITHUB_TOKEN}. What looks like a secret goes into servers.env. May
+    /// be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) env: Vec<String>,
     /// A header for its URL: 'Authorization: Bearer ${TOKEN}'; may be given several times

@@ -64,8 +64,11 @@ impl Changes {
         let policies = setup.loaded.config.gateway.policies.display().to_string();
         let bundle = Bundle::Files { name: &policies, files: &files };
         config::load_bundle(read, &|name| environment.get(name), listings, bundle).map_err(|problems| {
-            let shown =
-                problems.to_string().replace(&read.display().to_string(), &path.display().to_string());
+            // What else there is to say of the files is not why.
+            let shown = problems
+                .errors()
+                .to_string()
+                .replace(&read.display().to_string(), &path.display().to_string());
             CliError::Told(format!("this would be wrong, and nothing was written:\n{shown}"))
         })
     }

@@ -57,7 +57,7 @@ pub(super) async fn add(servers_toml: &Path, args: &InitArgs) -> Result<(), CliE
     told::left_off(&mut upstreams);
     // A name that servers.toml has means what it means there.
     let mut taken = set_here();
-    taken.extend(named_in(opened.text()).into_iter().map(|name| (name, None)));
+    taken.extend(write::named_in(opened.text()).into_iter().map(|name| (name, None)));
     taken.extend(Keychain::names_in(servers_toml, opened.text()).into_iter().map(|name| (name, None)));
     taken.extend(kept.iter().map(|(name, value)| (name.clone(), Some(value.clone()))));
     let passed = passed(&upstreams);
@@ -345,11 +345,4 @@ fn could_be(text: &str, other: &str) -> bool {
     // One value that is not known, or several: what stands around them is alike.
     let end = rest.rsplit('*').next().unwrap_or_default();
     other.len() >= start.len() + end.len() && other.starts_with(start) && other.ends_with(end)
-}
-
-/// Names of variables in a servers.toml.
-fn named_in(text: &str) -> Vec<String> {
-    let inner = text.split("${").skip(1);
-    let name = |inner: &str| inner.split(['}', ':']).next().unwrap_or_default().to_owned();
-    inner.map(name).collect()
 }

@@ -2,6 +2,7 @@
 //! of it is written, or nothing.
 
 mod add;
+mod apart;
 mod ask;
 mod bundle;
 mod files;
@@ -27,14 +28,18 @@ use super::{
     wiring,
 };
 use crate::{clock::System, config, model::UpstreamName, redaction::visible};
+pub(super) use apart::{Apart, secrets_apart};
 pub(super) use bundle::capability_of;
 use files::Staged;
 use first_call::FirstCall;
 pub(super) use gather::home;
 use gather::{Gathered, Known, Upstream};
 use keychain::Keychain;
-use look::Looked;
-pub(super) use read::{Folders, Found, NotTaken, Place, Server, client_servers, usual_places};
+use look::{Looked, Wanted};
+pub(super) use read::{
+    Folders, Found, NotTaken, Place, Server, agreed_places, client_servers, parents_places, text_of,
+    usual_places,
+};
 use secrecy::SecretString;
 use start::Starts;
 use std::{
@@ -143,8 +148,8 @@ fn not_there(files: [&Path; 3]) -> Result<(), CliError> {
     match files.into_iter().find(|file| file.exists()) {
         None => Ok(()),
         Some(existing) => Err(CliError::Told(format!(
-            "`{}` is there already and is not overwritten: --add takes over what is new, --force moves it aside, --config FILE \
-             names another place",
+            "`{}` is there already and is not overwritten: --add takes over what is new, --force moves it aside, --config \
+             FOLDER/servers.toml names another folder, with policies/ of its own",
             existing.display()
         ))),
     }
@@ -371,10 +376,12 @@ async fn keeps(
     }
     let file = config::variables_file(servers_toml);
     let mut place = args.secrets;
-    let count = variables.known().len();
+    let what = match variables.known().len() {
+        1 => "One value looks like a secret. Enter: it goes".to_owned(),
+        count => format!("{count} values look like secrets. Enter: they go"),
+    };
     let question = format!(
-        "{count} values look like secrets. Enter: they go into {} (mode 0600); `keychain`: into that of the system; `none`: you \
-         set the variables yourself:",
+        "{what} into {} (mode 0600); `keychain`: into that of the system; `none`: you set the variables yourself:",
         file.display()
     );
     while asks && place.is_none() {
@@ -406,8 +413,11 @@ async fn agree(upstreams: &mut [Upstream]) -> Result<(), CliError> {
 }
 
 async fn may_start(upstreams: &[Upstream]) -> Result<bool, CliError> {
-    let count = upstreams.iter().filter(|one| one.enabled).count();
-    ask::agrees(&format!("Start {count} servers once, to look at their tools?")).await
+    let question = match upstreams.iter().filter(|one| one.enabled).count() {
+        1 => "Start this server once, to look at its tools?".to_owned(),
+        count => format!("Start {count} servers once, to look at their tools?"),
+    };
+    ask::agrees(&question).await
 }
 
 /// A person agrees to what tools are taken for; without one, a server's own marks count.
@@ -420,18 +430,15 @@ async fn confirm(upstreams: &[Upstream], looked: &mut [Option<Looked>], asks: bo
         return Ok(());
     }
     told::proposals(upstreams, looked)?;
-    let question = "Enter takes this over; `marks`: only what the servers themselves mark as reading; or names of tools that \
-                    are to be asked about:";
-    let answer = ask::line(question).await?;
-    match answer.as_str() {
-        "" => {}
-        "marks" => looked.iter_mut().flatten().for_each(Looked::marked_only),
-        names => {
-            let names: Vec<&str> = names.split([' ', ',']).filter(|name| !name.is_empty()).collect();
-            looked.iter_mut().flatten().for_each(|one| one.without(&names));
+    let question = "Enter takes this over; `marks`: only what the servers themselves mark as reading; `all`: each tool is asked about; \
+                    or names of tools that are to be asked about (one server's: `SERVER__TOOL`):";
+    loop {
+        let answer = ask::line(question).await?;
+        match Wanted::read(&answer, upstreams, looked) {
+            Ok(wanted) => return Ok(wanted.apply(looked)),
+            Err(unknown) => writeln!(std::io::stderr(), "{}", visible(&unknown))?,
         }
     }
-    Ok(())
 }
 
 /// A first call, where something can be called; the reason where it failed.

@@ -57,8 +57,8 @@ pub(super) fn found(upstreams: &[Upstream], skipped: &Skipped) -> Result<(), Cli
         writeln!(out, "  {}{off}: {}", upstream.name, visible(&upstream.from))?;
         writeln!(out, "    {}", visible(&reached(&upstream.server)))?;
     }
-    for (name, file, why) in skipped {
-        writeln!(out, "  left out: {} ({}): {}", visible(name), visible(file), visible(why))?;
+    for (name, told) in skipped.iter().map(left_out) {
+        writeln!(out, "  {}: {}", visible(&name), visible(&told))?;
     }
     Ok(())
 }
@@ -71,6 +71,18 @@ pub(super) fn agreed(upstreams: &mut [Upstream]) {
             "a file of the project itself names it, and `--yes` agrees to its start. It {}",
             reached(&one.server)
         ));
+    }
+}
+
+/// A file or an entry that is left out, with its file once; a place in it (`:3:7`) stays with the file.
+fn left_out((name, file, why): &(String, String, String)) -> (String, String) {
+    let (place, why) = match why.strip_prefix(file.as_str()).and_then(|rest| rest.split_once(": ")) {
+        Some((place, why)) => (place, why),
+        None => ("", why.as_str()),
+    };
+    match name == file {
+        true => (format!("{name}{place}"), format!("left out: {why}")),
+        false => (name.clone(), format!("left out ({file}{place}): {why}")),
     }
 }
 
@@ -145,8 +157,8 @@ impl Added<'_> {
                 "written": self.written && !self.upstreams.is_empty(),
             }));
         }
-        for (name, file, why) in self.skipped {
-            screen.field(name, &format!("left out ({file}): {why}"))?;
+        for (name, told) in self.skipped.iter().map(left_out) {
+            screen.field(&name, &told)?;
         }
         if self.upstreams.is_empty() {
             return screen.line("There is nothing new, and nothing was written.");
@@ -293,8 +305,8 @@ impl Outcome<'_> {
     }
 
     fn left_out(&self, screen: &mut Screen) -> Result<(), CliError> {
-        let mut skipped = self.skipped.iter();
-        skipped.try_for_each(|(name, file, why)| screen.field(name, &format!("left out ({file}): {why}")))
+        let mut skipped = self.skipped.iter().map(left_out);
+        skipped.try_for_each(|(name, told)| screen.field(&name, &told))
     }
 
     /// What was written, and the keys.

@@ -18,12 +18,19 @@ pub(super) struct Variables {
     /// What clients ask a person for, and which variable stands for it.
     inputs: BTreeMap<String, Input>,
     asked: BTreeMap<String, String>,
+    /// References are servers.toml's own already.
+    ours: bool,
 }
 
 impl Variables {
     /// None yet, with what clients ask a person for.
     pub(super) fn with(inputs: &BTreeMap<String, Input>) -> Self {
         Self { inputs: inputs.clone(), ..Self::default() }
+    }
+
+    /// None yet, for texts whose references are those of servers.toml.
+    pub(super) fn of_ours() -> Self {
+        Self { ours: true, ..Self::default() }
     }
 
     /// The same beside variables that mean something already, with the value where it is known.
@@ -106,6 +113,9 @@ pub(super) fn variable(parts: &[&str]) -> String {
 
 /// References in the syntaxes of the clients become ours; any other `${` stays a text.
 pub(super) fn references(text: &str, upstream: &str, variables: &mut Variables) -> String {
+    if variables.ours {
+        return text.to_owned();
+    }
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, inner)) = rest.split_once("${") {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 /// A URL with variables in place of what looks like a secret in its path and query, and without what is never sent.
-fn clean_url(url: &str, upstream: &str, rules: &DataRules, variables: &mut Variables) -> String {
+pub(super) fn clean_url(url: &str, upstream: &str, rules: &DataRules, variables: &mut Variables) -> String {
     let (url, _fragment) = url.split_once('#').unwrap_or((url, ""));
     let (start, query) = match url.split_once('?') {
         Some((start, query)) => (start, Some(query)),
@@ -117,6 +117,13 @@ pub(super) fn more_variables(
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let lines: String = values.iter().map(|(name, value)| variable_line(name, value)).collect();
     format!("{text}{end}{lines}")
+}
+
+/// Names of variables in a servers.toml.
+pub(super) fn named_in(text: &str) -> Vec<String> {
+    let inner = text.split("${").skip(1);
+    let name = |inner: &str| inner.split(['}', ':']).next().unwrap_or_default().to_owned();
+    inner.map(name).collect()
 }
 
 /// The table of each upstream, without what is known of its tools.
@@ -249,7 +256,7 @@ fn tool_line(proposal: &Proposal) -> Option<String> {
 }
 
 /// One word of a command, with a variable in place of what looks like a secret.
-fn word(
+pub(super) fn word(
     command: &[String],
     place: usize,
     upstream: &str,
@@ -276,6 +283,29 @@ fn word(
     text
 }
 
+/// A value of `env` or `headers`, with a variable in place of what looks like a secret.
+pub(super) fn value(
+    what: &str,
+    (name, value): (&str, &str),
+    upstream: &str,
+    rules: &DataRules,
+    variables: &mut Variables,
+) -> String {
+    if !is_secret(rules, name, value) {
+        return references(value, upstream, variables);
+    }
+    let own = if what == "env" { variable(&[name]) } else { variable(&[upstream, name]) };
+    let scheme = value.split_once(' ').filter(|(scheme, _)| {
+        ["bearer", "basic", "token"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+    });
+    let secret = scheme.map_or(value, |(_, secret)| secret);
+    let reference = variables.stand_for(secret, own, format!("the {what} value `{name}` of `{upstream}`"));
+    match scheme {
+        Some((scheme, _)) => format!("{scheme} {reference}"),
+        None => reference,
+    }
+}
+
 fn table(
     out: &mut String,
     what: &str,
@@ -299,21 +329,7 @@ fn table(
             let _written = writeln!(out, "# left out of `env`: a child never gets {}", comment(name));
             continue;
         }
-        let text = if is_secret(rules, name, value) {
-            let own = if what == "env" { variable(&[name]) } else { variable(&[upstream, name]) };
-            let scheme = value.split_once(' ').filter(|(scheme, _)| {
-                ["bearer", "basic", "token"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
-            });
-            let secret = scheme.map_or(value.as_str(), |(_, secret)| secret);
-            let reference =
-                variables.stand_for(secret, own, format!("the {what} value `{name}` of `{upstream}`"));
-            match scheme {
-                Some((scheme, _)) => format!("{scheme} {reference}"),
-                None => reference,
-            }
-        } else {
-            references(value, upstream, variables)
-        };
+        let text = self::value(what, (name.as_str(), value.as_str()), upstream, rules, variables);
         members.push(format!("{} = {}", key(name), quoted(&text)));
     }
     if !members.is_empty() {

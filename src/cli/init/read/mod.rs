@@ -4,18 +4,19 @@ mod codex;
 mod entry;
 mod places;
 
-use crate::cli::edit::document::strict;
+use crate::cli::{
+    args::ClientKind,
+    edit::{document::strict, file::MOST_BYTES},
+};
 use entry::server;
 pub(in crate::cli) use entry::{NotTaken, Switches};
-pub(in crate::cli) use places::{Place, usual_places};
+pub(in crate::cli) use places::{Place, parents_places, usual_places};
 use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
+    io::Read as _,
     path::{Path, PathBuf},
 };
-
-/// The largest file that is read.
-const MOST_BYTES: u64 = 4 << 20;
 
 /// Whose a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,22 @@ pub(in crate::cli) enum Client {
 }
 
 impl Client {
+    /// The one that `connect` knows by this.
+    pub(in crate::cli) fn kind(self) -> Option<ClientKind> {
+        Some(match self {
+            Self::ClaudeDesktop => ClientKind::ClaudeDesktop,
+            Self::ClaudeCode => ClientKind::Claude,
+            Self::Cursor => ClientKind::Cursor,
+            Self::Vscode => ClientKind::Vscode,
+            Self::Codex => ClientKind::Codex,
+            Self::Gemini => ClientKind::Gemini,
+            Self::Zed => ClientKind::Zed,
+            Self::Windsurf => ClientKind::Windsurf,
+            Self::Cline => ClientKind::Cline,
+            Self::Other => return None,
+        })
+    }
+
     /// Its name, for names of servers.
     pub(in crate::cli) fn slug(self) -> &'static str {
         match self {
@@ -171,14 +188,21 @@ pub(super) fn place(place: &Place, folders: Folders<'_>) -> Result<Read, String>
     of_place(place, folders).map(|(read, _)| read)
 }
 
-/// The servers that any client's file names for the working folder; none where it names none.
+/// The servers that any client's file names, those of all projects in it; none where it names none.
 pub(in crate::cli) fn client_servers(path: &Path, folders: Folders<'_>) -> Result<Vec<Found>, String> {
-    let (mut read, _) = of_place(&places::named(path, folders), folders)?;
-    let is_here = |one: &Found| {
-        one.project.as_deref().is_none_or(|project| project == folders.here || path.starts_with(project))
+    of_place(&places::named(path, folders), folders).map(|(read, _)| read.found)
+}
+
+/// The .mcp.json of the projects that Claude Code knows by this file, with those of its servers that a person has agreed to there.
+pub(in crate::cli) fn agreed_places(path: &Path, folders: Folders<'_>) -> Vec<(Place, Vec<String>)> {
+    let Ok((read, _)) = of_place(&places::named(path, folders), folders) else { return Vec::new() };
+    let place = |(folder, project): (PathBuf, Project)| {
+        let path = folder.join(".mcp.json");
+        let place = Place { client: Client::ClaudeCode, path, project: Some(folder), aside: true };
+        (place, project.on)
     };
-    read.found.retain(is_here);
-    Ok(read.found)
+    let all = read.projects.into_iter().filter(|(folder, _)| !folders.here.starts_with(folder)).map(place);
+    all.filter(|(place, on)| !on.is_empty() && place.path.is_file()).collect()
 }
 
 /// What a file brings, and whether it has a place for servers at all.
@@ -192,13 +216,20 @@ fn of_place(place: &Place, folders: Folders<'_>) -> Result<(Read, bool), String>
     servers(&root, place, folders)
 }
 
-fn text_of(path: &Path) -> Result<String, String> {
+/// The text of a client's file, within a bound.
+pub(in crate::cli) fn text_of(path: &Path) -> Result<String, String> {
     let told = |problem: &str| format!("{}: {problem}", path.display());
     let meta = std::fs::metadata(path).map_err(|error| told(&error.to_string()))?;
-    if meta.len() > MOST_BYTES {
+    // What waits for somebody to write into it would be waited for.
+    if !meta.is_file() {
+        return Err(told("it is no file"));
+    }
+    let (mut bytes, most) = (Vec::new(), usize::try_from(MOST_BYTES).unwrap_or(usize::MAX));
+    let read = std::fs::File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes));
+    read.map_err(|error| told(&error.to_string()))?;
+    if bytes.len() > most {
         return Err(told(&format!("larger than {MOST_BYTES} bytes: no configuration of a client")));
     }
-    let bytes = std::fs::read(path).map_err(|error| told(&error.to_string()))?;
     // Windows' editors write UTF-16 where they are left alone.
     let text = match bytes.as_slice() {
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
@@ -294,7 +325,8 @@ fn servers(root: &Map<String, Value>, place: &Place, folders: Folders<'_>) -> Re
         let disabled = names(project.get("disabledMcpServers"));
         if folder == folders.here {
             // What is switched off here is so for the servers of all projects, too.
-            tables.iter_mut().for_each(|table| table.off.extend(disabled.clone()));
+            let of_all = tables.iter_mut().filter(|table| table.listed_for.is_none());
+            of_all.for_each(|table| table.off.extend(disabled.clone()));
         }
         if let Some(servers) = project.get("mcpServers") {
             let project = Some(folder);

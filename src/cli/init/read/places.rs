@@ -116,10 +116,23 @@ fn places(folders: Folders<'_>, var: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<Pl
         }
     }
     let mut seen = BTreeSet::new();
+    // What is there and is no file, or a link to nothing, is named by whoever reads it.
     places.retain(|place| {
-        place.path.is_file() && place.path.canonicalize().is_ok_and(|path| seen.insert(path))
+        let path = &place.path;
+        path.symlink_metadata().is_ok() && seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone()))
     });
     places
+}
+
+/// What Claude Code loads here of the folders that the working folder lies in, the nearest first.
+pub(in crate::cli) fn parents_places(folders: Folders<'_>) -> Vec<Place> {
+    let client = Client::ClaudeCode;
+    let above = folders.here.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+    let places = above.map(|folder| {
+        let project = Some(folder.to_owned());
+        Place { client, path: folder.join(".mcp.json"), project, aside: true }
+    });
+    places.filter(|place| place.path.symlink_metadata().is_ok()).collect()
 }
 
 /// A file that a person names.
