@@ -42,6 +42,9 @@ pub(super) async fn check(path: &Path, args: &CheckArgs) -> Result<(), CliError>
             };
             return Err(CliError::Told(format!("{count} in `{}` and its bundle", path.display())));
         }
+        Err(CliError::Files { path, problems, .. }) => {
+            return Err(CliError::Files { path, rendered: wiring::render(&problems), problems });
+        }
         Err(other) => return Err(other),
     };
     let loaded = &setup.loaded;

@@ -88,6 +88,10 @@ impl Screen {
         }
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        // A terminal that says that it has no width is as wide as it takes.
+        if table.width().is_some_and(|width| usize::from(width) < 4 * header.len()) {
+            table.set_content_arrangement(ContentArrangement::Disabled);
+        }
         table.set_header(header.iter().map(|name| name.to_uppercase()));
         for row in rows {
             table.add_row(row.iter().map(|cell| visible(cell)));

@@ -386,5 +386,6 @@ fn of_tls(path: &Path, message: String) -> CliError {
 }
 
 pub(super) fn refused(path: &Path, problems: Problems) -> CliError {
-    CliError::Files { path: path.to_owned(), rendered: wiring::render(&problems), problems }
+    // What else there is to say of them is `check`'s to say.
+    CliError::Files { path: path.to_owned(), rendered: wiring::render_errors(&problems), problems }
 }

@@ -188,6 +188,11 @@ pub(crate) fn render(problems: &Problems) -> String {
     config::render(problems, &|name| std::fs::read_to_string(name).ok())
 }
 
+/// Those alone that forbid using the files.
+pub(crate) fn render_errors(problems: &Problems) -> String {
+    config::render_errors(problems, &|name| std::fs::read_to_string(name).ok())
+}
+
 /// Makes `data_dir`, mode 0700.
 pub(crate) fn ensure_data_dir(config: &Config) -> Result<(), CliError> {
     config::ensure_data_dir(config).map_err(CliError::Told)

@@ -375,7 +375,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, String> {
         listing.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>()
     });
     let mut paths = listed.map_err(|error| {
-        format!("the bundle's folder `{}` cannot be read: {}", folder.display(), error.kind())
+        format!("the bundle's folder `{}` cannot be read: {}", folder.display(), super::io_reason(&error))
     })?;
     paths.sort();
     Ok(paths)

@@ -51,7 +51,7 @@ pub use load::{
 pub use oauth::{CodeGrant, CredentialOf, OauthClient, OauthConfig, OauthGrant, TokenSource};
 pub use record::{AuditConfig, DeliveryConfig, DeliveryFormat, DeliveryTarget, SyslogTransport, Witness};
 pub use references::forget_references;
-pub use render::render;
+pub use render::{render, render_errors};
 pub use secret::is_secret;
 pub use secret_url::SecretUrl;
 pub use sign_in::OidcConfig;
@@ -67,7 +67,15 @@ use std::path::Path;
 pub fn ensure_data_dir(config: &Config) -> Result<(), String> {
     let path = &config.gateway.data_dir;
     private_dir(path)
-        .map_err(|error| format!("data_dir `{}` cannot be made: {}", path.display(), error.kind()))
+        .map_err(|error| format!("data_dir `{}` cannot be made: {}", path.display(), io_reason(&error)))
+}
+
+/// Why a file or a program cannot be used, in words.
+pub fn io_reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "it is not there".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// Makes a folder, and those above it, for this user alone, so that they are there after a power loss too.

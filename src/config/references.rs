@@ -103,7 +103,7 @@ fn said(config: &Path, line: &str) -> Said {
 
 fn read_file(path: &Path) -> Result<(SecretString, Option<String>), String> {
     let shown = path.display();
-    let failed = |error: io::Error| format!("`{shown}` cannot be read: {}", error.kind());
+    let failed = |error: io::Error| format!("`{shown}` cannot be read: {}", super::io_reason(&error));
     // A pipe or a device could have no end.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
         return Err(format!("`{shown}` is not a file"));
@@ -166,7 +166,9 @@ fn run(config: &Path, line: &str, patience: Duration) -> Said {
     {
         command.env_remove(name);
     }
-    let child = command.spawn().map_err(|error| failed(&format!("cannot be started: {}", error.kind())))?;
+    let child = command
+        .spawn()
+        .map_err(|error| failed(&format!("cannot be started: {}", super::io_reason(&error))))?;
     let Ended { secret: out, message, status } = wait(child, patience).map_err(|why| failed(&why))?;
     // One that wrote too much found nobody who read on: how it ended comes of that.
     if !status.success() && out.len() as u64 <= MOST_BYTES {
@@ -321,7 +323,7 @@ mod tests {
         check(b"s3cret\0", "holds a null character");
         check(b"s3cret\xff", "holds what is no UTF-8");
         check(&[b'x'; MOST_BYTES as usize + 1], "holds more than 65536 bytes");
-        assert!(folder.file("nothing").unwrap_err().ends_with("cannot be read: entity not found"));
+        assert!(folder.file("nothing").unwrap_err().ends_with("cannot be read: it is not there"));
         assert!(folder.file(".").unwrap_err().ends_with("is not a file"));
         assert!(folder.file("/dev/zero").unwrap_err().ends_with("is not a file"));
     }
@@ -364,7 +366,7 @@ mod tests {
             let why = folder.run(line).unwrap_err();
             assert!(why.contains(expect) && !why.contains("s3cret"), "{why}");
         };
-        check("no-such-program-here", "`no-such-program-here` cannot be started: entity not found");
+        check("no-such-program-here", "`no-such-program-here` cannot be started: it is not there");
         check("sh -c 'echo s3cret; exit 3'", "`sh` ended with exit code 3");
         check("sh -c 'echo sealed: ask an admin >&2; exit 1'", "exit code 1: sealed: ask an admin");
         check("sh -c 'kill -9 $$'", "`sh` ended with signal 9");

@@ -9,16 +9,27 @@ use std::collections::BTreeMap;
 
 /// Renders all problems. `source` gives a file's text, by the name in the problem's place.
 pub fn render(problems: &Problems, source: &dyn Fn(&str) -> Option<String>) -> String {
-    let mut texts: BTreeMap<&str, Option<String>> = BTreeMap::new();
-    let mut out = String::new();
-    for problem in &problems.0 {
-        let text = texts.entry(&problem.place.file).or_insert_with(|| source(&problem.place.file));
-        one(&mut out, problem, text.as_deref());
-    }
+    let mut out = each(problems.0.iter(), source);
     let count = |severity| problems.0.iter().filter(|p| p.severity == severity).count();
     let (errors, lints) = (count(Severity::Error), count(Severity::Lint));
     if errors + lints > 0 {
         out.push_str(&format!("{}, {}\n", counted(errors as u64, "error"), counted(lints as u64, "lint")));
+    }
+    out
+}
+
+/// Only what forbids using them.
+pub fn render_errors(problems: &Problems, source: &dyn Fn(&str) -> Option<String>) -> String {
+    let errors = problems.0.iter().filter(|problem| problem.severity == Severity::Error);
+    each(errors, source).trim_end().to_owned()
+}
+
+fn each<'p>(problems: impl Iterator<Item = &'p Problem>, source: &dyn Fn(&str) -> Option<String>) -> String {
+    let mut texts: BTreeMap<&str, Option<String>> = BTreeMap::new();
+    let mut out = String::new();
+    for problem in problems {
+        let text = texts.entry(&problem.place.file).or_insert_with(|| source(&problem.place.file));
+        one(&mut out, problem, text.as_deref());
     }
     out
 }

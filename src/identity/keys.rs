@@ -3,7 +3,7 @@
 
 use crate::{
     clock::Clock,
-    config::{JwksSource, JwtConfig},
+    config::{JwksSource, JwtConfig, io_reason},
     outbound::Outbound,
 };
 use arc_swap::ArcSwapOption;
@@ -238,7 +238,7 @@ impl Keys {
             JwksSource::Url(url) => self.fetch(url).await?,
             JwksSource::File(path) => {
                 let failed =
-                    |error: io::Error| format!("`{}` cannot be read: {}", path.display(), error.kind());
+                    |error: io::Error| format!("`{}` cannot be read: {}", path.display(), io_reason(&error));
                 let mut bytes = Vec::new();
                 let file = tokio::fs::File::open(path).await.map_err(failed)?;
                 file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes).await.map_err(failed)?;

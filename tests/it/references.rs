@@ -87,7 +87,7 @@ async fn a_secret_that_cannot_be_had_disables_its_upstream_alone() {
     assert!(good, "{text}");
     for part in [
         "`${cmd:./sealed}`: `./sealed` ended with exit code 2: the vault is sealed: upstream `sealed` is disabled",
-        "cannot be read: entity not found: upstream `lost` is disabled",
+        "cannot be read: it is not there: upstream `lost` is disabled",
         "has mode 0644: every user of this machine can get at the secret in it",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
