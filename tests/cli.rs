@@ -11,6 +11,8 @@
 mod binary;
 #[path = "cli/connect.rs"]
 mod connect;
+#[path = "cli/connect_files.rs"]
+mod connect_files;
 #[path = "cli/doctor.rs"]
 mod doctor;
 #[path = "cli/edits.rs"]
@@ -19,6 +21,8 @@ mod edits;
 mod health;
 #[path = "cli/holds.rs"]
 mod holds;
+#[path = "cli/init_merge.rs"]
+mod init_merge;
 #[path = "cli/init.rs"]
 mod init_of_clients;
 #[path = "cli/keychain.rs"]

@@ -8,6 +8,10 @@ use super::{
     screen::Screen,
     setup::Setup,
 };
+use std::{
+    ffi::OsStr,
+    path::{Component, Path, PathBuf},
+};
 
 /// Prints both variants.
 pub(super) fn client_config(setup: &Setup, args: &ClientConfigArgs) -> Result<(), CliError> {
@@ -57,8 +61,32 @@ pub(super) fn known_agent(setup: &Setup, agent: &str) -> Result<(), CliError> {
 pub(super) fn started(setup: &Setup, agent: &str) -> Result<(String, Vec<String>), CliError> {
     let program = std::env::current_exe()
         .map_err(|source| CliError::Io { what: "cannot tell where this program lies".to_owned(), source })?;
-    let args = ["--config", &setup.path.display().to_string(), "stdio", "--agent", agent].map(str::to_owned);
-    Ok((program.display().to_string(), args.into()))
+    let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let program = as_called(&called, &path, &program).unwrap_or(program);
+    let args = ["--config", &plain(&setup.path).display().to_string(), "stdio", "--agent", agent];
+    Ok((program.display().to_string(), args.map(str::to_owned).into()))
+}
+
+/// The program by the path that it was called by, or found by on PATH, if that is it: behind a link lies a version that the next
+/// upgrade removes.
+fn as_called(called: &Path, path: &OsStr, program: &Path) -> Option<PathBuf> {
+    let is_it = |found: &PathBuf| {
+        found.is_absolute() && std::fs::canonicalize(found).is_ok_and(|real| real == program)
+    };
+    match called.components().count() {
+        1 => std::env::split_paths(path).map(|folder| folder.join(called)).find(is_it),
+        _ => Some(called.to_owned()).filter(is_it),
+    }
+}
+
+/// A path without `..`, which leads elsewhere once a folder of it has moved.
+fn plain(path: &Path) -> PathBuf {
+    let real = || Some(std::fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
+    match path.components().any(|part| part == Component::ParentDir) {
+        true => real().unwrap_or_else(|| path.to_owned()),
+        false => path.to_owned(),
+    }
 }
 
 /// A file with nothing but the entry.
@@ -68,7 +96,7 @@ fn snippet(client: ClientKind, reach: &Reach<'_>) -> Result<String, CliError> {
         let written =
             empty.set(&[client.member().to_owned()], NAME, &client.entry(reach, "THE_AGENTS_KEY"))?;
         match client.input(reach) {
-            Some(input) => written.push("inputs", &input),
+            Some(input) => written.push(&[], "inputs", &input),
             None => Ok(written),
         }
     });
@@ -80,6 +108,31 @@ mod tests {
     use super::*;
     use clap::ValueEnum as _;
     use serde_json::json;
+
+    #[test]
+    fn a_program_is_named_as_it_was_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let at = |name: &str| folder.join(name);
+        for name in ["bin", "1.2.3", "other"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        std::fs::write(at("1.2.3/tollgate"), "").unwrap();
+        std::fs::write(at("other/tollgate"), "").unwrap();
+        std::os::unix::fs::symlink("../1.2.3/tollgate", at("bin/tollgate")).unwrap();
+        let path = std::env::join_paths([at("other"), at("bin")]).unwrap();
+        let check = |called: &str, expect: Option<&str>| {
+            let found = as_called(Path::new(called), &path, &at("1.2.3/tollgate"));
+            assert_eq!(found, expect.map(at), "{called}");
+        };
+        check("tollgate", Some("bin/tollgate"));
+        check(at("bin/tollgate").to_str().unwrap(), Some("bin/tollgate"));
+        check(at("other/tollgate").to_str().unwrap(), None);
+        check("bin/tollgate", None);
+        check("nothing", None);
+        assert_eq!(plain(&at("bin/../other/servers.toml")), at("other/servers.toml"));
+        assert_eq!(plain(&at("none/../servers.toml")), at("none/../servers.toml"));
+    }
 
     #[test]
     fn every_snippet_parses_in_its_clients_form() {

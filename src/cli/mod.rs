@@ -26,6 +26,7 @@ mod failure;
 mod figures;
 mod folder;
 mod follow;
+mod forbids;
 mod freezes;
 mod grants;
 mod health;

@@ -10,10 +10,10 @@ use std::{
 };
 
 /// A machine with the shipped gateway, a project and a person's home folder.
-struct Machine {
-    gateway: tempfile::TempDir,
-    project: tempfile::TempDir,
-    home: tempfile::TempDir,
+pub(super) struct Machine {
+    pub(super) gateway: tempfile::TempDir,
+    pub(super) project: tempfile::TempDir,
+    pub(super) home: tempfile::TempDir,
 }
 
 /// What is behind the gateway beside the demo, and stands in every client's file.
@@ -21,7 +21,7 @@ const GOVERNED: &str = "\n\
     [upstreams.files]\ncommand = [\"no-such-program\", \"/srv/docs\"]\nenv = { TOKEN = \"${FILES_TOKEN:-}\" }\n";
 
 impl Machine {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let machine = Self {
             gateway: shipped(),
             project: tempfile::tempdir().unwrap(),
@@ -33,16 +33,24 @@ impl Machine {
         machine
     }
 
-    fn run(&self, arguments: &[&str]) -> Said {
+    pub(super) fn run(&self, arguments: &[&str]) -> Said {
         self.run_with(arguments, &[])
     }
 
     fn run_with(&self, arguments: &[&str], env: &[(&str, &str)]) -> Said {
+        self.run_all(self.project.path(), arguments, env)
+    }
+
+    pub(super) fn run_in(&self, folder: &Path, arguments: &[&str]) -> Said {
+        self.run_all(folder, arguments, &[])
+    }
+
+    fn run_all(&self, folder: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Said {
         let output = Command::new(env!("CARGO_BIN_EXE_tollgate"))
             .arg("--config")
             .arg(self.gateway.path().join("servers.toml"))
             .args(arguments)
-            .current_dir(self.project.path())
+            .current_dir(folder)
             .env_remove("TOLLGATE_KEY")
             .env_remove("TOLLGATE_AGENT_KEY")
             .env_remove("XDG_CONFIG_HOME")
@@ -60,7 +68,7 @@ impl Machine {
         }
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(super) fn json(&self, arguments: &[&str]) -> Value {
         let said = self.run(&[arguments, &["--json"]].concat());
         assert_eq!(said.code, 0, "{arguments:?}: {}", said.err);
         serde_json::from_str(&said.out).unwrap()
@@ -75,7 +83,7 @@ impl Machine {
     }
 }
 
-fn put(file: &Path, text: &str) {
+pub(super) fn put(file: &Path, text: &str) {
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(file, text).unwrap();
 }

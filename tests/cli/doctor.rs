@@ -151,3 +151,39 @@ fn broken_files_are_one_finding() {
     assert!(complaints(&told, "files", "wrong").join("").contains("cannot be read"), "{told:#}");
     assert!(told["checks"].as_array().unwrap().iter().any(|check| check["area"] == "clients"), "{told:#}");
 }
+
+/// Claude Code's own file has servers of every project, and it loads files of the folders above.
+#[test]
+fn servers_of_every_project_are_named() {
+    let (folder, home, other) = (shipped(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let here = folder.path().join("below");
+    write(&here.join("servers.toml"), &std::fs::read_to_string(folder.path().join("servers.toml")).unwrap());
+    write(&folder.path().join(".mcp.json"), r#"{"mcpServers": {"above": {"command": "x"}}}"#);
+    write(
+        &other.path().join(".mcp.json"),
+        r#"{"mcpServers": {"agreed": {"command": "x"}, "not": {"command": "x"}}}"#,
+    );
+    let projects = json!({
+        "/some/proj": {"mcpServers": {"theirs": {"command": "x"}, "off": {"command": "x", "disabled": true}}},
+        other.path().to_str().unwrap(): {"enabledMcpjsonServers": ["agreed"]},
+    });
+    let own = json!({"mcpServers": {"gate": {"command": "/usr/bin/tollgate", "args": ["stdio"]}}, "projects": projects});
+    write(&home.path().join(".claude.json"), &own.to_string());
+    let settings = json!({"deniedMcpServers": [{"serverName": "gate"}]}).to_string();
+    write(&home.path().join(".claude/settings.json"), &settings);
+    write(
+        &home.path().join(".gemini/settings.json"),
+        r#"{"mcp": {"allowed": ["x"]}, "mcpServers": {"tollgate": {"command": "/usr/bin/tollgate"}}}"#,
+    );
+    let (_, told) = doctor(&here, home.path());
+    let wrong = complaints(&told, "clients", "wrong").join("\n");
+    for part in ["gateway: theirs (of /some/proj)", "gateway: agreed", "gateway: above"] {
+        assert!(wrong.contains(part), "{part}: {told:#}");
+    }
+    assert!(!wrong.contains("off") && !wrong.contains("not,"), "{wrong}");
+    let advice = complaints(&told, "clients", "advice").join("\n");
+    assert!(
+        advice.contains("`deniedMcpServers` has it") && advice.contains("tollgate is switched off"),
+        "{advice}"
+    );
+}

@@ -41,7 +41,7 @@ impl Place {
         std::fs::read_to_string(self.project().join(name)).unwrap()
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.run_with(arguments, &[])
     }
 
@@ -56,13 +56,13 @@ impl Place {
     }
 
     /// `init --json` with these flags.
-    fn init(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn init(&self, arguments: &[&str]) -> Value {
         let done = self.run(&[&["init", "--json"], arguments].concat());
         assert!(done.status.success(), "{done:?}");
         serde_json::from_slice(&done.stdout).unwrap()
     }
 
-    fn servers(&self) -> toml::Table {
+    pub(crate) fn servers(&self) -> toml::Table {
         let text = self.read("servers.toml");
         text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"))
     }

@@ -122,7 +122,9 @@ def test_claude_code_in_a_project_asks_once(gateway, home):
 def test_gemini_cli_connects_over_stdio_and_http(gateway, home):
     command = [*program("Gemini CLI", "@google", "gemini-cli", "bundle", "gemini.js"), "mcp", "list"]
     file = home / "home/.gemini/settings.json"
-    before = start(file, '{\n  // the look\n  "ui": {"theme": "Default"}\n}\n')
+    # Its own lists would keep Tollgate out.
+    lists = '"mcp": {"allowed": ["gem"], "excluded": ["tollgate"]}'
+    before = start(file, '{\n  // the look\n  "ui": {"theme": "Default"},\n  ' + lists + '\n}\n')
     start(home / "home/.gemini/trustedFolders.json", json.dumps({str(home / "project"): "TRUST_FOLDER"}))
     for way in ([], ["--http"]):
         assert "demo__notes_read" in connect(gateway, home, "gemini", "--agent", AGENT, *way)["tools"]

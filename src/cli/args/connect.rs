@@ -14,7 +14,7 @@ pub(crate) struct ConnectArgs {
     #[arg(long, value_name = "NAME", required_unless_present = "undo")]
     pub(crate) agent: Option<String>,
     /// Take Tollgate out again: the file as it was, but for what somebody changed since
-    #[arg(long, conflicts_with_all = ["agent", "http", "stdio", "managed", "no_check"])]
+    #[arg(long, conflicts_with_all = ["agent", "http", "stdio", "no_check"])]
     pub(crate) undo: bool,
     /// Write this file: the project's in the working folder, or that of your own settings
     #[arg(long, value_enum, value_name = "WHICH")]

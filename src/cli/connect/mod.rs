@@ -2,6 +2,7 @@
 //! in this order; `--undo` goes back.
 
 mod check;
+mod elsewhere;
 mod governed;
 mod managed;
 mod target;
@@ -10,21 +11,25 @@ mod undo;
 use super::{
     args::{ClientKind, ConnectArgs, ScopeWord},
     client_config::{known_agent, started},
-    clients::{KEY_VARIABLE, KeyReference, Reach, is_same_place},
+    clients::{KEY_VARIABLE, KeyReference, NAME, Reach, is_same_place},
     edit::{document::toml_value, file::Readers, shown::difference},
     failure::CliError,
+    forbids::Look,
     init::{Folders, home},
     screen::Screen,
     setup::Setup,
 };
 use crate::config::CatalogMode;
+use clap::ValueEnum as _;
+use elsewhere::{Elsewhere, elsewhere};
 use governed::Behind;
 use serde_json::{Map, Value, json};
 use std::{
+    collections::BTreeSet,
     io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
 };
-use target::{Plan, Removed, Target};
+use target::{ListEdit, Plan, Removed, Target};
 use undo::{Kept, Undo};
 
 /// Does what is asked for.
@@ -48,7 +53,7 @@ pub(super) async fn connect(path: &Path, args: &ConnectArgs) -> Result<(), CliEr
         false => Reach::Stdio { program: &program, args: &stdio },
     };
     if let Some(folder) = &args.managed {
-        return managed::write(args.client, folder, &reach, &behind, args.json.json);
+        return managed::write(args, folder, &reach, &behind, &|| agreed(args.yes));
     }
     let (here, home) = (here()?, home());
     let folders = Folders { here: &here, home: home.as_deref() };
@@ -64,6 +69,8 @@ pub(super) async fn connect(path: &Path, args: &ConnectArgs) -> Result<(), CliEr
         entry: &entry,
         agent,
         silent: disabled(&setup, &plan),
+        elsewhere: elsewhere(&target, folders, &behind, &is_endpoint),
+        forbids: forbids(&target, folders, &entry, &endpoint),
         tools: None,
         copy: None,
         written: false,
@@ -97,6 +104,13 @@ pub(super) async fn connect(path: &Path, args: &ConnectArgs) -> Result<(), CliEr
         done.written = true;
     }
     done.tell(args.json.json)
+}
+
+/// What keeps the client from starting Tollgate.
+fn forbids(target: &Target, folders: Folders<'_>, entry: &Value, endpoint: &str) -> Vec<String> {
+    let (client, file, name, system) = (target.client, target.path.as_path(), NAME, Path::new("/"));
+    let (entry, endpoint) = (Some(entry), Some(endpoint));
+    Look { client, folders, file, name, entry, endpoint, system, var: &variable }.forbids()
 }
 
 /// Of what is taken out, what does not start behind the gateway, and why.
@@ -185,6 +199,10 @@ struct Done<'d> {
     agent: &'d str,
     /// What went out and is not there behind the gateway now, and why.
     silent: Vec<(String, String)>,
+    /// What the client starts from other files of its.
+    elsewhere: Vec<Elsewhere>,
+    /// What keeps it from starting Tollgate.
+    forbids: Vec<String>,
     tools: Option<Vec<String>>,
     copy: Option<PathBuf>,
     written: bool,
@@ -205,6 +223,24 @@ impl Done<'_> {
         for (name, why) in &self.plan.round {
             screen.field(name, &format!("STAYS, AND GOES ROUND THE GATEWAY: {why}"))?;
         }
+        for ListEdit { map, list, comes_in } in &self.plan.lists {
+            let list = format!("{}.{list}", map.join("."));
+            let told = if *comes_in {
+                "comes in: only what it names is started"
+            } else {
+                "goes out: what it names is not started"
+            };
+            screen.field(NAME, &format!("{told} (`{list}`)"))?;
+        }
+        for one in &self.elsewhere {
+            screen.field(&one.name, &one.told())?;
+        }
+        for why in &self.forbids {
+            screen.field(
+                "FORBIDDEN",
+                &format!("{} does not start Tollgate: {why}", self.target.client.title()),
+            )?;
+        }
         Ok(())
     }
 
@@ -223,7 +259,27 @@ impl Done<'_> {
                 client.title()
             ));
         }
-        if !self.plan.round.is_empty() {
+        if !self.forbids.is_empty() {
+            next.push(format!(
+                "until that is put right, {} does not start Tollgate: {}",
+                client.title(),
+                self.forbids.join("; ")
+            ));
+        }
+        let governed = || self.elsewhere.iter().filter(|one| one.stands.is_ok());
+        for scope in ["project", "user"] {
+            if governed().any(|one| one.scope == Some(scope)) {
+                next.push(format!(
+                    "`tollgate connect {} --agent {} --scope {scope}` takes what is governed out of the {scope}'s file, too",
+                    client.to_possible_value().map(|word| word.get_name().to_owned()).unwrap_or_default(),
+                    self.agent
+                ));
+            }
+        }
+        let others: BTreeSet<String> =
+            governed().filter(|one| one.scope.is_none()).map(|one| one.file.display().to_string()).collect();
+        next.extend(others.into_iter().map(|file| format!("take what is governed out of {file} yourself")));
+        if !self.plan.round.is_empty() || self.elsewhere.iter().any(|one| one.stands.is_err()) {
             next.push("put what goes round the gateway into servers.toml (`tollgate init --add`), then connect once more".to_owned());
         }
         next
@@ -245,6 +301,9 @@ impl Done<'_> {
                 "removed": plan.removed.iter().map(|one| json!({"name": one.name, "upstream": one.upstream})).collect::<Vec<_>>(),
                 "round": pairs(&plan.round, "reason"),
                 "silent": pairs(&self.silent, "reason"),
+                "lists": plan.lists,
+                "elsewhere": self.elsewhere.iter().map(Elsewhere::json).collect::<Vec<_>>(),
+                "forbids": self.forbids,
                 "tools": self.tools,
                 "diff": self.difference(),
                 "next": self.next(),
@@ -271,7 +330,13 @@ impl Done<'_> {
         if let Some(tools) = &self.tools {
             screen.field(
                 "tried",
-                &format!("the client's start works: `{}` sees {} tools", self.agent, tools.len()),
+                &match self.forbids.is_empty() {
+                    true => format!("the client's start works: `{}` sees {} tools", self.agent, tools.len()),
+                    false => format!(
+                        "what stands there works, and sees {} tools, but its client does not start it",
+                        tools.len()
+                    ),
+                },
             )?;
         }
         for (upstream, why) in &self.silent {
@@ -298,6 +363,9 @@ fn key_text(client: ClientKind) -> &'static str {
 
 /// `--undo`
 fn undo(args: &ConnectArgs) -> Result<(), CliError> {
+    if let Some(folder) = &args.managed {
+        return managed::undo(args, folder, &|| agreed(args.yes));
+    }
     let (here, home) = (here()?, home());
     let folders = Folders { here: &here, home: home.as_deref() };
     let mut target = Target::find(args.client, args.scope, folders, &variable)?;

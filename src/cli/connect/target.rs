@@ -11,8 +11,12 @@ use crate::cli::{
     failure::CliError,
     init::{Folders, Found, client_servers},
 };
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
+
+/// Where Claude Code keeps what it knows of each project.
+const PROJECTS: &str = "projects";
 
 /// A client's file, and the maps of servers in it.
 pub(super) struct Target {
@@ -22,8 +26,21 @@ pub(super) struct Target {
     pub(super) project: bool,
     /// Where Tollgate stands.
     pub(super) own: Vec<String>,
-    /// Where else servers stand that this file's client would start here.
-    pub(super) also: Vec<Vec<String>>,
+    /// Servers of single projects stand in it, too.
+    pub(super) of_projects: bool,
+    /// The working folder.
+    pub(super) here: PathBuf,
+}
+
+/// A list of names in a client's file by which it starts a server, or does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ListEdit {
+    /// The map that it stands in.
+    pub(super) map: Vec<String>,
+    /// Its name there.
+    pub(super) list: String,
+    /// Tollgate's name comes in, or goes out.
+    pub(super) comes_in: bool,
 }
 
 impl Target {
@@ -53,7 +70,8 @@ impl Target {
                 path,
                 project: true,
                 own: vec![client.member().to_owned()],
-                also: Vec::new(),
+                of_projects: false,
+                here: folders.here.to_owned(),
             });
         }
         let home = folders.home.ok_or_else(|| {
@@ -65,20 +83,48 @@ impl Target {
         let there = places.iter().find(|place| place.is_file());
         let installed = || places.iter().find(|place| place.parent().is_some_and(Path::is_dir));
         let path = there.or_else(installed).or(places.first()).cloned().unwrap_or_default();
-        // Claude Code keeps servers of single projects there, too.
-        let also = match client {
-            ClientKind::Claude => {
-                let here = folders.here.to_string_lossy().into_owned();
-                vec![vec!["projects".to_owned(), here, client.member().to_owned()]]
+        Ok(Self {
+            client,
+            path,
+            project: false,
+            own: vec![client.member().to_owned()],
+            // Claude Code keeps servers of single projects there, too.
+            of_projects: client == ClientKind::Claude,
+            here: folders.here.to_owned(),
+        })
+    }
+
+    /// All maps of servers in what the file says, or said.
+    pub(super) fn maps(&self, roots: &[&Map<String, Value>]) -> Vec<Vec<String>> {
+        let mut maps = vec![self.own.clone()];
+        let projects = roots.iter().filter_map(|root| root.get(PROJECTS)?.as_object());
+        for (project, of_it) in projects.flatten().filter(|_| self.of_projects) {
+            let map = vec![PROJECTS.to_owned(), project.clone(), self.client.member().to_owned()];
+            if of_it.get(self.client.member()).is_some_and(Value::is_object) && !maps.contains(&map) {
+                maps.push(map);
+            }
+        }
+        maps
+    }
+
+    /// What its lists of names keep from being started: Tollgate comes into those of what is started, and out of those of what is not.
+    fn lists(&self, root: &Map<String, Value>) -> Vec<ListEdit> {
+        let here = self.here.to_string_lossy().into_owned();
+        let known = match self.client {
+            ClientKind::Gemini => {
+                vec![(vec!["mcp".to_owned()], "allowed", true), (vec!["mcp".to_owned()], "excluded", false)]
+            }
+            ClientKind::Claude if self.of_projects => {
+                vec![(vec![PROJECTS.to_owned(), here], "disabledMcpServers", false)]
             }
             _ => Vec::new(),
         };
-        Ok(Self { client, path, project: false, own: vec![client.member().to_owned()], also })
-    }
-
-    /// All maps of servers in it.
-    pub(super) fn maps(&self) -> impl Iterator<Item = &Vec<String>> {
-        std::iter::once(&self.own).chain(&self.also)
+        let edit = |(map, list, comes_in): (Vec<String>, &str, bool)| {
+            let names = servers(root, &map)?.get(list)?.as_array()?;
+            let stands = names.iter().any(|name| name == NAME);
+            (stands != comes_in).then(|| ListEdit { map, list: list.to_owned(), comes_in })
+        };
+        known.into_iter().filter_map(edit).collect()
     }
 
     /// What the file says, as a value.
@@ -137,6 +183,8 @@ pub(super) struct Plan {
     pub(super) removed: Vec<Removed>,
     /// Servers that stay and go round the gateway, and why.
     pub(super) round: Vec<(String, String)>,
+    /// Lists of names that would keep Tollgate from being started.
+    pub(super) lists: Vec<ListEdit>,
 }
 
 impl Plan {
@@ -156,7 +204,7 @@ impl Plan {
         };
         let mut document = target.document(opened.text())?;
         let (mut removed, mut round) = (Vec::new(), Vec::new());
-        for map in target.maps() {
+        for map in &target.maps(&[&root]) {
             for name in servers(&root, map).into_iter().flat_map(Map::keys) {
                 let named = found.iter().filter(|one| one.name == *name && target.is_of(one, map));
                 let mut stand = named.map(|one| behind.standing(one, is_endpoint));
@@ -172,21 +220,37 @@ impl Plan {
                         document = document.without(map, name).map_err(|why| target.wrong(&why))?;
                         removed.push(Removed { map: map.clone(), name: name.clone(), upstream });
                     }
-                    Some(Standing::Round(why)) => round.push((name.clone(), why)),
+                    Some(Standing::Round(why)) => round.push((target.shown(name, map), why)),
                 }
             }
+        }
+        let lists = target.lists(&root);
+        for ListEdit { map, list, comes_in } in &lists {
+            let name = Value::from(NAME);
+            document = match comes_in {
+                true => document.push(map, list, &name),
+                false => document.without_item(map, list, &name),
+            }
+            .map_err(|why| target.wrong(&why))?;
         }
         document = document.set(&target.own, NAME, entry).map_err(|why| target.wrong(&why))?;
         let inputs = root.get("inputs").and_then(Value::as_array);
         let has = |input: &Value| {
             inputs.is_some_and(|inputs| inputs.iter().any(|one| one.get("id") == input.get("id")))
         };
-        if let Some(input) = input.filter(|input| !has(input)) {
-            document = document.push("inputs", input).map_err(|why| target.wrong(&why))?;
+        let input = input.filter(|input| !has(input));
+        if let Some(input) = input {
+            document = document.push(&[], "inputs", input).map_err(|why| target.wrong(&why))?;
         }
         let text = document.text();
-        target.holds(&text, &root, entry, &removed)?;
-        Ok(Self { opened, text, removed, round })
+        let meant = meant(&root, (&target.own, entry), input, &removed, &lists);
+        match target.value(&text)? == meant {
+            true => Ok(Self { opened, text, removed, round, lists }),
+            // What is to be written is read once more: it says what was meant, and all else as before.
+            false => Err(target.wrong(
+                "it is written in a way that cannot be edited without doubt; `tollgate client-config` prints what to paste",
+            )),
+        }
     }
 
     pub(super) fn changes(&self) -> bool {
@@ -215,41 +279,53 @@ impl Target {
         found.listed_for.as_deref() == listed_for
     }
 
-    /// What is to be written is read once more: it says what was meant, and all else as before.
-    fn holds(
-        &self,
-        text: &str,
-        before: &Map<String, Value>,
-        entry: &Value,
-        removed: &[Removed],
-    ) -> Result<(), CliError> {
-        let mut now = self.value(text)?;
-        let mut before = before.clone();
-        let is_entry = servers(&now, &self.own).and_then(|servers| servers.get(NAME)) == Some(entry);
-        for root in [&mut now, &mut before] {
-            for map in self.maps() {
-                let gone: Vec<&str> =
-                    removed.iter().filter(|one| one.map == *map).map(|one| one.name.as_str()).collect();
-                strip(root, map, &gone);
-            }
-            root.remove("inputs");
-            prune(root, &self.own);
-        }
-        match is_entry && now == before {
-            true => Ok(()),
-            false => Err(self.wrong("it is written in a way that cannot be edited without doubt; `tollgate client-config` prints what to paste")),
+    /// A server as people are told of it: with its project, where that is another than this.
+    fn shown(&self, name: &str, map: &[String]) -> String {
+        match map {
+            [_, project, _] if Path::new(project) != self.here => format!("{name} (of {project})"),
+            _ => name.to_owned(),
         }
     }
 }
 
-fn strip(root: &mut Map<String, Value>, map: &[String], removed: &[&str]) {
-    let Some((first, rest)) = map.split_first() else {
-        root.retain(|name, _| name != NAME && !removed.contains(&name.as_str()));
-        return;
-    };
-    if let Some(Value::Object(inner)) = root.get_mut(first) {
-        strip(inner, rest, removed);
+/// What the file is to say.
+fn meant(
+    root: &Map<String, Value>,
+    (own, entry): (&[String], &Value),
+    input: Option<&Value>,
+    removed: &[Removed],
+    lists: &[ListEdit],
+) -> Map<String, Value> {
+    let mut meant = root.clone();
+    for Removed { map, name, .. } in removed {
+        if let Some(servers) = map_at(&mut meant, map) {
+            servers.remove(name);
+        }
     }
+    if let Some(servers) = map_at(&mut meant, own) {
+        servers.insert(NAME.to_owned(), entry.clone());
+    }
+    if let Some(Value::Array(inputs)) = input.map(|_| meant.entry("inputs").or_insert_with(|| json!([]))) {
+        inputs.extend(input.cloned());
+    }
+    for ListEdit { map, list, comes_in } in lists {
+        let names = map_at(&mut meant, map).and_then(|map| map.get_mut(list)).and_then(Value::as_array_mut);
+        match (names, comes_in) {
+            (Some(names), true) => names.push(NAME.into()),
+            (Some(names), false) => names.retain(|name| name != NAME),
+            (None, _) => {}
+        }
+    }
+    meant
+}
+
+/// The map that stands there, made where there is none.
+fn map_at<'v>(root: &'v mut Map<String, Value>, map: &[String]) -> Option<&'v mut Map<String, Value>> {
+    let mut at = root;
+    for step in map {
+        at = at.entry(step).or_insert_with(|| json!({})).as_object_mut()?;
+    }
+    Some(at)
 }
 
 /// A map of servers that is empty is one that is not there.

@@ -1,6 +1,6 @@
 //! `tollgate connect CLIENT --undo`: the file as it was before. Where somebody has changed it since, what they changed stays.
 
-use super::target::{Plan, Target, prune, servers};
+use super::target::{ListEdit, Plan, Target, prune, servers};
 use crate::cli::{
     clients::{NAME, carries_own_key},
     edit::{
@@ -27,6 +27,12 @@ pub(super) struct Kept {
     reached: String,
     /// The servers that were taken out: the map, and the name.
     removed: Vec<(Vec<String>, String)>,
+    /// The lists of names that Tollgate came into, or out of.
+    #[serde(default)]
+    lists: Vec<ListEdit>,
+    /// Whether there was a file; an older version left that to the copy, which is empty where there was none.
+    #[serde(default)]
+    there: Option<bool>,
 }
 
 impl Kept {
@@ -35,7 +41,33 @@ impl Kept {
             written: digest(&plan.text),
             reached: reached(entry).unwrap_or_default().to_owned(),
             removed: plan.removed.iter().map(|one| (one.map.clone(), one.name.clone())).collect(),
+            lists: plan.lists.clone(),
+            there: Some(plan.opened.is_there()),
         }
+    }
+
+    /// Of a file that is written as a whole.
+    pub(super) fn of_text(text: &str, there: bool) -> Self {
+        Self { written: digest(text), there: Some(there), ..Self::default() }
+    }
+
+    /// Whether a text is what was written.
+    pub(super) fn is_of(&self, text: &str) -> bool {
+        self.written == digest(text)
+    }
+
+    /// Whether there was a file; `before` is what the copy holds.
+    pub(super) fn was_there(&self, before: &str) -> bool {
+        self.there.unwrap_or(!before.is_empty())
+    }
+
+    /// A copy has done its duty.
+    pub(super) fn forget(copy: &Path) -> Result<(), CliError> {
+        let what = || format!("cannot remove `{}`", copy.display());
+        fs::remove_file(copy).map_err(|source| CliError::Io { what: what(), source })?;
+        // There is none beside one that an older version made.
+        fs::remove_file(beside(copy)).ok();
+        Ok(())
     }
 
     /// Puts it beside a copy.
@@ -45,7 +77,7 @@ impl Kept {
     }
 
     /// That of a copy; none of an older version's.
-    fn read(copy: &Path) -> Result<Option<Self>, CliError> {
+    pub(super) fn read(copy: &Path) -> Result<Option<Self>, CliError> {
         let opened = Opened::read(&beside(copy))?;
         Ok(serde_json::from_str(opened.text()).ok())
     }
@@ -86,11 +118,22 @@ impl Undo {
         };
         let opened = Opened::read(&target.path)?;
         let (before, kept) = (Opened::read(&copy)?, Kept::read(&copy)?);
-        let (was, is) = (target.value(before.text())?, target.value(opened.text())?);
-        let untouched = kept.as_ref().is_some_and(|kept| kept.written == digest(opened.text()));
+        let is = target.value(opened.text()).map_err(|wrong| {
+            CliError::Told(format!(
+                "{wrong}\nNothing was changed. The file as it was before `connect` is `{}`: put it back by hand, or put the file right \
+                 first",
+                copy.display()
+            ))
+        })?;
+        let was = target.value(before.text())?;
+        let untouched = kept.as_ref().is_some_and(|kept| kept.is_of(opened.text()));
         let back = restored(target, opened.text(), (&was, &is), kept.as_ref())?;
         let same = untouched || told(target, &target.value(&back.text())?) == told(target, &was);
-        let text = match (same, before.text().is_empty()) {
+        let there = match &kept {
+            Some(kept) => kept.was_there(before.text()),
+            None => !before.text().is_empty(),
+        };
+        let text = match (same, !there) {
             (true, true) => None,
             // Without a word on what was written, what it says must do.
             (true, false) if untouched || kept.is_none() => Some(before.text().to_owned()),
@@ -121,10 +164,7 @@ impl Undo {
             }
             None => self.opened.remove()?,
         }
-        fs::remove_file(&self.copy).map_err(failed(&self.copy))?;
-        // There is none beside one that an older version made.
-        fs::remove_file(beside(&self.copy)).ok();
-        Ok(())
+        Kept::forget(&self.copy)
     }
 }
 
@@ -137,7 +177,7 @@ fn restored(
 ) -> Result<Document, CliError> {
     let wrong = |why: String| target.wrong(&why);
     let mut document = target.document(text)?;
-    for map in target.maps() {
+    for map in &target.maps(&[was, is]) {
         let (before, now) = (servers(was, map), servers(is, map));
         let (old, new) =
             (before.and_then(|servers| servers.get(NAME)), now.and_then(|servers| servers.get(NAME)));
@@ -167,7 +207,18 @@ fn restored(
     let before = inputs(was);
     let own = |input: &&Value| input.get("id").and_then(Value::as_str) == Some("tollgate-agent-key");
     for input in inputs(is).iter().filter(own).filter(|input| !before.contains(input)) {
-        document = document.without_item("inputs", input).map_err(wrong)?;
+        document = document.without_item(&[], "inputs", input).map_err(wrong)?;
+    }
+    for ListEdit { map, list, comes_in } in kept.into_iter().flat_map(|kept| &kept.lists) {
+        let name = Value::from(NAME);
+        let stands =
+            servers(is, map).and_then(|map| map.get(list)?.as_array()).map(|all| all.contains(&name));
+        document = match (stands, comes_in) {
+            (Some(true), true) => document.without_item(map, list, &name).map_err(wrong)?,
+            (Some(false), false) => document.push(map, list, &name).map_err(wrong)?,
+            // Somebody else has done so.
+            (_, _) => document,
+        };
     }
     Ok(document)
 }

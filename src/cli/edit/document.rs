@@ -66,15 +66,11 @@ impl Document {
     }
 
     /// Puts a member into the map that stands there, and makes the map where there is none. One that has the name gets the value.
-    pub(in crate::cli) fn set(&self, map: &[String], name: &str, value: &Value) -> Result<Self, String> {
-        let mut new = self.again()?;
-        match &mut new.tree {
+    pub(in crate::cli) fn set(mut self, map: &[String], name: &str, value: &Value) -> Result<Self, String> {
+        match &mut self.tree {
             Tree::Json(root) => {
-                let mut at = root.object_value().ok_or("it holds no object")?;
-                for step in map {
-                    at = at.object_value_or_create(step).ok_or_else(|| no_map(step))?;
-                }
                 let value = input(value);
+                let at = made(root, map)?;
                 match at.get(name) {
                     Some(property) => property.set_value(value),
                     None => drop(at.append(name, value)),
@@ -91,19 +87,14 @@ impl Document {
                 drop(at.insert(name, new));
             }
         }
-        Ok(new)
+        Ok(self)
     }
 
     /// Takes a member out of the map that stands there.
-    pub(in crate::cli) fn without(&self, map: &[String], name: &str) -> Result<Self, String> {
-        let mut new = self.again()?;
-        match &mut new.tree {
+    pub(in crate::cli) fn without(mut self, map: &[String], name: &str) -> Result<Self, String> {
+        match &mut self.tree {
             Tree::Json(root) => {
-                let mut at = root.object_value();
-                for step in map {
-                    at = at.and_then(|at: CstObject| at.object_value(step));
-                }
-                if let Some(property) = at.and_then(|at| at.get(name)) {
+                if let Some(property) = there(root, map).and_then(|at| at.get(name)) {
                     property.remove();
                 }
             }
@@ -115,28 +106,30 @@ impl Document {
                 drop(at.and_then(|at| at.remove(name)));
             }
         }
-        Ok(new)
+        Ok(self)
     }
 
-    /// Puts one more item at the end of the list that stands there, and makes the list where there is none.
-    pub(in crate::cli) fn push(&self, list: &str, value: &Value) -> Result<Self, String> {
-        let new = self.again()?;
-        match &new.tree {
+    /// Puts one more item at the end of the list in the map that stands there, and makes the list where there is none.
+    pub(in crate::cli) fn push(self, map: &[String], list: &str, value: &Value) -> Result<Self, String> {
+        match &self.tree {
             Tree::Json(root) => {
-                let at = root.object_value().ok_or("it holds no object")?;
-                let list = at.array_value_or_create(list).ok_or_else(|| no_map(list))?;
+                let list = made(root, map)?.array_value_or_create(list).ok_or_else(|| no_map(list))?;
                 drop(list.append(input(value)));
             }
             Tree::Toml(_) => return Err("lists of TOML are not edited here".to_owned()),
         }
-        Ok(new)
+        Ok(self)
     }
 
     /// Takes those items out of the list that are this value.
-    pub(in crate::cli) fn without_item(&self, list: &str, value: &Value) -> Result<Self, String> {
-        let new = self.again()?;
-        if let Tree::Json(root) = &new.tree
-            && let Some(list) = root.object_value().and_then(|root| root.array_value(list))
+    pub(in crate::cli) fn without_item(
+        self,
+        map: &[String],
+        list: &str,
+        value: &Value,
+    ) -> Result<Self, String> {
+        if let Tree::Json(root) = &self.tree
+            && let Some(list) = there(root, map).and_then(|at| at.array_value(list))
         {
             for element in list.elements() {
                 if crate::model::json::parse(element.to_string().as_bytes()).ok().as_ref() == Some(value) {
@@ -144,17 +137,26 @@ impl Document {
                 }
             }
         }
-        Ok(new)
+        Ok(self)
     }
+}
 
-    /// The same once more: nothing is changed in place.
-    fn again(&self) -> Result<Self, String> {
-        let format = match &self.tree {
-            Tree::Json(_) => Format::Json,
-            Tree::Toml(_) => Format::Toml,
-        };
-        Self::parse(&self.text(), format)
+/// A map of JSON, made where there is none.
+fn made(root: &CstRootNode, map: &[String]) -> Result<CstObject, String> {
+    let mut at = root.object_value().ok_or("it holds no object")?;
+    for step in map {
+        at = at.object_value_or_create(step).ok_or_else(|| no_map(step))?;
     }
+    Ok(at)
+}
+
+/// One that is there.
+fn there(root: &CstRootNode, map: &[String]) -> Option<CstObject> {
+    let mut at = root.object_value()?;
+    for step in map {
+        at = at.object_value(step)?;
+    }
+    Some(at)
 }
 
 /// What editors take, and no more.
@@ -292,9 +294,9 @@ mod tests {
     fn lists_grow_and_shrink() {
         let text = "{\n  \"inputs\": [\n    {\"id\": \"a\"} // mine\n  ]\n}\n";
         let one = json!({"id": "new"});
-        let grown = Document::parse(text, Format::Json).unwrap().push("inputs", &one).unwrap();
+        let grown = Document::parse(text, Format::Json).unwrap().push(&[], "inputs", &one).unwrap();
         assert!(grown.text().contains("// mine") && grown.text().contains("\"new\""), "{}", grown.text());
-        let shrunk = grown.without_item("inputs", &one).unwrap();
+        let shrunk = grown.without_item(&[], "inputs", &one).unwrap();
         assert!(
             shrunk.text().contains("{\"id\": \"a\"}") && !shrunk.text().contains("new"),
             "{}",

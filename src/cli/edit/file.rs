@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-/// The largest file that is edited.
-const MOST_BYTES: u64 = 16 << 20;
+/// The largest file of a client or of ours that is read and edited: Claude Code keeps histories in its own.
+pub(in crate::cli) const MOST_BYTES: u64 = 64 << 20;
 /// So many copies are kept beside a file.
 const MOST_COPIES: u32 = 1_000;
 /// So often is looked whether another edit in the same folder is over, which takes no longer than a write, and so far apart.
@@ -40,8 +40,15 @@ impl Opened {
             }
             Err(error) => return Err(told(error)),
         };
-        let size = fs::metadata(&target).map_err(told)?.len();
-        if size > MOST_BYTES {
+        let about = fs::metadata(&target).map_err(told)?;
+        // What waits for somebody to write into it would be waited for.
+        if !about.is_file() {
+            return Err(CliError::Told(format!(
+                "`{}` is no file: move it away, or name another place",
+                path.display()
+            )));
+        }
+        if about.len() > MOST_BYTES {
             return Err(CliError::Told(format!(
                 "`{}` is larger than {MOST_BYTES} bytes: it is not edited here",
                 path.display()
@@ -190,7 +197,17 @@ fn begun(folder: &Path, like: Option<&Metadata>, readers: Readers) -> io::Result
     let Some(like) = like else { return Ok(new) };
     let own = new.as_file().metadata()?;
     if (own.uid(), own.gid()) != (like.uid(), like.gid()) {
-        fchown(new.as_file(), Some(like.uid()), Some(like.gid()))?;
+        let (owner, group) = (like.uid(), like.gid());
+        fchown(new.as_file(), Some(owner), Some(group)).map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => io::Error::new(
+                ErrorKind::PermissionDenied,
+                format!(
+                    "the file there is of user {owner} and group {group}, and whoever runs this may make none like it: run it as that \
+                     user, in that group, or give the file to yourself first (`chown`)"
+                ),
+            ),
+            _ => error,
+        })?;
     }
     let kept = match readers {
         Readers::AsBefore => 0o7777,
