@@ -435,7 +435,10 @@ async fn confirm(upstreams: &[Upstream], looked: &mut [Option<Looked>], asks: bo
     loop {
         let answer = ask::line(question).await?;
         match Wanted::read(&answer, upstreams, looked) {
-            Ok(wanted) => return Ok(wanted.apply(looked)),
+            Ok(wanted) => {
+                wanted.apply(looked);
+                return Ok(());
+            }
             Err(unknown) => writeln!(std::io::stderr(), "{}", visible(&unknown))?,
         }
     }
