@@ -12,7 +12,7 @@ mod trial;
 pub use error::OrderError;
 pub use folder::{DIFFERS, FolderState};
 pub use history::{History, before, entry, form, history, kept_bundle, newest, resolve};
-pub use order::{Ask, Outcome, activate};
+pub use order::{Ask, Outcome, activate, hold_first};
 pub use standing::{Held, OnTrial, Recorded, Standing, recorded_at_rest, standing, standing_at_rest};
 pub use trial::{
     Start, Status, abort, advance, ended_by_change, go_back, observe, seen_of_stage, start, status,

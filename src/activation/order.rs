@@ -68,6 +68,8 @@ pub async fn activate(
 ) -> Result<Outcome, OrderError> {
     let reason = clean_reason(ask.reason, in_force)?;
     admin(&in_force.authority, ask.person)?;
+    // Each machine has a folder of its own: what one of them says is held for all.
+    let ask = Ask { order: if store.is_shared() { Order::Hold } else { ask.order }, ..ask };
     let last = newest(store).await?;
     let same = last.as_ref().is_some_and(|last| last.snapshot == ask.next.snapshot);
     let nothing =
@@ -82,9 +84,8 @@ pub async fn activate(
         Order::Hold | Order::Follow => {}
     }
     let mut notes = Vec::new();
-    let people = &ask.next.authority.people;
-    if ask.order == Order::Hold && !people.values().any(|person| person.roles.contains(&Role::Admin)) {
-        return Err(OrderError::NobodyAdmin);
+    if ask.order == Order::Hold {
+        somebody_admin(ask.next)?;
     }
     if admin(&ask.next.authority, ask.person).is_err() {
         notes.push(format!("`{}` has not the role `admin` in the bundle that is in force now", ask.person));
@@ -96,7 +97,8 @@ pub async fn activate(
         git_commit: ask.git.0,
         git_clean: ask.git.1,
     };
-    let ordered = Ordered { order: ask.order, person: ask.person, channel: ask.channel, source: ask.source };
+    let ordered =
+        Ordered { order: ask.order, person: Some(ask.person), channel: ask.channel, source: ask.source };
     let activated = Activated {
         policies: ask.next,
         bundle: &bundle,
@@ -116,4 +118,42 @@ pub async fn activate(
         true => Ok(Outcome::Done { snapshot: ask.next.snapshot.clone(), notes }),
         false => Err(OrderError::Raced),
     }
+}
+
+fn somebody_admin(policies: &PolicySet) -> Result<(), OrderError> {
+    let mut people = policies.authority.people.values();
+    match people.any(|person| person.roles.contains(&Role::Admin)) {
+        true => Ok(()),
+        false => Err(OrderError::NobodyAdmin),
+    }
+}
+
+/// Holds the bundle of the first folder that comes to a store which machines share, for all of them. Where another one was first,
+/// nothing is changed.
+pub async fn hold_first(
+    store: &dyn Store,
+    policies: &PolicySet,
+    (servers, signed): (Value, bool),
+    (origin, source): (Origin, String),
+    now: Timestamp,
+) -> Result<(), OrderError> {
+    somebody_admin(policies)?;
+    let standing = super::standing(store).await?;
+    if standing.held.is_some() {
+        return Ok(());
+    }
+    let bundle = keep(store, policies, servers, signed).await?;
+    let last = newest(store).await?;
+    let activated = Activated {
+        policies,
+        bundle: &bundle,
+        from: last.as_ref().map(|last| &last.snapshot),
+        before: last.as_ref().and_then(|last| last.parts.clone()),
+        changed: Vec::new(),
+        origin: &origin,
+        ordered: Some(Ordered { order: Order::Hold, person: None, channel: "start", source }),
+    };
+    // Whoever was first has done it.
+    store.order(vec![activated.event(now)], standing.seq).await?;
+    Ok(())
 }

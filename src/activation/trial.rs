@@ -217,7 +217,7 @@ pub async fn advance(
             origin: &origin,
             ordered: Some(Ordered {
                 order: Order::Hold,
-                person,
+                person: Some(person),
                 channel: "rollout",
                 source: format!("rollout {}", rollout.id),
             }),

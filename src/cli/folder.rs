@@ -1,9 +1,17 @@
 //! The folder that servers.toml names, held against the bundle that somebody ordered to be in force.
 
-use super::{known, setup::load_standing, wiring};
+use super::{
+    failure::CliError,
+    known, origin,
+    setup::load_standing,
+    wiring::{self, Loaded},
+};
 use crate::{
-    activation::{FolderState, Standing},
-    gateway::Gateway,
+    activation::{self, FolderState, OrderError, Standing},
+    clock::{Clock as _, System},
+    config::without_secrets,
+    gateway::{Gateway, Origin},
+    store::Store,
 };
 use jiff::Timestamp;
 use std::{path::Path, sync::Arc};
@@ -61,4 +69,37 @@ pub(super) async fn follow(path: &Path, gateway: &Arc<Gateway>, standing: Standi
         gateway.set_folder(differs.ok().flatten());
     }
     gateway.set_standing(standing);
+}
+
+/// On a store that machines share all serve one bundle: that of the first folder, until a person activates another.
+pub(super) async fn agree(
+    path: &Path,
+    store: &dyn Store,
+    (loaded, standing): (Loaded, Standing),
+    system: &System,
+) -> Result<(Loaded, Standing), CliError> {
+    if !store.is_shared() || standing.held.is_some() {
+        return Ok((loaded, standing));
+    }
+    let Loaded { config, policies, .. } = &loaded;
+    let folder = &config.gateway.policies;
+    let origin = Origin {
+        reason: "it was the first on this database".to_owned(),
+        ..origin::of(folder, "start").await
+    };
+    let kept = (without_secrets(config), !config.verify.is_empty());
+    let source = (origin, folder.display().to_string());
+    match activation::hold_first(store, policies, kept, source, system.now()).await {
+        Ok(()) => {}
+        Err(OrderError::NobodyAdmin) => {
+            tracing::warn!(
+                "files.not_held: nobody has the role `admin` in the bundle, so that nobody could put another in its place: each replica \
+                 serves its own folder"
+            );
+            return Ok((loaded, standing));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let standing = activation::standing(store).await?;
+    Ok((load_standing(path, &standing)?, standing))
 }

@@ -6,7 +6,7 @@ use super::{
     folder,
     follow::{self, Follower, Sink},
     key_book, log, names, origin, reload, running,
-    setup::{load_to_run, load_to_serve},
+    setup::{exposed, load_to_run, load_to_serve},
     wiring::{self, Loaded},
 };
 use crate::{
@@ -55,17 +55,21 @@ impl Running {
         (system, telemetry): (Arc<System>, Arc<Telemetry>),
         tls: Option<Tls>,
     ) -> Result<Self, CliError> {
-        let Loaded { config, policies, lints } = loaded;
-        for lint in &lints.0 {
+        for lint in &loaded.lints.0 {
             tracing::warn!(lint = %lint, "files.lint");
         }
-        wiring::ensure_data_dir(&config)?;
-        wiring::start_telemetry(&telemetry, &config, &system)?;
+        wiring::ensure_data_dir(&loaded.config)?;
+        wiring::start_telemetry(&telemetry, &loaded.config, &system)?;
         let mut targets = Vec::new();
         for target in &args.events {
             targets.push(Sink::open(target).await?);
         }
-        let store = wiring::open_store(&config, &system)?;
+        let store = wiring::open_store(&loaded.config, &system)?;
+        let (loaded, standing) = folder::agree(path, &*store, (loaded, standing), &system).await?;
+        if command == "serve" {
+            exposed(path, &loaded)?;
+        }
+        let Loaded { config, policies, lints } = loaded;
         let sinks_end = CancellationToken::new();
         let mut sinks = Vec::new();
         if !targets.is_empty() {

@@ -45,9 +45,9 @@ pub enum Order {
 pub struct Ordered<'a> {
     /// What.
     pub order: Order,
-    /// Who.
-    pub person: &'a PersonId,
-    /// `cli`, `api` or `rollout`.
+    /// Who; none: the first process on a store that is shared.
+    pub person: Option<&'a PersonId>,
+    /// `cli`, `api`, `rollout`, `retention` or `start`.
     pub channel: &'static str,
     /// Where the files come from: a snapshot, a folder's path, a rollout.
     pub source: String,
@@ -96,7 +96,9 @@ impl Activated<'_> {
         });
         let mut event = EventDraft::system(EventType::PolicyActivated, now);
         if let Some(Ordered { order, person, channel, source }) = ordered {
-            event.actor = Actor { kind: "person".into(), role: Some("admin".into()) };
+            if person.is_some() {
+                event.actor = Actor { kind: "person".into(), role: Some("admin".into()) };
+            }
             event.policy_id = Some(PolicyId::from(ACTIVATION));
             event.action = Some(
                 match order {

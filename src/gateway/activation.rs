@@ -63,7 +63,7 @@ impl Gateway {
                 origin: &origin,
                 ordered: Some(Ordered {
                     order: Order::Hold,
-                    person: &person,
+                    person: Some(&person),
                     channel: "retention",
                     source: format!("the order of {}", held.since),
                 }),

@@ -142,7 +142,7 @@ pub(super) async fn activate(path: &Path, args: &ActivateArgs) -> Result<(), Cli
     let ordered = async {
         let desk = Desk::of(setup, &*store).await?;
         let target = desk.target(&*store, &args.what).await?;
-        let follows = matches!(target.source, Source::Folder(_));
+        let follows = matches!(target.source, Source::Folder(_)) && !store.is_shared();
         Ok::<_, CliError>((desk.order(&*store, target, &args.reason).await?, follows))
     };
     let ordered = ordered.await;
