@@ -85,6 +85,27 @@ fn official_python_sdk_in_both_eras() {
     }
 }
 
+/// Replicas on PostgreSQL behind haproxy, with clients of both eras, while replicas and databases are killed.
+#[test]
+fn a_cluster_whatever_is_killed() {
+    let python = target().join("sdk-venv/bin/python");
+    let haproxy = [PathBuf::from("/usr/sbin/haproxy"), found("haproxy")];
+    let haproxy = haproxy.into_iter().find(|path| path.exists()).unwrap_or_default();
+    let needed = [
+        ("Python with the SDK", python.clone()),
+        ("pytest", target().join("sdk-venv/bin/pytest")),
+        ("PostgreSQL", PathBuf::from("/usr/lib/postgresql")),
+        ("haproxy", haproxy),
+    ];
+    if ready("the cluster", &needed) {
+        run(Command::new(python)
+            .args(["-m", "pytest", "-q", "-x"])
+            .arg(format!("--gateway={BINARY}"))
+            .current_dir(Path::new(ROOT).join("tests/cluster")))
+        .unwrap_or_else(|said| panic!("{said}"));
+    }
+}
+
 /// What people install, made by `packaging/release` of this binary: wheel, Debian package, container, manifests (R5, R99).
 #[test]
 fn what_is_installed_and_how() {

@@ -13,6 +13,8 @@
 mod damage;
 #[path = "store/embedded.rs"]
 mod embedded;
+#[path = "store/encrypted.rs"]
+mod encrypted;
 #[path = "store/figures.rs"]
 mod figures;
 #[path = "store/grants.rs"]

@@ -108,6 +108,42 @@ impl Server {
         self.run = Some((child, input));
     }
 
+    /// Has it listen on an address beside its socket.
+    pub(crate) fn listen(&mut self) {
+        self.stop("INT");
+        self.port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        self.run(&[]);
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Has it show a certificate, from now on.
+    pub(crate) fn encrypt(&self, certificate: &str, key: &str) {
+        use std::io::Write as _;
+        let data = self.dir.join("data");
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            // Its folder is its own account's, and so the file has to be.
+            let mut options = std::fs::OpenOptions::new();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let mut file = options.open(data.join(name)).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            #[cfg(unix)]
+            {
+                let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&data).unwrap());
+                std::os::unix::fs::fchown(&file, Some(owner), None).unwrap();
+            }
+        }
+        self.sql("postgres", "ALTER SYSTEM SET ssl = on");
+        self.sql("postgres", "SELECT pg_reload_conf()");
+        while self.sql("postgres", "SHOW ssl") != "on" {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
     /// Ends it: `INT` in order, `QUIT` at once and without a word.
     pub(crate) fn stop(&mut self, how: &str) {
         use std::io::Write as _;
