@@ -374,7 +374,7 @@ mod tests {
         check(
             ClientKind::Vscode,
             "home/.config/Code/User/mcp.json",
-            &[settings.clone()],
+            std::slice::from_ref(&settings),
             &["`chat.mcp.access` is"],
         );
         if !cfg!(target_os = "macos") {

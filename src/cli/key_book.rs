@@ -3,6 +3,7 @@
 use super::{exposure::place, wiring::Loaded};
 use crate::{
     config::Config,
+    front::tls,
     gateway::Gateway,
     identity::Used,
     journal::open_private,
@@ -149,7 +150,7 @@ pub(super) async fn note(gateway: &Arc<Gateway>) {
     }
 }
 
-/// Keys that have expired, and those that soon will.
+/// Keys that have expired, and those that soon will; and the certificate that the listeners show.
 pub(super) fn doubts(loaded: &Loaded, now: Timestamp) -> Vec<Problem> {
     let authority = &loaded.policies.authority;
     let agents = authority.agents.values().map(|agent| ("agent", "agents", agent.id.as_str(), &agent.keys));
@@ -178,7 +179,28 @@ pub(super) fn doubts(loaded: &Loaded, now: Timestamp) -> Vec<Problem> {
             });
         }
     }
+    found.extend(certificate(&loaded.config, now));
     found
+}
+
+/// What is to be said of the certificate of `[gateway] tls`. One that cannot be read is an error of the files.
+fn certificate(config: &Config, now: Timestamp) -> Option<Problem> {
+    let tls = config.gateway.tls.as_ref()?;
+    let end = tls::ends(tls).ok()?;
+    let message = if end <= now {
+        format!("the certificate of `[gateway] tls` has ended at {end}: no client takes it")
+    } else if end.duration_since(now) < SOON {
+        format!("the certificate of `[gateway] tls` ends at {end}")
+    } else {
+        return None;
+    };
+    Some(Problem {
+        place: Place { file: tls.cert.display().to_string(), line: 0, column: 0 },
+        severity: Severity::Lint,
+        message,
+        expected: "another one in its place; `tollgate serve` reads it at SIGHUP".to_owned(),
+        strict: false,
+    })
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 use tokio_rustls::TlsAcceptor;
 use webpki::EndEntityCert;
+use x509_parser::parse_x509_certificate;
 
 /// Names of one certificate that are looked at.
 const MOST_URIS: usize = 32;
@@ -74,6 +75,14 @@ pub fn own_certificate(tls: &TlsConfig) -> Result<CertificateDer<'static>, Strin
         .into_iter()
         .next()
         .ok_or_else(|| "no certificate".to_owned())
+}
+
+/// When the certificate that a listener shows ends.
+pub fn ends(tls: &TlsConfig) -> Result<Timestamp, String> {
+    let shown = own_certificate(tls)?;
+    let unread = |why: String| format!("cannot read the certificate `{}`: {why}", tls.cert.display());
+    let (_, parsed) = parse_x509_certificate(&shown).map_err(|error| unread(error.to_string()))?;
+    Timestamp::from_second(parsed.validity().not_after.timestamp()).map_err(|error| unread(error.to_string()))
 }
 
 /// Reads the PEM files and makes what a listener needs: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. With `client_ca`, a client may bring

@@ -6,13 +6,14 @@ use super::{
     names::Scope,
     read::{boolean, count, fields, list_of, mismatch, money, short, word},
     source::{Entry, Kind, Node, Report},
+    units::duration,
 };
 use crate::{
     cost::{BudgetAction, BudgetRule, BudgetScope, BudgetWindow, BudgetZone, LEAST_RESULT_TOKENS},
     model::{MicroUsd, Selector},
 };
 use jiff::tz::TimeZone;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 const KEYS: &[&str] = &[
     "id",
@@ -26,7 +27,10 @@ const KEYS: &[&str] = &[
     "on_exceed",
     "alert_at",
     "strict",
+    "lease",
 ];
+/// How long a replica may be allowed to hold a share of a cap.
+const LEASE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 const CAPS: &[&str] = &["max_calls", "max_tokens", "max_cost_usd"];
 
 const WINDOWS: &[(&str, BudgetWindow)] = &[
@@ -84,6 +88,8 @@ fn budget(node: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_>)
             "max_tokens or max_cost_usd beside it",
         );
     }
+    // A permission that this program makes no use of: its replicas count exactly.
+    map.read("lease", report, duration(LEASE.0, LEASE.1));
     let alert_at = map.read("alert_at", report, steps).unwrap_or_default();
     let zone = map.read("zone", report, |node, key, report| zone(node, key, scope, report)).flatten();
     if let Some(entry) = map.entry("zone")

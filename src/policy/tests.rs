@@ -290,7 +290,7 @@ fn authority_prices_budgets_and_bundle_are_read() {
         ),
         (
             "budgets.yaml",
-            "budgets:\n  - { id: day, scope: agent, window: day, max_cost_usd: 12.34, on_exceed: require_approval, alert_at: 80, strict: true, match: { label: write } }\n  - { id: calls, scope: global, window: minute, max_calls: 5, match: [{ tool: \"a*\" }, { role: b }] }\n",
+            "budgets:\n  - { id: day, scope: agent, window: day, max_cost_usd: 12.34, on_exceed: require_approval, alert_at: 80, strict: true, lease: 5s, match: { label: write } }\n  - { id: calls, scope: global, window: minute, max_calls: 5, match: [{ tool: \"a*\" }, { role: b }] }\n",
         ),
     ]);
     assert_eq!((&*set.bundle.version, set.bundle.default_decision), ("1.0", Decision::RequireApproval));

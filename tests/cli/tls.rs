@@ -36,6 +36,29 @@ fn shows(address: &str, made: &CertifiedKey<KeyPair>) -> bool {
     true
 }
 
+/// One that ends is told as a key that ends is, before clients find out.
+#[test]
+fn a_certificate_that_ends_is_told() {
+    let folder = with_admin("127.0.0.1:0", TLS);
+    let folder = folder.path();
+    let key = KeyPair::generate().unwrap();
+    let until = |year: i32| {
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 31);
+        std::fs::write(folder.join("cert.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+        let checked = tollgate(folder, &["check"]);
+        assert_eq!(checked.code, 0, "{}", checked.err);
+        format!("{}{}", checked.out, checked.err)
+    };
+    let told = until(2021);
+    assert!(told.contains("the certificate of `[gateway] tls` has ended at 2021-01-31T00:00:00Z"), "{told}");
+    assert!(tollgate(folder, &["doctor"]).out.contains("has ended at 2021-01-31"));
+    let told = until(2090);
+    assert!(!told.contains("the certificate of"), "{told}");
+}
+
 /// Both listeners show a renewed certificate without a restart. A pair that does not go together refuses the reload, of all else too.
 #[test]
 fn a_certificate_is_read_again_and_a_wrong_pair_changes_nothing() {
