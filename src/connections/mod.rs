@@ -245,7 +245,11 @@ impl Connections {
         let upstream = upstream
             .ok_or_else(|| ConnectError::Unknown(format!("servers.toml has no upstream `{name}`")))?;
         let UpstreamTransport::Http { url, oauth: Some(oauth), .. } = &upstream.transport else {
-            return Err(ConnectError::Unknown(format!("upstream `{name}` has no `oauth`")));
+            let why = format!(
+                "upstream `{name}` has no `oauth`: nobody signs in there. For a server that wants it, put \
+                 `oauth = {{ grant = \"authorization_code\", per = \"gateway\" }}` (or per = \"person\") under [upstreams.{name}]"
+            );
+            return Err(ConnectError::Unknown(why));
         };
         if oauth.code_grant().is_none() {
             let why =

@@ -492,17 +492,26 @@ fn servers_of_a_projects_own_file_are_not_started_unseen() {
     };
     off(&place.init(&[]), "theirs");
     assert!(place.servers()["upstreams"]["agreed"].get("enabled").is_none());
-    // A variable that comes with the project does not come into what was agreed to.
+    // With a variable that comes with the project it is another server than the person's own.
     let mut more = server("mine");
     more["env"] = json!({"LD_PRELOAD": "./theirs.so"});
     place.write("work/app/.mcp.json", &json!({"mcpServers": {"mine": more}}).to_string());
-    off(&place.init(&["--force"]), "mine");
-    // Nor is on by its file what a person has off.
+    let told = place.init(&["--force"]);
+    off(&told, "mine");
+    assert!(told.to_string().contains("demo-upstream with LD_PRELOAD="), "{told:#}");
+    let own = &place.servers()["upstreams"]["mine-cursor"];
+    assert!(own.get("enabled").is_none() && !own.to_string().contains("LD_PRELOAD"), "{own}");
+    // What a person has off is not on by its file, and what they have on is not off.
     place.write("work/app/.mcp.json", &json!({"mcpServers": {"mine": server("mine")}}).to_string());
-    let mut disabled = server("mine");
-    disabled["disabled"] = json!(true);
-    place.write(".cursor/mcp.json", &json!({"mcpServers": {"mine": disabled}}).to_string());
-    off(&place.init(&["--force"]), "mine");
+    for has_off in [true, false] {
+        let mut known = server("mine");
+        known["disabled"] = json!(has_off);
+        place.write(".cursor/mcp.json", &json!({"mcpServers": {"mine": known}}).to_string());
+        place.init(&["--force"]);
+        let all = place.servers()["upstreams"].clone();
+        assert_eq!(all.as_table().unwrap().len(), 1, "{all}");
+        assert_eq!(all["mine"].get("enabled").is_some(), has_off, "{all}");
+    }
     place.write(".cursor/mcp.json", &json!({"mcpServers": {"mine": server("mine")}}).to_string());
     let none = ["mine", "agreed", "theirs"].map(started);
     assert_eq!(none, [false; 3], "without `--yes` and without a terminal nothing is started");

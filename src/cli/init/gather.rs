@@ -214,9 +214,24 @@ impl Gathered {
                 return None;
             }
             let merged = merged(&other.server, &server)?;
-            Some((other, merged))
+            // What comes with a project adds nothing to a server that a person agreed to: with more it is another one.
+            let own = match (other.agreed, agreed) {
+                (true, false) => Some(&other.server),
+                (false, true) => Some(&server),
+                (true, true) | (false, false) => None,
+            };
+            own.is_none_or(|own| *own == merged).then_some((other, merged))
         });
         if let Some((other, merged)) = same {
+            if other.agreed != agreed {
+                other.from.push_str(&format!("; also {from}"));
+                // On or off is as the person has it.
+                if agreed {
+                    (other.agreed, other.enabled) = (true, enabled);
+                    (other.server, other.switches, other.project) = (merged, switches, project);
+                }
+                return;
+            }
             match (other.enabled, enabled) {
                 (false, true) => other.from = format!("{from} (on there), off as {}", other.from),
                 (true, false) => other.from.push_str(&format!("; off as {from}")),
@@ -229,13 +244,6 @@ impl Gathered {
                 (true, true) | (false, false) => merged,
             };
             let both = other.enabled == enabled;
-            // What was agreed to is what is started: no variable of a project's own file comes in with it, and one that a person has
-            // off is not on by a project's file.
-            other.agreed = match (other.agreed, agreed) {
-                (true, false) => merged == other.server && (other.enabled || !enabled),
-                (false, true) => merged == server && (enabled || !other.enabled),
-                (same, _) => same,
-            };
             other.server = if both { passing(merged, &other.server, &server) } else { merged };
             if both {
                 other

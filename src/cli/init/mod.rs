@@ -279,8 +279,10 @@ async fn people(args: &InitArgs, asks: bool) -> Result<Vec<String>, CliError> {
         let question = "A second person, who agrees to what destroys something (a name; Enter: nobody)?";
         loop {
             let name = ask::line(question).await?;
+            let is_answer = ["y", "yes", "n", "no"].iter().any(|word| name.eq_ignore_ascii_case(word));
             match super::args::agent_name(&name) {
                 _ if name.is_empty() => break,
+                Ok(_) if is_answer => writeln!(std::io::stderr(), "a name, or Enter for nobody")?,
                 Ok(name) if !people.contains(&name) => {
                     people.push(name);
                     break;

@@ -21,12 +21,12 @@ use crate::{
         screen::Screen,
         setup::Setup,
     },
-    config::secret_in_argument,
+    config::{is_secret, secret_in_argument},
     model::{UpstreamName, without_query},
     redaction::{DataRules, visible},
 };
 use serde_json::{Value, json};
-use std::{io::Write as _, path::Path};
+use std::{collections::BTreeMap, io::Write as _, path::Path};
 
 /// What came of it.
 pub(super) struct Outcome<'m> {
@@ -98,11 +98,11 @@ pub(super) fn left_off(upstreams: &mut [Upstream]) {
     }
 }
 
-/// What is run or reached, without secrets.
+/// What is run or reached, and what goes with it, without secrets.
 pub(super) fn reached(server: &Server) -> String {
     let rules = DataRules::built_in();
     match server {
-        Server::Command { command, .. } => {
+        Server::Command { command, env, .. } => {
             let before = std::iter::once(None).chain(command.iter().map(|word| Some(word.as_str())));
             let told = before.zip(command).map(|(before, word)| {
                 let from = before.and_then(|before| secret_in_argument(&rules, Some(before), word));
@@ -112,10 +112,24 @@ pub(super) fn reached(server: &Server) -> String {
             let told: Vec<String> = told
                 .map(|word| if word.is_empty() || word.contains(' ') { format!("{word:?}") } else { word })
                 .collect();
-            format!("runs {}", told.join(" "))
+            format!("runs {}{}", told.join(" "), with(" with ", env, &rules))
         }
-        Server::Url { url, .. } => format!("at {}", without_query(url)),
+        Server::Url { url, headers, .. } => {
+            format!("is at {}{}", without_query(url), with(" with the headers ", headers, &rules))
+        }
     }
+}
+
+/// Variables of the environment, or headers, that a server gets: what it runs may hang on them.
+fn with(word: &str, members: &BTreeMap<String, String>, rules: &DataRules) -> String {
+    if members.is_empty() {
+        return String::new();
+    }
+    let told = members.iter().map(|(name, value)| match is_secret(rules, name, value) {
+        true => format!("{name}={MASK}"),
+        false => format!("{name}={value:?}"),
+    });
+    format!("{word}{}", told.collect::<Vec<_>>().join(", "))
 }
 
 /// What each tool would be taken for.

@@ -228,6 +228,11 @@ pub(super) fn tools(upstream: &Upstream, looked: Option<&Looked>, signs_in: bool
             ),
             false => String::new(),
         };
+        if !upstream.agreed {
+            return oauth
+                + "# Nobody has agreed to its start: a person is asked about each of its tools that has no table with `read_only = true` here.\n\
+                    trust_annotations = false\n";
+        }
         return oauth
             + "# Its tools were not looked at: its own word on which of them only read is believed. With false a person is asked\n\
                 # about each tool that has no table with `read_only = true` here.\n\
