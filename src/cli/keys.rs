@@ -188,7 +188,7 @@ pub(super) fn in_force(setup: &Setup) -> String {
             held.snapshot,
             setup.loaded.config.gateway.policies.display()
         ),
-        None => "A running gateway takes it over at once.".to_owned(),
+        None => "A running gateway takes it over at once; approvals that wait are cancelled by that, and their calls ask again.".to_owned(),
     }
 }
 

@@ -498,7 +498,7 @@ fn servers_of_a_projects_own_file_are_not_started_unseen() {
     place.write("work/app/.mcp.json", &json!({"mcpServers": {"mine": more}}).to_string());
     let told = place.init(&["--force"]);
     off(&told, "mine");
-    assert!(told.to_string().contains("demo-upstream with LD_PRELOAD="), "{told:#}");
+    assert!(told.to_string().contains(" with LD_PRELOAD="), "{told:#}");
     let own = &place.servers()["upstreams"]["mine-cursor"];
     assert!(own.get("enabled").is_none() && !own.to_string().contains("LD_PRELOAD"), "{own}");
     // What a person has off is not on by its file, and what they have on is not off.

@@ -223,37 +223,7 @@ impl Gathered {
             own.is_none_or(|own| *own == merged).then_some((other, merged))
         });
         if let Some((other, merged)) = same {
-            if other.agreed != agreed {
-                other.from.push_str(&format!("; also {from}"));
-                // On or off is as the person has it.
-                if agreed {
-                    (other.agreed, other.enabled) = (true, enabled);
-                    (other.server, other.switches, other.project) = (merged, switches, project);
-                }
-                return;
-            }
-            match (other.enabled, enabled) {
-                (false, true) => other.from = format!("{from} (on there), off as {}", other.from),
-                (true, false) => other.from.push_str(&format!("; off as {from}")),
-                (true, true) | (false, false) => other.from.push_str(&format!("; also {from}")),
-            }
-            // One that is started takes nothing over from one that is not: what that needs may be missing here.
-            let merged = match (other.enabled, enabled) {
-                (true, false) => other.server.clone(),
-                (false, true) => server.clone(),
-                (true, true) | (false, false) => merged,
-            };
-            let both = other.enabled == enabled;
-            other.server = if both { passing(merged, &other.server, &server) } else { merged };
-            if both {
-                other
-                    .notes
-                    .extend(other.switches.narrow(switches, &format!("`{shown}` of {}", file.display())));
-            } else if enabled {
-                (other.switches, other.project) = (switches, project);
-            }
-            other.enabled |= enabled;
-            return;
+            return join(other, merged, &from, Joining { server, enabled, agreed, switches, project });
         }
         let own = self.own_name(&name, client, project.as_deref());
         let mut notes = switches.lost.clone();
@@ -319,6 +289,51 @@ pub(super) fn started_in<'s>(server: &'s Server, project: Option<&'s Path>) -> O
         Server::Command { cwd, .. } => cwd.as_deref().map(Path::new).or(project),
         Server::Url { .. } => None,
     }
+}
+
+/// An entry of a client that is a server which is known already.
+struct Joining {
+    server: Server,
+    enabled: bool,
+    agreed: bool,
+    switches: Switches,
+    project: Option<PathBuf>,
+}
+
+/// Makes one of both. On or off is as the person has it, where one of both is a project's.
+fn join(other: &mut Upstream, merged: Server, from: &str, new: Joining) {
+    let Joining { server, enabled, agreed, switches, project } = new;
+    let on = match (other.agreed, agreed) {
+        (true, false) => other.enabled,
+        (false, true) => enabled,
+        (true, true) | (false, false) => other.enabled || enabled,
+    };
+    match (other.enabled, enabled) {
+        (false, true) if on => other.from = format!("{from} (on there), off as {}", other.from),
+        (true, false) if on => other.from.push_str(&format!("; off as {from}")),
+        (_, _) => other.from.push_str(&format!("; also {from}")),
+    }
+    if other.agreed != agreed {
+        if agreed {
+            (other.agreed, other.enabled) = (true, on);
+            (other.server, other.switches, other.project) = (merged, switches, project);
+        }
+        return;
+    }
+    // One that is started takes nothing over from one that is not: what that needs may be missing here.
+    let merged = match (other.enabled, enabled) {
+        (true, false) => other.server.clone(),
+        (false, true) => server.clone(),
+        (true, true) | (false, false) => merged,
+    };
+    let both = other.enabled == enabled;
+    other.server = if both { passing(merged, &other.server, &server) } else { merged };
+    if both {
+        other.notes.extend(other.switches.narrow(switches, from));
+    } else if enabled {
+        (other.switches, other.project) = (switches, project);
+    }
+    other.enabled = on;
 }
 
 /// The two as one, where they are the same server: reached alike, and with the same variables as far as both name them.
