@@ -163,7 +163,18 @@ fn servers_of_every_project_are_named() {
         &other.path().join(".mcp.json"),
         r#"{"mcpServers": {"agreed": {"command": "x"}, "not": {"command": "x"}}}"#,
     );
+    let [by_settings, all_on] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    for (project, settings) in [
+        (&by_settings, json!({"enabledMcpjsonServers": ["by-settings"]})),
+        (&all_on, json!({"enableAllProjectMcpServers": true})),
+    ] {
+        let servers = json!({"mcpServers": {"by-settings": {"command": "x"}, "of-all": {"command": "x"}}});
+        write(&project.path().join(".mcp.json"), &servers.to_string());
+        write(&project.path().join(".claude/settings.local.json"), &settings.to_string());
+    }
     let projects = json!({
+        by_settings.path().to_str().unwrap(): {},
+        all_on.path().to_str().unwrap(): {},
         "/some/proj": {"mcpServers": {"theirs": {"command": "x"}, "off": {"command": "x", "disabled": true}}},
         other.path().to_str().unwrap(): {"enabledMcpjsonServers": ["agreed"]},
     });
@@ -181,6 +192,8 @@ fn servers_of_every_project_are_named() {
         assert!(wrong.contains(part), "{part}: {told:#}");
     }
     assert!(!wrong.contains("off") && !wrong.contains("not,"), "{wrong}");
+    // One project's settings start one of its servers, another's start all.
+    assert_eq!((wrong.matches("by-settings").count(), wrong.matches("of-all").count()), (2, 1), "{wrong}");
     let advice = complaints(&told, "clients", "advice").join("\n");
     assert!(
         advice.contains("`deniedMcpServers` has it") && advice.contains("tollgate is switched off"),

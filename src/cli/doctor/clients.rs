@@ -26,7 +26,7 @@ pub(super) fn look(endpoint: Option<&str>, findings: &mut Findings) {
         one(&place, None, folders, endpoint, findings);
         if place.client.kind() == Some(ClientKind::Claude) {
             for (place, agreed) in agreed_places(&place.path, folders) {
-                one(&place, Some(&agreed), folders, endpoint, findings);
+                one(&place, agreed.as_deref(), folders, endpoint, findings);
             }
         }
     }

@@ -193,16 +193,33 @@ pub(in crate::cli) fn client_servers(path: &Path, folders: Folders<'_>) -> Resul
     of_place(&places::named(path, folders), folders).map(|(read, _)| read.found)
 }
 
-/// The .mcp.json of the projects that Claude Code knows by this file, with those of its servers that a person has agreed to there.
-pub(in crate::cli) fn agreed_places(path: &Path, folders: Folders<'_>) -> Vec<(Place, Vec<String>)> {
+/// The .mcp.json of the projects that Claude Code knows by this file, with those of its servers that it starts there unasked; none:
+/// all of them.
+pub(in crate::cli) fn agreed_places(path: &Path, folders: Folders<'_>) -> Vec<(Place, Option<Vec<String>>)> {
     let Ok((read, _)) = of_place(&places::named(path, folders), folders) else { return Vec::new() };
     let place = |(folder, project): (PathBuf, Project)| {
+        let on = started_by_settings(&folder, folders).map(|more| [project.on, more].concat());
         let path = folder.join(".mcp.json");
-        let place = Place { client: Client::ClaudeCode, path, project: Some(folder), aside: true };
-        (place, project.on)
+        (Place { client: Client::ClaudeCode, path, project: Some(folder), aside: true }, on)
     };
-    let all = read.projects.into_iter().filter(|(folder, _)| !folders.here.starts_with(folder)).map(place);
-    all.filter(|(place, on)| !on.is_empty() && place.path.is_file()).collect()
+    let all = read.projects.into_iter().filter(|(folder, _)| !folders.here.starts_with(folder));
+    let all = all.filter(|(folder, _)| folder.join(".mcp.json").is_file()).map(place);
+    all.filter(|(_, on)| on.as_ref().is_none_or(|on| !on.is_empty())).collect()
+}
+
+/// What Claude Code's settings say of the servers of a project's .mcp.json: which are started; none: all.
+fn started_by_settings(project: &Path, folders: Folders<'_>) -> Option<Vec<String>> {
+    let files = [".claude/settings.json", ".claude/settings.local.json"];
+    let own = folders.home.map(|home| home.join(".claude/settings.json"));
+    let mut on = Vec::new();
+    for file in files.map(|file| project.join(file)).into_iter().chain(own).filter(|file| file.is_file()) {
+        let Ok(root) = text_of(&file).and_then(|text| object(&file, &text)) else { continue };
+        if root.get("enableAllProjectMcpServers") == Some(&Value::Bool(true)) {
+            return None;
+        }
+        on.extend(names(root.get("enabledMcpjsonServers")));
+    }
+    Some(on)
 }
 
 /// What a file brings, and whether it has a place for servers at all.
