@@ -104,6 +104,25 @@ fn files_of_the_folders_above_are_named() {
     assert!(told["skipped"].to_string().contains("Claude Code loads it here"), "{told}");
 }
 
+/// Where what is governed goes out of a project in which Tollgate is switched off, Tollgate is switched on there, and goes back.
+#[test]
+fn no_project_is_left_without_its_servers() {
+    let machine = Machine::new();
+    let file = machine.home.path().join(".claude.json");
+    let off = |more: Value| json!({"disabledMcpServers": ["tollgate", "x"], "mcpServers": more});
+    let projects = json!({"/some/proj": off(json!({"files": governed()})), "/other": off(json!({}))});
+    let before = serde_json::to_string_pretty(&json!({"projects": projects})).unwrap();
+    put(&file, &before);
+    let told = machine.json(&["connect", "claude", "--agent", "demo-agent", "--no-check"]);
+    let now = json_of(&std::fs::read_to_string(&file).unwrap());
+    assert_eq!(now["projects"]["/some/proj"]["disabledMcpServers"], json!(["x"]), "{told}");
+    assert_eq!(now["projects"]["/some/proj"]["mcpServers"], json!({}), "{told}");
+    // Nothing goes out there: what a person switched off stays off.
+    assert_eq!(now["projects"]["/other"], projects["/other"], "{told}");
+    machine.json(&["connect", "claude", "--undo"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+}
+
 /// A list of the servers that may be started is made to have Tollgate, and goes back.
 #[test]
 fn lists_of_names_take_tollgate_in() {

@@ -226,9 +226,9 @@ impl Done<'_> {
         for ListEdit { map, list, comes_in } in &self.plan.lists {
             let list = format!("{}.{list}", map.join("."));
             let told = if *comes_in {
-                "comes in: only what it names is started"
+                "comes into the list of what is started"
             } else {
-                "goes out: what it names is not started"
+                "comes off the list of what is not started"
             };
             screen.field(NAME, &format!("{told} (`{list}`)"))?;
         }

@@ -13,7 +13,10 @@ use crate::cli::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// Where Claude Code keeps what it knows of each project.
 const PROJECTS: &str = "projects";
@@ -108,14 +111,20 @@ impl Target {
     }
 
     /// What its lists of names keep from being started: Tollgate comes into those of what is started, and out of those of what is not.
-    fn lists(&self, root: &Map<String, Value>) -> Vec<ListEdit> {
-        let here = self.here.to_string_lossy().into_owned();
+    /// So in each project in which it takes the place of what goes out.
+    fn lists(&self, root: &Map<String, Value>, removed: &[Removed]) -> Vec<ListEdit> {
+        let here = vec![PROJECTS.to_owned(), self.here.to_string_lossy().into_owned()];
         let known = match self.client {
             ClientKind::Gemini => {
                 vec![(vec!["mcp".to_owned()], "allowed", true), (vec!["mcp".to_owned()], "excluded", false)]
             }
             ClientKind::Claude if self.of_projects => {
-                vec![(vec![PROJECTS.to_owned(), here], "disabledMcpServers", false)]
+                let of_projects = removed.iter().filter_map(|one| match one.map.as_slice() {
+                    [first, project, _] if first == PROJECTS => Some(vec![first.clone(), project.clone()]),
+                    _ => None,
+                });
+                let all: BTreeSet<Vec<String>> = of_projects.chain([here]).collect();
+                all.into_iter().map(|project| (project, "disabledMcpServers", false)).collect()
             }
             _ => Vec::new(),
         };
@@ -224,7 +233,7 @@ impl Plan {
                 }
             }
         }
-        let lists = target.lists(&root);
+        let lists = target.lists(&root, &removed);
         for ListEdit { map, list, comes_in } in &lists {
             let name = Value::from(NAME);
             document = match comes_in {
