@@ -173,8 +173,10 @@ async fn over_http(entry: &Value) -> Result<Vec<String>, String> {
         let request =
             request.body(Full::new(Bytes::from(message.to_string()))).map_err(|error| error.to_string())?;
         let most = usize::try_from(MOST).unwrap_or(usize::MAX);
-        let reply =
-            outbound.send(request, most, PATIENCE).await.map_err(|error| format!("{url}: {error}"))?;
+        let reply = outbound
+            .send(request, most, PATIENCE)
+            .await
+            .map_err(|error| unreached(url, &error.to_string()))?;
         if let Some(named) = reply.headers.get("mcp-session-id") {
             session = Some(named.clone());
         }
@@ -197,6 +199,18 @@ async fn over_http(entry: &Value) -> Result<Vec<String>, String> {
     Ok(tools)
 }
 
+/// Why an address was not reached. A certificate of a company's own is trusted by nobody who was not told of it.
+fn unreached(url: &str, why: &str) -> String {
+    let advice = match why.contains("invalid peer certificate") {
+        true => {
+            ". Where its certificate is of an authority of your own: SSL_CERT_FILE names the file of that here, and the client has to \
+             trust it as well (Node's: NODE_EXTRA_CA_CERTS)"
+        }
+        false => "",
+    };
+    format!("{url}: {why}{advice}")
+}
+
 /// The message of an answer: plain, or the last of a stream.
 fn of_stream(body: &[u8]) -> Value {
     if let Ok(plain) = serde_json::from_slice(body) {
@@ -210,4 +224,16 @@ fn of_stream(body: &[u8]) -> Value {
         .filter_map(|data| serde_json::from_str::<Value>(data.trim_start()).ok());
     data.find(|message| message.get("result").is_some() || message.get("error").is_some())
         .unwrap_or(Value::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_of_nobody_known_is_told_with_what_to_do() {
+        let told = unreached("https://gate.example/mcp", "invalid peer certificate: UnknownIssuer");
+        assert!(told.contains("UnknownIssuer. Where") && told.contains("SSL_CERT_FILE"), "{told}");
+        assert_eq!(unreached("https://gate.example/mcp", "refused"), "https://gate.example/mcp: refused");
+    }
 }
