@@ -46,6 +46,17 @@ fn frames_of(data_dir: &Path) -> Vec<(i64, Vec<u8>)> {
     segments.into_iter().map(|(first, path)| (first, std::fs::read(path).unwrap())).collect()
 }
 
+/// Grants that nobody heard of are taken back and cost nothing; the chain is whole in each copy.
+async fn what_was_granted_counts(stores: &[Arc<EmbeddedStore>; 2], granted: u64) {
+    let counted = || async {
+        let usage = stores[1].budget_usage(later(start(), 100)).await.unwrap();
+        usage.iter().map(|usage| usage.calls).sum::<u64>()
+    };
+    until("what nobody heard of is taken back", || async { counted().await == granted }).await;
+    verified(&*stores[0]).await;
+    verified(&*stores[1]).await;
+}
+
 async fn verified(store: &dyn Store) -> u64 {
     let report = store.verify().await.unwrap();
     assert_eq!(report.bad, None);
@@ -226,14 +237,7 @@ async fn connections_that_are_cut_lose_and_double_nothing() {
         until("it answers again", || async { store.ping().await.is_ok() }).await;
         until("all is settled", || async { store.unsettled() == 0 }).await;
     }
-    // Grants that nobody heard of are taken back and cost nothing.
-    let counted = || async {
-        let usage = stores[1].budget_usage(later(start(), 100)).await.unwrap();
-        usage.iter().map(|usage| usage.calls).sum::<u64>()
-    };
-    until("what nobody heard of is taken back", || async { counted().await == granted }).await;
-    verified(&*stores[0]).await;
-    verified(&*stores[1]).await;
+    what_was_granted_counts(&stores, granted).await;
 }
 
 /// A database that is read-only refuses, and says so.
@@ -551,13 +555,7 @@ async fn a_failover_loses_and_doubles_nothing() {
         until("all is settled", || async { store.unsettled() == 0 }).await;
     }
     let granted = granted.load(Ordering::SeqCst);
-    let counted = || async {
-        let usage = stores[1].budget_usage(later(start(), 100)).await.unwrap();
-        usage.iter().map(|usage| usage.calls).sum::<u64>()
-    };
-    until("what nobody heard of is taken back", || async { counted().await == granted }).await;
-    verified(&*stores[0]).await;
-    verified(&*stores[1]).await;
+    what_was_granted_counts(&stores, granted).await;
 }
 
 /// Whoever holds the end for too long holds nobody up for ever: others refuse, and go on when it is over.

@@ -199,7 +199,7 @@ async fn over_http(entry: &Value) -> Result<Vec<String>, String> {
     Ok(tools)
 }
 
-/// Why an address was not reached. A certificate of a company's own is trusted by nobody who was not told of it.
+/// Why an address was not reached. Nobody trusts a private authority's certificate unless it is configured to.
 fn unreached(url: &str, why: &str) -> String {
     let advice = match why.contains("invalid peer certificate") {
         true => {
