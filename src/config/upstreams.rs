@@ -167,34 +167,11 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
     let reasons = RefCell::default();
     let env = if enabled { input.env.disabling(&entry.key, &reasons) } else { input.env.disabled() };
     let input = &Input { env, ..*input };
-    let prefix = match map.get("prefix") {
-        None => entry.key.clone(),
-        Some(node) => match node.as_text() {
-            Some("") => String::new(),
-            Some(text) => {
-                tool_word(text, node.start, "prefix", report)?;
-                text.to_owned()
-            }
-            None => {
-                mismatch(node, "prefix", "a text; \"\" for none", report);
-                return None;
-            }
-        },
-    };
+    let prefix = prefix(&map, &entry.key, report)?;
     let transport = transport(&map, entry, input, report);
     let retry = map.get("retry").and_then(|node| retry(node, report));
     let breaker = map.get("breaker").and_then(|node| breaker(node, report));
-    let mut tools = BTreeMap::new();
-    for tool in map.get("tools").and_then(|node| entries(node, "tools", report)).unwrap_or(&[]) {
-        if tool.key.is_empty() || tool.key.chars().count() > 128 || tool.key.chars().any(char::is_control) {
-            report.error(
-                tool.at,
-                format!("`{}` is not a tool's name", short(&tool.key)),
-                "1 to 128 characters",
-            );
-        }
-        tools.extend(tool_table(&tool.value, &tool.key, report).map(|table| (tool.key.clone(), table)));
-    }
+    let tools = tools(&map, report);
     let name = UpstreamName::from(entry.key.as_str());
     let labels = map.read("labels", report, texts).unwrap_or_default();
     let isolation = map.read("isolation", report, word(ISOLATION)).unwrap_or(Isolation::Shared);
@@ -254,6 +231,36 @@ fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option
         labels,
         tools,
     }))
+}
+
+/// What stands before the names of an upstream's tools: its own name, where nothing is said.
+fn prefix(map: &Fields<'_>, name: &str, report: &mut Report<'_>) -> Option<String> {
+    let Some(node) = map.get("prefix") else { return Some(name.to_owned()) };
+    match node.as_text() {
+        Some("") => {}
+        Some(text) => tool_word(text, node.start, "prefix", report)?,
+        None => {
+            mismatch(node, "prefix", "a text; \"\" for none", report);
+            return None;
+        }
+    }
+    node.as_text().map(ToOwned::to_owned)
+}
+
+/// What is said of single tools.
+fn tools(map: &Fields<'_>, report: &mut Report<'_>) -> BTreeMap<String, ToolConfig> {
+    let mut tools = BTreeMap::new();
+    for tool in map.get("tools").and_then(|node| entries(node, "tools", report)).unwrap_or(&[]) {
+        if tool.key.is_empty() || tool.key.chars().count() > 128 || tool.key.chars().any(char::is_control) {
+            report.error(
+                tool.at,
+                format!("`{}` is not a tool's name", short(&tool.key)),
+                "1 to 128 characters",
+            );
+        }
+        tools.extend(tool_table(&tool.value, &tool.key, report).map(|table| (tool.key.clone(), table)));
+    }
+    tools
 }
 
 /// A list of what may be asked.

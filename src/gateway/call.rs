@@ -272,7 +272,6 @@ impl Gateway {
     }
 
     /// Scope, schema, redaction, estimate and decision.
-    // Long: each way in which a call stops, and what becomes of it
     async fn decide(&self, chosen: &Chosen, underway: &mut Underway) -> Result<Box<Decided>, Halt> {
         let in_force = &chosen.in_force;
         if !self.still_valid(&underway.request.principal) {
@@ -309,8 +308,14 @@ impl Gateway {
             let Underway { request, arguments, looks, .. } = underway;
             Box::pin(self.compare_refused(chosen, request, arguments, looks, &stop)).await;
         }
+        Err(self.resolve_stop(in_force, underway, stop).await)
+    }
+
+    /// What becomes of a call that was not decided: what it lacks is found out, and it is decided again, or it is refused.
+    async fn resolve_stop(&self, in_force: &Arc<InForce>, underway: &mut Underway, stop: Stop) -> Halt {
+        let evaluator = &self.0.evaluator;
         let Underway { request, looks, .. } = underway;
-        Err(match stop {
+        match stop {
             Stop::Unchecked(look) => match Box::pin(evaluator.look(looks, request, *look)).await {
                 Ok(()) => Halt::Again,
                 Err(Busy) => self.refuse(in_force, underway, None, fit::too_many()).await,
@@ -330,7 +335,7 @@ impl Gateway {
                 // Nothing leaves for a call that is frozen, not even a question about it.
                 if let Some(frozen) = self.0.freezes.frozen(&prepared.freeze_subject()) {
                     let refusal = freezes::refusal(frozen);
-                    return Err(self.refuse(in_force, underway, Some(&prepared), refusal).await);
+                    return self.refuse(in_force, underway, Some(&prepared), refusal).await;
                 }
                 let asked = self.0.checks.ask(in_force, request, &checks, &prepared, &mut looks.answers);
                 match Box::pin(asked).await {
@@ -354,8 +359,8 @@ impl Gateway {
             Stop::Away(refusal, called) => {
                 let Underway { request, asking, .. } = underway;
                 match Box::pin(self.connect_again(in_force, request, asking)).await {
-                    Some(Connected::Yes) => return Err(Halt::Again),
-                    Some(Connected::Reply(reply)) => return Err(Halt::Reply(reply)),
+                    Some(Connected::Yes) => return Halt::Again,
+                    Some(Connected::Reply(reply)) => return Halt::Reply(reply),
                     None => {}
                 }
                 let refusal = self.0.freezes.frozen(&called).map_or(*refusal, freezes::refusal);
@@ -365,7 +370,7 @@ impl Gateway {
                 request.listed = prepared.as_ref().map(|prepared| prepared.listed());
                 self.refuse(in_force, underway, prepared.as_deref(), *refusal).await
             }
-        })
+        }
     }
 
     /// What a retry hands back: the answer to a question, or the handle of a call in flight, which goes on in place of this

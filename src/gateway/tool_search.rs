@@ -149,6 +149,20 @@ fn look_for(
     (index.search(query, limit), full, count(&TOOLS))
 }
 
+/// Tools as a search shows them, each with its score. What is for pages alone is nothing for a model.
+fn shown(view: &View, places: Vec<(usize, f64)>) -> Vec<Value> {
+    let shown = |(place, score): (usize, f64)| {
+        let tool = view.tool_list.get(place).filter(|tool| !is_for_pages_only(tool))?;
+        let mut shown = Map::new();
+        for member in ["name", "title", "description", "inputSchema"] {
+            shown.extend(tool.get(member).map(|value| (member.to_owned(), value.clone())));
+        }
+        shown.insert("score".to_owned(), json!((score * 1_000.0).round() / 1_000.0));
+        Some(Value::Object(shown))
+    };
+    places.into_iter().filter_map(shown).collect()
+}
+
 /// Finds tools for agents.
 pub(super) struct ToolSearch {
     pub(super) measures: Arc<Measures>,
@@ -160,7 +174,6 @@ pub(super) struct ToolSearch {
 
 impl ToolSearch {
     /// A call of [`FIND`]: looks through what this agent may use, and calls no upstream.
-    // Long: a search is decided, recorded and answered like a call, without one
     pub(crate) async fn find_tools(
         &self,
         in_force: &Arc<InForce>,
@@ -190,19 +203,7 @@ impl ToolSearch {
         let Ok((places, full, listed)) = found else {
             return self.refusals.refuse(request, None, in_force, fit::too_many(), asking).await;
         };
-        let found: Vec<Value> = places
-            .into_iter()
-            .filter_map(|(place, score)| {
-                // What is for pages alone is nothing for a model.
-                let tool = view.tool_list.get(place).filter(|tool| !is_for_pages_only(tool))?;
-                let mut found = Map::new();
-                for member in ["name", "title", "description", "inputSchema"] {
-                    found.extend(tool.get(member).map(|value| (member.to_owned(), value.clone())));
-                }
-                found.insert("score".to_owned(), json!((score * 1_000.0).round() / 1_000.0));
-                Some(Value::Object(found))
-            })
-            .collect();
+        let found = shown(&view, places);
         // Below zero where there are so few tools that listing them would have been cheaper.
         let saved = i128::from(full) - i128::from(listed);
         let tokens =
@@ -219,9 +220,31 @@ impl ToolSearch {
         if let Some(members) = recorded.as_object_mut() {
             members.insert("search".to_owned(), search.into());
         }
+        let in_scope = view.tool_list.len();
+        if let Err(refusal) =
+            self.record(in_force, request, (query, limit), (&found, in_scope), recorded, asking).await
+        {
+            return refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies);
+        }
+        Ok(json!({
+            "content": [{"type": "text", "text": answer}],
+            "structuredContent": structured,
+        }))
+    }
+
+    /// Records a search like a call that is allowed, and tells the log.
+    async fn record(
+        &self,
+        in_force: &InForce,
+        request: &Request,
+        (query, limit): (&str, usize),
+        (found, in_scope): (&[Value], usize),
+        tokens: Value,
+        asking: &mut ClientQuestions,
+    ) -> Result<(), Refusal> {
         let subject = subject(request, None, in_force);
         let policy_id = PolicyId::from("catalog");
-        let reason = format!("found {} of {} tools that are in scope", found.len(), view.tool_list.len());
+        let reason = format!("found {} of {} tools that are in scope", found.len(), in_scope);
         let ruling = Ruling {
             decision: EventDecision::Allow,
             policy_id: &policy_id,
@@ -232,7 +255,7 @@ impl ToolSearch {
         let detail = json!({
             "arguments": {"query": in_force.policies.data.redact_text(query), "limit": limit},
             "found": found.iter().filter_map(|tool| tool.get("name")).collect::<Vec<_>>(),
-            "tokens": recorded,
+            "tokens": tokens,
         });
         let mut event = subject.decision(self.clock.now(), &ruling, detail);
         event.action = Some(FIND_ACTION.into());
@@ -244,14 +267,10 @@ impl ToolSearch {
         events.push(event);
         if let Err(error) = self.store.record(events).await {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a search could not be recorded");
-            let refusal = Refusal::deny("store", error.refusal());
-            return refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies);
+            return Err(Refusal::deny("store", error.refusal()));
         }
         self.refusals.log_call(request, &told);
-        Ok(json!({
-            "content": [{"type": "text", "text": answer}],
-            "structuredContent": structured,
-        }))
+        Ok(())
     }
 }
 

@@ -58,7 +58,6 @@ pub(super) struct Settling {
 
 impl Dispatcher {
     /// Settles the call, and gives the reply.
-    // Long: what a call came to, put together for its record, its budgets and its agent
     pub(super) fn settle(
         &self,
         settling: Settling,
@@ -94,36 +93,15 @@ impl Dispatcher {
         let charged = if settling.reserved.is_some() { known } else { (tokens, cost) };
         let learns =
             outgoing.is_use() && !became_task && ending.outcome == Outcome::Succeeded && ending.reply.is_ok();
-        let learned = learns.then(|| {
-            let agent = outgoing.side_effect.agent_id.as_deref().unwrap_or_default();
-            let cell = SizeCell::new(&settling.kept_as, settling.estimate.argument_tokens, agent);
-            // What a reservation cut off is learned too, else it would be cut off for ever.
-            let bound = settling.reserved.unwrap_or(u64::MAX).saturating_mul(MOST_TAUGHT);
-            let took = whole.map_or(result_tokens, |whole| whole.min(bound));
-            let trace = Some(outgoing.trace_id);
-            self.telemetry.metrics.estimated(settling.estimate.result_tokens, took, trace);
-            // At once, for the agent's next call may come before the store has taken it in; then the store's value stands there.
-            self.measures.learned.observe(&cell, took);
-            (cell, took)
-        });
+        let learned = learns.then(|| self.learn(&settling, &outgoing, (result_tokens, whole)));
         let took = self.clock.monotonic().saturating_sub(settling.started);
+        // Of a result that was cut at its reservation, what stands on record is not what it took.
+        let expected = (learns && whole.is_none()).then_some(settling.estimate.result_tokens);
         let mut told = questions_detail(&questions, sampled_price.0);
         if became_task {
             told.push_str(r#","task":"made""#);
         }
-        // Of a result that was cut at its reservation, what stands on record is not what it took.
-        let expected = (learns && whole.is_none()).then_some(settling.estimate.result_tokens);
-        told.push_str(&token_detail(settling.estimate.argument_tokens, expected));
-        told.push_str(&outgoing.budgets);
-        if let Some(of) = &outgoing.replay_of {
-            told.push_str(&format!(r#","replay_of":{}"#, json!(of)));
-        }
-        if !settling.revealed.is_empty() {
-            told.push_str(&format!(r#","revealed":{}"#, json!(settling.revealed)));
-        }
-        if let Some(breach) = &breach {
-            told.push_str(&format!(r#","output_schema":{}"#, breach.detail()));
-        }
+        told.push_str(&settling.told(&outgoing, expected, breach.as_ref()));
         let settled = Settled {
             outcome: ending.outcome,
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
@@ -139,15 +117,8 @@ impl Dispatcher {
             side_effect.sensitivity_level = side_effect.sensitivity_level.max(entry.level);
             side_effect.labels = Some(entry.labels);
         }
-        let took = self.clock.monotonic().saturating_sub(outgoing.began);
-        let own = took.saturating_sub(settling.talked).saturating_sub(outgoing.waited);
-        let span = outgoing.tracing.span.as_deref();
-        if let Some(span) = span {
-            span.decided(Some(settling.word), side_effect);
-        }
-        let span = span.map(|span| span.id());
-        let told = Told { kind: outgoing.word, decision: Some(settling.word), took, own, span };
-        self.log.note(side_effect, &told);
+        self.note(&settling, &outgoing);
+        let side_effect = &outgoing.side_effect;
         self.count_spending(side_effect, tokens, cost);
         if let Some(breach) = &breach {
             self.alert_of(breach, side_effect, &target);
@@ -161,6 +132,39 @@ impl Dispatcher {
         // for the disk twice. Where it is lost with this process, the call is settled as unknown.
         drop(self.store.settle(settlement));
         ending.reply
+    }
+
+    /// Learns from what a result took, in tokens (`whole`: before it was cut). At once, for the agent's next call may come before the
+    /// store has taken it in; then the store's value stands there.
+    fn learn(
+        &self,
+        settling: &Settling,
+        outgoing: &Outgoing,
+        (tokens, whole): (u64, Option<u64>),
+    ) -> (SizeCell, u64) {
+        let agent = outgoing.side_effect.agent_id.as_deref().unwrap_or_default();
+        let cell = SizeCell::new(&settling.kept_as, settling.estimate.argument_tokens, agent);
+        // What a reservation cut off is learned too, else it would be cut off for ever.
+        let bound = settling.reserved.unwrap_or(u64::MAX).saturating_mul(MOST_TAUGHT);
+        let took = whole.map_or(tokens, |whole| whole.min(bound));
+        let trace = Some(outgoing.trace_id);
+        self.telemetry.metrics.estimated(settling.estimate.result_tokens, took, trace);
+        self.measures.learned.observe(&cell, took);
+        (cell, took)
+    }
+
+    /// Tells the log, the call's span and the metrics of it.
+    fn note(&self, settling: &Settling, outgoing: &Outgoing) {
+        let side_effect = &outgoing.side_effect;
+        let took = self.clock.monotonic().saturating_sub(outgoing.began);
+        let own = took.saturating_sub(settling.talked).saturating_sub(outgoing.waited);
+        let span = outgoing.tracing.span.as_deref();
+        if let Some(span) = span {
+            span.decided(Some(settling.word), side_effect);
+        }
+        let span = span.map(|span| span.id());
+        let told = Told { kind: outgoing.word, decision: Some(settling.word), took, own, span };
+        self.log.note(side_effect, &told);
     }
 
     /// Adds what a call cost to what its agent has cost.
@@ -224,6 +228,23 @@ impl Dispatcher {
 }
 
 impl Settling {
+    /// Further members of the record of a call's end, as JSON with a comma in front of each. `expected`: how many tokens its result was
+    /// estimated at, where that can be compared.
+    fn told(&self, outgoing: &Outgoing, expected: Option<u64>, breach: Option<&Breach>) -> String {
+        let mut told = token_detail(self.estimate.argument_tokens, expected);
+        told.push_str(&outgoing.budgets);
+        if let Some(of) = &outgoing.replay_of {
+            told.push_str(&format!(r#","replay_of":{}"#, json!(of)));
+        }
+        if !self.revealed.is_empty() {
+            told.push_str(&format!(r#","revealed":{}"#, json!(self.revealed)));
+        }
+        if let Some(breach) = breach {
+            told.push_str(&format!(r#","output_schema":{}"#, breach.detail()));
+        }
+        told
+    }
+
     /// What the result of a task is charged before it is there, in tokens; under a strict budget it is cut at that.
     fn charged_of_task(&self) -> u64 {
         let estimate = self.estimate.result_tokens;

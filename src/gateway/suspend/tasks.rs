@@ -34,6 +34,7 @@ use crate::gateway::{
     target::Target,
 };
 use crate::{
+    admission::FreezeSubject,
     catalog::naming::strip_reserved,
     clock::Clock,
     cost::SizeCell,
@@ -104,7 +105,6 @@ impl Tasks {
         }
     }
 
-    // Long: one request about a task, from its handle to its reply
     async fn made_task(
         &self,
         in_force: &Arc<InForce>,
@@ -119,16 +119,7 @@ impl Tasks {
             }
             span.say("tollgate.call.id", Attribute::from(made.call.shared()));
         }
-        let view = in_force.view(&request.principal).ok_or_else(not_found)?;
-        // The call was made: what its tool is now does not end it.
-        let tool = view.tool_in_flight(&made.tool).filter(|tool| tool.upstream == made.upstream);
-        let target = Target::Tool(tool.ok_or_else(not_found)?);
-        let capabilities =
-            view.tool(&made.tool, None).or_else(|| view.away(&made.tool, None)).map(|of| of.capabilities);
-        let capabilities = capabilities.unwrap_or_default();
-        let agent = request.principal.agent().ok_or_else(not_found)?;
-        let user = user_of(&request.principal, &in_force.policies.authority);
-        let subject = subject_of(agent, user, &target, &capabilities);
+        let (target, subject) = target_of(in_force, &request, &made)?;
         // What stops the work may still go out.
         if let Some(frozen) = self.freezes.frozen(&subject).filter(|_| request.verb != TaskVerb::Cancel) {
             let refusal = freezes::refusal(frozen);
@@ -180,34 +171,10 @@ impl Tasks {
             ..Constraints::default()
         };
         let reserved = reserved_for(in_force, &request, &made);
-        let (mut entry, mut breach) = (Entry::default(), None);
-        let reply = match outcome {
-            Ok(mut result) => {
-                strip_reserved(&mut result);
-                match request.verb {
-                    TaskVerb::Get => self
-                        .shown_task(
-                            (in_force, &mut rules),
-                            &relay,
-                            &target,
-                            (&constraints, reserved),
-                            &mut result,
-                        )
-                        .await
-                        .map(|(came, broken)| {
-                            (entry, breach) = (came, broken);
-                            with_id(result, shown)
-                        }),
-                    TaskVerb::Update | TaskVerb::Cancel => Ok(json!({})),
-                }
-            }
-            Err(mut error) => {
-                edits::strip_reserved_error(&mut error);
-                entry =
-                    self.measures.limit_error(&mut rules, &mut error, &constraints, &target, reserved).entry;
-                Err(without_pages(error))
-            }
-        };
+        let shown = (request.verb, shown);
+        let (reply, entry, breach) = self
+            .limited((in_force, &mut rules), &relay, &target, (&constraints, reserved), outcome, shown)
+            .await;
         let reply = self.keep_minted(in_force, &mut rules, reply).await;
         // They stand before anybody sees what brings them.
         let reply = self.labels.let_through(&in_force.policies, &reach, &entry.reached).await.and(reply);
@@ -223,6 +190,40 @@ impl Tasks {
             self.record_task(in_force, &request, &made, &target, &relay, &reply, (word, breach)).await;
         }
         reply
+    }
+
+    /// What is shown of an upstream's answer about a task, what came in with it, and in what its result is not what was declared.
+    async fn limited(
+        &self,
+        (in_force, rules): (&Arc<InForce>, &mut ResultRules),
+        relay: &Relay,
+        target: &Target,
+        (constraints, reserved): (&Constraints, Option<Reserved>),
+        outcome: CallReply,
+        (verb, shown): (TaskVerb, &str),
+    ) -> (CallReply, Entry, Option<Breach>) {
+        match outcome {
+            Ok(mut result) => {
+                strip_reserved(&mut result);
+                match verb {
+                    TaskVerb::Get => {
+                        let limits = (constraints, reserved);
+                        let passed =
+                            self.shown_task((in_force, rules), relay, target, limits, &mut result).await;
+                        match passed {
+                            Ok((entry, breach)) => (Ok(with_id(result, shown)), entry, breach),
+                            Err(error) => (Err(error), Entry::default(), None),
+                        }
+                    }
+                    TaskVerb::Update | TaskVerb::Cancel => (Ok(json!({})), Entry::default(), None),
+                }
+            }
+            Err(mut error) => {
+                edits::strip_reserved_error(&mut error);
+                let entry = self.measures.limit_error(rules, &mut error, constraints, target, reserved).entry;
+                (Err(without_pages(error)), entry, None)
+            }
+        }
     }
 
     /// Puts the answers to questions that stand into what is sent: whatever else is brought, the upstream did not ask for.
@@ -441,6 +442,23 @@ impl Tasks {
             }
         }
     }
+}
+
+/// The tool of a task, and what a freeze of the call would name. The call was made: what its tool is now does not end it.
+fn target_of(
+    in_force: &InForce,
+    request: &TaskRequest,
+    made: &Made,
+) -> Result<(Target, FreezeSubject), RpcError> {
+    let view = in_force.view(&request.principal).ok_or_else(not_found)?;
+    let tool = view.tool_in_flight(&made.tool).filter(|tool| tool.upstream == made.upstream);
+    let target = Target::Tool(tool.ok_or_else(not_found)?);
+    let called = view.tool(&made.tool, None).or_else(|| view.away(&made.tool, None));
+    let capabilities = called.map(|called| called.capabilities).unwrap_or_default();
+    let agent = request.principal.agent().ok_or_else(not_found)?;
+    let user = user_of(&request.principal, &in_force.policies.authority);
+    let subject = subject_of(agent, user, &target, &capabilities);
+    Ok((target, subject))
 }
 
 /// What a strict budget reserved for a task, in tokens as its agent's model counts them.
