@@ -1,7 +1,9 @@
 //! Credentials that people connected: each encrypted and bound to its name, until it is replaced or removed.
 
-use super::ring::{Key, Ring, failed};
-use crate::store::StoreError;
+use crate::store::{
+    StoreError,
+    vault::{Key, Ring, failed},
+};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use secrecy::{ExposeSecret as _, SecretString};

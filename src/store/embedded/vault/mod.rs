@@ -6,18 +6,20 @@
 //! placeholders.
 
 mod credentials;
-mod ring;
+mod keys;
 
 use super::terms;
 use crate::{
     config::VaultConfig,
     redaction::Tokenized,
-    store::{StoreError, StoreFuture, Vault, VaultRotation},
+    store::{
+        StoreError, StoreFuture, Vault, VaultRotation,
+        vault::{Key, Ring, failed},
+    },
 };
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use ring::{Ring, failed};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use secrecy::SecretString;
 use std::{
@@ -136,7 +138,7 @@ impl State {
     fn current(
         tx: &Transaction<'_>,
         ring: &mut Option<Ring>,
-        (keys, settings): (&Path, &VaultConfig),
+        (file, settings): (&Path, &VaultConfig),
         (now, fresh): (Timestamp, [u8; 32]),
     ) -> Result<u32, StoreError> {
         let current: Option<u32> =
@@ -144,21 +146,21 @@ impl State {
         let knows = |ring: &Option<Ring>, id: u32| ring.as_ref().is_some_and(|ring| ring.key(id).is_some());
         if let Some(id) = current {
             if !knows(ring, id) {
-                *ring = Ring::read(keys, settings)?;
+                *ring = keys::read(file, settings)?;
             }
             if !knows(ring, id) {
                 return Err(failed("its keys are gone: what it keeps cannot be read any more"));
             }
         } else {
             // A process may have died between the file and its commit.
-            *ring = Some(match Ring::read(keys, settings)? {
+            *ring = Some(match keys::read(file, settings)? {
                 Some(ring) => ring,
                 None => Ring::first(fresh, now)?,
             });
         }
         let Some(ring) = ring.as_mut() else { return Err(failed("its keys are not there")) };
         if !ring.is_settled() {
-            ring.write(keys, settings)?;
+            keys::write(ring, file, settings)?;
         }
         match current {
             Some(id) => Ok(id),
@@ -187,13 +189,13 @@ impl Vault for EmbeddedVault {
 
     fn put(&self, tokens: Vec<Tokenized>, now: Timestamp, fresh: [u8; 32]) -> StoreFuture<'_, ()> {
         self.run(move |inner, state| {
-            let keys = inner.keys();
+            let file = inner.keys();
             let Some(State { connection: Some(connection), ring, settings }) = inner.open(state, true)?
             else {
                 return Err(failed("it cannot be made"));
             };
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let id = State::current(&tx, ring, (&keys, settings), (now, fresh))?;
+            let id = State::current(&tx, ring, (&file, settings), (now, fresh))?;
             let key = ring
                 .as_ref()
                 .and_then(|ring| ring.key(id))
@@ -210,7 +212,7 @@ impl Vault for EmbeddedVault {
         now: Timestamp,
     ) -> StoreFuture<'_, Vec<Tokenized>> {
         self.run(move |inner, state| {
-            let keys = inner.keys();
+            let file = inner.keys();
             let Some(State { connection: Some(connection), ring, settings }) = inner.open(state, false)?
             else {
                 return Ok(Vec::new());
@@ -224,7 +226,7 @@ impl Vault for EmbeddedVault {
                 }
                 if ring.as_ref().is_none_or(|ring| ring.key(row.key).is_none()) {
                     // Another process has changed the keys.
-                    *ring = Ring::read(&keys, settings)?;
+                    *ring = keys::read(&file, settings)?;
                 }
                 let key = ring.as_ref().and_then(|ring| ring.key(row.key));
                 let key = key.ok_or_else(|| failed("the key of a value is not there"))?;
@@ -250,13 +252,13 @@ impl Vault for EmbeddedVault {
         fresh: [u8; 32],
     ) -> StoreFuture<'_, Option<u64>> {
         self.run(move |inner, state| {
-            let keys = inner.keys();
+            let file = inner.keys();
             let Some(State { connection: Some(connection), ring, settings }) = inner.open(state, true)?
             else {
                 return Err(failed("it cannot be made"));
             };
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let id = State::current(&tx, ring, (&keys, settings), (now, fresh))?;
+            let id = State::current(&tx, ring, (&file, settings), (now, fresh))?;
             let key = ring.as_ref().and_then(|ring| ring.key(id));
             let key = key.ok_or_else(|| failed("its keys are not there"))?;
             let version = credentials::put(&tx, &name, (expected, &value), (id, key), now)?;
@@ -267,7 +269,7 @@ impl Vault for EmbeddedVault {
 
     fn credential(&self, name: String) -> StoreFuture<'_, Option<(u64, SecretString)>> {
         self.run(move |inner, state| {
-            let keys = inner.keys();
+            let file = inner.keys();
             let Some(State { connection: Some(connection), ring, settings }) = inner.open(state, false)?
             else {
                 return Ok(None);
@@ -275,7 +277,7 @@ impl Vault for EmbeddedVault {
             let Some(row) = credentials::Row::find(connection, &name)? else { return Ok(None) };
             if ring.as_ref().is_none_or(|ring| ring.key(row.key).is_none()) {
                 // Another process has changed the keys.
-                *ring = Ring::read(&keys, settings)?;
+                *ring = keys::read(&file, settings)?;
             }
             let key = ring.as_ref().and_then(|ring| ring.key(row.key));
             let key = key.ok_or_else(|| credentials::damaged("its key is not there"))?;
@@ -299,7 +301,7 @@ impl Vault for EmbeddedVault {
 
     fn rotate(&self, now: Timestamp, fresh: [u8; 32]) -> StoreFuture<'_, Option<VaultRotation>> {
         self.run(move |inner, state| {
-            let keys = inner.keys();
+            let file = inner.keys();
             let Some(State { connection: Some(connection), ring, settings }) = inner.open(state, false)?
             else {
                 return Ok(None);
@@ -307,17 +309,17 @@ impl Vault for EmbeddedVault {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // What the file has counts, not what this process remembers.
             *ring = None;
-            State::current(&tx, ring, (&keys, settings), (now, fresh))?;
+            State::current(&tx, ring, (&file, settings), (now, fresh))?;
             let Some(ring) = ring.as_mut() else { return Err(failed("its keys are not there")) };
             let new = ring.add(fresh, now)?;
             // Both lie there until the values are encrypted again: a process that dies in between leaves them readable.
-            ring.write(&keys, settings)?;
+            keys::write(ring, &file, settings)?;
             retire(&tx, now, settings.retention)?;
             let values = encrypt_anew(&tx, ring, new)? + credentials::encrypt_anew(&tx, ring, new)?;
             tx.execute("UPDATE ring SET current = ?1", [new])?;
             tx.commit()?;
             ring.keep_only(new);
-            ring.write(&keys, settings)?;
+            keys::write(ring, &file, settings)?;
             Ok(Some(VaultRotation { values, key: new, is_wrapped: settings.key.is_some() }))
         })
     }
@@ -367,12 +369,12 @@ impl Row {
         })
     }
 
-    fn plain(&self, placeholder: &str, key: &ring::Key) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    fn plain(&self, placeholder: &str, key: &Key) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         let bound = bound_to(placeholder, &self.scope, &self.rule, &self.detector, self.is_json);
         key.open(&self.sealed, &bound).ok_or_else(|| failed("a value is not what was kept there"))
     }
 
-    fn opened(self, placeholder: Arc<str>, key: &ring::Key) -> Result<Tokenized, StoreError> {
+    fn opened(self, placeholder: Arc<str>, key: &Key) -> Result<Tokenized, StoreError> {
         let plain = self.plain(&placeholder, key)?;
         let value = std::str::from_utf8(&plain).map_err(|_| failed("a value is not what was kept there"))?;
         Ok(Tokenized {
@@ -393,7 +395,7 @@ fn seconds(duration: Duration) -> i64 {
 fn put_all(
     tx: &Transaction<'_>,
     tokens: &[Tokenized],
-    (id, key): (u32, &ring::Key),
+    (id, key): (u32, &Key),
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let now = now.as_second();

@@ -162,10 +162,10 @@ async fn a_rotation_that_was_broken_off_costs_nothing() {
     let one = vault(folder.path());
     one.put(vec![mine.clone()], at(0), [7; 32]).await.unwrap();
     // The file with both keys was written, and no value yet.
-    let keys = folder.path().join("tollgate.vault-keys");
-    let mut ring = Ring::read(&keys, &VaultConfig::default()).unwrap().unwrap();
+    let file = folder.path().join("tollgate.vault-keys");
+    let mut ring = keys::read(&file, &VaultConfig::default()).unwrap().unwrap();
     ring.add([8; 32], at(1)).unwrap();
-    ring.write(&keys, &VaultConfig::default()).unwrap();
+    keys::write(&mut ring, &file, &VaultConfig::default()).unwrap();
     let two = vault(folder.path());
     two.put(vec![token("agent:ada", "x", 2)], at(2), [9; 32]).await.unwrap();
     assert_eq!(get(&two, &mine, "agent:ada").await.unwrap().len(), 1);

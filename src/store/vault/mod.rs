@@ -1,5 +1,9 @@
 //! The port of the vault of `tokenize`: the only place where a raw value is kept, encrypted, until nobody has used it for a while.
 
+mod ring;
+
+pub(super) use ring::{Key, Ring, failed};
+
 use super::StoreFuture;
 use crate::{config::VaultConfig, redaction::Tokenized};
 use jiff::Timestamp;

@@ -1,6 +1,5 @@
-//! The keys of the vault: a file beside it, for this user alone, in which they are encrypted where `[store] vault_key` is set.
+//! The keys of a vault, and the text in which they lie beside it: encrypted there where `[store] vault_key` is set.
 
-use super::super::terms;
 use crate::{config::VaultConfig, store::StoreError};
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -9,14 +8,14 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use std::{collections::BTreeMap, io::Write as _, path::Path};
+use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 /// What keys are encrypted with is made with this.
 const PURPOSE: &[u8] = b"tollgate vault 1";
 
 /// Seals and opens values with one key.
-pub(super) struct Key {
+pub(in crate::store) struct Key {
     aead: RandomizedNonceKey,
     secret: Zeroizing<[u8; 32]>,
     made: Timestamp,
@@ -30,7 +29,7 @@ impl Key {
     }
 
     /// The nonce and what is sealed.
-    pub(super) fn seal(&self, text: &[u8], bound_to: &[u8]) -> Result<Vec<u8>, StoreError> {
+    pub(in crate::store) fn seal(&self, text: &[u8], bound_to: &[u8]) -> Result<Vec<u8>, StoreError> {
         let mut bytes = Vec::with_capacity(text.len() + AES_256_GCM_SIV.tag_len());
         bytes.extend_from_slice(text);
         let nonce = self.aead.seal_in_place_append_tag(Aad::from(bound_to), &mut bytes);
@@ -39,7 +38,7 @@ impl Key {
     }
 
     /// None: it is not what was sealed, or not where.
-    pub(super) fn open(&self, sealed: &[u8], bound_to: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub(in crate::store) fn open(&self, sealed: &[u8], bound_to: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let mut bytes = Zeroizing::new(sealed.to_vec());
         let (nonce, sealed) = bytes.split_at_mut_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
@@ -49,7 +48,7 @@ impl Key {
 }
 
 /// All keys that values may be encrypted under.
-pub(super) struct Ring {
+pub(in crate::store) struct Ring {
     keys: BTreeMap<u32, Key>,
     /// They lie there as the settings have it.
     is_settled: bool,
@@ -75,44 +74,39 @@ struct WrittenKey {
 
 impl Ring {
     /// With one key.
-    pub(super) fn first(fresh: [u8; 32], now: Timestamp) -> Result<Self, StoreError> {
+    pub(in crate::store) fn first(fresh: [u8; 32], now: Timestamp) -> Result<Self, StoreError> {
         Ok(Self { keys: BTreeMap::from([(1, Key::new(fresh, now)?)]), is_settled: false })
     }
 
-    pub(super) fn key(&self, id: u32) -> Option<&Key> {
+    pub(in crate::store) fn key(&self, id: u32) -> Option<&Key> {
         self.keys.get(&id)
     }
 
     /// The number of the key that was made last.
-    pub(super) fn newest(&self) -> u32 {
+    pub(in crate::store) fn newest(&self) -> u32 {
         self.keys.keys().next_back().copied().unwrap_or(1)
     }
 
-    pub(super) fn is_settled(&self) -> bool {
+    pub(in crate::store) fn is_settled(&self) -> bool {
         self.is_settled
     }
 
     /// Adds a key; its number.
-    pub(super) fn add(&mut self, fresh: [u8; 32], now: Timestamp) -> Result<u32, StoreError> {
+    pub(in crate::store) fn add(&mut self, fresh: [u8; 32], now: Timestamp) -> Result<u32, StoreError> {
         let id = self.keys.keys().next_back().map_or(1, |last| last.saturating_add(1));
         self.keys.insert(id, Key::new(fresh, now)?);
         Ok(id)
     }
 
     /// Forgets all keys but one.
-    pub(super) fn keep_only(&mut self, id: u32) {
+    pub(in crate::store) fn keep_only(&mut self, id: u32) {
         self.keys.retain(|key, _| *key == id);
     }
 
-    /// Reads the file. None: there is none.
-    pub(super) fn read(path: &Path, settings: &VaultConfig) -> Result<Option<Self>, StoreError> {
-        let text = match std::fs::read(path) {
-            Ok(text) => Zeroizing::new(text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(terms::io(&error)),
-        };
-        let written: Written = serde_json::from_slice(&text)
-            .map_err(|_| failed("the file of its keys is not what was written there"))?;
+    /// Reads the text.
+    pub(in crate::store) fn read(text: &[u8], settings: &VaultConfig) -> Result<Self, StoreError> {
+        let written: Written =
+            serde_json::from_slice(text).map_err(|_| failed("its keys are not what was written there"))?;
         let (now, before) = (settings.key.as_ref().map(wrapping), settings.key_before.as_ref().map(wrapping));
         let (now, before) = (now.transpose()?, before.transpose()?);
         let mut ring = Self { keys: BTreeMap::new(), is_settled: true };
@@ -141,11 +135,11 @@ impl Ring {
             })?;
             ring.keys.insert(id, Key::new(secret, made)?);
         }
-        Ok(Some(ring))
+        Ok(ring)
     }
 
-    /// Writes the file, whole or not at all.
-    pub(super) fn write(&mut self, path: &Path, settings: &VaultConfig) -> Result<(), StoreError> {
+    /// The text, as the settings have it.
+    pub(in crate::store) fn text(&self, settings: &VaultConfig) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         let with = settings.key.as_ref().map(wrapping).transpose()?;
         let mut keys = Vec::with_capacity(self.keys.len());
         for (id, Key { secret, made, .. }) in &self.keys {
@@ -159,10 +153,12 @@ impl Ring {
             });
         }
         let text = serde_json::to_vec_pretty(&Written { version: 1, keys });
-        let text = Zeroizing::new(text.map_err(|error| failed(&error.to_string()))?);
-        replace(path, &text).map_err(|error| terms::io(&error))?;
+        Ok(Zeroizing::new(text.map_err(|error| failed(&error.to_string()))?))
+    }
+
+    /// Its text lies there as the settings have it.
+    pub(in crate::store) fn settled(&mut self) {
         self.is_settled = true;
-        Ok(())
     }
 }
 
@@ -178,16 +174,6 @@ fn bound_to(id: u32) -> Vec<u8> {
     format!("key {id}").into_bytes()
 }
 
-fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Readable for this user alone from the start.
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    std::fs::File::open(folder)?.sync_all()
-}
-
-pub(super) fn failed(what: &str) -> StoreError {
+pub(in crate::store) fn failed(what: &str) -> StoreError {
     StoreError::Failed(format!("the vault: {what}"))
 }
