@@ -1,8 +1,13 @@
 //! The port of the vault of `tokenize`: the only place where a raw value is kept, encrypted, until nobody has used it for a while.
 
 mod ring;
+mod sealed;
 
 pub(super) use ring::{Key, Ring, failed};
+pub(super) use sealed::{
+    MOST_BYTES, MOST_CREDENTIALS, MOST_IN_ALL, MOST_VALUES, SealedCredential, SealedValue, USED, damaged,
+    no_room, seal_credential, seal_value, seconds,
+};
 
 use super::StoreFuture;
 use crate::{config::VaultConfig, redaction::Tokenized};

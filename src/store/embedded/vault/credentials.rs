@@ -2,16 +2,11 @@
 
 use crate::store::{
     StoreError,
-    vault::{Key, Ring, failed},
+    vault::{Key, MOST_CREDENTIALS, Ring, SealedCredential, failed, no_room, seal_credential},
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
-use secrecy::{ExposeSecret as _, SecretString};
-
-/// Credentials that are kept at most.
-const MOST: i64 = 50_000;
-/// The largest one.
-const MOST_BYTES: usize = 64 * 1024;
+use secrecy::SecretString;
 
 pub(super) const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS credentials(
@@ -19,33 +14,13 @@ pub(super) const SCHEMA: &str = "
     ) WITHOUT ROWID;
 ";
 
-/// As it lies in the file.
-pub(super) struct Row {
-    pub(super) version: i64,
-    pub(super) key: u32,
-    sealed: Vec<u8>,
-}
-
-impl Row {
-    pub(super) fn find(connection: &Connection, name: &str) -> Result<Option<Self>, StoreError> {
-        let mut statement =
-            connection.prepare_cached("SELECT version, key, sealed FROM credentials WHERE name = ?1")?;
-        let read = |row: &rusqlite::Row<'_>| {
-            Ok(Self { version: row.get(0)?, key: row.get(1)?, sealed: row.get(2)? })
-        };
-        Ok(statement.query_row([name], read).optional()?)
-    }
-
-    pub(super) fn opened(&self, name: &str, key: &Key) -> Result<SecretString, StoreError> {
-        let plain = key.open(&self.sealed, &bound_to(name, self.version));
-        let text = plain.and_then(|plain| String::from_utf8(plain.to_vec()).ok());
-        text.map(SecretString::from).ok_or_else(|| damaged("it is not what was kept there"))
-    }
-}
-
-/// What a sealed credential is bound to: under another name, or in place of a newer one, it cannot be opened.
-fn bound_to(name: &str, version: i64) -> Vec<u8> {
-    format!("credential\0{name}\0{version}").into_bytes()
+pub(super) fn find(connection: &Connection, name: &str) -> Result<Option<SealedCredential>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT version, key, sealed FROM credentials WHERE name = ?1")?;
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(SealedCredential { version: row.get(0)?, key: row.get(1)?, sealed: row.get(2)? })
+    };
+    Ok(statement.query_row([name], read).optional()?)
 }
 
 /// Puts one in its place; its version, or none where there is another one than was expected.
@@ -56,29 +31,22 @@ pub(super) fn put(
     (id, key): (u32, &Key),
     now: Timestamp,
 ) -> Result<Option<u64>, StoreError> {
-    let before = Row::find(tx, name)?.map(|row| row.version);
+    let before = find(tx, name)?.map(|row| row.version);
     if expected.is_some_and(|expected| before.unwrap_or(0) != i64::try_from(expected).unwrap_or(-1)) {
         return Ok(None);
     }
-    if value.expose_secret().len() > MOST_BYTES {
-        return Err(failed("a credential is too large to be kept"));
-    }
     let count: i64 = tx.query_row("SELECT count(*) FROM credentials", [], |row| row.get(0))?;
-    if before.is_none() && count >= MOST {
-        return Err(failed("there is no room for another credential"));
+    if before.is_none() && count >= MOST_CREDENTIALS {
+        return Err(no_room());
     }
     // No version comes twice, also where one was removed in between.
     let version = now.as_microsecond().max(before.unwrap_or(0).saturating_add(1)).max(1);
-    let sealed = key.seal(value.expose_secret().as_bytes(), &bound_to(name, version))?;
+    let sealed = seal_credential((name, version), value, key)?;
     tx.execute(
         "INSERT OR REPLACE INTO credentials(name, version, key, sealed) VALUES (?1, ?2, ?3, ?4)",
         params![name, version, id, sealed],
     )?;
     Ok(u64::try_from(version).ok())
-}
-
-pub(super) fn damaged(why: &str) -> StoreError {
-    StoreError::Damaged(format!("a credential in the vault cannot be read: {why}"))
 }
 
 /// Encrypts all of them under one key. One that cannot be opened any more is removed: nobody could use it.
@@ -88,10 +56,10 @@ pub(super) fn encrypt_anew(tx: &Transaction<'_>, ring: &Ring, new: u32) -> Resul
     let names: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut values = 0;
     for name in names {
-        let Some(row) = Row::find(tx, &name)? else { continue };
+        let Some(row) = find(tx, &name)? else { continue };
         match ring.key(row.key).and_then(|old| row.opened(&name, old).ok()) {
             Some(value) => {
-                let sealed = key.seal(value.expose_secret().as_bytes(), &bound_to(&name, row.version))?;
+                let sealed = seal_credential((&name, row.version), &value, key)?;
                 tx.execute(
                     "UPDATE credentials SET key = ?1, sealed = ?2 WHERE name = ?3",
                     params![new, sealed, name],

@@ -14,7 +14,10 @@ use crate::{
     redaction::Tokenized,
     store::{
         StoreError, StoreFuture, Vault, VaultRotation,
-        vault::{Key, Ring, failed},
+        vault::{
+            Key, MOST_BYTES, MOST_IN_ALL, MOST_VALUES, Ring, SealedValue, USED, damaged, failed, seal_value,
+            seconds,
+        },
     },
 };
 use futures::FutureExt as _;
@@ -28,16 +31,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use zeroize::Zeroizing;
-
-/// Values that are kept for one agent or tenant, and their bytes; those that were used longest ago go first.
-const MOST_VALUES: i64 = 10_000;
-const MOST_BYTES: i64 = 64 << 20;
-/// The bytes of all values together; whoever has the most pays.
-const MOST_IN_ALL: i64 = 1 << 30;
-
-/// When a value was used last is known to the hour, so that a look at one seldom writes.
-const USED: i64 = 3_600;
 
 /// How long a lock of another process is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -173,12 +166,6 @@ impl State {
     }
 }
 
-/// What a sealed value is bound to: moved to another row, it cannot be opened.
-fn bound_to(placeholder: &str, scope: &str, rule: &str, detector: &str, is_json: bool) -> Vec<u8> {
-    let kind = if is_json { "json" } else { "text" };
-    [placeholder, scope, rule, detector, kind].join("\0").into_bytes()
-}
-
 impl Vault for EmbeddedVault {
     fn configure(&self, settings: VaultConfig) {
         let mut state = self.0.state.lock();
@@ -220,7 +207,7 @@ impl Vault for EmbeddedVault {
             let oldest = now.as_second().saturating_sub(seconds(settings.retention));
             let mut found = Vec::new();
             for placeholder in placeholders {
-                let Some(row) = Row::find(connection, &placeholder)? else { continue };
+                let Some(row) = find(connection, &placeholder)? else { continue };
                 if row.used < oldest || !scopes.contains(&row.scope) {
                     continue;
                 }
@@ -274,13 +261,13 @@ impl Vault for EmbeddedVault {
             else {
                 return Ok(None);
             };
-            let Some(row) = credentials::Row::find(connection, &name)? else { return Ok(None) };
+            let Some(row) = credentials::find(connection, &name)? else { return Ok(None) };
             if ring.as_ref().is_none_or(|ring| ring.key(row.key).is_none()) {
                 // Another process has changed the keys.
                 *ring = keys::read(&file, settings)?;
             }
             let key = ring.as_ref().and_then(|ring| ring.key(row.key));
-            let key = key.ok_or_else(|| credentials::damaged("its key is not there"))?;
+            let key = key.ok_or_else(|| damaged("its key is not there"))?;
             Ok(Some((u64::try_from(row.version).unwrap_or(0), row.opened(&name, key)?)))
         })
     }
@@ -338,27 +325,13 @@ impl Vault for EmbeddedVault {
     }
 }
 
-struct Row {
-    scope: Arc<str>,
-    rule: Arc<str>,
-    detector: Arc<str>,
-    is_json: bool,
-    key: u32,
-    sealed: Vec<u8>,
-    used: i64,
-}
-
-impl Row {
-    fn find(connection: &Connection, placeholder: &str) -> Result<Option<Self>, StoreError> {
-        let mut statement = connection.prepare_cached(
-            "SELECT scope, rule, detector, json, key, sealed, used FROM kept WHERE placeholder = ?1",
-        )?;
-        Ok(statement.query_row([placeholder], Self::read).optional()?)
-    }
-
-    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+fn find(connection: &Connection, placeholder: &str) -> Result<Option<SealedValue>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT scope, rule, detector, json, key, sealed, used FROM kept WHERE placeholder = ?1",
+    )?;
+    let read = |row: &rusqlite::Row<'_>| {
         let text = |at: usize| row.get::<_, String>(at).map(Arc::from);
-        Ok(Self {
+        Ok(SealedValue {
             scope: text(0)?,
             rule: text(1)?,
             detector: text(2)?,
@@ -367,29 +340,8 @@ impl Row {
             sealed: row.get(5)?,
             used: row.get(6)?,
         })
-    }
-
-    fn plain(&self, placeholder: &str, key: &Key) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-        let bound = bound_to(placeholder, &self.scope, &self.rule, &self.detector, self.is_json);
-        key.open(&self.sealed, &bound).ok_or_else(|| failed("a value is not what was kept there"))
-    }
-
-    fn opened(self, placeholder: Arc<str>, key: &Key) -> Result<Tokenized, StoreError> {
-        let plain = self.plain(&placeholder, key)?;
-        let value = std::str::from_utf8(&plain).map_err(|_| failed("a value is not what was kept there"))?;
-        Ok(Tokenized {
-            placeholder,
-            scope: self.scope,
-            rule: self.rule,
-            detector: self.detector,
-            value: Zeroizing::new(value.to_owned()),
-            is_json: self.is_json,
-        })
-    }
-}
-
-fn seconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+    };
+    Ok(statement.query_row([placeholder], read).optional()?)
 }
 
 fn put_all(
@@ -409,8 +361,7 @@ fn put_all(
         if used.execute(params![now, &*token.placeholder])? > 0 {
             continue;
         }
-        let bound = bound_to(&token.placeholder, &token.scope, &token.rule, &token.detector, token.is_json);
-        let sealed = key.seal(token.value.as_bytes(), &bound)?;
+        let sealed = seal_value(token, key)?;
         insert.execute(params![
             &*token.placeholder,
             &*token.scope,
@@ -487,14 +438,14 @@ fn encrypt_anew(tx: &Transaction<'_>, ring: &Ring, new: u32) -> Result<u64, Stor
             .query_row([&last], |row| row.get(0))
             .optional()?;
         let Some(placeholder) = next else { return Ok(values) };
-        let row = Row::find(tx, &placeholder)?;
+        let row = find(tx, &placeholder)?;
         let plain =
             row.as_ref().and_then(|row| Some((row, row.plain(&placeholder, ring.key(row.key)?).ok()?)));
         match plain {
             Some((row, plain)) => {
-                let bound = bound_to(&placeholder, &row.scope, &row.rule, &row.detector, row.is_json);
+                let sealed = row.sealed_anew(&placeholder, &plain, key)?;
                 tx.prepare_cached("UPDATE kept SET key = ?1, sealed = ?2 WHERE placeholder = ?3")?
-                    .execute(params![new, key.seal(&plain, &bound)?, placeholder])?;
+                    .execute(params![new, sealed, placeholder])?;
                 values += 1;
             }
             None => {
