@@ -199,8 +199,8 @@ async fn login_on(
     };
     if paste {
         let redirect = configured.map_or_else(|| PASTED.to_owned(), |url| url.to_string());
-        let begun = connections.begin(key.clone(), by, (&redirect, true)).await?;
-        asks(&begun.url)?;
+        let (url, begun) = connections.begin(key.clone(), by, (&redirect, true)).await?;
+        asks(&url)?;
         // An issuer that names itself in its answers does so in that address.
         let or_code = if begun.takes_code_alone() { ", or the code in it" } else { "" };
         note(&format!(
@@ -211,8 +211,8 @@ async fn login_on(
     } else {
         let stays = configured.is_some();
         let (listener, redirect) = listen(configured).await?;
-        let begun = connections.begin(key.clone(), by, (redirect.as_str(), stays)).await?;
-        asks(&begun.url)?;
+        let (url, begun) = connections.begin(key.clone(), by, (redirect.as_str(), stays)).await?;
+        asks(&url)?;
         note("open that address in a browser on this machine (with --paste, on any): it is waited for here");
         let waiting = tokio::time::timeout(
             LONGEST_WAIT,

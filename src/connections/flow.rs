@@ -1,7 +1,9 @@
 //! From the wish to connect to the credential: a person is sent to the issuer, and what comes back is exchanged.
 
 use super::{
-    ConnectError, Connection, Connections, Standing, keep_client,
+    ConnectError, Connection, Connections, Standing,
+    clients::write_client,
+    keep_client,
     kept::{Credential, bounded, digest_of, lasts},
     kept_client, told,
 };
@@ -12,20 +14,17 @@ use crate::{
     outbound::{Outbound, TokenError, TokenRequest, is_error_code},
     upstream::oauth::{self, Discovered, KnownClient},
 };
-use parking_lot::Mutex;
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
-use std::{collections::VecDeque, fmt, time::Duration};
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use std::{fmt, time::Duration};
 use subtle::ConstantTimeEq as _;
 use url::Url;
 
 /// How long somebody may take at the issuer.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
-/// Attempts that are under way at most, and those of one person.
-const MOST_FLOWS: usize = 500;
-const MOST_OF_ONE: usize = 5;
 /// The longest code or state that is looked at.
-const LONGEST: usize = 4_096;
+pub(super) const LONGEST: usize = 4_096;
 /// What a client calls itself where it registers.
 const CLIENT_NAME: &str = "Tollgate";
 
@@ -57,21 +56,18 @@ impl Answer {
 
 /// An attempt: what was begun, by whom, and for whom.
 pub struct Begun {
-    /// Where the person is sent.
-    pub url: Url,
     /// What becomes connected.
     pub key: ConnectionKey,
-    by: Option<PersonId>,
-    redirect: String,
-    upstream_url: Url,
-    grant: CodeGrant,
-    client: KnownClient,
+    pub(super) by: Option<PersonId>,
+    pub(super) redirect: String,
+    pub(super) upstream_url: Url,
+    /// The issuer that the configuration names.
+    pub(super) issuer: Option<String>,
+    pub(super) client: KnownClient,
     /// See [`Credential::client`].
-    kept_as: Option<String>,
-    asked: oauth::Begun,
-    at: Duration,
-    /// The digest of what the browser keeps that began it.
-    browser: [u8; 32],
+    pub(super) kept_as: Option<String>,
+    pub(super) asked: oauth::Begun,
+    pub(super) at: Timestamp,
 }
 
 impl fmt::Debug for Begun {
@@ -87,20 +83,12 @@ impl Begun {
         person: &str,
         client: KnownClient,
         asked: oauth::Begun,
-        at: Duration,
+        at: Timestamp,
     ) -> Self {
         let redirect = "http://127.0.0.1:1/callback".to_owned();
         let upstream_url = asked.resource.parse().unwrap();
-        let grant = CodeGrant {
-            per: crate::config::CredentialOf::Person,
-            client: None,
-            client_metadata_url: None,
-            issuer: None,
-            redirect: None,
-        };
-        let (url, by) = (asked.url.clone(), Some(person.into()));
-        let kept_as = None;
-        Self { url, key, by, redirect, upstream_url, grant, client, kept_as, asked, at, browser: [0; 32] }
+        let by = Some(person.into());
+        Self { key, by, redirect, upstream_url, issuer: None, client, kept_as: None, asked, at }
     }
 
     /// Whether an answer is of this attempt.
@@ -120,10 +108,6 @@ impl Begun {
     }
 }
 
-/// Attempts of this process that wait for their answer, in the order in which they began.
-#[derive(Default)]
-pub(super) struct Flows(Mutex<VecDeque<Begun>>);
-
 /// Who Tollgate is at an issuer.
 struct OurClient {
     known: KnownClient,
@@ -131,42 +115,19 @@ struct OurClient {
     kept_as: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct WrittenClient {
-    id: String,
-    secret: Option<String>,
-    post: bool,
-    #[serde(default)]
-    expires: Option<i64>,
-}
-
-pub(super) fn read_client(text: &SecretString) -> Option<KnownClient> {
-    let written: WrittenClient = serde_json::from_str(text.expose_secret()).ok()?;
-    let auth_method = if written.post { ClientAuth::Post } else { ClientAuth::Basic };
-    let (secret, expires) = (written.secret.map(SecretString::from), written.expires);
-    Some(KnownClient { id: written.id, secret, auth_method, expires })
-}
-
-fn write_client(client: &KnownClient) -> Option<SecretString> {
-    let secret = client.secret.as_ref().map(|secret| secret.expose_secret().to_owned());
-    let post = client.auth_method == ClientAuth::Post;
-    let written = WrittenClient { id: client.id.clone(), secret, post, expires: client.expires };
-    serde_json::to_string(&written).ok().map(SecretString::from)
-}
-
-fn refused(why: impl Into<String>) -> ConnectError {
+pub(super) fn refused(why: impl Into<String>) -> ConnectError {
     ConnectError::Refused(why.into())
 }
 
 impl Connections {
-    /// Begins to connect: where the person is to be sent. `redirect` is where the issuer sends them back to; `stays`: attempts to come
+    /// Begins to connect: where the person is to be sent, and the attempt. `redirect` is where the issuer sends them back to; `stays`: attempts to come
     /// have the same.
     pub async fn begin(
         &self,
         key: ConnectionKey,
         by: Option<PersonId>,
         (redirect, stays): (&str, bool),
-    ) -> Result<Begun, ConnectError> {
+    ) -> Result<(Url, Begun), ConnectError> {
         let settings = self.settings(&key.upstream)?;
         let grant = settings.grant()?.clone();
         let failed = |error: oauth::OauthError| ConnectError::Issuer(key.upstream.clone(), error.to_string());
@@ -184,29 +145,28 @@ impl Connections {
             let mut discovered = oauth::discover(&settings.url, &grant).await.map_err(failed)?;
             let kept_as = stays.then(|| format!("client {} {redirect}", discovered.issuer()));
             let client = self.client(&mut discovered, &grant, (&key, redirect), kept_as).await?;
-            let asked = discovered.begin(&client.known, redirect, what).await.map_err(failed)?;
+            let (url, asked) = discovered.begin(&client.known, redirect, what).await.map_err(failed)?;
             // An issuer that has forgotten it says so to the browser alone.
             if let Some(kept_as) = &client.kept_as
                 && !std::mem::replace(&mut is_new, true)
-                && oauth::is_unknown(&asked.url, &oauth::reach(&settings.url, &grant)).await
+                && oauth::is_unknown(&url, &oauth::reach(&settings.url, grant.issuer.as_deref())).await
             {
                 tracing::info!(upstream = %key.upstream, "connection.client_forgotten");
                 self.vault()?.remove_credential(kept_as.clone(), None).await?;
                 continue;
             }
-            return Ok(Begun {
-                url: asked.url.clone(),
+            let begun = Begun {
                 by,
                 redirect: redirect.to_owned(),
                 upstream_url: settings.url,
-                grant,
+                issuer: grant.issuer,
                 client: client.known,
                 kept_as: client.kept_as,
                 asked,
-                at: self.clock.monotonic(),
-                browser: [0; 32],
+                at: self.clock.now(),
                 key,
-            });
+            };
+            return Ok((url, begun));
         }
     }
 
@@ -266,50 +226,6 @@ impl Connections {
         }
     }
 
-    /// Keeps an attempt until its answer comes to this process, from the browser that has `browser`.
-    pub fn await_answer(&self, mut begun: Begun, browser: [u8; 32]) -> Result<(), ConnectError> {
-        begun.browser = browser;
-        let now = self.clock.monotonic();
-        let mut flows = self.flows.0.lock();
-        flows.retain(|flow| now.saturating_sub(flow.at) < LONGEST_WAIT);
-        // Whoever begins without end gives up what they began first.
-        if flows.iter().filter(|flow| flow.by == begun.by).count() >= MOST_OF_ONE
-            && let Some(first) = flows.iter().position(|flow| flow.by == begun.by)
-        {
-            flows.remove(first);
-        }
-        if flows.len() >= MOST_FLOWS {
-            return Err(ConnectError::Busy);
-        }
-        flows.push_back(begun);
-        Ok(())
-    }
-
-    /// The answer that a browser brings: connected, and by whom. An answer counts once.
-    pub async fn answered(
-        &self,
-        answer: &Answer,
-        browser: &[u8; 32],
-    ) -> Result<(ConnectionKey, Option<PersonId>), ConnectError> {
-        let state = answer.state.as_deref().unwrap_or_default();
-        let begun = {
-            let now = self.clock.monotonic();
-            let mut flows = self.flows.0.lock();
-            flows.retain(|flow| now.saturating_sub(flow.at) < LONGEST_WAIT);
-            let found = flows.iter().position(|flow| {
-                let same = flow.asked.state.as_bytes().ct_eq(state.as_bytes());
-                bool::from(same & flow.browser.ct_eq(browser))
-            });
-            found.and_then(|at| flows.remove(at))
-        };
-        let begun = begun.ok_or_else(|| {
-            refused("it is not of an attempt that this browser began here, or it comes too late: begin again")
-        })?;
-        let (key, by) = (begun.key.clone(), begun.by.clone());
-        self.finish(begun, answer, "page").await?;
-        Ok((key, by))
-    }
-
     /// Makes a connection of the issuer's answer; `through` is where it was made, for the record.
     pub async fn finish(&self, begun: Begun, answer: &Answer, through: &str) -> Result<(), ConnectError> {
         if !begun.is_answered_by(answer) {
@@ -338,7 +254,7 @@ impl Connections {
 
     /// Exchanges a code, and keeps what comes of it.
     async fn make(&self, begun: Begun, code: String, through: &str) -> Result<(), ConnectError> {
-        let Begun { key, by, redirect, upstream_url, grant, client, kept_as, asked, .. } = begun;
+        let Begun { key, by, redirect, upstream_url, issuer, client, kept_as, asked, .. } = begun;
         let request = TokenRequest {
             url: &asked.token_url,
             client_id: &client.id,
@@ -352,7 +268,7 @@ impl Connections {
                 ("resource", &asked.resource),
             ],
         };
-        let outbound = Outbound::within(oauth::reach(&upstream_url, &grant));
+        let outbound = Outbound::within(oauth::reach(&upstream_url, issuer.as_deref()));
         let granted = match request.token(&outbound).await {
             Ok(granted) => granted,
             Err(error) => {

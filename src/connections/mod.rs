@@ -1,6 +1,8 @@
 //! Credentials that people connect to upstreams: begun at an issuer, kept encrypted, renewed by one for all, revoked and removed;
 //! for every process that shares the store.
 
+mod attempts;
+mod clients;
 mod exchange;
 mod flow;
 mod kept;
@@ -16,7 +18,7 @@ use crate::{
     evidence::ConnectionRecord,
     model::{AgentId, ConnectionKey, EventDraft, Holder, PersonId, UpstreamName},
     outbound::{Outbound, TokenRequest},
-    store::{Register, RegisterChange, Store, StoreError, Vault},
+    store::{NewCredential, Register, RegisterChange, Store, StoreError, Vault},
     upstream::oauth,
 };
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -92,7 +94,7 @@ pub struct Connections {
     turns: Mutex<HashMap<ConnectionKey, Arc<tokio::sync::Mutex<()>>>>,
     /// Renewals that are under way: whoever waits for one may leave, it goes on.
     renewals: TaskTracker,
-    flows: flow::Flows,
+    attempts: attempts::Attempts,
     exchanges: exchange::Exchanges,
     troubles: troubles::Troubles,
 }
@@ -120,7 +122,7 @@ impl Connections {
             known: ArcSwap::default(),
             changes: watch::Sender::new(0),
             turns: Mutex::default(),
-            flows: flow::Flows::default(),
+            attempts: attempts::Attempts::default(),
             exchanges: exchange::Exchanges::default(),
             troubles: troubles::Troubles::default(),
         })
@@ -332,7 +334,8 @@ impl Connections {
     ) -> Result<Option<u64>, ConnectError> {
         let value = credential.write().map_err(ConnectError::Store)?;
         let (now, fresh) = (self.clock.now(), self.ids.random());
-        Ok(self.vault()?.put_credential(Self::vault_name(key), (expected, value), now, fresh).await?)
+        let new = NewCredential { expected, value, until: None };
+        Ok(self.vault()?.put_credential(Self::vault_name(key), new, now, fresh).await?)
     }
 
     /// Says how a connection stands from now on, with the record that tells it.
@@ -500,7 +503,7 @@ pub fn told(holder: &Holder) -> String {
 /// A client that an issuer has registered, as the vault keeps it.
 async fn kept_client(vault: &Arc<dyn Vault>, name: &str) -> Result<Option<oauth::KnownClient>, StoreError> {
     let kept = vault.credential(name.to_owned()).await?;
-    Ok(kept.and_then(|(_, text)| flow::read_client(&text)))
+    Ok(kept.and_then(|(_, text)| clients::read_client(&text)))
 }
 
 /// Keeps one.
@@ -511,7 +514,8 @@ async fn keep_client(
     text: SecretString,
 ) -> Result<(), StoreError> {
     let (now, fresh) = (connections.clock.now(), connections.ids.random());
-    vault.put_credential(name, (None, text), now, fresh).await.map(drop)
+    let new = NewCredential { expected: None, value: text, until: None };
+    vault.put_credential(name, new, now, fresh).await.map(drop)
 }
 
 #[cfg(test)]

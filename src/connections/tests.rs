@@ -106,7 +106,7 @@ impl Endpoint {
     }
 
     /// A code that it gives a token for.
-    fn begun(&self, now: Duration) -> Begun {
+    fn begun(&self, now: jiff::Timestamp) -> Begun {
         let client =
             KnownClient { id: "c".to_owned(), secret: None, auth_method: ClientAuth::Basic, expires: None };
         let asked = Asked { token_url: self.url.clone(), resource: MCP.to_owned(), ..asked("state") };
@@ -130,7 +130,7 @@ async fn connected(world: &World, endpoint: &Endpoint, lasts: u64) {
     world.connections.configure(&configured(world.folder.path(), MCP));
     endpoint.answers(1, 200, token("first", lasts));
     let issuer = Some("https://login.example");
-    let begun = endpoint.begun(world.clock.monotonic());
+    let begun = endpoint.begun(world.clock.now());
     world.connections.finish(begun, &answer("state", issuer), "test").await.unwrap();
     endpoint.was_asked().await;
     assert_eq!(text_of(&world.connections).await.unwrap(), "first");
@@ -143,7 +143,6 @@ async fn actions(world: &World) -> Vec<String> {
 
 fn asked(state: &str) -> Asked {
     Asked {
-        url: "https://login.example/auth".parse().unwrap(),
         state: state.to_owned(),
         verifier: "v".to_owned().into(),
         issuer: "https://login.example".to_owned(),
@@ -155,7 +154,7 @@ fn asked(state: &str) -> Asked {
     }
 }
 
-fn begun(person: &str, state: &str, now: Duration) -> Begun {
+fn begun(person: &str, state: &str, now: jiff::Timestamp) -> Begun {
     let asked = asked(state);
     let client =
         KnownClient { id: "c".to_owned(), secret: None, auth_method: ClientAuth::Basic, expires: None };
@@ -175,42 +174,73 @@ fn answer(state: &str, iss: Option<&str>) -> Answer {
 /// An answer counts in the browser that began, once, in time, and where it names its issuer.
 #[tokio::test]
 async fn an_answer_is_of_its_attempt() {
-    let World { connections, clock, .. } = world();
-    let begin = |state: &str| {
-        connections.await_answer(begun("alice", state, clock.monotonic()), [1; 32]).unwrap();
+    let world = world();
+    let World { connections, clock, store, .. } = &world;
+    let begin = async |state: &str| {
+        connections.await_answer(&begun("alice", state, clock.now()), &[1; 32]).await.unwrap();
     };
     let refused = async |answer: Answer, browser: u8| {
         let error = connections.answered(&answer, &[browser; 32]).await.unwrap_err();
         error.to_string()
     };
     let issuer = Some("https://login.example");
-    begin("one");
+    begin("one").await;
     assert!(refused(answer("one", issuer), 2).await.contains("this browser began"));
     assert!(refused(answer("two", issuer), 1).await.contains("this browser began"));
     assert!(refused(answer("", issuer), 1).await.contains("this browser began"));
     assert!(refused(answer("one", Some("https://evil.example")), 1).await.contains("another issuer"));
     // It was used.
     assert!(refused(answer("one", issuer), 1).await.contains("this browser began"));
-    begin("mute");
+    begin("mute").await;
     assert!(refused(answer("mute", None), 1).await.contains("of which issuer"));
-    begin("denied");
+    begin("denied").await;
     let denied = Answer { code: None, error: Some("access_denied".to_owned()), ..answer("denied", issuer) };
     assert!(refused(denied, 1).await.contains("`access_denied`"));
-    begin("late");
+    begin("late").await;
     clock.advance(LONGEST_WAIT);
     assert!(refused(answer("late", issuer), 1).await.contains("too late"));
+    // What nobody answers stays in the vault no longer.
+    begin("left").await;
+    let (vault, name) = (store.vault().unwrap(), attempts::name_of(&[1; 32], "left"));
+    assert!(vault.credential(name.clone()).await.unwrap().is_some());
+    clock.advance(LONGEST_WAIT);
+    vault.retire(clock.now()).await.unwrap();
+    assert!(vault.credential(name).await.unwrap().is_none());
+}
+
+/// The issuer sends a browser back to whichever process it reaches: there the attempt is found, once, and what comes of it is used
+/// by all.
+#[tokio::test]
+async fn an_answer_may_come_to_another_process() {
+    let (world, endpoint) = (world(), Endpoint::start().await);
+    let begins = &world.connections;
+    begins.configure(&configured(world.folder.path(), MCP));
+    let ends = world.another_process(MCP);
+    endpoint.answers(1, 200, token("first", 3_600));
+    begins.await_answer(&endpoint.begun(world.clock.now()), &[1; 32]).await.unwrap();
+    let answer = answer("state", Some("https://login.example"));
+    let (key, by) = ends.answered(&answer, &[1; 32]).await.unwrap();
+    assert_eq!((key, by), (crm(), Some("alice".into())));
+    let again = begins.answered(&answer, &[1; 32]).await.unwrap_err().to_string();
+    assert!(again.contains("begin again"), "{again}");
+    begins.read().await.unwrap();
+    for connections in [begins, &ends] {
+        assert_eq!(text_of(connections).await.unwrap(), "first");
+    }
+    assert_eq!(endpoint.asked.available_permits(), 1);
 }
 
 /// Whoever begins without end gives up what they began first, and keeps nobody else out.
 #[tokio::test]
 async fn one_persons_attempts_leave_room_for_others() {
-    let World { connections, clock, .. } = world();
-    let begin = |person: &str, state: &str| {
-        connections.await_answer(begun(person, state, clock.monotonic()), [1; 32]).unwrap();
+    let world = world();
+    let World { connections, clock, .. } = &world;
+    let begin = async |person: &str, state: &str| {
+        connections.await_answer(&begun(person, state, clock.now()), &[1; 32]).await.unwrap();
     };
-    begin("bob", "bobs");
+    begin("bob", "bobs").await;
     for number in 0..1_000 {
-        begin("alice", &format!("a{number}"));
+        begin("alice", &format!("a{number}")).await;
     }
     // Found, and refused for another reason only.
     let mute = async |state: &str| {
@@ -238,7 +268,7 @@ async fn a_refused_renewal_leaves_what_was_connected_meanwhile() {
     // Another machine connects it anew, with an endpoint of its own.
     let second = Endpoint::start().await;
     second.answers(1, 200, token("second", 3_600));
-    let begun = second.begun(world.clock.monotonic());
+    let begun = second.begun(world.clock.now());
     other.finish(begun, &answer("state", Some("https://login.example")), "test").await.unwrap();
     endpoint.answers(1, 400, serde_json::json!({"error": "invalid_grant"}));
     assert_eq!(renewing.await.unwrap().unwrap(), "second");
@@ -358,7 +388,7 @@ async fn what_the_issuer_gave_is_kept_whoever_leaves() {
     let (world, endpoint) = (world(), Endpoint::start().await);
     let connections = &world.connections;
     connections.configure(&configured(world.folder.path(), MCP));
-    let begun = endpoint.begun(world.clock.monotonic());
+    let begun = endpoint.begun(world.clock.now());
     let answer = answer("state", Some("https://login.example"));
     tokio::select! {
         done = connections.finish(begun, &answer, "test") => panic!("{done:?}"),

@@ -15,7 +15,7 @@ pub use figures::Figures;
 pub use hold::{Held, Hold};
 pub use register::{LONGEST_KEY, Register, RegisterBounds, RegisterChange, RegisterEntry, RegisterRead};
 pub use types::*;
-pub use vault::{Vault, VaultRotation};
+pub use vault::{NewCredential, Vault, VaultRotation};
 
 use crate::{
     cost::LearnedSizes,

@@ -70,10 +70,8 @@ pub struct Discovered {
     states: Arc<Captured>,
 }
 
-/// Where a person is sent, and what it takes to make a credential of the answer.
+/// What it takes to make a credential of the answer of whoever was sent to an issuer.
 pub struct Begun {
-    /// Where.
-    pub url: Url,
     /// `state`
     pub state: String,
     /// PKCE's.
@@ -92,9 +90,9 @@ pub struct Begun {
     pub scopes: Vec<String>,
 }
 
-/// Which addresses the issuer of an upstream may have.
-pub fn reach(upstream: &Url, grant: &CodeGrant) -> Reach {
-    let issuer = grant.issuer.as_deref().and_then(|issuer| Url::parse(issuer).ok());
+/// Which addresses the issuer of an upstream may have; `issuer`: the one that the configuration names.
+pub fn reach(upstream: &Url, issuer: Option<&str>) -> Reach {
+    let issuer = issuer.and_then(|issuer| Url::parse(issuer).ok());
     Reach::of(upstream).and(issuer.as_ref())
 }
 
@@ -181,7 +179,7 @@ async fn challenge(upstream: &Url, outbound: &Outbound) -> Option<String> {
 pub async fn discover(upstream: &Url, grant: &CodeGrant) -> Result<Discovered, OauthError> {
     let mut url = upstream.clone();
     url.set_fragment(None);
-    let reach = reach(&url, grant);
+    let reach = reach(&url, grant.issuer.as_deref());
     let challenge = challenge(&url, &Outbound::within(reach.clone())).await;
     let states = Arc::new(Captured::default());
     let client = Arc::new(Guarded(Outbound::within(reach.clone()), states.clone()));
@@ -263,13 +261,13 @@ impl Discovered {
         })
     }
 
-    /// Where a person is sent.
+    /// Where a person is sent, and what is kept until the answer comes.
     pub async fn begin(
         mut self,
         client: &KnownClient,
         redirect: &str,
         (scopes, resource): (&[String], Option<&str>),
-    ) -> Result<Begun, OauthError> {
+    ) -> Result<(Url, Begun), OauthError> {
         let config = OAuthClientConfig::new(client.id.clone(), redirect);
         self.manager
             .configure_client(config)
@@ -295,8 +293,7 @@ impl Discovered {
         let revocation = self.more("revocation_endpoint").and_then(Value::as_str);
         let revocation =
             revocation.filter(|url| Url::parse(url).is_ok_and(|url| self.reach.allows_url(&url)));
-        Ok(Begun {
-            url,
+        let begun = Begun {
             state: state.csrf_token,
             verifier: state.pkce_verifier.into(),
             names_itself: self.says("authorization_response_iss_parameter_supported"),
@@ -305,7 +302,8 @@ impl Discovered {
             resource,
             scopes,
             issuer: self.issuer,
-        })
+        };
+        Ok((url, begun))
     }
 
     fn with_offline_access(&self, scopes: &[String]) -> Vec<String> {

@@ -206,12 +206,12 @@ pub(super) async fn connect(
             "open the page at {page} and connect there: issuers send people back to that address"
         )));
     }
-    let begun = connections.begin(key.clone(), Some(person), (&format!("{page}{CALLBACK}"), true)).await?;
-    let url = begun.url.to_string();
+    let (url, begun) =
+        connections.begin(key.clone(), Some(person), (&format!("{page}{CALLBACK}"), true)).await?;
     let browser = hex::encode(System::default().random());
-    connections.await_answer(begun, Sha256::digest(&browser).into())?;
+    connections.await_answer(&begun, &Sha256::digest(&browser).into()).await?;
     let mut response = Json(json!({
-        "upstream": key.upstream, "holder": key.holder.to_string(), "url": url,
+        "upstream": key.upstream, "holder": key.holder.to_string(), "url": url.as_str(),
     }))
     .into_response();
     let secure = page.starts_with("https://");

@@ -26,6 +26,17 @@ pub struct VaultRotation {
     pub is_wrapped: bool,
 }
 
+/// A credential on its way into the vault.
+#[derive(Clone, Debug)]
+pub struct NewCredential {
+    /// The version that has to be there for it to be kept (0: there must be none); none: whatever is there is replaced.
+    pub expected: Option<u64>,
+    /// What is kept, encrypted.
+    pub value: SecretString,
+    /// From when on the vault removes it by itself; none: it stays.
+    pub until: Option<Timestamp>,
+}
+
 /// Keeps the values behind placeholders, for all processes on one store. Nothing is made before the first value is kept.
 pub trait Vault: Send + Sync + fmt::Debug {
     /// What holds from now on.
@@ -48,7 +59,7 @@ pub trait Vault: Send + Sync + fmt::Debug {
     fn put_credential(
         &self,
         name: String,
-        value: (Option<u64>, SecretString),
+        new: NewCredential,
         now: Timestamp,
         fresh: [u8; 32],
     ) -> StoreFuture<'_, Option<u64>>;

@@ -98,9 +98,14 @@ impl Ring {
         Ok(id)
     }
 
-    /// Forgets all keys but one.
-    pub(in crate::store) fn keep_only(&mut self, id: u32) {
-        self.keys.retain(|key, _| *key == id);
+    /// The numbers of all.
+    pub(in crate::store) fn ids(&self) -> impl Iterator<Item = u32> {
+        self.keys.keys().copied()
+    }
+
+    /// Forgets the keys that were made before one.
+    pub(in crate::store) fn forget_before(&mut self, id: u32) {
+        self.keys.retain(|key, _| *key >= id);
     }
 
     /// Reads the text.

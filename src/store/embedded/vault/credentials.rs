@@ -1,18 +1,38 @@
 //! Credentials that people connected: each encrypted and bound to its name, until it is replaced or removed.
 
 use crate::store::{
-    StoreError,
+    NewCredential, StoreError,
     vault::{Key, MOST_CREDENTIALS, Ring, SealedCredential, failed, no_room, seal_credential},
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
-use secrecy::SecretString;
 
-pub(super) const SCHEMA: &str = "
+const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS credentials(
-        name TEXT PRIMARY KEY, version INTEGER NOT NULL, key INTEGER NOT NULL, sealed BLOB NOT NULL
+        name TEXT PRIMARY KEY, version INTEGER NOT NULL, key INTEGER NOT NULL, sealed BLOB NOT NULL, until INTEGER
     ) WITHOUT ROWID;
 ";
+/// The newest that was added to the tables.
+const NEWEST: &str = "SELECT count(*) FROM pragma_table_info('credentials') WHERE name = 'until'";
+
+/// Whether the tables are as this program knows them.
+pub(super) fn is_current(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row(NEWEST, [], |row| row.get(0))
+}
+
+/// Has the table be as this program knows it.
+pub(super) fn make_table(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    tx.execute_batch(SCHEMA)?;
+    match is_current(tx)? {
+        true => Ok(()),
+        false => tx.execute_batch("ALTER TABLE credentials ADD COLUMN until INTEGER"),
+    }
+}
+
+/// Removes those that end by themselves.
+pub(super) fn retire(tx: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<usize> {
+    tx.execute("DELETE FROM credentials WHERE until <= ?1", [now.as_second()])
+}
 
 pub(super) fn find(connection: &Connection, name: &str) -> Result<Option<SealedCredential>, StoreError> {
     let mut statement =
@@ -27,10 +47,11 @@ pub(super) fn find(connection: &Connection, name: &str) -> Result<Option<SealedC
 pub(super) fn put(
     tx: &Transaction<'_>,
     name: &str,
-    (expected, value): (Option<u64>, &SecretString),
+    NewCredential { expected, value, until }: &NewCredential,
     (id, key): (u32, &Key),
     now: Timestamp,
 ) -> Result<Option<u64>, StoreError> {
+    retire(tx, now)?;
     let before = find(tx, name)?.map(|row| row.version);
     if expected.is_some_and(|expected| before.unwrap_or(0) != i64::try_from(expected).unwrap_or(-1)) {
         return Ok(None);
@@ -43,8 +64,8 @@ pub(super) fn put(
     let version = now.as_microsecond().max(before.unwrap_or(0).saturating_add(1)).max(1);
     let sealed = seal_credential((name, version), value, key)?;
     tx.execute(
-        "INSERT OR REPLACE INTO credentials(name, version, key, sealed) VALUES (?1, ?2, ?3, ?4)",
-        params![name, version, id, sealed],
+        "INSERT OR REPLACE INTO credentials(name, version, key, sealed, until) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![name, version, id, sealed, until.map(|until| until.as_second())],
     )?;
     Ok(u64::try_from(version).ok())
 }

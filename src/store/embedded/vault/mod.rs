@@ -7,13 +7,16 @@
 
 mod credentials;
 mod keys;
+mod leaving;
+
+pub use leaving::LeavingVault;
 
 use super::terms;
 use crate::{
     config::VaultConfig,
     redaction::Tokenized,
     store::{
-        StoreError, StoreFuture, Vault, VaultRotation,
+        NewCredential, StoreError, StoreFuture, Vault, VaultRotation,
         vault::{
             Key, MOST_BYTES, MOST_IN_ALL, MOST_VALUES, Ring, SealedValue, USED, damaged, failed, seal_value,
             seconds,
@@ -102,18 +105,27 @@ impl Inner {
                 }
                 private_file(&self.path).map_err(|error| terms::io(&error))?;
             }
-            let connection = Connection::open(&self.path)?;
-            connection.busy_timeout(PATIENCE)?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", "NORMAL")?;
-            // What is removed is overwritten.
-            connection.pragma_update(None, "secure_delete", "ON")?;
-            connection.execute_batch(SCHEMA)?;
-            connection.execute_batch(credentials::SCHEMA)?;
-            state.connection = Some(connection);
+            state.connection = Some(connect(&self.path)?);
         }
         Ok(Some(state))
     }
+}
+
+/// Opens the file, and has its tables be as this program knows them.
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    // What is removed is overwritten.
+    connection.pragma_update(None, "secure_delete", "ON")?;
+    if !credentials::is_current(&connection)? {
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute_batch(SCHEMA)?;
+        credentials::make_table(&tx)?;
+        tx.commit()?;
+    }
+    Ok(connection)
 }
 
 /// Makes an empty file for this user alone. SQLite gives the files beside it the same mode.
@@ -234,7 +246,7 @@ impl Vault for EmbeddedVault {
     fn put_credential(
         &self,
         name: String,
-        (expected, value): (Option<u64>, SecretString),
+        new: NewCredential,
         now: Timestamp,
         fresh: [u8; 32],
     ) -> StoreFuture<'_, Option<u64>> {
@@ -248,7 +260,7 @@ impl Vault for EmbeddedVault {
             let id = State::current(&tx, ring, (&file, settings), (now, fresh))?;
             let key = ring.as_ref().and_then(|ring| ring.key(id));
             let key = key.ok_or_else(|| failed("its keys are not there"))?;
-            let version = credentials::put(&tx, &name, (expected, &value), (id, key), now)?;
+            let version = credentials::put(&tx, &name, &new, (id, key), now)?;
             tx.commit()?;
             Ok(version)
         })
@@ -305,7 +317,7 @@ impl Vault for EmbeddedVault {
             let values = encrypt_anew(&tx, ring, new)? + credentials::encrypt_anew(&tx, ring, new)?;
             tx.execute("UPDATE ring SET current = ?1", [new])?;
             tx.commit()?;
-            ring.keep_only(new);
+            ring.forget_before(new);
             keys::write(ring, &file, settings)?;
             Ok(Some(VaultRotation { values, key: new, is_wrapped: settings.key.is_some() }))
         })
@@ -329,19 +341,20 @@ fn find(connection: &Connection, placeholder: &str) -> Result<Option<SealedValue
     let mut statement = connection.prepare_cached(
         "SELECT scope, rule, detector, json, key, sealed, used FROM kept WHERE placeholder = ?1",
     )?;
-    let read = |row: &rusqlite::Row<'_>| {
-        let text = |at: usize| row.get::<_, String>(at).map(Arc::from);
-        Ok(SealedValue {
-            scope: text(0)?,
-            rule: text(1)?,
-            detector: text(2)?,
-            is_json: row.get(3)?,
-            key: row.get(4)?,
-            sealed: row.get(5)?,
-            used: row.get(6)?,
-        })
-    };
     Ok(statement.query_row([placeholder], read).optional()?)
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<SealedValue> {
+    let text = |at: usize| row.get::<_, String>(at).map(Arc::from);
+    Ok(SealedValue {
+        scope: text(0)?,
+        rule: text(1)?,
+        detector: text(2)?,
+        is_json: row.get(3)?,
+        key: row.get(4)?,
+        sealed: row.get(5)?,
+        used: row.get(6)?,
+    })
 }
 
 fn put_all(
@@ -421,6 +434,7 @@ fn make_room_for_all(tx: &Transaction<'_>) -> Result<(), StoreError> {
 }
 
 fn retire(tx: &Transaction<'_>, now: Timestamp, retention: Duration) -> Result<u64, StoreError> {
+    credentials::retire(tx, now)?;
     let oldest = now.as_second().saturating_sub(seconds(retention));
     Ok(tx.execute("DELETE FROM kept WHERE used < ?1", [oldest])? as u64)
 }
