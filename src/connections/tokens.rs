@@ -35,6 +35,8 @@ const LONGEST_NAME: u64 = 100;
 /// How often it is looked whether another machine has renewed a credential, and how often at most.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const MOST_ROUNDS: usize = 200;
+/// How long it is tried to keep what an issuer gave: less than others wait for a renewal.
+const KEPT_WITHIN: Duration = Duration::from_secs(15);
 /// Connections whose turns are remembered.
 const MOST_TURNS: usize = 10_000;
 
@@ -194,6 +196,37 @@ impl Connections {
         self.keep(key, Some(version), credential).await.map_err(|error| error.to_string())
     }
 
+    /// Keeps what the issuer gave, which it gives once: a store that is away is asked again for a while, as long as nobody else
+    /// takes the renewal for broken off. None: somebody has connected or disconnected it meanwhile.
+    async fn kept_for_sure(
+        &self,
+        key: &ConnectionKey,
+        version: u64,
+        credential: &Credential,
+    ) -> Result<Option<u64>, String> {
+        let mut why = String::new();
+        let keeping = async {
+            loop {
+                match self.keep(key, Some(version), credential).await {
+                    Ok(Some(version)) => return Some(version),
+                    // It may be this one, whose commit was not heard of.
+                    Ok(None) => match self.credential(key).await {
+                        Ok(Some((version, there))) => {
+                            let (there, ours) = (&there.access_token, &credential.access_token);
+                            return (there.expose_secret() == ours.expose_secret()).then_some(version);
+                        }
+                        Ok(None) => return None,
+                        Err(error) => why = error.to_string(),
+                    },
+                    Err(error) => why = error.to_string(),
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        let kept = tokio::time::timeout(KEPT_WITHIN, keeping).await;
+        kept.map_err(|_| why)
+    }
+
     /// What needs no renewal: the token as it is, or why there is none for the moment.
     fn at_hand(
         &self,
@@ -250,8 +283,7 @@ impl Connections {
         let error = match granted {
             Ok(granted) => {
                 credential.renew(granted, now);
-                let kept = self.kept(key, version, &credential).await;
-                return match kept {
+                return match self.kept_for_sure(key, version, &credential).await {
                     Ok(Some(_)) => {
                         let (renew, lasts) = credential.left(now);
                         let renew = if credential.refresh_token.is_some() { renew } else { lasts };
