@@ -32,6 +32,8 @@ mod retention;
 mod store;
 #[path = "store/tree.rs"]
 mod tree;
+#[path = "store/vault.rs"]
+mod vault;
 
 use jiff::Timestamp;
 use std::{collections::BTreeSet, sync::Arc};

@@ -44,11 +44,21 @@ fn migrate(setup: &Setup, args: &MigrateArgs) -> Result<(), CliError> {
     });
     let taken = wiring::migrate_store(&setup.loaded.config, url, told);
     bar.finish_and_clear();
-    let Migrated { records, head, place } = taken?;
-    Screen::new().line(&format!(
+    let Migrated { records, vault, head, place } = taken?;
+    let mut screen = Screen::new();
+    screen.line(&format!(
         "{records} records are in PostgreSQL at {place}, head {head}; both sides were verified. Set `[store] url` to it: \
          the store here does not go on"
-    ))
+    ))?;
+    match vault {
+        (0, 0) => Ok(()),
+        (values, credentials) => screen.line(&format!(
+            "its vault is there, too: {values} values and {credentials} credentials, under the same keys, encrypted with `vault_key`. \
+             Remove `{}` and `{}` here once the replicas serve",
+            setup.loaded.config.store.path.with_extension("vault").display(),
+            setup.loaded.config.store.path.with_extension("vault-keys").display()
+        )),
+    }
 }
 
 /// Variables in place of their names.

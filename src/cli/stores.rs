@@ -136,7 +136,7 @@ fn of_one_machine(config: &Config, what: &str) -> Result<(), CliError> {
     }
 }
 
-/// Takes the record of the store of one machine to a database in which there is none.
+/// Takes the record of the store of one machine, and its vault, to a database in which there is none.
 pub(crate) fn migrate_store(
     config: &Config,
     url: String,
@@ -144,14 +144,7 @@ pub(crate) fn migrate_store(
 ) -> Result<postgres::Migrated, CliError> {
     of_one_machine(config, "`store migrate`")?;
     let (path, data_dir) = (&config.store.path, &config.gateway.data_dir);
-    if path.with_extension("vault").exists() {
-        return Err(CliError::Told(format!(
-            "`{}` keeps values of `tokenize` or credentials that people connected, and replicas on PostgreSQL do not share \
-             these yet: disconnect them and move the file away first; placeholders that agents have stay placeholders then",
-            path.with_extension("vault").display()
-        )));
-    }
-    Ok(postgres::migrate(path, data_dir, &url.into(), progress)?)
+    Ok(postgres::migrate(path, data_dir, &url.into(), &config.store.vault, progress)?)
 }
 
 /// Lets the journal go on behind damage, with a record of who says so and why, and says what it is.

@@ -65,6 +65,10 @@ pub fn load_knowing(
     load_bundle(path, env, listings, Bundle::Configured)
 }
 
+/// Why a bundle is refused that has values kept in a database without a `vault_key`.
+const UNSEALED: &str = "a rule says `tokenize`, and `[store]` of servers.toml has no `vault_key`: the keys to the values behind \
+     placeholders would lie beside them in PostgreSQL";
+
 /// The files of a bundle that came as text, checked and compiled as those of a folder beside this configuration.
 pub fn compile_bundle(
     config: &Config,
@@ -121,11 +125,10 @@ pub fn load_bundle(
         problems.0.extend(found.0.into_iter().map(|p| in_folder(&folder, p)));
         if let (Some(set), Some(config)) = (&set, &config)
             && set.data.tokenizes()
-            && config.store.postgres.is_some()
+            && servers::lacks_vault_key(config)
         {
-            let why = "a rule says `tokenize`, and replicas on PostgreSQL do not share the values behind placeholders yet";
-            let expected = "`mask` or `hash`, or a store of one machine";
-            problems.0.push(whole_file(&folder.join("data.yaml").display().to_string(), why.to_owned(), expected));
+            let file = folder.join("data.yaml").display().to_string();
+            problems.0.push(whole_file(&file, UNSEALED.to_owned(), servers::NEEDED_VAULT_KEY));
         }
         set
     });
@@ -198,6 +201,9 @@ pub fn compile_kept(config: &Config, name: &str, files: &[SourceFile]) -> Result
     }
     let (set, found) = policy::compile(files, &input(Some(config), &Listings::default()));
     problems.0.extend(found.0.into_iter().map(|problem| in_folder(Path::new(name), problem)));
+    if set.as_ref().is_some_and(|set| set.data.tokenizes()) && servers::lacks_vault_key(config) {
+        problems.0.push(whole_file(name, UNSEALED.to_owned(), servers::NEEDED_VAULT_KEY));
+    }
     match set {
         Some(set) if !problems.has_errors() => Ok(set),
         Some(_) | None => Err(problems.errors()),

@@ -442,19 +442,28 @@ fn store(
     }
 }
 
-/// What replicas do not share yet is refused: it would be there on one of them and missing on the next.
+/// In PostgreSQL the keys of the vault lie beside what they encrypt: they have to be encrypted, with what is in no database.
+pub(super) const NEEDED_VAULT_KEY: &str = "`vault_key = \"${NAME}\"` under [store] of servers.toml, the same on all replicas, with what `openssl rand -base64 32` \
+     prints in that variable";
+
+/// Whether a vault that keeps something would keep it in the clear for whoever reads the database.
+pub(super) fn lacks_vault_key(config: &Config) -> bool {
+    config.store.postgres.is_some() && config.store.vault.key.is_none()
+}
+
+/// Refuses credentials in a database without a `vault_key`.
 fn shared(config: &Config, map: &Fields<'_>, report: &mut Report<'_>) {
     let at = map.get("url").map_or(map.at, |node| node.start);
-    let connected = config.upstreams.iter().filter(|(_, upstream)| match &upstream.transport {
+    let connected = config.upstreams.iter().find(|(_, upstream)| match &upstream.transport {
         UpstreamTransport::Http { oauth: Some(oauth), .. } => oauth.code_grant().is_some(),
         UpstreamTransport::Http { oauth: None, .. } | UpstreamTransport::Stdio { .. } => false,
     });
-    for (name, _) in connected.filter(|_| config.store.postgres.is_some()) {
-        report.error(
-            at,
-            format!("upstream `{name}` is connected by people, whose credentials replicas do not share yet"),
-            "sqlite:PATH, or an upstream with `grant = \"client_credentials\"` or headers",
+    if let Some((name, _)) = connected.filter(|_| lacks_vault_key(config)) {
+        let why = format!(
+            "`vault_key` is missing: people connect upstream `{name}`, and the keys to their credentials would lie beside them in \
+             PostgreSQL"
         );
+        report.error(at, why, NEEDED_VAULT_KEY);
     }
 }
 

@@ -108,7 +108,7 @@ fn whichever_replica_is_asked_the_answer_is_the_same() {
     }
 }
 
-/// The record of one machine is taken to a database by the command line, and serves there; what is not shared yet is refused.
+/// The record of one machine is taken to a database by the command line, and serves there; what is of one machine is refused.
 #[test]
 fn a_store_moves_to_postgresql_and_serves_there() {
     if !is_there() {
@@ -139,13 +139,121 @@ fn a_store_moves_to_postgresql_and_serves_there() {
     let accept =
         tollgate_with_key(folder.path(), "demo-carol-key", &["store", "accept", "--reason", "a trial"]);
     assert!(accept.code != 0 && accept.err.contains("docs/replicas.md"), "{}", accept.err);
-    let rule = "rules:\n  - id: mails\n    detectors: [email]\n    on: [{ upstream: demo }]\n    results: tokenize\n";
-    std::fs::write(folder.path().join("policies/data.yaml"), rule).unwrap();
-    let checked = tollgate(folder.path(), &["check"]);
+}
+
+/// Has a folder's rules tokenize addresses that come from the demo upstream, which gets them back.
+fn tokenize(folder: &Path) {
+    let rule = "rules:\n  - id: mails\n    detectors: [email]\n    on: [{ upstream: demo }]\n    results: tokenize\n    \
+        permitted: [{ upstream: demo }]\n";
+    std::fs::write(folder.join("policies/data.yaml"), rule).unwrap();
+}
+
+fn set_vault_key(folder: &Path, key: &str) {
+    let file = folder.join("servers.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with("vault_key"));
+    let lines: Vec<&str> = lines.collect();
+    let key = format!("[store]\nvault_key = \"{key}\"");
+    std::fs::write(file, format!("{}\n", lines.join("\n")).replace("[store]", &key)).unwrap();
+}
+
+const ADDRESS: &str = "maria@example.com";
+
+/// A note of the demo upstream of this replica alone: what it is told of its size.
+fn written(replica: &Serving, text: &str) -> Value {
+    let note = json!({"path": "/scratch/mail.md", "text": text});
+    replica.call("demo-agent-key", "demo__note_write", &note)
+}
+
+/// What an agent sees in place of an address that it read on this replica.
+fn placeholder(replica: &Serving) -> String {
+    let read = replica.call("demo-agent-key", "demo__notes_read", &json!({"path": "/scratch/mail.md"}));
+    let seen = read["structuredContent"]["text"].as_str().unwrap_or_else(|| panic!("{read}")).to_owned();
+    assert!(seen.starts_with("[token:email:") && !read.to_string().contains(ADDRESS), "{read}");
+    seen
+}
+
+/// A placeholder that one replica made is resolved by another, before and after keys were rotated on the command line. Without
+/// `vault_key` nothing starts, and with another one nothing is resolved.
+#[test]
+fn a_placeholder_of_one_replica_is_good_on_another() {
+    if !is_there() {
+        return;
+    }
+    let server = Server::start();
+    let database = server.database();
+    let folders = [(); 2].map(|()| on(&database));
+    folders.iter().for_each(|folder| tokenize(folder.path()));
+    for command in [["check"].as_slice(), &["serve"], &["doctor"]] {
+        let refused = tollgate(folders[0].path(), command);
+        let said = format!("{}{}", refused.out, refused.err);
+        assert!(refused.code != 0 && said.contains("`[store]` of servers.toml has no `vault_key`"), "{said}");
+        let is_told_what_to_set = said.contains("openssl rand -base64 32") || command[0] == "doctor";
+        assert!(said.contains("data.yaml") && is_told_what_to_set, "{said}");
+    }
+    let key = "a-very-long-first-passphrase-of-the-admin";
+    folders.iter().for_each(|folder| set_vault_key(folder.path(), key));
+    let mut replicas: Vec<Serving> =
+        folders.iter().map(|folder| Serving::start(folder.path(), &[])).collect();
+    replicas.iter().for_each(ready);
+
+    let size = ADDRESS.len();
+    assert_eq!(written(&replicas[0], ADDRESS)["structuredContent"]["bytes"], size);
+    let seen = placeholder(&replicas[0]);
+    assert_eq!(written(&replicas[1], &seen)["structuredContent"]["bytes"], size);
+    assert_eq!(placeholder(&replicas[1]), seen, "it is the same one on both");
+    let rotated = tollgate_with_key(folders[1].path(), "demo-carol-key", &["store", "rotate-key"]);
     assert!(
-        checked.code != 0 && checked.out.contains("tokenize") | checked.err.contains("tokenize"),
-        "{} {}",
-        checked.out,
-        checked.err
+        rotated.code == 0 && rotated.out.contains("1 value is encrypted under key 2 now"),
+        "{}",
+        rotated.err
     );
+    for replica in &replicas {
+        assert_eq!(written(replica, &seen)["structuredContent"]["bytes"], size);
+    }
+
+    drop(replicas.pop());
+    set_vault_key(folders[1].path(), "another-passphrase-that-is-just-as-long");
+    let stranger = Serving::start(folders[1].path(), &[]);
+    ready(&stranger);
+    let refused = written(&stranger, &seen);
+    assert!(refused["isError"] == true && text(&refused).contains("the vault of `tokenize`"), "{refused}");
+    let (_, _, log) = stranger.end();
+    assert!(log.contains("encrypted with another `vault_key`"), "{log}");
+    let rotate = tollgate_with_key(folders[1].path(), "demo-carol-key", &["store", "rotate-key"]);
+    assert!(rotate.code != 0 && rotate.err.contains("encrypted with another `vault_key`"), "{}", rotate.err);
+    assert_eq!(written(&replicas[0], &seen)["structuredContent"]["bytes"], size);
+}
+
+/// Values that agents know by their placeholders go along with the record of one machine.
+#[test]
+fn a_vault_moves_to_postgresql_with_its_store() {
+    if !is_there() {
+        return;
+    }
+    let server = Server::start();
+    let database = server.database();
+    let folder = shipped();
+    tokenize(folder.path());
+    let serving = Serving::start(folder.path(), &[]);
+    ready(&serving);
+    written(&serving, ADDRESS);
+    let seen = placeholder(&serving);
+    serving.end();
+    let to = ["store", "migrate", "--to", &database.url];
+    let refused = tollgate(folder.path(), &to);
+    assert!(refused.code != 0 && refused.err.contains("`[store]` has no `vault_key`"), "{}", refused.err);
+    set_vault_key(folder.path(), "a-very-long-first-passphrase-of-the-admin");
+    let moved = tollgate(folder.path(), &to);
+    assert!(
+        moved.code == 0 && moved.out.contains("1 values and 0 credentials"),
+        "{} {}",
+        moved.out,
+        moved.err
+    );
+    point(folder.path(), &database);
+    let serving = Serving::start(folder.path(), &[]);
+    ready(&serving);
+    assert_eq!(written(&serving, &seen)["structuredContent"]["bytes"], ADDRESS.len());
+    serving.end();
 }

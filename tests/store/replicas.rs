@@ -474,8 +474,8 @@ async fn a_record_is_taken_to_the_database_and_goes_on_there() {
     let open_call = request("planner-01", later(start(), 50));
     assert_eq!(old.admit(open_call.clone()).await.unwrap(), Admission::Granted);
     let url = || database.url.clone().into();
-    let take =
-        || postgres::migrate(&crate::store::database(dir.path()), dir.path(), &url(), Box::new(|_, _| {}));
+    let (path, vault) = (crate::store::database(dir.path()), tollgate::config::VaultConfig::default());
+    let take = || postgres::migrate(&path, dir.path(), &url(), &vault, Box::new(|_, _| {}));
     assert!(take().unwrap_err().to_string().contains("stop it first"));
     old.close().await;
     let taken = take().unwrap();

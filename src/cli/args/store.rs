@@ -23,15 +23,16 @@ accepted what and why.")]
     #[command(long_about = "\
 Several replicas work on one record in PostgreSQL (docs/replicas.md). This takes the record of a store of one machine there, byte for \
 byte and in one transaction, with counters, open calls, approvals, grants, registers and keys, and verifies both sides. The database \
-must have no record yet, and no Tollgate may use the store meanwhile. Stopped in the middle, it has changed nothing. Afterwards the \
+must have no record yet, and no Tollgate may use the store meanwhile. What the vault keeps is taken along, which needs `[store] \
+vault_key`. Stopped in the middle, it has changed nothing. Afterwards the \
 old store says where its record went, and nobody goes on there: set `[store] url`.")]
     Migrate(MigrateArgs),
     /// Encrypt what the vault of `tokenize` keeps under a new key, and forget the old one
     #[command(long_about = "\
-The vault keeps the values behind placeholders (`tokenize` in data.yaml), encrypted, in NAME.vault beside the store; its keys are in \
-NAME.vault-keys, for this user alone. This makes a new key, encrypts every value under it and forgets the old ones: placeholders that \
-agents have stay good, and whoever has a copy of the old keys reads nothing that is kept from now on. A running gateway notices by \
-itself. To change `[store] vault_key`, name the old one as `vault_key_before`, run this, and take that line out again. The record \
+The vault keeps the values behind placeholders (`tokenize` in data.yaml) and the credentials that people connected, encrypted, in \
+NAME.vault beside the store, with its keys in NAME.vault-keys, for this user alone; or all of it in PostgreSQL, where replicas share it. This makes a new key, encrypts every value under it and forgets the old ones: placeholders that \
+agents have stay good, and whoever has a copy of the old keys reads nothing that is kept from now on. Running gateways notice by \
+themselves. To change `[store] vault_key`, name the old one as `vault_key_before`, run this, and take that line out again. The record \
 says who rotated.")]
     RotateKey,
 }

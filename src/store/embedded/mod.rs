@@ -57,6 +57,7 @@ mod writer;
 pub use at_rest::AtRest;
 pub use leave::Leaving;
 pub use origin::{Known, News, Origin, Tells};
+pub use vault::LeavingVault;
 
 use super::{Admission, AdmitRequest, ChainReport, Store, StoreError, StoreFuture};
 use crate::{
@@ -198,8 +199,7 @@ pub struct EmbeddedStore {
     watcher: JoinHandle<()>,
     patrol: Arc<Mutex<patrol::Patrol>>,
     patroller: JoinHandle<()>,
-    /// None where the values would lie on one machine, and others would not find them.
-    vault: Option<vault::EmbeddedVault>,
+    vault: Arc<dyn super::Vault>,
     /// Of what the journal is a copy.
     origin: Option<Arc<dyn Origin>>,
 }

@@ -140,7 +140,10 @@ fn start(
         watcher,
         patrol,
         patroller,
-        vault: origin.is_none().then(|| vault::EmbeddedVault::beside(path)),
+        vault: match &origin {
+            Some(origin) => origin.vault(),
+            None => Arc::new(vault::EmbeddedVault::beside(path)),
+        },
         origin,
     }))
 }

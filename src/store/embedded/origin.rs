@@ -3,9 +3,9 @@
 
 use crate::{
     journal::{Appended, Head, Place, SegmentHead},
-    store::{Duty, StoreError},
+    store::{Duty, StoreError, Vault},
 };
-use std::{collections::BTreeSet, fmt, path::PathBuf};
+use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc};
 
 /// Up to where a process knows the journal.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,9 @@ pub trait Origin: Send + Sync + fmt::Debug + 'static {
 
     /// The key of this name, the same for all who ask: made of `fresh` where there is none.
     fn secret(&self, name: &str, fresh: [u8; 32]) -> Result<[u8; 32], StoreError>;
+
+    /// The vault that all share: what lay on one machine others would not find.
+    fn vault(&self) -> Arc<dyn Vault>;
 
     /// Those of these processes that are no more: they said so, or have not been heard of for too long.
     fn dead(&self, owners: BTreeSet<String>) -> Result<BTreeSet<String>, StoreError>;

@@ -350,7 +350,7 @@ impl Store for EmbeddedStore {
     }
 
     fn vault(&self) -> Option<Arc<dyn Vault>> {
-        self.vault.clone().map(|vault| Arc::new(vault) as Arc<dyn Vault>)
+        Some(self.vault.clone())
     }
 
     fn keep(&self, kept: Kept) -> StoreFuture<'_, ()> {

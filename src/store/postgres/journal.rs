@@ -26,8 +26,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// The channel on which replicas tell each other that something is there.
 pub(super) const CHANNEL: &str = "tollgate";
 
-const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '5s'";
-const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
+pub(super) const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '5s'";
+pub(super) const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 
 const HEAD: &str = "SELECT segment, at, seq, hash, frame, orders,
     (SELECT coalesce(min(first), 1) FROM tollgate.segments) FROM tollgate.head";
@@ -37,7 +37,8 @@ const FRAMES: &str =
 
 /// Writes something, so that the commit waits for whatever commits of this server wait for.
 const CONFIRM: &str = "UPDATE tollgate.head SET id = id";
-const UNCONFIRMED: &str = "it has warned that what it confirmed may be lost: a standby was not waited for";
+pub(super) const UNCONFIRMED: &str =
+    "it has warned that what it confirmed may be lost: a standby was not waited for";
 
 /// The end moves only from where this process knows it, and the frame goes with it.
 const APPEND: &str = "WITH moved AS (

@@ -4,13 +4,21 @@
 use super::{
     PostgresOrigin, compare, journal,
     link::{Link, Session},
+    vault::arrive,
 };
 use crate::{
+    config::VaultConfig,
     journal::{Head, Place, Segment, Step},
-    store::{StoreError, embedded::Leaving},
+    store::{
+        StoreError,
+        embedded::{Leaving, LeavingVault},
+    },
 };
 use secrecy::SecretString;
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Frames that are sent at once.
 const AT_ONCE: usize = 128;
@@ -20,6 +28,8 @@ const AT_ONCE: usize = 128;
 pub struct Migrated {
     /// How many records.
     pub records: u64,
+    /// How many values of the vault, and how many credentials.
+    pub vault: (u64, u64),
     /// The hash of the last.
     pub head: String,
     /// Where it is now.
@@ -29,21 +39,29 @@ pub struct Migrated {
 /// Whom it tells how many records are there, of how many.
 pub type Progress = Box<dyn Fn(u64, u64) + Send + Sync>;
 
-/// Takes the record of the store at `path` to a database in which there is none.
+/// Takes the record of the store at `path`, and its vault, to a database in which there is none.
 pub fn migrate(
     path: &Path,
     data_dir: &Path,
     url: &SecretString,
+    settings: &VaultConfig,
     progress: Progress,
 ) -> Result<Migrated, StoreError> {
+    // Nobody changes anything of it until it is there.
+    let vault = LeavingVault::of(path, settings)?.map(Arc::new);
     let leaving = Leaving::of(path, data_dir)?;
     let origin = PostgresOrigin::connect(url)?;
-    let (link, segments, keys) = (origin.link.clone(), leaving.segments.clone(), leaving.keys.clone());
-    let report = leaving.report.clone();
+    let (link, report) = (origin.link.clone(), leaving.report.clone());
     let all = report.records;
+    let going = Going {
+        segments: leaving.segments.clone(),
+        keys: leaving.keys.clone(),
+        vault: vault.clone(),
+        settings: settings.clone(),
+    };
     let taken = origin.run(compare::PATIENCE, async move {
-        take(&link, &segments, &keys, &|done| progress(done, all)).await?;
-        compare::compare(&link, &segments).await
+        take(&link, &going, &|done| progress(done, all)).await?;
+        compare::compare(&link, &going.segments).await
     })?;
     let place = origin.link.place().clone();
     if let Some((seq, problem)) = taken {
@@ -51,15 +69,20 @@ pub fn migrate(
     }
     // The database is what counts from here on.
     leaving.left(&format!("PostgreSQL at {place}"))?;
-    Ok(Migrated { records: report.records, head: report.head, place })
+    let vault = vault.map_or((0, 0), |vault| (vault.values, vault.credentials));
+    Ok(Migrated { records: report.records, vault, head: report.head, place })
 }
 
-async fn take(
-    link: &Link,
-    segments: &[(i64, std::path::PathBuf)],
-    keys: &[(String, [u8; 32])],
-    progress: &(dyn Fn(u64) + Sync),
-) -> Result<(), StoreError> {
+/// What is taken.
+struct Going {
+    segments: Vec<(i64, PathBuf)>,
+    keys: Vec<(String, [u8; 32])>,
+    vault: Option<Arc<LeavingVault>>,
+    /// What the vault's keys are encrypted with.
+    settings: VaultConfig,
+}
+
+async fn take(link: &Link, going: &Going, progress: &(dyn Fn(u64) + Sync)) -> Result<(), StoreError> {
     let session = link.connect(None).await?;
     let (client, problem) = (&session.client, link.problem());
     let failed = |error: tokio_postgres::Error| problem.of(&error);
@@ -71,7 +94,7 @@ async fn take(
         return Err(problem.says("there is a record already: name a database without one"));
     }
     let mut end = None;
-    for (_, path) in segments {
+    for (_, path) in &going.segments {
         let segment = Segment::open(path, false)?;
         journal::put_segment(&session, &problem, &segment.head).await?;
         end = Some(frames(link, &session, &segment, progress).await?);
@@ -80,9 +103,12 @@ async fn take(
     if !journal::put_head(&session, &problem, (id, place, &head)).await? {
         return Err(problem.says("a record was begun there meanwhile"));
     }
-    for (name, key) in keys {
+    for (name, key) in &going.keys {
         let kept = "INSERT INTO tollgate.keys(name, value) VALUES ($1, $2)";
         client.execute(kept, &[name, &&key[..]]).await.map_err(failed)?;
+    }
+    if let Some(vault) = &going.vault {
+        arrive(client, &problem, vault, &going.settings).await?;
     }
     client.batch_execute("COMMIT").await.map_err(failed)
 }

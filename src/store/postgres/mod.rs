@@ -10,9 +10,10 @@ mod migrate;
 mod problem;
 mod schema;
 mod tls;
+mod vault;
 
 use super::{
-    Duty, StoreError,
+    Duty, StoreError, Vault,
     embedded::{EmbeddedStore, Known, News, Origin, Tells},
 };
 use crate::{
@@ -38,6 +39,7 @@ use tokio::{
     sync::{Mutex, oneshot},
     time::timeout,
 };
+use vault::PostgresVault;
 
 pub use migrate::{Migrated, Progress, migrate};
 
@@ -78,6 +80,7 @@ pub(super) struct PostgresOrigin {
     handle: Handle,
     link: Arc<Link>,
     writer: Arc<Mutex<Writer>>,
+    vault: PostgresVault,
     keeper: Option<Keeper>,
     /// The name of a journal that is begun here.
     fresh: [u8; 16],
@@ -109,7 +112,9 @@ impl PostgresOrigin {
         let fresh = System::default().random().first_chunk().copied().unwrap_or_default();
         let handle = runtime.handle().clone();
         let writer = Arc::new(Mutex::new(Writer::new(link.clone())));
-        let origin = Self { runtime: Lock::new(Some(runtime)), handle, link, writer, keeper: None, fresh };
+        let vault = PostgresVault::new(link.clone(), handle.clone());
+        let origin =
+            Self { runtime: Lock::new(Some(runtime)), handle, link, writer, vault, keeper: None, fresh };
         let link = origin.link.clone();
         origin.run(PATIENCE * 2, async move {
             let session = link.connect(None).await?;
@@ -218,6 +223,10 @@ impl Origin for PostgresOrigin {
             let value: &[u8] = row.get(0);
             value.try_into().map_err(|_| link.problem().says(&format!("the key `{name}` there is no key")))
         })
+    }
+
+    fn vault(&self) -> Arc<dyn Vault> {
+        Arc::new(self.vault.clone())
     }
 
     fn dead(&self, owners: BTreeSet<String>) -> Result<BTreeSet<String>, StoreError> {

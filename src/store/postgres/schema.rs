@@ -3,8 +3,9 @@
 use super::{link::Session, problem::Problem};
 use crate::store::StoreError;
 
-/// What this program makes and knows.
-const VERSION: i32 = 1;
+/// What this program makes and knows: so many steps.
+const VERSION: i32 = 2;
+const STEPS: [&str; 2] = [TABLES, VAULT];
 
 /// Who makes tables waits for others who do.
 const TURN: &str = "SELECT pg_advisory_xact_lock(7597125, 0)";
@@ -25,8 +26,23 @@ const TABLES: &str = "
     ) PARTITION BY LIST (segment);
     ALTER TABLE tollgate.frames ALTER COLUMN body SET STORAGE EXTERNAL;
     CREATE TABLE tollgate.keys(name text PRIMARY KEY, value bytea NOT NULL);
-    CREATE TABLE tollgate.replicas(owner text PRIMARY KEY, beat bigint NOT NULL, seen timestamptz NOT NULL);
-    INSERT INTO tollgate.version VALUES (1, 1);";
+    CREATE TABLE tollgate.replicas(owner text PRIMARY KEY, beat bigint NOT NULL, seen timestamptz NOT NULL);";
+
+/// One row has the keys of the vault, encrypted, and is what those who write wait for; `until`: when it goes by itself.
+const VAULT: &str = "
+    CREATE TABLE tollgate.vault_ring(
+        id int PRIMARY KEY CHECK (id = 1), current bigint NOT NULL, keys text NOT NULL, versions bigint NOT NULL
+    ) WITH (fillfactor = 10);
+    CREATE TABLE tollgate.vault_values(
+        placeholder text COLLATE \"C\" PRIMARY KEY, scope text COLLATE \"C\" NOT NULL, rule text NOT NULL, detector text NOT NULL,
+        json boolean NOT NULL, key bigint NOT NULL, sealed bytea NOT NULL, bytes bigint NOT NULL, used bigint NOT NULL
+    );
+    CREATE INDEX vault_values_by_scope ON tollgate.vault_values(scope, used);
+    CREATE INDEX vault_values_by_use ON tollgate.vault_values(used);
+    ALTER TABLE tollgate.vault_values ALTER COLUMN sealed SET STORAGE EXTERNAL;
+    CREATE TABLE tollgate.vault_credentials(
+        name text COLLATE \"C\" PRIMARY KEY, version bigint NOT NULL, key bigint NOT NULL, sealed bytea NOT NULL, until bigint
+    );";
 
 /// The table of the frames of a segment.
 pub(super) fn table_of(segment: i64) -> String {
@@ -62,12 +78,19 @@ pub(super) async fn migrate(session: &Session, problem: &Problem) -> Result<(), 
     }
     client.batch_execute("BEGIN").await.map_err(failed)?;
     client.batch_execute(TURN).await.map_err(failed)?;
-    match version(session, problem).await? {
-        None => client.batch_execute(TABLES).await.map_err(failed)?,
-        Some(VERSION) => {}
-        Some(other) => {
+    // Whoever was first may have made them meanwhile.
+    let there = version(session, problem).await?.unwrap_or(0);
+    match STEPS.get(usize::try_from(there).unwrap_or(usize::MAX)..) {
+        Some([]) => {}
+        Some(steps) => {
+            let written = format!(
+                "INSERT INTO tollgate.version VALUES (1, {VERSION}) ON CONFLICT (id) DO UPDATE SET version = {VERSION}"
+            );
+            client.batch_execute(&format!("{}; {written}", steps.join(""))).await.map_err(failed)?;
+        }
+        None => {
             return Err(problem.says(&format!(
-                "its tables are of version {other}, and this Tollgate knows {VERSION}: use the Tollgate that made them, or a newer one"
+                "its tables are of version {there}, and this Tollgate knows {VERSION}: use the Tollgate that made them, or a newer one"
             )));
         }
     }
