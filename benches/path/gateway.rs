@@ -95,6 +95,9 @@ rules:
     ),
 ];
 
+/// The store of one machine.
+pub(crate) const EMBEDDED: &str = "sqlite:data/tollgate.db";
+
 /// A running gateway; it ends with this value.
 pub(crate) struct Gateway {
     pub(crate) target: Target,
@@ -103,10 +106,11 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    pub(crate) async fn start(binary: &Path, upstream: u16) -> Fallible<Self> {
+    /// Starts one whose store is at `store`.
+    pub(crate) async fn start(binary: &Path, upstream: u16, store: &str) -> Fallible<Self> {
         let folder = tempfile::tempdir()?;
         let (listen, admin) = (free_port()?, free_port()?);
-        write_configuration(folder.path(), listen, admin, upstream)?;
+        write_configuration(folder.path(), (listen, admin, upstream), store)?;
         // Not beside servers.toml, where a file that grows wakes whoever waits for changes of the configuration.
         let logs = folder.path().join("logs");
         std::fs::create_dir(&logs)?;
@@ -164,7 +168,11 @@ fn free_port() -> Fallible<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn write_configuration(folder: &Path, listen: u16, admin: u16, upstream: u16) -> Fallible<()> {
+fn write_configuration(
+    folder: &Path,
+    (listen, admin, upstream): (u16, u16, u16),
+    store: &str,
+) -> Fallible<()> {
     let servers = format!(
         r#"[gateway]
 listen = "127.0.0.1:{listen}"
@@ -177,7 +185,7 @@ max_sessions = 5000
 listen = "127.0.0.1:{admin}"
 
 [store]
-url = "sqlite:data/tollgate.db"
+url = "{store}"
 
 [upstreams.bench]
 url = "http://127.0.0.1:{upstream}/mcp"

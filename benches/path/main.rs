@@ -3,25 +3,31 @@
 //! the machine does not.
 //!
 //! `cargo bench --bench path -- [--gateway PATH] [--seconds N] [--rounds N] [--connections 1,16,64] [--json]
-//! [--other PROGRAM [--other-tool NAME] [--other-path PATH]] [--neighbours]`
+//! [--other PROGRAM [--other-tool NAME] [--other-path PATH]] [--neighbours] [--replicas]`
 //!
 //! `--other` measures a gateway of somebody else's in the same run: PROGRAM is called with the upstream's port, writes the
 //! port of the gateway as its first line and then becomes the gateway; PATH (`/mcp`) is its endpoint, NAME is what it calls the
 //! upstream's `echo`. An era that it does not speak is left out.
+//!
+//! `--replicas` measures instead gateways on a PostgreSQL that it starts, one and three, beside one with the embedded store.
 //!
 //! `--neighbours` measures instead what one agent's calls take beside another agent that does its worst.
 
 #![expect(clippy::disallowed_methods, reason = "measuring needs the machine's own clock")]
 
 mod bare;
+#[allow(clippy::unwrap_used, reason = "a PostgreSQL for a measurement: what fails ends it")]
+#[path = "../../tests/store/database.rs"]
+mod database;
 mod gateway;
 mod load;
 mod neighbour;
 mod process;
+mod replicas;
 mod sdk;
 mod upstream;
 
-use gateway::Gateway;
+use gateway::{EMBEDDED, Gateway};
 use load::{Era, Sample, Target};
 use process::Process;
 use serde_json::{Value, json};
@@ -46,6 +52,7 @@ struct Options {
     other_tool: String,
     other_path: String,
     neighbours: bool,
+    replicas: bool,
 }
 
 impl Options {
@@ -61,6 +68,7 @@ impl Options {
             other_tool: "echo".to_owned(),
             other_path: "/mcp".to_owned(),
             neighbours: false,
+            replicas: false,
         };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
@@ -74,6 +82,7 @@ impl Options {
                 }
                 "--json" => options.json = true,
                 "--neighbours" => options.neighbours = true,
+                "--replicas" => options.replicas = true,
                 "--other" => options.other = Some(value()?.into()),
                 "--other-tool" => options.other_tool = value()?,
                 "--other-path" => options.other_path = value()?,
@@ -111,8 +120,11 @@ fn main() -> ExitCode {
 async fn run() -> Fallible<()> {
     let options = Options::read()?;
     let upstream = Process::start("upstream").await?;
+    if options.replicas {
+        return replicas::run(&options, upstream.port).await;
+    }
     if options.neighbours {
-        let gateway = Gateway::start(&options.gateway, upstream.port).await?;
+        let gateway = Gateway::start(&options.gateway, upstream.port, EMBEDDED).await?;
         return neighbour::run(&gateway, Duration::from_secs_f64(options.seconds), options.json).await;
     }
     let bare = Process::start(&format!("bare:{}", upstream.port)).await?;
@@ -120,7 +132,7 @@ async fn run() -> Fallible<()> {
     let (direct, plain, by_sdk) =
         (Target::direct(upstream.port), Target::direct(bare.port), Target::direct(sdk.port));
     let gateway = if options.gateway.exists() {
-        Some(Gateway::start(&options.gateway, upstream.port).await?)
+        Some(Gateway::start(&options.gateway, upstream.port, EMBEDDED).await?)
     } else {
         eprintln!("`{}` is missing: only the other columns are measured", options.gateway.display());
         None

@@ -583,39 +583,3 @@ async fn an_end_that_is_held_for_long_refuses_calls() {
     assert_eq!(call(&*store, 3, 100).await, Admission::Granted);
     assert_eq!(store.budget_usage(later(start(), 4)).await.unwrap()[0].calls, 2);
 }
-
-/// Calls a second of 64 callers: on one machine, and on one and two replicas. Told, and held against nothing.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "figures for docs/replicas.md"]
-async fn figures() {
-    async fn measure(stores: &[Arc<EmbeddedStore>], cap: Option<&str>) -> f64 {
-        let (begun, calls_made) = (tokio::time::Instant::now(), Arc::new(AtomicU64::new(0)));
-        let tasks = (0..64).map(|n| {
-            let (store, made) = (stores[n % stores.len()].clone(), calls_made.clone());
-            let id = cap.map_or_else(|| format!("own-{n}"), ToOwned::to_owned);
-            tokio::spawn(async move {
-                while begun.elapsed() < Duration::from_secs(5) {
-                    let budgets = vec![calls(&id, BudgetWindow::Ever, u64::from(u32::MAX))];
-                    let request = AdmitRequest { budgets, ..request("planner-01", start()) };
-                    assert_eq!(store.admit(request.clone()).await.unwrap(), Admission::Granted);
-                    drop(store.settle(settlement(&request, Some(1), Some(1))));
-                    made.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        });
-        futures::future::join_all(tasks).await.into_iter().for_each(Result::unwrap);
-        #[allow(clippy::cast_precision_loss, reason = "a figure")]
-        let calls_made = calls_made.load(Ordering::Relaxed) as f64;
-        calls_made / begun.elapsed().as_secs_f64()
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let embedded = [open(&dir.path().join("embedded"))];
-    println!("embedded: {:.0} calls/s", measure(&embedded, Some("hot")).await);
-    for replicas in 1..=3 {
-        let database = server().database();
-        let stores: Vec<_> = (0..replicas).map(|_| database.replica(dir.path())).collect();
-        for (what, cap) in [("one hot budget", Some("hot")), ("budgets of their own", None)] {
-            println!("{replicas} replicas, {what}: {:.0} calls/s", measure(&stores, cap).await);
-        }
-    }
-}
