@@ -75,6 +75,7 @@ fn official_python_sdk_in_both_eras() {
         ("server-filesystem", servers.join("server-filesystem")),
         ("server-memory", servers.join("server-memory")),
         ("oidc-provider", Path::new(ROOT).join("tests/page/issuer/node_modules/oidc-provider")),
+        ("PostgreSQL", PathBuf::from("/usr/lib/postgresql")),
     ];
     if ready("the SDK tests", &needed) {
         run(Command::new(python)

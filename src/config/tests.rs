@@ -379,6 +379,11 @@ fn a_wrong_store_auth_or_admin_says_where() {
         "[store]\nurl = \"postgres://u:s3cret@h/db\"\ndurability = ‸\"fsync\"",
         &[("`durability` is of the store of one machine", "PostgreSQL keeps")],
     );
+    check(
+        "[store]\nurl = ‸\"postgres://u:s3cret@h/db\"\n[upstreams.crm]\nurl = \"https://crm.example/mcp\"\n\
+         oauth = { grant = \"authorization_code\" }",
+        &[("`vault_key` is missing: people connect upstream `crm`", "openssl rand -base64 32")],
+    );
     check("[store]\nurl = ‸\"s3cret\"", &[("`url` names no store", "sqlite:PATH")]);
     check("[store]\nurl = ‸\"sqlite::memory:\"", &[("`url` names no store", "the path of a file")]);
     check("[store]\ndurability = ‸\"never\"", &[("`never`", "commit, fsync")]);

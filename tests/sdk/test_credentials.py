@@ -7,12 +7,13 @@ import json
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from http.cookiejar import CookieJar
 from itertools import count
 from pathlib import Path
@@ -25,6 +26,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from client import ERAS, User, over_http, over_stdio
 from harness import Gateway, digest, free_port
 from mcp_types import ElicitResult
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "cluster"))
+from parts import Postgres  # noqa: E402
 
 ISSUER = Path(__file__).resolve().parent.parent / "page" / "issuer"
 POLICIES = {
@@ -470,6 +474,66 @@ async def test_processes_that_renew_at_once_renew_once(binary):
                 assert results == ["alice-at-crm"] * 12
                 assert renewals(upstream)[before:] == [{"grant": "refresh_token", "resource": upstream.url}]
                 results.clear()
+
+
+@contextmanager
+def database():
+    """A PostgreSQL database of its own."""
+    server = Postgres()
+    try:
+        server.sql("CREATE DATABASE tollgate")
+        yield f"postgres://tollgate@127.0.0.1:{server.port}/tollgate"
+    finally:
+        server.end()
+
+
+def replica(binary, upstream: Upstream, url: str, page: str | None = None) -> Gateway:
+    """A replica on a database; `page`: the address of the page, where that is another one's."""
+    gateway = world(binary, upstream, "person")
+    store = f'url = "{url}"\nvault_key = "{"0123456789" * 4}"'
+    written(gateway, "servers.toml", 'url = "sqlite:data/tollgate.db"', store)
+    written(gateway, "servers.toml", "[admin]\n", f'[admin]\npublic_url = "{page or gateway.admin}"\n')
+    return gateway
+
+
+@pytest.mark.anyio
+async def test_replicas_share_accounts(binary):
+    """A sign-in that begins on one replica comes back to another, and connects for both. Refused the same token at the same time, one
+    renews it for both; what one disconnects is gone for the other."""
+    with database() as url, Upstream() as upstream, replica(binary, upstream, url) as first, \
+            replica(binary, upstream, url, first.admin) as second:
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        request = urllib.request.Request(f"{second.admin}/api/v1/connections/crm", data=b"{}", method="POST", headers={
+            "Authorization": "Bearer key-alice", "Content-Type": "application/json", "Host": first.admin.removeprefix("http://")})
+        with opener.open(request, timeout=30) as answer:
+            sign_in(json.load(answer)["url"], "alice-at-crm", opener)
+        async with (
+            over_http(first.url, "key-of-alice", "2026-07-28") as one,
+            over_http(second.url, "key-of-alice", "2026-07-28") as other,
+        ):
+            clients = [one, other]
+            results, numbers = [], count()
+
+            async def asks(client):
+                results.append(text(await client.call_tool("crm__whoami", {"note": next(numbers)})))
+
+            for gateway in (first, second):
+                await until(lambda: gateway.api("connections", "key-alice")[1]["connections"][0]["state"] == "connected", "it is known")
+            for client in clients:
+                await asks(client)
+            for _ in range(3):
+                refused, before = upstream.seen()["refused"], len(renewals(upstream))
+                upstream.set(forget="true")
+                async with anyio.create_task_group() as group:
+                    for client in clients * 3:
+                        group.start_soon(asks, client)
+                assert upstream.seen()["refused"] > refused
+                assert renewals(upstream)[before:] == [{"grant": "refresh_token", "resource": upstream.url}]
+            assert results == ["alice-at-crm"] * 20
+        done = first.cli("servers", "logout", "crm", "--for", "alice")
+        assert done.returncode == 0, done
+        await until(lambda: second.api("connections", "key-alice")[1]["connections"][0]["state"] == "not connected", "it has ended")
+        assert "alice-at-crm" not in await call_or_error(second, "of-alice", "crm__whoami", "2026-07-28")
 
 
 @asynccontextmanager
