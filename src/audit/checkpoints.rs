@@ -171,8 +171,8 @@ impl KeptCheckpoints {
     ///
     /// # Errors
     /// Where the keys cannot be read.
-    pub fn of(config: &Config) -> Result<Self, KeysError> {
-        let known = LogKeys::known(&config.gateway.data_dir)?;
+    pub async fn of(store: &dyn Store, config: &Config) -> Result<Self, KeysError> {
+        let known = LogKeys::known_of(store, (&config.gateway.data_dir, &config.store.vault)).await?;
         let folders = if known.is_some() { checkpoint_folders(config) } else { Vec::new() };
         Ok(Self { keys: known.iter().flat_map(LogKeys::verifiers).collect(), folders, named: Vec::new() })
     }

@@ -1,16 +1,18 @@
-//! The keys that checkpoints are signed with: one file for this user alone, beside the store. Each line is a key in the form that
+//! The keys that checkpoints are signed with: one file for this user alone, beside the store; replicas share them
+//! ([`super::shared_keys`]). Each line is a key in the form that
 //! c2sp.org/signed-note's tools read: earlier ones as what verifies, the newest as what signs.
 
 use crate::{
     journal::open_private,
     proof::{NoteError, Signer, VerifierKey},
-    store::{Store, StoreError},
+    store::StoreError,
 };
 use std::{
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
+use zeroize::Zeroizing;
 
 const FILE: &str = "checkpoint.keys";
 /// Earlier keys that are kept.
@@ -44,15 +46,15 @@ pub enum KeysError {
         /// What is wrong.
         source: NoteError,
     },
-}
-
-/// Of what a first key is made where there is none: of random bytes, or of a secret that all replicas share, so that they sign
-/// with one key.
-///
-/// # Errors
-/// Where the store does not answer.
-pub async fn key_seed(store: &dyn Store, random: [u8; 32]) -> Result<[u8; 32], StoreError> {
-    if store.is_shared() { store.secret("checkpoints", random).await } else { Ok(random) }
+    /// The store that replicas share does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Those in the database cannot be used.
+    #[error("the keys of checkpoints in the database {0}")]
+    Sealed(&'static str),
+    /// There are none, or others put some in place all the time.
+    #[error("there are no keys of checkpoints in the database, or others are being put in place: try again")]
+    Unsteady,
 }
 
 impl LogKeys {
@@ -78,16 +80,11 @@ impl LogKeys {
             return Ok(known);
         }
         let path = folder.join(FILE);
-        let wrong = |source| KeysError::Wrong { path: path.clone(), line: 0, source };
-        let named = Signer::new("tollgate", fresh).map_err(wrong)?.verifier().to_string();
-        // Another gateway's log has another name; it is nobody's secret.
-        let id: String = named.chars().skip("tollgate+".len()).take(8).collect();
-        let signer = Signer::new(&format!("tollgate/{id}"), fresh).map_err(wrong)?;
+        let made =
+            Self::first(fresh).map_err(|source| KeysError::Wrong { path: path.clone(), line: 0, source })?;
         let failed = |source| KeysError::Failed { path: path.clone(), source };
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-        writeln!(file, "{}", *signer.secret()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-        match file.persist_noclobber(&path) {
-            Ok(_) => Ok(Self { signer, earlier: Vec::new() }),
+        match made.new_file(folder).map_err(failed)?.persist_noclobber(&path) {
+            Ok(_) => Ok(made),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
                 Self::known(folder)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
             }
@@ -95,7 +92,59 @@ impl LogKeys {
         }
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self, KeysError> {
+    /// The first key of a log.
+    pub(super) fn first(fresh: [u8; 32]) -> Result<Self, NoteError> {
+        let named = Signer::new("tollgate", fresh)?.verifier().to_string();
+        // Another gateway's log has another name; it is nobody's secret.
+        let id: String = named.chars().skip("tollgate+".len()).take(8).collect();
+        Ok(Self { signer: Signer::new(&format!("tollgate/{id}"), fresh)?, earlier: Vec::new() })
+    }
+
+    /// As they are kept, for nobody else to read.
+    pub(super) fn text(&self) -> Zeroizing<String> {
+        let mut text: String = self.earlier.iter().map(|key| format!("{key}\n")).collect();
+        let secret = self.signer.secret();
+        // The secret stands in one place, which is wiped.
+        text.reserve_exact(secret.len() + 1);
+        let mut text = Zeroizing::new(text);
+        text.push_str(&secret);
+        text.push('\n');
+        text
+    }
+
+    /// A file with them that has no name yet.
+    fn new_file(&self, folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(self.text().as_bytes())?;
+        file.as_file().sync_all()?;
+        Ok(file)
+    }
+
+    /// The same with a new key that signs; what signed before is given back, and verifies.
+    pub(super) fn rotated(self, fresh: [u8; 32]) -> Result<(Self, Signer), NoteError> {
+        let Self { signer: old, mut earlier } = self;
+        let signer = Signer::new(&old.verifier().name, fresh)?;
+        earlier.push(old.verifier().clone());
+        let too_many = earlier.len().saturating_sub(MOST);
+        earlier.drain(..too_many);
+        Ok((Self { signer, earlier }, old))
+    }
+
+    /// Removes the keys of a folder: they are elsewhere now.
+    ///
+    /// # Errors
+    /// Where the file cannot be removed.
+    pub fn remove(folder: &Path) -> Result<(), KeysError> {
+        let path = folder.join(FILE);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(KeysError::Failed { path, source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn parse(text: &str, path: &Path) -> Result<Self, KeysError> {
         let wrong = |line, source| KeysError::Wrong { path: path.to_owned(), line, source };
         let (mut signer, mut earlier) = (None, Vec::new());
         for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -119,21 +168,15 @@ impl LogKeys {
         let failed = |source| KeysError::Failed { path: path.clone(), source };
         let lock = open_private(&folder.join("checkpoint.lock")).map_err(failed)?;
         lock.lock().map_err(failed)?;
-        let Some(Self { signer: old, mut earlier }) = Self::known(folder)? else {
+        let Some(known) = Self::known(folder)? else {
             return Err(failed(io::ErrorKind::NotFound.into()));
         };
-        let signer = Signer::new(&old.verifier().name, fresh);
-        let signer = signer.map_err(|source| KeysError::Wrong { path: path.clone(), line: 0, source })?;
-        earlier.push(old.verifier().clone());
-        let too_many = earlier.len().saturating_sub(MOST);
-        earlier.drain(..too_many);
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-        for key in &earlier {
-            writeln!(file, "{key}").map_err(failed)?;
-        }
-        writeln!(file, "{}", *signer.secret()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+        let rotated = known.rotated(fresh);
+        let (keys, old) =
+            rotated.map_err(|source| KeysError::Wrong { path: path.clone(), line: 0, source })?;
+        let file = keys.new_file(folder).map_err(failed)?;
         file.persist(&path).map_err(|error| failed(error.error))?;
-        Ok((Self { signer, earlier }, old))
+        Ok((keys, old))
     }
 
     /// What signs.

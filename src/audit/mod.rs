@@ -16,6 +16,7 @@ mod recorded;
 mod render;
 mod replay;
 mod scorecard;
+mod shared_keys;
 mod simulate;
 mod spend;
 mod verify;
@@ -36,7 +37,7 @@ pub use drift::drift_on_record;
 pub use export::{
     CSV_COLUMNS, ExportError, export_csv, export_jsonl, export_jsonl_without_values, export_ocsf,
 };
-pub use log_keys::{KeysError, LogKeys, key_seed};
+pub use log_keys::{KeysError, LogKeys};
 pub use maturity::{Control, Looked, Maturity, maturity, test_files};
 pub use ocsf::ocsf;
 pub use questions::{
@@ -47,6 +48,7 @@ pub use recorded::{Pace, Stop, kept_bundle};
 pub use render::render;
 pub use replay::{RecordedDifference, ReplayReport, replay_recorded};
 pub use scorecard::scorecard;
+pub use shared_keys::KeysPlace;
 pub use simulate::{Compare, SimulatedTraffic, simulate_recorded};
 pub use spend::spend_on_record;
 pub use verify::{Coverage, ExportReport, verify_export};

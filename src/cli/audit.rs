@@ -18,11 +18,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde_json::json;
-use std::{
-    collections::HashSet,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
 /// Runs one of them.
 pub(super) async fn audit((store, system, sight): Reading, command: AuditCommand) -> Result<(), CliError> {
@@ -92,12 +88,11 @@ pub(super) async fn verify(path: PathBuf, args: VerifyArgs) -> Result<(), CliErr
         Some(store) => wiring::verify_at_rest(store)?,
         None => None,
     };
-    let checkpoints = |store: &Path| proof::wanted(&path, store, &args);
     let (report, held) = match (at_rest, at) {
         (Some(report), Some(store)) if report.bad.is_none() => {
             let lies = wiring::at_rest(&store)?;
             let held = match &lies {
-                Some(lies) => checkpoints(&store.path)?.hold(lies).await?,
+                Some(lies) => proof::wanted(&path, (&store, None), &args).await?.hold(lies).await?,
                 None => Ok(0),
             };
             (report, held)
@@ -106,8 +101,10 @@ pub(super) async fn verify(path: PathBuf, args: VerifyArgs) -> Result<(), CliErr
         (None, at) => {
             let (store, _) = record(&path)?;
             let report = store.verify().await?;
-            let held =
-                checkpoints(at.as_ref().map_or(Path::new(""), |store| &store.path))?.hold(&*store).await?;
+            let held = match &at {
+                Some(at) => proof::wanted(&path, (at, Some(&*store)), &args).await?.hold(&*store).await?,
+                None => Ok(0),
+            };
             let damage = store.damage();
             store.close().await;
             whole(&damage)?;

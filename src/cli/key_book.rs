@@ -1,6 +1,11 @@
-//! What is known of keys beside the bundle: when each was last used, kept in the data directory, and which of them expire.
+//! What is known of keys beside the bundle: when each was last used, kept in the data directory and shared by replicas, and which of
+//! them expire.
 
-use super::{exposure::place, wiring::Loaded};
+use super::{
+    exposure::place,
+    screen,
+    wiring::{self, Loaded},
+};
 use crate::{
     config::Config,
     front::tls,
@@ -9,12 +14,13 @@ use crate::{
     journal::open_private,
     model::{Place, Problem, Severity},
     policy::{ApiKey, Authority},
+    store::{Store, StoreError},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs::File,
     io::{self, Read as _, Write as _},
     path::Path,
@@ -24,6 +30,9 @@ use std::{
 
 const FILE: &str = "key-use.json";
 const LOCK: &str = "key-use.lock";
+/// Under which name replicas keep it for each other, and how often others that write it at once are let first.
+const SHARED: &str = "key-use";
+const TRIES: usize = 20;
 /// The largest file that is read.
 const MOST_BYTES: u64 = 16 << 20;
 /// How often what is new is written.
@@ -32,13 +41,43 @@ const EVERY: Duration = Duration::from_secs(60);
 const SOON: jiff::SignedDuration = jiff::SignedDuration::from_hours(14 * 24);
 
 /// When keys were last used, by the hex of their digests.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct LastUse(BTreeMap<String, Timestamp>);
 
 impl LastUse {
-    /// As far as a data directory tells; a file that is missing or not ours tells nothing.
+    /// As far as a data directory tells, and the database that replicas share; a file that is missing or not ours tells nothing.
     pub(super) fn read(config: &Config) -> Self {
-        read(&config.gateway.data_dir)
+        let mut known = read(&config.gateway.data_dir);
+        match wiring::shared_value(&config.store, SHARED) {
+            Ok(there) => {
+                known.add(&LastUse::parse(there.as_deref()));
+            }
+            Err(error) => screen::note(&format!(
+                "when keys were last used on other replicas cannot be read, and what follows is of this one: {error}"
+            )),
+        }
+        known
+    }
+
+    fn parse(bytes: Option<&[u8]>) -> Self {
+        bytes.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default()
+    }
+
+    /// Takes over what is newer; whether anything is.
+    fn add(&mut self, other: &Self) -> bool {
+        let mut is_newer = false;
+        for (key, at) in &other.0 {
+            if self.0.get(key).is_none_or(|last| last < at) {
+                self.0.insert(key.clone(), *at);
+                is_newer = true;
+            }
+        }
+        is_newer
+    }
+
+    /// Forgets keys that nobody has any more.
+    fn keep_only(&mut self, known: &HashSet<String>) {
+        self.0.retain(|key, _| known.contains(key));
     }
 
     /// Of one key.
@@ -88,22 +127,37 @@ fn read(folder: &Path) -> LastUse {
     }
 }
 
+/// The keys that somebody has.
+fn keys(authority: &Authority) -> HashSet<String> {
+    let agents = authority.agents.values().flat_map(|agent| &agent.keys);
+    let keys = agents.chain(authority.people.values().flat_map(|person| &person.keys));
+    keys.map(|key| hex::encode(key.digest)).collect()
+}
+
+/// Adds what this machine knows to what replicas keep for each other.
+async fn share(store: &dyn Store, here: &LastUse, authority: &Authority) -> Result<(), StoreError> {
+    for _ in 0..TRIES {
+        let there = store.shared_value(SHARED).await?;
+        let mut all = LastUse::parse(there.as_deref());
+        if !all.add(here) {
+            return Ok(());
+        }
+        all.keep_only(&keys(authority));
+        let all = serde_json::to_vec(&all).map_err(|error| StoreError::Failed(error.to_string()))?;
+        if store.replace_shared_value(SHARED, there, all).await? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
 /// Adds what was used to what stands in the file; keys that nobody has any more go. Other processes write it too.
 fn write(folder: &Path, authority: &Authority, used: &[Used]) -> io::Result<()> {
     let lock = open_private(&folder.join(LOCK))?;
     lock.lock()?;
     let mut kept = read(folder);
-    let agents = authority.agents.values().flat_map(|agent| &agent.keys);
-    let keys = agents.chain(authority.people.values().flat_map(|person| &person.keys));
-    let known: std::collections::HashSet<String> = keys.map(|key| hex::encode(key.digest)).collect();
-    kept.0.retain(|key, _| known.contains(key));
-    for Used { digest, at } in used {
-        let key = hex::encode(digest);
-        if known.contains(&key) {
-            let last = kept.0.entry(key).or_insert(*at);
-            *last = (*last).max(*at);
-        }
-    }
+    kept.add(&LastUse(used.iter().map(|Used { digest, at }| (hex::encode(digest), *at)).collect()));
+    kept.keep_only(&keys(authority));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(&serde_json::to_vec(&kept).map_err(io::Error::other)?)?;
     file.persist(folder.join(FILE))?;
@@ -127,26 +181,41 @@ pub(super) fn was_used(loaded: &Loaded, used: Used) {
 pub(super) async fn follow(gateway: Arc<Gateway>) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut shared = LastUse::default();
     loop {
         ticks.tick().await;
-        note(&gateway).await;
+        note_beyond(&gateway, &mut shared).await;
     }
 }
 
 /// Writes what was used since this was last done.
 pub(super) async fn note(gateway: &Arc<Gateway>) {
-    let used = gateway.key_use().take();
-    if used.is_empty() {
+    note_beyond(gateway, &mut LastUse::default()).await;
+}
+
+/// The same, where replicas know `shared` already.
+async fn note_beyond(gateway: &Arc<Gateway>, shared: &mut LastUse) {
+    let (used, in_force) = (gateway.key_use().take(), gateway.in_force());
+    let files = in_force.clone();
+    let written = tokio::task::spawn_blocking(move || {
+        let folder = &files.config.gateway.data_dir;
+        if !used.is_empty() {
+            write(folder, &files.policies.authority, &used)?;
+        }
+        // Commands on this machine have written there, too.
+        Ok::<_, io::Error>(read(folder))
+    });
+    let known = match written.await {
+        Ok(Ok(known)) => known,
+        Ok(Err(error)) => return tracing::warn!(%error, "when keys were last used could not be kept"),
+        Err(error) => return tracing::error!(%error, "when keys were last used could not be kept"),
+    };
+    if !gateway.store().is_shared() || known == *shared {
         return;
     }
-    let in_force = gateway.in_force();
-    let written = tokio::task::spawn_blocking(move || {
-        write(&in_force.config.gateway.data_dir, &in_force.policies.authority, &used)
-    });
-    match written.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "when keys were last used could not be kept"),
-        Err(error) => tracing::error!(%error, "when keys were last used could not be kept"),
+    match share(&**gateway.store(), &known, &in_force.policies.authority).await {
+        Ok(()) => *shared = known,
+        Err(error) => tracing::debug!(%error, "when keys were last used could not be shared"),
     }
 }
 

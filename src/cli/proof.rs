@@ -7,8 +7,9 @@ use super::{
     setup::Setup,
 };
 use crate::{
-    audit::{self, KeptCheckpoint, KeptCheckpoints, LogKeys},
+    audit::{self, KeptCheckpoint, KeptCheckpoints, KeysPlace, LogKeys},
     clock::IdSource as _,
+    config::StoreConfig,
     evidence,
     journal::chain,
     model::EventType,
@@ -29,6 +30,12 @@ fn told(error: &dyn std::fmt::Display) -> CliError {
     CliError::Told(error.to_string())
 }
 
+/// Where the log's keys lie.
+fn keys_place(setup: &Setup) -> KeysPlace<'_> {
+    let config = &setup.loaded.config;
+    (&config.gateway.data_dir, &config.store.vault)
+}
+
 fn folders(setup: &Setup) -> Vec<PathBuf> {
     audit::checkpoint_folders(&setup.loaded.config)
 }
@@ -40,12 +47,11 @@ pub(super) async fn checkpoint(setup: Setup, args: CheckpointArgs) -> Result<(),
     let store = setup.store()?;
     let fresh = setup.system.random();
     if args.rotate {
-        let done = rotate(&setup, &store, &data_dir, fresh, &mut screen).await;
+        let done = rotate(&setup, &store, fresh, &mut screen).await;
         store.close().await;
         return done;
     }
-    let seed = audit::key_seed(&*store, fresh).await?;
-    let keys = LogKeys::open(&data_dir, seed).map_err(|error| told(&error))?;
+    let keys = LogKeys::of(&*store, keys_place(&setup), fresh).await.map_err(|error| told(&error))?;
     if args.vkey {
         store.close().await;
         let keys: Vec<String> = keys.verifiers().iter().map(ToString::to_string).collect();
@@ -71,20 +77,13 @@ pub(super) async fn checkpoint(setup: Setup, args: CheckpointArgs) -> Result<(),
 async fn rotate(
     setup: &Setup,
     store: &Arc<dyn Store>,
-    data_dir: &Path,
     fresh: [u8; 32],
     screen: &mut Screen,
 ) -> Result<(), CliError> {
-    let person = setup.admin_person()?;
-    if store.is_shared() {
-        return Err(CliError::Told(
-            "replicas sign with one key, and a new one is not told to the others yet: docs/replicas.md says how it is put in place"
-                .to_owned(),
-        ));
-    }
+    let (person, place) = (setup.admin_person()?, keys_place(setup));
     // So that there is one to go on from.
-    LogKeys::open(data_dir, setup.system.random()).map_err(|error| told(&error))?;
-    let (keys, old) = LogKeys::rotate(data_dir, fresh).map_err(|error| told(&error))?;
+    LogKeys::of(&**store, place, setup.system.random()).await.map_err(|error| told(&error))?;
+    let (keys, old) = LogKeys::rotate_of(&**store, place, fresh).await.map_err(|error| told(&error))?;
     let (before, after) = (old.verifier().to_string(), keys.signer().verifier().to_string());
     store.record(vec![evidence::checkpoint_key_rotated(setup.now(), &person, &before, &after)]).await?;
     // Signed by both, so that whoever trusts the one finds the other.
@@ -129,9 +128,8 @@ async fn proof_of(setup: &Setup, store: &Arc<dyn Store>, args: &ProveArgs) -> Re
     };
     let record = chain::from_hex(&event.hash)
         .ok_or_else(|| CliError::Told(format!("record {} has no hash", event.seq)))?;
-    let data_dir = &setup.loaded.config.gateway.data_dir;
-    let seed = audit::key_seed(&**store, setup.system.random()).await?;
-    let keys = LogKeys::open(data_dir, seed).map_err(|error| told(&error))?;
+    let keys = LogKeys::of(&**store, keys_place(setup), setup.system.random()).await;
+    let keys = keys.map_err(|error| told(&error))?;
     let made = audit::make(&**store, &keys, &[], &folders(setup)).await;
     let (checkpoint, note) = newest_kept(setup, &keys, event.seq, made.map_err(|error| told(&error))?);
     let index = u64::try_from(event.seq - 1).unwrap_or(0);
@@ -200,12 +198,22 @@ fn keys(written: &[String]) -> Result<Vec<VerifierKey>, CliError> {
 }
 
 /// Which checkpoints the record is held against, and whose signatures count: those of the folders that servers.toml names, and those
-/// that were asked for.
-pub(super) fn wanted(config: &Path, store: &Path, args: &VerifyArgs) -> Result<KeptCheckpoints, CliError> {
+/// that were asked for. `open`: the store, where it is open.
+pub(super) async fn wanted(
+    config: &Path,
+    (at, open): (&StoreConfig, Option<&dyn Store>),
+    args: &VerifyArgs,
+) -> Result<KeptCheckpoints, CliError> {
     let setup = Setup::load(config).ok();
-    let beside = || store.parent().unwrap_or(Path::new("")).to_owned();
+    // A copy has a folder of its own there.
+    let above = if at.postgres.is_some() { 2 } else { 1 };
+    let beside = || at.path.ancestors().nth(above).unwrap_or(Path::new("")).to_owned();
     let data_dir = setup.as_ref().map_or_else(beside, |setup| setup.loaded.config.gateway.data_dir.clone());
-    let known = LogKeys::known(&data_dir).map_err(|error| told(&error))?;
+    let known = match open {
+        Some(store) => LogKeys::known_of(store, (&data_dir, &at.vault)).await,
+        None => LogKeys::known(&data_dir),
+    };
+    let known = known.map_err(|error| told(&error))?;
     let mut verifiers = keys(&args.vkey)?;
     verifiers.extend(known.iter().flat_map(LogKeys::verifiers));
     let folders = match &setup {

@@ -3,6 +3,7 @@
 
 use super::{environment::Environment, failure::CliError, screen};
 use crate::{
+    audit::{KeysError, LogKeys},
     clock::{Clock as _, IdSource as _, System},
     config::{self, Config, StoreConfig},
     evidence,
@@ -116,23 +117,33 @@ pub(crate) fn store_failed(path: &Path, error: StoreError) -> CliError {
     }
 }
 
+/// What replicas keep for each other under a name; `None` where there is nothing, or the store is of one machine.
+pub(crate) fn shared_value(store: &StoreConfig, name: &str) -> Result<Option<Vec<u8>>, CliError> {
+    match &store.postgres {
+        Some(url) => Ok(postgres::value(url, name)?),
+        None => Ok(None),
+    }
+}
+
 /// Takes over a store of before the journal.
 pub(crate) fn import_store(
     config: &Config,
     now: Timestamp,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<u64>, CliError> {
-    of_one_machine(config, "`store import`")?;
+    of_one_machine(
+        config,
+        "`store import` takes over an older store of one machine, and `[store] url` names PostgreSQL: import it there (`url = \
+         \"sqlite:PATH\"`), and take that to the database with `tollgate store migrate --to URL`",
+    )?;
     Ok(EmbeddedStore::import(&config.store.path, &config.gateway.data_dir, now, progress)?)
 }
 
-/// Refuses what is not built for a store that replicas share.
-fn of_one_machine(config: &Config, what: &str) -> Result<(), CliError> {
+/// Refuses what is of the store of one machine alone, and says what to do.
+fn of_one_machine(config: &Config, instead: &str) -> Result<(), CliError> {
     match config.store.postgres {
         None => Ok(()),
-        Some(_) => Err(CliError::Told(format!(
-            "{what} is of the store of one machine, and `[store] url` names PostgreSQL: docs/replicas.md says what is done there"
-        ))),
+        Some(_) => Err(CliError::Told(instead.to_owned())),
     }
 }
 
@@ -142,9 +153,22 @@ pub(crate) fn migrate_store(
     url: String,
     progress: postgres::Progress,
 ) -> Result<postgres::Migrated, CliError> {
-    of_one_machine(config, "`store migrate`")?;
+    of_one_machine(
+        config,
+        "`store migrate` takes the store of one machine to PostgreSQL, and `[store] url` names PostgreSQL already: let it name that \
+         store (`url = \"sqlite:PATH\"`)",
+    )?;
     let (path, data_dir) = (&config.store.path, &config.gateway.data_dir);
-    Ok(postgres::migrate(path, data_dir, &url.into(), &config.store.vault, progress)?)
+    let keys = LogKeys::to_share((data_dir, &config.store.vault)).map_err(|error| keys_failed(&error))?;
+    let to = (&url.into(), &config.store.vault, keys.into_iter().collect());
+    let migrated = postgres::migrate(path, data_dir, to, progress)?;
+    // They are in one place, as the record is.
+    LogKeys::remove(data_dir).map_err(|error| keys_failed(&error))?;
+    Ok(migrated)
+}
+
+fn keys_failed(error: &KeysError) -> CliError {
+    CliError::Told(error.to_string())
 }
 
 /// Lets the journal go on behind damage, with a record of who says so and why, and says what it is.

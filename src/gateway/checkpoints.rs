@@ -71,9 +71,8 @@ impl Gateway {
         if new == 0 || (new < config.audit.records && last.at.elapsed() < config.audit.every && !is_first) {
             return Ok(());
         }
-        let data_dir = config.gateway.data_dir.clone();
-        let seed = audit::key_seed(&*self.0.store, self.0.ids.random()).await?;
-        let keys = LogKeys::open(&data_dir, seed)?;
+        let place = (config.gateway.data_dir.as_path(), &config.store.vault);
+        let keys = LogKeys::of(&*self.0.store, place, self.0.ids.random()).await?;
         let folders = audit::checkpoint_folders(&config);
         let (checkpoint, mut note) = audit::make(&*self.0.store, &keys, &[], &folders).await?;
         for witness in &config.audit.witnesses {

@@ -172,6 +172,22 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// A named secret key of this store (32 random bytes, made on first use from `fresh`), the same in every process.
     fn secret(&self, name: &'static str, fresh: [u8; 32]) -> StoreFuture<'_, [u8; 32]>;
 
+    /// What the processes of a store that is shared keep for each other beside the record, by its name; `None`: nothing.
+    fn shared_value(&self, _name: &'static str) -> StoreFuture<'_, Option<Vec<u8>>> {
+        async { Ok(None) }.boxed()
+    }
+
+    /// Puts it in place where it still is what was expected (`None`: nothing). `false`: somebody else was first, and nothing was
+    /// changed.
+    fn replace_shared_value(
+        &self,
+        _name: &'static str,
+        _expected: Option<Vec<u8>>,
+        _value: Vec<u8>,
+    ) -> StoreFuture<'_, bool> {
+        async { Err(StoreError::Failed("nothing is shared by this store".to_owned())) }.boxed()
+    }
+
     /// The vault of `tokenize` that goes with this store. None: it has none, and `tokenize` masks.
     fn vault(&self) -> Option<Arc<dyn Vault>> {
         None

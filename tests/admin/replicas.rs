@@ -1,7 +1,7 @@
 //! Replicas on PostgreSQL as they are met from outside: the same answers whoever is asked, and the same refusals (SPEC 14).
 
 use crate::{
-    binary::{Serving, shipped, tollgate, tollgate_with_key},
+    binary::{Serving, eventually, shipped, tollgate, tollgate_with_key},
     database::{Database, Server, is_there},
     pending,
 };
@@ -108,6 +108,114 @@ fn whichever_replica_is_asked_the_answer_is_the_same() {
     }
 }
 
+/// The keys of checkpoints that a replica knows, what signs first.
+fn keys(folder: &Path) -> Vec<String> {
+    let told = tollgate(folder, &["audit", "checkpoint", "--vkey", "--json"]);
+    assert_eq!(told.code, 0, "{}", told.err);
+    let told: Value = serde_json::from_str(&told.out).unwrap();
+    let earlier = told["earlier"].as_array().unwrap();
+    std::iter::once(&told["verifier_key"])
+        .chain(earlier)
+        .map(|key| key.as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// The rotations that are recorded, each with the key before and after.
+fn rotations(folder: &Path) -> Vec<[String; 2]> {
+    let exported = tollgate(folder, &["audit", "export"]).out;
+    let events = exported.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let rotated = events.filter(|event| event["action"] == "checkpoint_key_rotated");
+    let key = |event: &Value, name: &str| event["detail"][name].as_str().unwrap().to_owned();
+    rotated.map(|event| [key(&event, "before"), key(&event, "after")]).collect()
+}
+
+/// A key that is put in place on one replica signs on every other one, which knows those of before; two at once follow each other.
+#[test]
+fn a_rotation_on_one_replica_is_every_replicas() {
+    if !is_there() {
+        return;
+    }
+    let server = Server::start();
+    let database = server.database();
+    let folders = [(); 2].map(|()| on(&database));
+    let config = folders[1].path().join("servers.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}\n[audit]\nrecords = 1\n")).unwrap();
+    let serving = Serving::start(folders[1].path(), &[]);
+    ready(&serving);
+    let [one, other] = folders.each_ref().map(|folder| folder.path());
+    let first = keys(one);
+    assert_eq!((first.len(), &first), (1, &keys(other)));
+    let kept = one.join("first.checkpoint");
+    std::fs::write(&kept, tollgate(other, &["audit", "checkpoint"]).out).unwrap();
+
+    let rotate = ["audit", "checkpoint", "--rotate"];
+    let nobody = tollgate(one, &rotate);
+    assert!(nobody.code != 0 && keys(one) == first, "{}", nobody.err);
+    let rotated = tollgate_with_key(one, "demo-carol-key", &rotate);
+    assert_eq!(rotated.code, 0, "{}", rotated.err);
+    let second = keys(other);
+    assert_eq!((second.len(), &second[1], &second), (2, &first[0], &keys(one)));
+    assert_eq!(rotations(other), [[first[0].clone(), second[0].clone()]]);
+    // The one that runs signs with it as soon as there is something new.
+    serving.call("demo-agent-key", "demo__notes_list", &json!({}));
+    let newest = other.join(".tollgate/checkpoints/checkpoint");
+    let id = second[0].split('+').nth(1).unwrap();
+    let signed = |text: &str| {
+        let note = tollgate::proof::Note::parse(text).unwrap();
+        let key = tollgate::proof::VerifierKey::parse(&second[0]).unwrap();
+        note.verify(&[key]).is_ok()
+    };
+    let seen = eventually(|| signed(&std::fs::read_to_string(&newest).ok()?).then_some(()));
+    assert!(seen.is_some(), "nothing is signed with {id}");
+    // What was signed before holds on both.
+    for folder in [one, other] {
+        let held = tollgate(folder, &["audit", "verify", "--checkpoint", kept.to_str().unwrap()]);
+        assert!(held.code == 0 && held.out.contains("hold"), "{} {}", held.out, held.err);
+        assert!(!folder.join(".tollgate/checkpoint.keys").exists());
+    }
+
+    std::thread::scope(|scope| {
+        let both = [one, other]
+            .map(|folder| scope.spawn(move || tollgate_with_key(folder, "demo-carol-key", &rotate)));
+        for done in both {
+            let done = done.join().unwrap();
+            assert_eq!(done.code, 0, "{}", done.err);
+        }
+    });
+    let last = keys(one);
+    assert_eq!((last.len(), &last), (4, &keys(other)));
+    let told = rotations(one);
+    assert_eq!(told.len(), 3);
+    for pair in last.windows(2) {
+        assert!(told.contains(&[pair[1].clone(), pair[0].clone()]), "{told:?}");
+    }
+    assert_eq!(serving.end().0, 0);
+}
+
+/// When a key was used on one replica is known on another.
+#[test]
+fn when_a_key_was_used_is_known_on_every_replica() {
+    if !is_there() {
+        return;
+    }
+    let server = Server::start();
+    let database = server.database();
+    let folders = [(); 2].map(|()| on(&database));
+    let used = |folder: &Path| -> Value {
+        let shown = tollgate(folder, &["agents", "show", "demo-agent", "--json"]);
+        assert_eq!(shown.code, 0, "{}", shown.err);
+        serde_json::from_str::<Value>(&shown.out).unwrap()["last_used"].clone()
+    };
+    let serving = Serving::start(folders[0].path(), &[]);
+    ready(&serving);
+    assert_eq!(used(folders[1].path()), Value::Null);
+    serving.call("demo-agent-key", "demo__notes_list", &json!({}));
+    serving.end();
+    let here = used(folders[0].path());
+    assert!(here.is_string() && here == used(folders[1].path()), "{here}");
+}
+
 /// The record of one machine is taken to a database by the command line, and serves there; what is of one machine is refused.
 #[test]
 fn a_store_moves_to_postgresql_and_serves_there() {
@@ -124,6 +232,11 @@ fn a_store_moves_to_postgresql_and_serves_there() {
     let refused = tollgate(folder.path(), &to);
     assert!(refused.code != 0 && refused.err.contains("stop it first"), "{}", refused.err);
     serving.end();
+    let rotated = tollgate_with_key(folder.path(), "demo-carol-key", &["audit", "checkpoint", "--rotate"]);
+    assert_eq!(rotated.code, 0, "{}", rotated.err);
+    let known = keys(folder.path());
+    let kept = folder.path().join("before.checkpoint");
+    std::fs::write(&kept, tollgate(folder.path(), &["audit", "checkpoint"]).out).unwrap();
     let before = tollgate(folder.path(), &["audit", "export"]).out;
     let moved = tollgate(folder.path(), &to);
     assert!(moved.code == 0 && moved.out.contains("both sides were verified"), "{} {}", moved.out, moved.err);
@@ -136,9 +249,20 @@ fn a_store_moves_to_postgresql_and_serves_there() {
     assert!(!done["isError"].as_bool().unwrap_or(false), "{done}");
     serving.end();
     assert!(tollgate(folder.path(), &["audit", "export"]).out.starts_with(&before));
-    let accept =
-        tollgate_with_key(folder.path(), "demo-carol-key", &["store", "accept", "--reason", "a trial"]);
-    assert!(accept.code != 0 && accept.err.contains("docs/replicas.md"), "{}", accept.err);
+    // The keys of checkpoints went along, and are those of a replica that comes later.
+    let late = on(&database);
+    for folder in [folder.path(), late.path()] {
+        assert_eq!(keys(folder), known);
+        let held = tollgate(folder, &["audit", "verify", "--checkpoint", kept.to_str().unwrap()]);
+        assert!(held.code == 0 && held.out.contains("hold"), "{} {}", held.out, held.err);
+    }
+    assert!(!folder.path().join(".tollgate/checkpoint.keys").exists());
+    let import = tollgate(folder.path(), &["store", "import"]);
+    assert!(
+        import.code != 0 && import.err.contains("sqlite:PATH") && import.err.contains("store migrate --to"),
+        "{}",
+        import.err
+    );
 }
 
 /// Has a folder's rules tokenize addresses that come from the demo upstream, which gets them back.

@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 use tollgate::{
+    audit::LogKeys,
+    config::VaultConfig,
     cost::BudgetWindow,
     journal::{SEGMENT_HEAD, list},
     model::{ApprovalStatus, EventType, Outcome},
@@ -474,8 +476,11 @@ async fn a_record_is_taken_to_the_database_and_goes_on_there() {
     let open_call = request("planner-01", later(start(), 50));
     assert_eq!(old.admit(open_call.clone()).await.unwrap(), Admission::Granted);
     let url = || database.url.clone().into();
-    let (path, vault) = (crate::store::database(dir.path()), tollgate::config::VaultConfig::default());
-    let take = || postgres::migrate(&path, dir.path(), &url(), &vault, Box::new(|_, _| {}));
+    let (place, vault) = (crate::store::database(dir.path()), VaultConfig::default());
+    let take = || {
+        let to = (&url(), &vault, vec![("further", b"value".to_vec())]);
+        postgres::migrate(&place, dir.path(), to, Box::new(|_, _| {}))
+    };
     assert!(take().unwrap_err().to_string().contains("stop it first"));
     old.close().await;
     let taken = take().unwrap();
@@ -486,11 +491,57 @@ async fn a_record_is_taken_to_the_database_and_goes_on_there() {
     let store = database.replica(dir.path());
     assert_eq!(verified(&*store).await, taken.records);
     assert_eq!(store.secret("key", [2; 32]).await.unwrap(), secret);
+    assert_eq!(store.shared_value("further").await.unwrap().as_deref(), Some(&b"value"[..]));
     assert_eq!(store.approval(asked.id).await.unwrap().unwrap().status, ApprovalStatus::Pending);
     assert_eq!(store.budget_usage(later(start(), 51)).await.unwrap()[0].calls, 40);
     store.settle(settlement(&open_call, None, None)).await.unwrap();
     assert_eq!(call(&*store, 60, 1_000).await, Admission::Granted);
     verified(&*store).await;
+}
+
+/// The keys of checkpoints are one for all replicas, of those that come first at once too; with `vault_key` nobody reads them who
+/// reads the database alone, and who has another one signs nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_checkpoints_are_one_for_all_and_encrypted() {
+    if !is_there() {
+        return;
+    }
+    let settings = |key: &[&str]| {
+        let mut keys = key.iter().map(|key| key.to_string().into());
+        VaultConfig { key: keys.next(), key_before: keys.next(), ..VaultConfig::default() }
+    };
+    let (dir, database) = (tempfile::tempdir().unwrap(), server().database());
+    let stores = [database.replica(dir.path()), database.replica(dir.path())];
+    let (store, folder) = (&*stores[0], Path::new("nowhere"));
+    let plain = settings(&[]);
+    assert!(LogKeys::known_of(store, (folder, &plain)).await.unwrap().is_none());
+    let made = |n: usize| LogKeys::of(&*stores[n], (folder, &plain), [u8::try_from(n).unwrap(); 32]);
+    let (one, other) = tokio::join!(made(0), made(1));
+    let first = one.unwrap().verifiers();
+    assert_eq!(first, other.unwrap().verifiers());
+    let readable = || {
+        let value = "SELECT encode(value, 'escape') FROM tollgate.keys WHERE name = 'checkpoint.keys'";
+        server().sql(&database.name, value).contains("PRIVATE")
+    };
+    assert!(readable());
+    // Whoever signs next puts them as the settings have it.
+    let wrapped = settings(&["a"]);
+    LogKeys::of(store, (folder, &wrapped), [9; 32]).await.unwrap();
+    assert!(!readable());
+    for other in [&plain, &settings(&["b"])] {
+        let refused = LogKeys::of(store, (folder, other), [9; 32]).await.unwrap_err().to_string();
+        assert!(refused.contains("vault_key"), "{refused}");
+        assert!(LogKeys::rotate_of(store, (folder, other), [9; 32]).await.is_err());
+    }
+    let rotate =
+        |n: usize| LogKeys::rotate_of(&*stores[n], (folder, &wrapped), [100 + u8::try_from(n).unwrap(); 32]);
+    let (one, other) = tokio::join!(rotate(0), rotate(1));
+    let (one, other) = (one.unwrap().0.verifiers(), other.unwrap().0.verifiers());
+    let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
+    assert_eq!((short.len(), &long[1..], &long[2..]), (2, &short[..], &first[..]));
+    let after = settings(&["b", "a"]);
+    assert_eq!(LogKeys::of(store, (folder, &after), [9; 32]).await.unwrap().verifiers(), long);
+    assert_eq!(LogKeys::of(store, (folder, &settings(&["b"])), [9; 32]).await.unwrap().verifiers(), long);
 }
 
 /// Whatever the server is told to lose is not used: `fsync` off is refused.

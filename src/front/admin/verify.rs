@@ -110,7 +110,7 @@ async fn found(
     if report.bad.is_some() {
         return Ok((report, Ok(0)));
     }
-    let kept = audit::KeptCheckpoints::of(config);
+    let kept = audit::KeptCheckpoints::of(store, config).await;
     let held = match kept {
         Ok(kept) => kept.hold(store).await?,
         Err(error) => Err(error.to_string()),

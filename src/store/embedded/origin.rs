@@ -65,6 +65,17 @@ pub trait Origin: Send + Sync + fmt::Debug + 'static {
     /// The vault that all share: what lay on one machine others would not find.
     fn vault(&self) -> Arc<dyn Vault>;
 
+    /// What is kept for all under this name; `None`: nothing.
+    fn value(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Puts it in place where it still is what was expected (`None`: nothing). `false`: it is not.
+    fn replace_value(
+        &self,
+        name: &str,
+        expected: Option<Vec<u8>>,
+        value: Vec<u8>,
+    ) -> Result<bool, StoreError>;
+
     /// Those of these processes that are no more: they said so, or have not been heard of for too long.
     fn dead(&self, owners: BTreeSet<String>) -> Result<BTreeSet<String>, StoreError>;
 

@@ -349,6 +349,31 @@ impl Store for EmbeddedStore {
         .boxed()
     }
 
+    fn shared_value(&self, name: &'static str) -> StoreFuture<'_, Option<Vec<u8>>> {
+        async move {
+            self.shared.usable()?;
+            let Some(origin) = self.origin.clone() else { return Ok(None) };
+            blocking(move || origin.value(name)).await
+        }
+        .boxed()
+    }
+
+    fn replace_shared_value(
+        &self,
+        name: &'static str,
+        expected: Option<Vec<u8>>,
+        value: Vec<u8>,
+    ) -> StoreFuture<'_, bool> {
+        async move {
+            self.shared.usable()?;
+            let Some(origin) = self.origin.clone() else {
+                return Err(StoreError::Failed("nothing is shared by this store".to_owned()));
+            };
+            blocking(move || origin.replace_value(name, expected, value)).await
+        }
+        .boxed()
+    }
+
     fn vault(&self) -> Option<Arc<dyn Vault>> {
         Some(self.vault.clone())
     }

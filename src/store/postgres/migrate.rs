@@ -39,12 +39,12 @@ pub struct Migrated {
 /// Whom it tells how many records are there, of how many.
 pub type Progress = Box<dyn Fn(u64, u64) + Send + Sync>;
 
-/// Takes the record of the store at `path`, and its vault, to a database in which there is none.
+/// Takes the record of the store at `path`, and its vault, to a database in which there is none, and what else its replicas keep for
+/// each other there, by its names.
 pub fn migrate(
     path: &Path,
     data_dir: &Path,
-    url: &SecretString,
-    settings: &VaultConfig,
+    (url, settings, further): (&SecretString, &VaultConfig, Vec<(&'static str, Vec<u8>)>),
     progress: Progress,
 ) -> Result<Migrated, StoreError> {
     // Nobody changes anything of it until it is there.
@@ -52,10 +52,12 @@ pub fn migrate(
     let leaving = Leaving::of(path, data_dir)?;
     let origin = PostgresOrigin::connect(url)?;
     let (link, report) = (origin.link.clone(), leaving.report.clone());
+    let mut values: Vec<_> = leaving.keys.iter().map(|(name, key)| (name.clone(), key.to_vec())).collect();
+    values.extend(further.into_iter().map(|(name, value)| (name.to_owned(), value)));
     let all = report.records;
     let going = Going {
         segments: leaving.segments.clone(),
-        keys: leaving.keys.clone(),
+        values,
         vault: vault.clone(),
         settings: settings.clone(),
     };
@@ -76,7 +78,7 @@ pub fn migrate(
 /// What is taken.
 struct Going {
     segments: Vec<(i64, PathBuf)>,
-    keys: Vec<(String, [u8; 32])>,
+    values: Vec<(String, Vec<u8>)>,
     vault: Option<Arc<LeavingVault>>,
     /// What the vault's keys are encrypted with.
     settings: VaultConfig,
@@ -103,9 +105,9 @@ async fn take(link: &Link, going: &Going, progress: &(dyn Fn(u64) + Sync)) -> Re
     if !journal::put_head(&session, &problem, (id, place, &head)).await? {
         return Err(problem.says("a record was begun there meanwhile"));
     }
-    for (name, key) in &going.keys {
+    for (name, value) in &going.values {
         let kept = "INSERT INTO tollgate.keys(name, value) VALUES ($1, $2)";
-        client.execute(kept, &[name, &&key[..]]).await.map_err(failed)?;
+        client.execute(kept, &[name, value]).await.map_err(failed)?;
     }
     if let Some(vault) = &going.vault {
         arrive(client, &problem, vault, &going.settings).await?;

@@ -10,6 +10,7 @@ mod migrate;
 mod problem;
 mod schema;
 mod tls;
+mod values;
 mod vault;
 
 use super::{
@@ -71,6 +72,11 @@ pub fn open(
 pub fn bring(url: &SecretString, path: &Path) -> Result<(), StoreError> {
     let origin = PostgresOrigin::connect(url)?;
     EmbeddedStore::bring_copy(path, &origin)
+}
+
+/// What processes keep for each other under a name.
+pub fn value(url: &SecretString, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    PostgresOrigin::connect(url)?.value(name)
 }
 
 /// The journal in the database.
@@ -213,16 +219,22 @@ impl Origin for PostgresOrigin {
 
     fn secret(&self, name: &str, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
         let (link, name) = (self.link.clone(), name.to_owned());
-        self.run(PATIENCE, async move {
-            let session = link.connect(None).await?;
-            let failed = |error: tokio_postgres::Error| link.problem().of(&error);
-            let kept = "INSERT INTO tollgate.keys(name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-            session.client.execute(kept, &[&name, &&fresh[..]]).await.map_err(failed)?;
-            let read = "SELECT value FROM tollgate.keys WHERE name = $1";
-            let row = session.client.query_one(read, &[&name]).await.map_err(failed)?;
-            let value: &[u8] = row.get(0);
-            value.try_into().map_err(|_| link.problem().says(&format!("the key `{name}` there is no key")))
-        })
+        self.run(PATIENCE, async move { values::secret(&link, &name, fresh).await })
+    }
+
+    fn value(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let (link, name) = (self.link.clone(), name.to_owned());
+        self.run(PATIENCE, async move { values::value(&link, &name).await })
+    }
+
+    fn replace_value(
+        &self,
+        name: &str,
+        expected: Option<Vec<u8>>,
+        value: Vec<u8>,
+    ) -> Result<bool, StoreError> {
+        let (link, name) = (self.link.clone(), name.to_owned());
+        self.run(COMMITTING, async move { values::replace(&link, &name, (expected, value)).await })
     }
 
     fn vault(&self) -> Arc<dyn Vault> {
