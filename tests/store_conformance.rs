@@ -23,6 +23,8 @@ mod grants;
 mod import;
 #[path = "store/journal.rs"]
 mod journal;
+#[path = "store/lost.rs"]
+mod lost;
 #[path = "store/registers.rs"]
 mod registers;
 #[path = "store/replicas.rs"]

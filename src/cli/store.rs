@@ -8,7 +8,11 @@ use super::{
     setup::Setup,
     wiring,
 };
-use crate::{clock::IdSource as _, evidence, store::postgres::Migrated};
+use crate::{
+    clock::IdSource as _,
+    evidence,
+    store::{embedded::Accepted, postgres::Migrated},
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
 
@@ -103,12 +107,25 @@ async fn accept(setup: &Setup, args: &AcceptArgs) -> Result<(), CliError> {
         return Err(CliError::Told("`--reason` is empty: say why the record may go on".to_owned()));
     }
     let mut screen = Screen::new();
-    let Some(problem) = wiring::accept_damage(&setup.loaded.config, setup.now(), person.as_str(), &reason)?
-    else {
-        return screen
-            .line("the journal is as it was written, but for what was accepted before: nothing was done");
+    let config = &setup.loaded.config;
+    let accepted = wiring::accept_damage(config, setup.now(), person.as_str(), &reason)?;
+    let Some(Accepted { problem, kept }) = accepted else {
+        let sound = match config.store.postgres {
+            Some(_) => "the database has all that this machine's copy has, and it is as it was written",
+            None => "the journal is as it was written",
+        };
+        return screen.line(&format!("{sound}, but for what was accepted before: nothing was done"));
     };
     screen.line(&format!("accepted by {person}: {problem}"))?;
+    if let Some(kept) = kept {
+        screen.line(&format!("the copy of before is kept at `{}`", kept.display()))?;
+    }
+    if config.store.postgres.is_some() {
+        screen.line(
+            "start the replicas: each whose copy had no more than this one's sets it aside by itself; any other says so, and takes \
+             `store accept` on its machine",
+        )?;
+    }
     screen.line("the record goes on; `tollgate audit verify` keeps naming what is damaged")
 }
 

@@ -10,7 +10,7 @@ use crate::{
     redaction::Said,
     store::{
         ChainReport, Store, StoreError,
-        embedded::{AtRest, EmbeddedStore},
+        embedded::{Accepted, AtRest, EmbeddedStore},
         postgres,
     },
 };
@@ -171,14 +171,20 @@ fn keys_failed(error: &KeysError) -> CliError {
     CliError::Told(error.to_string())
 }
 
-/// Lets the journal go on behind damage, with a record of who says so and why, and says what it is.
+/// Lets the journal go on behind damage, or a database with what it has, with a record of who says so and why, and says what it is.
 pub(crate) fn accept_damage(
     config: &Config,
     now: Timestamp,
     person: &str,
     reason: &Said,
-) -> Result<Option<String>, CliError> {
-    of_one_machine(config, "`store accept`")?;
+) -> Result<Option<Accepted>, CliError> {
     let said = |problem: &str, places| evidence::damage_accepted(now, Some(person), reason, problem, places);
-    Ok(EmbeddedStore::accept_damage(&config.store.path, &config.gateway.data_dir, &said)?)
+    let (path, data_dir) = (&config.store.path, &config.gateway.data_dir);
+    match &config.store.postgres {
+        Some(url) => Ok(postgres::accept(url, path, data_dir, &said)?),
+        None => {
+            let problem = EmbeddedStore::accept_damage(path, data_dir, &said)?;
+            Ok(problem.map(|problem| Accepted { problem, kept: None }))
+        }
+    }
 }

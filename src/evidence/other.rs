@@ -237,8 +237,27 @@ pub fn accepts(event: &EventDraft, segment: &str, after: i64) -> bool {
     event.action.as_deref() == Some(DAMAGE_ACCEPTED) && places.is_some_and(|places| places.iter().any(same))
 }
 
+/// Whether an event says that a person accepted that records are lost from behind this one on, of which `known` and its hash is the
+/// last: no later one was known then, and none was made since.
+pub fn accepts_lost(
+    event: &EventDraft,
+    (segment, after): (&str, i64),
+    (known, hash): (i64, &str),
+    newest: Timestamp,
+) -> bool {
+    let places = event.detail.as_ref().and_then(|detail| detail.get("places")).and_then(Value::as_array);
+    let covers = |place: &Value| {
+        let same = place["segment"].as_str() == Some(segment) && place["after"].as_i64() == Some(after);
+        let last = place["known"]["seq"].as_i64();
+        same && last.is_some_and(|last| known < last || (known == last && place["known"]["hash"] == hash))
+    };
+    event.action.as_deref() == Some(DAMAGE_ACCEPTED)
+        && newest <= event.timestamp
+        && places.is_some_and(|places| places.iter().any(covers))
+}
+
 /// A person said that the record goes on behind damage. `places` are its places, each with `segment`, `after`, `offset` and
-/// `problem`.
+/// `problem`, and where replicas' database lost records with the last that was `known`, its `seq` and `hash`.
 pub fn damage_accepted(
     now: Timestamp,
     person: Option<&str>,

@@ -15,6 +15,7 @@ mod files;
 mod frame;
 pub mod index;
 mod indexed;
+mod raw;
 mod read;
 mod registers;
 mod rolled;
@@ -28,6 +29,7 @@ pub use damage::{Flow, Survey, Walked, go_on, survey, walk};
 pub use files::{key, open_private, touch};
 pub use frame::{Draft, Frame, FrameHead, Head, LAST_SEQ, PROJECTED, REGISTERS, Record, SEALED};
 pub use indexed::{build_index, make_index};
+pub use raw::{RawSegment, go_on_as};
 pub use read::{Entry, Range, Reader, Take};
 pub use rolled::Rows;
 pub use rollup_file::{

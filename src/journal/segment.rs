@@ -36,7 +36,7 @@ pub struct SegmentHead {
 }
 
 impl SegmentHead {
-    fn write(&self) -> Vec<u8> {
+    pub(super) fn write(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&self.journal);
         bytes.extend_from_slice(&self.before.seq.to_le_bytes());

@@ -193,6 +193,61 @@ fn a_rotation_on_one_replica_is_every_replicas() {
     assert_eq!(serving.end().0, 0);
 }
 
+/// A database that lost records stops commands and replicas with a sentence until an admin says that it goes on with what it has;
+/// who did so stands in the record, and what was known is kept.
+#[test]
+fn a_database_that_lost_records_goes_on_because_an_admin_says_so() {
+    if !is_there() {
+        return;
+    }
+    let server = Server::start();
+    let database = server.database();
+    let folder = on(&database);
+    let serve_and_call = || {
+        let serving = Serving::start(folder.path(), &[]);
+        ready(&serving);
+        let done = serving.call("demo-agent-key", "demo__notes_list", &json!({}));
+        assert!(!done["isError"].as_bool().unwrap_or(false), "{done}");
+        serving
+    };
+    serve_and_call().end();
+    let back = server.back_to_now(&database);
+    let accept = ["store", "accept", "--reason", "no backup of last night"];
+    let serving = serve_and_call();
+    let alive = tollgate_with_key(folder.path(), "demo-carol-key", &accept);
+    assert!(alive.code != 0 && alive.err.contains("lives on it"), "{}", alive.err);
+    serving.end();
+    let fine = tollgate_with_key(folder.path(), "demo-carol-key", &accept);
+    assert!(fine.code == 0 && fine.out.contains("nothing was done"), "{} {}", fine.out, fine.err);
+    server.sql(&database.name, &back);
+    let refused = tollgate(folder.path(), &["audit", "query"]);
+    assert!(refused.code != 0 && refused.err.contains("tollgate store accept --reason"), "{}", refused.err);
+    for key in [None, Some("demo-alice-key")] {
+        let refused = match key {
+            Some(key) => tollgate_with_key(folder.path(), key, &accept),
+            None => tollgate(folder.path(), &accept),
+        };
+        assert!(refused.code != 0, "{key:?}: {}", refused.out);
+    }
+    let accepted = tollgate_with_key(folder.path(), "demo-carol-key", &accept);
+    assert_eq!(accepted.code, 0, "{}", accepted.err);
+    for told in ["accepted by carol", "the last", "replica.before-1", "start the replicas"] {
+        assert!(accepted.out.contains(told), "{told}: {}", accepted.out);
+    }
+    assert!(folder.path().join(".tollgate/replica.before-1/tollgate.db").exists());
+    let verified = tollgate(folder.path(), &["audit", "verify"]);
+    assert!(verified.code != 0 && verified.err.contains("as a person accepted"), "{}", verified.err);
+    let recorded = tollgate(folder.path(), &["audit", "export"]).out;
+    assert!(
+        recorded
+            .lines()
+            .any(|line| line.contains("damage_accepted") && line.contains("no backup of last night"))
+    );
+    assert_eq!(serve_and_call().end().0, 0);
+    let again = tollgate_with_key(folder.path(), "demo-carol-key", &accept);
+    assert!(again.code == 0 && again.out.contains("nothing was done"), "{} {}", again.out, again.err);
+}
+
 /// When a key was used on one replica is known on another.
 #[test]
 fn when_a_key_was_used_is_known_on_every_replica() {

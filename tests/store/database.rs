@@ -179,6 +179,18 @@ impl Server {
         String::from_utf8(ran.stdout).unwrap().trim().to_owned()
     }
 
+    /// SQL by which a database's record goes back to where it is now.
+    pub(crate) fn back_to_now(&self, database: &Database) -> String {
+        let end = self.sql(&database.name, "SELECT segment, at, seq, hash, frame FROM tollgate.head");
+        let [segment, at, seq, hash, frame] =
+            <[&str; 5]>::try_from(end.split('|').collect::<Vec<_>>()).unwrap();
+        format!(
+            "DELETE FROM tollgate.frames WHERE segment > {segment} OR (segment = {segment} AND at >= {at});
+             DELETE FROM tollgate.segments WHERE first > {segment};
+             UPDATE tollgate.head SET segment = {segment}, at = {at}, seq = {seq}, hash = '{hash}', frame = '{frame}'"
+        )
+    }
+
     /// A standby that follows it, and without which it confirms nothing from then on.
     pub(crate) fn standby(&self) -> Self {
         let folder = tempfile::Builder::new().prefix("tollgate-pg").tempdir_in("/tmp").unwrap();

@@ -17,7 +17,8 @@ Stopped in the middle, it has changed nothing.")]
 Where the end of the journal is damaged, or records that were there are gone, nothing is dispatched and no gateway starts: \
 put the journal back from a backup. Where there is none, this says that the record goes on all the same. The damaged part \
 stays as it is, `audit verify` keeps naming it, no number of a record is given twice, and the first new record says who \
-accepted what and why.")]
+accepted what and why. Replicas on PostgreSQL do the same for a database that lost records (docs/replicas.md): stop all of \
+them, and run it where the copy has the most.")]
     Accept(AcceptArgs),
     /// Take the record to PostgreSQL, where several replicas share it
     #[command(long_about = "\
@@ -25,7 +26,7 @@ Several replicas work on one record in PostgreSQL (docs/replicas.md). This takes
 byte and in one transaction, with counters, open calls, approvals, grants, registers and keys, and verifies both sides. The database \
 must have no record yet, and no Tollgate may use the store meanwhile. What the vault keeps is taken along, which needs `[store] \
 vault_key`. Stopped in the middle, it has changed nothing. Afterwards the \
-old store says where its record went, and nobody goes on there: set `[store] url`.")]
+old store says where its record went, and nobody goes on there: set `[store] url`. The keys of checkpoints are moved.")]
     Migrate(MigrateArgs),
     /// Encrypt what the vault of `tokenize` keeps under a new key, and forget the old one
     #[command(long_about = "\

@@ -35,6 +35,20 @@ const NAMED: usize = 8;
 /// What says that it goes on: from the words and the places, as JSON.
 pub(super) type Said<'s> = &'s dyn Fn(&str, Value) -> EventDraft;
 
+/// What is known to be wrong of a journal beside what reading it finds.
+#[derive(Default)]
+pub(super) struct Further {
+    /// A record up to which there were some.
+    pub(super) at_least: i64,
+    pub(super) found: Vec<Lost>,
+}
+
+/// Something that is not there, and the last record that is known of it, its hash and when it was written, in microseconds.
+pub(super) struct Lost {
+    pub(super) damage: Damage,
+    pub(super) known: Option<(i64, String, i64)>,
+}
+
 /// Says what was wrong; `None` where nothing is. `said`: the record of who accepts it, and why.
 pub(super) fn accept(path: &Path, data_dir: &Path, said: Said<'_>) -> Result<Option<String>, StoreError> {
     if owners::any_alive(data_dir) {
@@ -52,12 +66,13 @@ pub(super) fn accept(path: &Path, data_dir: &Path, said: Said<'_>) -> Result<Opt
         aside::set_aside(path, &problem)?;
     }
     let connection = projection::open_writer(path)?;
-    go_on(&dir, &connection, said)
+    go_on(&dir, &connection, Further::default(), said)
 }
 
 /// After a power loss: the journal ends before what the projection has followed of it. `at`: now.
 pub(super) fn after_power_loss(dir: &Path, connection: &Connection, at: Timestamp) -> Result<(), StoreError> {
-    let problem = go_on(dir, connection, &|problem, _| evidence::records_lost(at, problem))?;
+    let said = |problem: &str, _| evidence::records_lost(at, problem);
+    let problem = go_on(dir, connection, Further::default(), &said)?;
     tracing::error!(
         problem,
         "store.records_lost: the newest records were not on the disk as the power went; approvals of before are withdrawn"
@@ -66,24 +81,36 @@ pub(super) fn after_power_loss(dir: &Path, connection: &Connection, at: Timestam
 }
 
 /// Goes on in a new segment, where something is wrong that nobody accepted before. For the holder of the lock.
-fn go_on(dir: &Path, connection: &Connection, said: Said<'_>) -> Result<Option<String>, StoreError> {
+pub(super) fn go_on(
+    dir: &Path,
+    connection: &Connection,
+    further: Further,
+    said: Said<'_>,
+) -> Result<Option<String>, StoreError> {
     let mark = projection::mark(connection)?;
-    let at_least = mark.as_ref().map_or(0, |mark| mark.head.seq);
+    let followed = mark.as_ref().map_or(0, |mark| mark.head.seq);
+    // What is known to be lost is told once.
+    let at_least = if further.found.is_empty() { followed } else { 0 };
     let Some(mut survey) = journal::survey(dir, at_least)? else { return Ok(None) };
+    // No number is given twice.
+    survey.before.seq = survey.before.seq.max(further.at_least);
     if survey.journal == [0; 16] {
         survey.journal = mark.as_ref().map_or([0; 16], |mark| mark.journal);
     }
     let reader = Reader::open_damaged(dir)?;
     reader.refresh()?;
     let mut found = unaccepted(&reader, std::mem::take(&mut survey.damage))?;
-    if found.is_empty() {
+    let lost = unaccepted_lost(&reader, further.found)?;
+    if found.is_empty() && lost.is_empty() {
         found.extend(cut_off(&survey, mark.as_ref()));
     }
+    let places = found.iter().map(place).chain(lost.iter().map(lost_place)).collect();
+    found.extend(lost.into_iter().map(|lost| lost.damage));
     if found.is_empty() && !survey.is_unfinished() {
         return Ok(None);
     }
     let problem = in_words(&found);
-    let mut draft = first_frame(connection, &reader, &survey, &said(&problem, places(&found)))?;
+    let mut draft = first_frame(connection, &reader, &survey, &said(&problem, places))?;
     journal::go_on(dir, &survey, &mut draft)?;
     let reader = Reader::open(dir)?;
     reader.refresh()?;
@@ -92,12 +119,35 @@ fn go_on(dir: &Path, connection: &Connection, said: Said<'_>) -> Result<Option<S
 }
 
 /// What no record says of that it was accepted.
-fn unaccepted(reader: &Reader, mut found: Vec<Damage>) -> Result<Vec<Damage>, StoreError> {
+fn unaccepted(reader: &Reader, found: Vec<Damage>) -> Result<Vec<Damage>, StoreError> {
+    not_in_records(reader, found, |event, damage| evidence::accepts(event, &segment(damage), damage.after))
+}
+
+/// The same of what is lost.
+fn unaccepted_lost(reader: &Reader, found: Vec<Lost>) -> Result<Vec<Lost>, StoreError> {
+    not_in_records(reader, found, |event, Lost { damage, known }| {
+        let place = (&*segment(damage), damage.after);
+        match known {
+            None => evidence::accepts(event, place.0, place.1),
+            Some((seq, hash, at)) => Timestamp::from_microsecond(*at)
+                .is_ok_and(|at| evidence::accepts_lost(event, place, (*seq, hash), at)),
+        }
+    })
+}
+
+fn not_in_records<T>(
+    reader: &Reader,
+    mut found: Vec<T>,
+    accepts: impl Fn(&EventDraft, &T) -> bool,
+) -> Result<Vec<T>, StoreError> {
+    if found.is_empty() {
+        return Ok(found);
+    }
     let terms = vec![(Field::EventType, Pattern::Exact(EventType::AdminAction.as_str().to_owned()))];
     let range = Range { first: 1, last: i64::MAX, newest_first: true };
     reader.find_readable(&Wanted { terms, ..Wanted::default() }, range, &mut |entry| {
         if let Ok(event) = EventDraft::from_body(&entry.body) {
-            found.retain(|damage| !evidence::accepts(&event, &segment(damage), damage.after));
+            found.retain(|one| !accepts(&event, one));
         }
         Ok(if found.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
@@ -133,9 +183,16 @@ fn in_words(found: &[Damage]) -> String {
     words.join("; ")
 }
 
-fn places(found: &[Damage]) -> Value {
-    let place = |damage: &Damage| json!({"segment": segment(damage), "after": damage.after, "offset": damage.offset, "problem": damage.problem});
-    found.iter().map(place).collect()
+fn place(damage: &Damage) -> Value {
+    json!({"segment": segment(damage), "after": damage.after, "offset": damage.offset, "problem": damage.problem})
+}
+
+fn lost_place(lost: &Lost) -> Value {
+    let mut place = place(&lost.damage);
+    if let (Some(members), Some((seq, hash, _))) = (place.as_object_mut(), &lost.known) {
+        members.insert("known".to_owned(), json!({"seq": seq, "hash": hash}));
+    }
+    place
 }
 
 /// The first frame behind the damage: who accepts it, what is withdrawn, and what counts on.

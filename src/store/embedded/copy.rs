@@ -1,14 +1,14 @@
 //! A store whose journal is a copy: everything here can be made anew from its origin, and what is not there does not count.
 
 use super::{
-    EmbeddedStore,
-    origin::{Known, Origin},
+    EmbeddedStore, lost,
+    origin::{Known, Origin, Stop},
     projection,
     writer::Held,
 };
 use crate::{
     config::private_dir,
-    journal::{Journal, JournalError, Lock, Patience, Segment, list, move_segment},
+    journal::{Journal, JournalError, Lock, Patience, Segment, SegmentHead, go_on_as, list, move_segment},
     model::OwnerId,
     store::StoreError,
 };
@@ -45,6 +45,40 @@ impl EmbeddedStore {
     }
 }
 
+/// Why a copy does not follow its origin.
+enum Unfit {
+    Failed(StoreError),
+    /// It is not what was copied.
+    Damaged(String),
+    /// It has what the origin has not.
+    Lost(StoreError),
+    /// The origin goes on behind records that were removed and not copied.
+    Removed(StoreError),
+    /// What is to be copied is damaged, which a person has accepted.
+    Accepted(StoreError),
+}
+
+impl From<StoreError> for Unfit {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<JournalError> for Unfit {
+    fn from(error: JournalError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Unfit {
+    fn into_error(self) -> StoreError {
+        match self {
+            Self::Damaged(problem) => StoreError::Damaged(problem),
+            Self::Failed(error) | Self::Lost(error) | Self::Removed(error) | Self::Accepted(error) => error,
+        }
+    }
+}
+
 /// Has the copy beside `path` hold all that the origin has.
 pub(super) fn bring(path: &Path, origin: &dyn Origin) -> Result<(), StoreError> {
     let dir = projection::journal_dir(path);
@@ -53,31 +87,75 @@ pub(super) fn bring(path: &Path, origin: &dyn Origin) -> Result<(), StoreError> 
     lock.take(Patience::Long).map_err(|error| super::terms::locked(path, error))?;
     let _held = Held::new(&lock);
     let begins = origin.begins()?;
-    let mut journal = match opened(&dir, origin) {
-        Ok(journal) => journal,
-        Err(JournalError::Damaged(damage)) => {
-            tracing::error!(%damage, "store.copy_damaged: this machine's copy of the record is made anew from the database");
+    match follow(&dir, origin, &begins) {
+        Ok(()) => return Ok(()),
+        Err(Unfit::Failed(error)) => return Err(error),
+        Err(Unfit::Damaged(problem)) => {
+            tracing::error!(
+                problem,
+                "store.copy_damaged: this machine's copy of the record is made anew from the database"
+            );
             set_aside(&dir)?;
-            opened(&dir, origin)?
         }
-        Err(error) => return Err(error.into()),
-    };
-    if journal.id() != begins.journal {
-        return Err(StoreError::Failed(format!(
-            "`{}` is the copy of another database: set another `data_dir`, or remove it",
-            dir.display()
-        )));
+        Err(Unfit::Accepted(error)) => {
+            tracing::warn!(%error, "store.copy_anew: the database has damage that was accepted, and is copied as it is");
+            set_aside(&dir)?;
+        }
+        Err(Unfit::Removed(error)) => {
+            tracing::warn!(%error, "store.copy_anew: this machine's copy of the record is made anew");
+            lost::remove(path)?;
+        }
+        Err(Unfit::Lost(error)) => {
+            let Some(record) = lost::accepted(&dir, origin, &begins)? else { return Err(error) };
+            let kept = lost::set_aside(path)?.unwrap_or_default();
+            tracing::error!(
+                record, kept = %kept.display(),
+                "store.copy_set_aside: this machine's copy has records that the database lost, which a person accepted; it is kept, \
+                 and another one is made"
+            );
+        }
     }
-    // What was written as the process ended stands whole at the origin.
-    drop(journal.take_cut());
+    follow(&dir, origin, &begins).map_err(Unfit::into_error)
+}
+
+/// Has the copy in a folder hold all that the origin has; it is begun where there is none.
+fn follow(dir: &Path, origin: &dyn Origin, begins: &SegmentHead) -> Result<(), Unfit> {
+    if list(dir)?.is_empty() {
+        take(dir, origin, begins)?;
+    }
+    let mut journal = opened(dir)?;
+    if journal.id() != begins.journal {
+        return Err(lost::of_another(dir).into());
+    }
     let mut told = journal.head().seq;
     loop {
         let known = Known { place: journal.place(), head: *journal.head() };
         let news = origin.read(known)?;
+        match news.stop {
+            None => {}
+            Some(Stop::Lost(error)) => return Err(Unfit::Lost(error)),
+            Some(Stop::Removed(error)) => return Err(Unfit::Removed(error)),
+            Some(Stop::GoesOn(before)) => {
+                go_on(dir, origin, &SegmentHead { journal: begins.journal, before, after_damage: true })?;
+                journal = opened(dir)?;
+                continue;
+            }
+        }
         if news.frames.is_empty() {
             return Ok(());
         }
-        journal.write_copied(known.place, &news.frames)?;
+        match journal.write_copied(known.place, &news.frames) {
+            Ok(()) => {}
+            Err(JournalError::Damaged(damage)) => {
+                let goes_on = origin
+                    .segments()?
+                    .iter()
+                    .any(|head| head.after_damage && head.before.seq >= known.place.segment);
+                let error = damaged_there(&damage.to_string());
+                return Err(if goes_on { Unfit::Accepted(error) } else { error.into() });
+            }
+            Err(error) => return Err(error.into()),
+        }
         journal.follow(&mut |_, _, _| Ok(()))?;
         if journal.head().seq - told >= TOLD_EVERY {
             told = journal.head().seq;
@@ -86,15 +164,52 @@ pub(super) fn bring(path: &Path, origin: &dyn Origin) -> Result<(), StoreError> 
     }
 }
 
-/// The copy as far as it goes, begun where there is none.
-fn opened(dir: &Path, origin: &dyn Origin) -> Result<Journal, JournalError> {
-    if list(dir)?.is_empty() {
-        let begins = origin
-            .begins()
-            .map_err(|error| JournalError::Failed { path: dir.to_owned(), problem: error.to_string() })?;
-        Segment::create(dir, &begins)?;
+fn damaged_there(problem: &str) -> StoreError {
+    StoreError::Damaged(format!(
+        "{problem}. It is not what was written in the database: put that back, or say on a machine whose copy is whole that it goes on \
+         all the same, `tollgate store accept --reason TEXT` (docs/replicas.md, \"When the database lost records\")"
+    ))
+}
+
+/// The copy as far as it goes.
+fn opened(dir: &Path) -> Result<Journal, Unfit> {
+    match Journal::open(dir, [0; 16], false) {
+        Ok(mut journal) => {
+            // What was written as the process ended stands whole at the origin.
+            drop(journal.take_cut());
+            Ok(journal)
+        }
+        Err(JournalError::Damaged(damage)) => Err(Unfit::Damaged(damage.to_string())),
+        Err(error) => Err(error.into()),
     }
-    Journal::open(dir, [0; 16], false)
+}
+
+/// Begins a copy. What stands before damage that was accepted is taken as it is: who reads it knows how.
+fn take(dir: &Path, origin: &dyn Origin, begins: &SegmentHead) -> Result<(), Unfit> {
+    let segments = origin.segments()?;
+    let Some(restart) = segments.iter().rposition(|head| head.after_damage) else {
+        Segment::create(dir, begins)?;
+        return Ok(());
+    };
+    for head in segments.iter().take(restart) {
+        origin.take(head, dir)?;
+    }
+    match segments.get(restart) {
+        Some(head) => go_on(dir, origin, head),
+        None => Ok(()),
+    }
+}
+
+/// Begins a segment that goes on behind damage.
+fn go_on(dir: &Path, origin: &dyn Origin, head: &SegmentHead) -> Result<(), Unfit> {
+    let first = head.before.seq + 1;
+    let frame = origin.first_frame(first)?;
+    let missing =
+        || StoreError::Damaged(format!("what the database goes on with at record {first} is missing there"));
+    match go_on_as(dir, head, &frame.ok_or_else(missing)?) {
+        Err(JournalError::Damaged(damage)) => Err(damaged_there(&damage.to_string()).into()),
+        begun => Ok(begun?),
+    }
 }
 
 /// Moves the segments of a damaged copy, and what is made of them, out of the way.

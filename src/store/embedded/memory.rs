@@ -133,6 +133,12 @@ impl Memory {
         let Some(origin) = &self.origin else { return Ok(false) };
         let known = Known { place: self.journal.place(), head: *self.journal.head() };
         let news = if hold { origin.hold(known)? } else { origin.read(known)? };
+        if let Some(stop) = news.stop {
+            if hold {
+                origin.release();
+            }
+            return Err(stop.into_error());
+        }
         if hold && news.more {
             // Others go on while much is copied; it is held again for what comes behind it.
             origin.release();

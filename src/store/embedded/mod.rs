@@ -26,6 +26,7 @@ mod kinds;
 mod learned;
 mod leave;
 mod ledger;
+mod lost;
 mod memory;
 mod notes;
 mod open;
@@ -56,7 +57,8 @@ mod writer;
 
 pub use at_rest::AtRest;
 pub use leave::Leaving;
-pub use origin::{Known, News, Origin, Tells};
+pub use lost::Accepted;
+pub use origin::{Differs, End, Known, News, Origin, Stop, Tells};
 pub use vault::LeavingVault;
 
 use super::{Admission, AdmitRequest, ChainReport, Store, StoreError, StoreFuture};

@@ -5,11 +5,25 @@ use crate::{
     journal::{Appended, Head, Place, SegmentHead},
     store::{Duty, StoreError, Vault},
 };
-use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Up to where a process knows the journal.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
+    /// Where the next frame goes.
+    pub place: Place,
+    /// What it follows.
+    pub head: Head,
+}
+
+/// Where an origin ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
     /// Where the next frame goes.
     pub place: Place,
     /// What it follows.
@@ -27,6 +41,45 @@ pub struct News {
     pub first: i64,
     /// How many groups with an order about what is in force were appended, ever.
     pub orders: i64,
+    /// Why nothing can be read on from what was known.
+    pub stop: Option<Stop>,
+}
+
+/// Why an origin does not go on from what was known of it.
+#[derive(Clone, Debug)]
+pub enum Stop {
+    /// It has not what was known: it lost records, or has others there.
+    Lost(StoreError),
+    /// What was known, and what came behind it, was removed.
+    Removed(StoreError),
+    /// Damage behind it was accepted, and the segment that follows this goes on.
+    GoesOn(Head),
+}
+
+impl Stop {
+    /// For whoever has read on until then, and cannot any more.
+    pub fn into_error(self) -> StoreError {
+        match self {
+            Self::Lost(error) | Self::Removed(error) => error,
+            Self::GoesOn(_) => StoreError::Failed(
+                "the database lost records, a person accepted that, and it goes on: start this replica again"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+/// Where a copy is not what the origin has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Differs {
+    /// In which segment.
+    pub segment: i64,
+    /// The first byte that is another one there, or missing on one side; of a frame its first.
+    pub offset: u64,
+    /// The last record before it.
+    pub after: i64,
+    /// In words.
+    pub problem: String,
 }
 
 /// Whom an appended frame is for.
@@ -43,7 +96,22 @@ pub trait Origin: Send + Sync + fmt::Debug + 'static {
     /// How the first segment that is there begins.
     fn begins(&self) -> Result<SegmentHead, StoreError>;
 
-    /// Reads on. An error where it does not go on from what is known.
+    /// How each segment that is there begins, oldest first.
+    fn segments(&self) -> Result<Vec<SegmentHead>, StoreError>;
+
+    /// The first frame of a segment, as it stands there; `None`: it has none.
+    fn first_frame(&self, segment: i64) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Where it ends.
+    fn end(&self) -> Result<End, StoreError>;
+
+    /// Goes on in a new segment with this first frame, where it still ends so: both are there for good when this returns.
+    fn go_on(&self, end: &End, head: &SegmentHead, frame: &[u8]) -> Result<(), StoreError>;
+
+    /// Takes a segment into a folder as it stands there, whether or not it can be read.
+    fn take(&self, head: &SegmentHead, dir: &Path) -> Result<(), StoreError>;
+
+    /// Reads on.
     fn read(&self, known: Known) -> Result<News, StoreError>;
 
     /// Keeps all others from appending until [`Self::append`] or [`Self::release`], and reads on. Where this process does so
@@ -85,8 +153,8 @@ pub trait Origin: Send + Sync + fmt::Debug + 'static {
     /// Has this be called whenever it should be looked whether there is something new; on a thread that must not wait.
     fn listen(&self, look: Box<dyn Fn() + Send + Sync>);
 
-    /// Holds the segments of a copy against what is there, and says what differs.
-    fn compare(&self, segments: &[(i64, PathBuf)]) -> Result<Option<(i64, String)>, StoreError>;
+    /// Holds the segments of a copy against what is there, and says what differs: of each segment its first place.
+    fn compare(&self, segments: &[(i64, PathBuf)]) -> Result<Vec<Differs>, StoreError>;
 
     /// The process ends: nothing is held any more.
     fn close(&self);

@@ -7,7 +7,7 @@ use super::{
     grants::{self, Grants},
     in_time,
     job::{Kind, job},
-    kept, not_in, records,
+    kept, lost, not_in, records,
     register_set::{self, Set},
     resets, retire, trees,
     tx::Tx,
@@ -21,10 +21,10 @@ use crate::{
     series,
     store::{
         Admission, AdmitRequest, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
-        ApprovalUpdate, AskLimits, Asked, BadRecord, BudgetReset, BudgetUsage, ChainReport, Duty, EventLine,
-        EventQuery, Figures, GrantEnd, GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, LoopQuery,
-        LoopSeen, Register, RegisterChange, RegisterEntry, Requirement, ResetCounter, Settlement,
-        StandingGrant, Store, StoreError, StoreFuture, TreeAnswer, TreePath, Vault,
+        ApprovalUpdate, AskLimits, Asked, BudgetReset, BudgetUsage, ChainReport, Duty, EventLine, EventQuery,
+        Figures, GrantEnd, GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, LoopQuery, LoopSeen,
+        Register, RegisterChange, RegisterEntry, Requirement, ResetCounter, Settlement, StandingGrant, Store,
+        StoreError, StoreFuture, TreeAnswer, TreePath, Vault,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -400,10 +400,8 @@ impl Store for EmbeddedStore {
             // On one thread: agents do not wait for it.
             blocking(move || {
                 let mut report = verify::verify(&path, &journal, 1)?;
-                if let (None, Some(origin)) = (&report.bad, origin) {
-                    let segments = journal::list(journal.dir())?;
-                    let differs = origin.compare(&segments)?;
-                    report.bad = differs.map(|(seq, problem)| BadRecord { seq, problem });
+                if let Some(origin) = origin {
+                    lost::compare(&journal, &*origin, &mut report)?;
                 }
                 Ok(report)
             })

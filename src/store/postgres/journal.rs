@@ -10,7 +10,7 @@ use crate::{
     journal::{Appended, Head, Place, SEGMENT_HEAD, SegmentHead},
     store::{
         StoreError,
-        embedded::{Known, News, Tells},
+        embedded::{End, Known, News, Stop, Tells},
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -34,6 +34,9 @@ const HEAD: &str = "SELECT segment, at, seq, hash, frame, orders,
 const HOLD: &str = "SELECT 1 FROM tollgate.head FOR UPDATE";
 const FRAMES: &str =
     "SELECT at, body FROM tollgate.frames WHERE segment = $1 AND at >= $2 ORDER BY at LIMIT $3";
+
+const NEXT: &str =
+    "SELECT first, hash, frame, after_damage FROM tollgate.segments WHERE first > $1 ORDER BY first LIMIT 1";
 
 /// Writes something, so that the commit waits for whatever commits of this server wait for.
 const CONFIRM: &str = "UPDATE tollgate.head SET id = id";
@@ -91,7 +94,7 @@ impl Frame {
     }
 }
 
-fn signed(offset: u64) -> i64 {
+pub(super) fn signed(offset: u64) -> i64 {
     i64::try_from(offset).unwrap_or(i64::MAX)
 }
 
@@ -100,22 +103,25 @@ fn hash(row: &Row, at: usize) -> [u8; 32] {
 }
 
 /// Where the journal ends, and what is told of it.
-struct End {
-    place: Place,
-    head: Head,
+struct Told {
+    end: End,
     orders: i64,
     first: i64,
 }
 
-impl End {
+impl Told {
     fn of(row: &Row) -> Self {
-        Self {
-            place: Place { segment: row.get(0), offset: u64::try_from(row.get::<_, i64>(1)).unwrap_or(0) },
-            head: Head { seq: row.get(2), hash: hash(row, 3), frame: hash(row, 4) },
-            orders: row.get(5),
-            first: row.get(6),
-        }
+        let place = Place { segment: row.get(0), offset: u64::try_from(row.get::<_, i64>(1)).unwrap_or(0) };
+        let head = Head { seq: row.get(2), hash: hash(row, 3), frame: hash(row, 4) };
+        Self { end: End { place, head }, orders: row.get(5), first: row.get(6) }
     }
+}
+
+/// Where the journal ends.
+pub(super) async fn end(link: &Link) -> Result<End, StoreError> {
+    let session = link.connect(None).await?;
+    let row = session.client.query_one(HEAD, &[]).await.map_err(|error| link.problem().of(&error))?;
+    Ok(Told::of(&row).end)
 }
 
 impl Writer {
@@ -173,36 +179,56 @@ impl Writer {
             futures::try_join!(begun, locked, client.query_one(head, &[]), behind)
         };
         let (_, _, end, rows) = read.await.map_err(|error| link.problem().of(&error))?;
-        let end = End::of(&end);
+        let told = Told::of(&end);
+        let mut next = None;
+        if rows.is_empty() && known.place < told.end.place {
+            let behind = client.query_opt(NEXT, &[&from.0]).await;
+            next = behind.map_err(|error| link.problem().of(&error))?;
+        }
         (self.held, self.changed) = (held || hold, self.changed && held);
-        self.news(known, &end, &rows)
+        Ok(self.news(known, &told, (&rows, next.as_ref())))
     }
 
     /// Holds what was read against what is known.
-    fn news(&self, known: Known, end: &End, rows: &[Row]) -> Result<News, StoreError> {
-        let problem = self.link.problem();
-        if known.place.segment < end.first {
-            return Err(problem.says(&format!(
+    fn news(&self, known: Known, told: &Told, (rows, next): (&[Row], Option<&Row>)) -> News {
+        let Told { end, orders, first } = *told;
+        let stopped = |stop| News { stop: Some(stop), ..News::default() };
+        if known.place.segment < first {
+            return stopped(Stop::Removed(self.link.problem().says(&format!(
                 "records up to {} were removed there by `[store] retention`, and this machine's copy ends at record {}: start \
                  this replica again, and it is copied anew",
-                end.first - 1,
+                first - 1,
                 known.head.seq
-            )));
+            ))));
         }
+        let lost = || stopped(Stop::Lost(lost(&self.link, known.head.seq, end.head.seq)));
         let mut frames = Vec::new();
         for row in rows {
             let at: i64 = row.get(0);
             if at != signed(known.place.offset + frames.len() as u64) {
-                return Err(lost(&self.link, known.head.seq, end.head.seq));
+                return lost();
             }
             frames.extend_from_slice(row.get(1));
         }
         let to = Place { offset: known.place.offset + frames.len() as u64, ..known.place };
         let replaced = known.place == end.place && known.head != end.head;
-        if known.place > end.place || replaced || (frames.is_empty() && to < end.place) {
-            return Err(lost(&self.link, known.head.seq, end.head.seq));
+        if known.place > end.place || replaced {
+            return lost();
         }
-        Ok(News { frames, more: to < end.place, first: end.first, orders: end.orders })
+        if frames.is_empty() && to < end.place {
+            let before =
+                next.map(|row| (row.get::<_, bool>(3), hash(row, 1), hash(row, 2), row.get::<_, i64>(0) - 1));
+            let Head { seq, hash, frame } = known.head;
+            return match before {
+                Some((true, hash_there, frame_there, before))
+                    if (hash_there, frame_there) == (hash, frame) && before >= seq =>
+                {
+                    stopped(Stop::GoesOn(Head { seq: before, hash, frame }))
+                }
+                Some(_) | None => lost(),
+            };
+        }
+        News { frames, more: to < end.place, first, orders, stop: None }
     }
 
     /// Appends a frame and lets others go on. Where the connection is lost meanwhile, it is looked whether the frame is there.
@@ -334,9 +360,29 @@ impl Writer {
 fn lost(link: &Link, known: i64, there: i64) -> StoreError {
     link.problem().says(&format!(
         "it does not go on from record {known}, which this replica read there: it ends at record {there}, or with other records. It \
-         was put back from a backup, or failed over to a standby that had not all of it. Nothing is done on it until a person has \
-         looked: docs/replicas.md, \"When the database lost records\""
+         was put back from a backup, or failed over to a standby that had not all of it. Nothing is done on it until it has them \
+         again, or a person says that it goes on all the same, `tollgate store accept --reason TEXT`: docs/replicas.md, \"When the \
+         database lost records\""
     ))
+}
+
+/// How each segment begins that is there.
+pub(super) async fn segments(link: &Link) -> Result<Vec<SegmentHead>, StoreError> {
+    let session = link.connect(None).await?;
+    let all =
+        "SELECT h.journal, s.first, s.hash, s.frame, s.after_damage FROM tollgate.head h, tollgate.segments s
+        ORDER BY s.first";
+    let rows = session.client.query(all, &[]).await.map_err(|error| link.problem().of(&error))?;
+    Ok(rows.iter().map(segment_head).collect())
+}
+
+fn segment_head(row: &Row) -> SegmentHead {
+    let first: i64 = row.get(1);
+    SegmentHead {
+        journal: row.get::<_, &[u8]>(0).try_into().unwrap_or_default(),
+        before: Head { seq: first - 1, hash: hash(row, 2), frame: hash(row, 3) },
+        after_damage: row.get(4),
+    }
 }
 
 /// How the first segment that is there begins; makes it where there is none, of a journal with this name.
@@ -358,12 +404,7 @@ pub(super) async fn begins(
             client.query_one(begins, &[]).await.map_err(failed)?
         }
     };
-    let first: i64 = row.get(1);
-    Ok(SegmentHead {
-        journal: row.get::<_, &[u8]>(0).try_into().unwrap_or_default(),
-        before: Head { seq: first - 1, hash: hash(&row, 2), frame: hash(&row, 3) },
-        after_damage: row.get(4),
-    })
+    Ok(segment_head(&row))
 }
 
 /// Begins the journal, unless somebody else has.

@@ -22,12 +22,12 @@ use tokio::{
 };
 
 /// How often a process says that it lives, and looks whether others do.
-const BEAT: Duration = Duration::from_secs(2);
+pub(super) const BEAT: Duration = Duration::from_secs(2);
 /// How often it is looked for news that nobody told of.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long nothing is heard of a process that is taken for dead, and so many beats of the listener's own. While the database is
 /// away nobody is heard of, and nobody counts.
-const SILENT: Duration = Duration::from_secs(14);
+pub(super) const SILENT: Duration = Duration::from_secs(14);
 const SILENT_BEATS: u32 = 6;
 /// After what time rows of processes that are no more go.
 const FORGOTTEN: &str = "DELETE FROM tollgate.replicas WHERE seen < now() - interval '1 day'";
@@ -350,7 +350,7 @@ async fn beaten(shared: &Shared, session: &Session) -> Result<(), tokio_postgres
     Ok(())
 }
 
-async fn heard(session: &Session) -> Result<BTreeMap<String, i64>, tokio_postgres::Error> {
+pub(super) async fn heard(session: &Session) -> Result<BTreeMap<String, i64>, tokio_postgres::Error> {
     let rows = session.client.query(HEARD, &[]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }

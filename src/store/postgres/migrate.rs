@@ -11,7 +11,7 @@ use crate::{
     journal::{Head, Place, Segment, Step},
     store::{
         StoreError,
-        embedded::{Leaving, LeavingVault},
+        embedded::{Differs, Leaving, LeavingVault},
     },
 };
 use secrecy::SecretString;
@@ -66,8 +66,8 @@ pub fn migrate(
         compare::compare(&link, &going.segments).await
     })?;
     let place = origin.link.place().clone();
-    if let Some((seq, problem)) = taken {
-        return Err(origin.link.problem().says(&format!("record {seq}: {problem}")));
+    if let Some(Differs { after, problem, .. }) = taken.first() {
+        return Err(origin.link.problem().says(&format!("record {}: {problem}", after + 1)));
     }
     // The database is what counts from here on.
     leaving.left(&format!("PostgreSQL at {place}"))?;

@@ -2,6 +2,7 @@
 //! as the embedded store does on its own. What counts, waits and wakes is the same code (`store/embedded/`); here is only how
 //! frames get to the database and back, and what processes on many machines must know of each other.
 
+mod accept;
 mod compare;
 mod journal;
 mod keeper;
@@ -15,7 +16,7 @@ mod vault;
 
 use super::{
     Duty, StoreError, Vault,
-    embedded::{EmbeddedStore, Known, News, Origin, Tells},
+    embedded::{Differs, EmbeddedStore, End, Known, News, Origin, Tells},
 };
 use crate::{
     clock::{Clock, IdSource as _, System},
@@ -42,6 +43,7 @@ use tokio::{
 };
 use vault::PostgresVault;
 
+pub use accept::accept;
 pub use migrate::{Migrated, Progress, migrate};
 
 /// How long one step may take before whoever waits is refused.
@@ -257,7 +259,32 @@ impl Origin for PostgresOrigin {
         }
     }
 
-    fn compare(&self, segments: &[(i64, PathBuf)]) -> Result<Option<(i64, String)>, StoreError> {
+    fn segments(&self) -> Result<Vec<SegmentHead>, StoreError> {
+        let link = self.link.clone();
+        self.run(PATIENCE, async move { journal::segments(&link).await })
+    }
+
+    fn first_frame(&self, segment: i64) -> Result<Option<Vec<u8>>, StoreError> {
+        let link = self.link.clone();
+        self.run(PATIENCE, async move { accept::first_frame(&link, segment).await })
+    }
+
+    fn end(&self) -> Result<End, StoreError> {
+        let link = self.link.clone();
+        self.run(PATIENCE, async move { journal::end(&link).await })
+    }
+
+    fn go_on(&self, end: &End, head: &SegmentHead, frame: &[u8]) -> Result<(), StoreError> {
+        let (link, end, head, frame) = (self.link.clone(), *end, *head, frame.to_vec());
+        self.run(COMMITTING, async move { accept::go_on(&link, &end, &head, &frame).await })
+    }
+
+    fn take(&self, head: &SegmentHead, dir: &Path) -> Result<(), StoreError> {
+        let (link, head, dir) = (self.link.clone(), *head, dir.to_owned());
+        self.run(compare::PATIENCE, async move { accept::take(&link, &head, &dir).await })
+    }
+
+    fn compare(&self, segments: &[(i64, PathBuf)]) -> Result<Vec<Differs>, StoreError> {
         let (link, segments) = (self.link.clone(), segments.to_vec());
         self.run(compare::PATIENCE, async move { compare::compare(&link, &segments).await })
     }
