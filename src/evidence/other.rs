@@ -248,8 +248,9 @@ pub fn accepts_lost(
     let places = event.detail.as_ref().and_then(|detail| detail.get("places")).and_then(Value::as_array);
     let covers = |place: &Value| {
         let same = place["segment"].as_str() == Some(segment) && place["after"].as_i64() == Some(after);
-        let last = place["known"]["seq"].as_i64();
-        same && last.is_some_and(|last| known < last || (known == last && place["known"]["hash"] == hash))
+        let last = place.pointer("/known/seq").and_then(Value::as_i64);
+        let is_last = || place.pointer("/known/hash").and_then(Value::as_str) == Some(hash);
+        same && last.is_some_and(|last| known < last || (known == last && is_last()))
     };
     event.action.as_deref() == Some(DAMAGE_ACCEPTED)
         && newest <= event.timestamp

@@ -41,6 +41,8 @@ pub(super) struct Further {
     /// A record up to which there were some.
     pub(super) at_least: i64,
     pub(super) found: Vec<Lost>,
+    /// The folder of the segments is none that stays: they are told by their names.
+    pub(super) by_name: bool,
 }
 
 /// Something that is not there, and the last record that is known of it, its hash and when it was written, in microseconds.
@@ -100,6 +102,9 @@ pub(super) fn go_on(
     let reader = Reader::open_damaged(dir)?;
     reader.refresh()?;
     let mut found = unaccepted(&reader, std::mem::take(&mut survey.damage))?;
+    if further.by_name {
+        found.iter_mut().for_each(|damage| damage.path = segment(damage).into());
+    }
     let lost = unaccepted_lost(&reader, further.found)?;
     if found.is_empty() && lost.is_empty() {
         found.extend(cut_off(&survey, mark.as_ref()));

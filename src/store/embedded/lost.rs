@@ -80,7 +80,7 @@ fn accept_lost(
     let connection = projection::open_writer(&folder.path)?;
     // What counted for the copy counts on.
     let newest = known(&dir, &begins, &connection)?;
-    let mut further = Further { at_least: end.head.seq, found: Vec::new() };
+    let mut further = Further { at_least: end.head.seq, found: Vec::new(), by_name: true };
     if let Some(newest) = &newest {
         further.at_least = further.at_least.max(newest.head.seq);
         further.found.extend(differs(&dir, origin, &begins)?.map(|differs| lost(&differs, newest)));
