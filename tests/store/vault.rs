@@ -690,7 +690,7 @@ async fn an_older_database_gets_a_vault_and_a_newer_one_is_refused() {
 
 fn migrate(dir: &Path, database: &Database, settings: &VaultConfig) -> Result<Migrated, StoreError> {
     let url = database.url.clone().into();
-    postgres::migrate(&crate::store::database(dir), dir, &url, settings, Box::new(|_, _| {}))
+    postgres::migrate(&crate::store::database(dir), dir, (&url, settings, Vec::new()), Box::new(|_, _| {}))
 }
 
 /// A vault goes along with its record, whole or not at all, and never without a key that encrypts its keys.
