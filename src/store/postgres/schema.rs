@@ -60,12 +60,16 @@ pub(super) fn begin_segment(segment: i64, hash: &[u8], frame: &[u8]) -> String {
     )
 }
 
-/// Makes it.
+/// Makes it. Frames are compressed where the server can do so fast: a commit waits for as many bytes fewer.
 pub(super) fn make_table(segment: i64) -> String {
     let table = table_of(segment);
     format!(
         "CREATE TABLE {table} PARTITION OF tollgate.frames FOR VALUES IN ({segment});
-         ALTER TABLE {table} ALTER COLUMN body SET STORAGE EXTERNAL;"
+         DO $do$ BEGIN
+             ALTER TABLE {table} ALTER COLUMN body SET COMPRESSION lz4, ALTER COLUMN body SET STORAGE EXTENDED;
+         EXCEPTION WHEN feature_not_supported THEN
+             ALTER TABLE {table} ALTER COLUMN body SET STORAGE EXTERNAL;
+         END $do$;"
     )
 }
 
