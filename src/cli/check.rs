@@ -6,7 +6,7 @@ use super::{
     failure::CliError,
     folder, inspection, key_book, known, policy,
     screen::{Screen, note},
-    setup::{Setup, certified, exposed, load_knowing},
+    setup::{Setup, certified, exposed, load_knowing, store_named},
     wiring,
 };
 use crate::{
@@ -84,6 +84,7 @@ fn read(path: &Path) -> Result<Setup, CliError> {
     let setup = Setup::load_folder(path)?;
     exposed(path, &setup.loaded)?;
     certified(path, &setup.loaded, setup.now())?;
+    store_named(path, &setup.loaded)?;
     Ok(setup)
 }
 

@@ -18,7 +18,7 @@ use crate::{
     model::{Event, PersonId, Place, Problem, Problems, Severity},
     oversight::reviewer,
     policy::{PolicySet, Role},
-    store::{ApprovalRecord, Pattern, Store, StoreError},
+    store::{ApprovalRecord, Pattern, Store, StoreError, postgres},
 };
 use std::{
     io::Write as _,
@@ -374,13 +374,25 @@ pub(super) fn pair(path: &Path, loaded: &Loaded) -> Result<Option<Pair>, CliErro
     tls.map(read_pair).transpose().map_err(|message| of_tls(path, message))
 }
 
+/// Refuses the URL of a database that no start could use.
+pub(super) fn store_named(path: &Path, loaded: &Loaded) -> Result<(), CliError> {
+    let Some(url) = &loaded.config.store.postgres else { return Ok(()) };
+    let expected = "postgres://USER:PASSWORD@HOST/DATABASE";
+    postgres::check_url(url).map_err(|message| wrong_at(path, "[store]", message, expected))
+}
+
 fn of_tls(path: &Path, message: String) -> CliError {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let (line, column) = exposure::place(&text, "tls");
-    let place = Place { file: path.display().to_string(), line, column };
     let expected =
-        "PEM files of a certificate chain and its private key, and with `crl` lists that have not ended"
-            .to_owned();
+        "PEM files of a certificate chain and its private key, and with `crl` lists that have not ended";
+    wrong_at(path, "tls", message, expected)
+}
+
+/// An error where a word first stands.
+fn wrong_at(path: &Path, word: &str, message: String, expected: &str) -> CliError {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let (line, column) = exposure::place(&text, word);
+    let place = Place { file: path.display().to_string(), line, column };
+    let expected = expected.to_owned();
     let problem = Problem { place, severity: Severity::Error, message, expected, strict: false };
     refused(path, Problems(vec![problem]))
 }

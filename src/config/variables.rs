@@ -33,7 +33,11 @@ pub(super) fn read(text: &str, shown: &str) -> Result<BTreeMap<String, SecretStr
                 read.insert(name, SecretString::from(value.replace(DOLLAR, "$")));
             }
             Ok((name, _)) => {
-                return Err(format!("`{}` in `{shown}` cannot be a variable of a child", short(&name)));
+                let why = env_name(&name).err().unwrap_or("a value without NUL");
+                return Err(format!(
+                    "`{}` in `{shown}` cannot be a variable of a child, as all of this file are (expected {why})",
+                    short(&name)
+                ));
             }
             Err(_) => {
                 return Err(format!(

@@ -48,6 +48,9 @@ pub enum StoreError {
     /// What is stored cannot be read.
     #[error("the store holds a damaged record: {0}")]
     Damaged(String),
+    /// This machine's clock is not that of the other replicas: so far from it.
+    #[error("this machine's clock is {0}: nothing is decided by it until it is set (by NTP)")]
+    Clock(String),
     /// A register has no room for more.
     #[error("the register `{0}` is full: nothing was changed")]
     RegisterFull(&'static str),
@@ -68,6 +71,9 @@ impl StoreError {
             }
             Self::Overloaded => {
                 "the audit store is overloaded, and nothing is done unrecorded: try again later"
+            }
+            Self::Clock(_) => {
+                "the clock of this gateway is wrong, and nothing is decided by it: an admin has to set it"
             }
             Self::Unverified(_) => {
                 "the record of this call's approval does not verify, and the approval is not used: make the call again to \

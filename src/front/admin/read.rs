@@ -15,6 +15,7 @@ use crate::{
     connections::Connection,
     evidence::personal_lists_viewed,
     model::{ApprovalId, Event, EventDecision, EventType, GrantId, Holder, TraceId},
+    policy::Role,
     store::{ApprovalFilter, ApprovalRecord, EventQuery, Store, StoreError},
     telemetry::Exposition,
 };
@@ -71,7 +72,10 @@ pub(super) async fn ready(Given(port): State, caller: Option<Caller>) -> Result<
     let mut details = readiness.details;
     if let Err(error) = &store {
         tracing::error!(%error, "admin.store_failed");
-        let reason = error.refusal();
+        let reason = match caller.roles().contains(&Role::Admin) {
+            true => error.to_string(),
+            false => error.refusal().to_owned(),
+        };
         let settlements = match unsettled {
             0 => String::new(),
             some => format!("; {some} settlements wait for it"),

@@ -83,7 +83,10 @@ where
 
     fn again(&self, error: &StoreError) -> bool {
         self.kind == Kind::FireAndForget
-            && matches!(error, StoreError::Failed(_) | StoreError::Locked | StoreError::Full)
+            && matches!(
+                error,
+                StoreError::Failed(_) | StoreError::Locked | StoreError::Full | StoreError::Clock(_)
+            )
     }
 }
 

@@ -36,7 +36,7 @@ impl Batch {
     /// Of an operation's error. Whom the lock or the disk stops, it stops with everybody else.
     fn spoiled(error: StoreError) -> Self {
         match error {
-            StoreError::Locked | StoreError::Full => Self::Failed(error),
+            StoreError::Locked | StoreError::Full | StoreError::Clock(_) => Self::Failed(error),
             StoreError::Failed(_)
             | StoreError::NoSuchCall(_)
             | StoreError::Overloaded

@@ -5,14 +5,17 @@ use super::{
     journal::CHANNEL,
     link::{Link, Session},
 };
-use crate::store::{Duty, StoreError};
+use crate::{
+    clock::{Clock as _, System},
+    store::{Duty, StoreError},
+};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -39,6 +42,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 const BEATEN: &str = "INSERT INTO tollgate.replicas(owner, beat, seen) VALUES ($1, 1, now())
     ON CONFLICT (owner) DO UPDATE SET beat = tollgate.replicas.beat + 1, seen = now()";
+/// The database's clock, in milliseconds since 1970.
+const TIME: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8";
+/// So far a clock may be from the database's. What stands in the record has the time of the replica that wrote it: budgets,
+/// deadlines of approvals and retention go by it.
+const MOST_SKEW: i64 = 5_000;
 const HEARD: &str = "SELECT owner, beat FROM tollgate.replicas";
 /// Keys of duties beside those of others in the same database.
 const TRY: &str = "SELECT pg_try_advisory_lock(7597125, hashtext($1))";
@@ -74,6 +82,8 @@ struct Shared {
     state: Mutex<State>,
     /// Which connection it is; 0: there is none.
     connection: AtomicU64,
+    /// How far this machine's clock is ahead of the database's, in milliseconds; 0 where that is no matter.
+    ahead: AtomicI64,
 }
 
 impl Shared {
@@ -109,6 +119,7 @@ impl Keeper {
             owner: owner.to_owned(),
             state: Mutex::default(),
             connection: AtomicU64::new(0),
+            ahead: AtomicI64::new(0),
         });
         let (asks, asked) = mpsc::unbounded_channel();
         runtime.spawn(keep(shared.clone(), asked, first));
@@ -117,6 +128,17 @@ impl Keeper {
 
     pub(super) fn listen(&self, look: Look) {
         self.shared.state.lock().look = Some(look);
+    }
+
+    /// Nothing is decided by a clock that is not the database's.
+    pub(super) fn check_clock(&self) -> Result<(), StoreError> {
+        let (ahead, of) = match self.shared.ahead.load(Ordering::Acquire) {
+            0 => return Ok(()),
+            ahead if ahead > 0 => (ahead, "ahead of"),
+            behind => (-behind, "behind"),
+        };
+        let place = self.shared.link.place();
+        Err(StoreError::Clock(format!("{} s {of} that of PostgreSQL at {place}", ahead / 1_000)))
     }
 
     /// Those of some processes that are no more.
@@ -336,6 +358,10 @@ async fn ask_duty(session: &Session, question: &str, name: &str) -> Result<bool,
 /// Says that this process lives, and notes who else does.
 async fn beaten(shared: &Shared, session: &Session) -> Result<(), tokio_postgres::Error> {
     session.client.execute(BEATEN, &[&shared.owner]).await?;
+    let before = System::default().now().as_millisecond();
+    let there: i64 = session.client.query_one(TIME, &[]).await?.get(0);
+    let after = System::default().now().as_millisecond();
+    shared.ahead.store(skew(before, there, after), Ordering::Release);
     let alive = heard(session).await?;
     let now = Instant::now();
     let mut state = shared.state.lock();
@@ -348,6 +374,13 @@ async fn beaten(shared: &Shared, session: &Session) -> Result<(), tokio_postgres
         }
     }
     Ok(())
+}
+
+/// How far a clock that said `before` and `after` is ahead of one that said `there` in between, as far as that is sure; 0 where it is
+/// at most [`MOST_SKEW`]. In milliseconds.
+fn skew(before: i64, there: i64, after: i64) -> i64 {
+    let ahead = before.saturating_sub(there).max(0) + after.saturating_sub(there).min(0);
+    if ahead.abs() > MOST_SKEW { ahead } else { 0 }
 }
 
 pub(super) async fn heard(session: &Session) -> Result<BTreeMap<String, i64>, tokio_postgres::Error> {
@@ -369,4 +402,23 @@ async fn dead(
     };
     let is_dead = |owner: &String| *owner != shared.owner && (!there.contains_key(owner) || is_silent(owner));
     Ok(owners.into_iter().filter(is_dead).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_answer_is_no_skew() {
+        for (before, there, after, expected) in [
+            (1_000, 1_002, 1_004, 0),
+            // It took 20 s, and the time there is within.
+            (1_000, 9_000, 21_000, 0),
+            (7_000, 1_000, 7_010, 6_000),
+            (6_000, 1_000, 6_010, 0),
+            (1_000, 90_000, 1_010, -88_990),
+        ] {
+            assert_eq!(skew(before, there, after), expected, "{before} {there} {after}");
+        }
+    }
 }

@@ -71,6 +71,15 @@ impl Link {
                 Some(source) => format!("the URL of the database cannot be read: {source}"),
                 None => "the URL of the database cannot be read".to_owned(),
             })?;
+        // A part of the password is taken for a host then.
+        let is_cut =
+            config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(name) if name.contains('@')))
+                || config.get_dbname().is_some_and(|name| name.contains('@'));
+        if is_cut {
+            return Err("the URL of the database has an `@` too many: in the user and the password `@` is written `%40`, `/` `%2F` \
+                        and `#` `%23`"
+                .to_owned());
+        }
         let place = place(&config);
         let is_near = config.get_hosts().iter().all(is_near) && !config.get_hosts().is_empty();
         // Over a network only with TLS, unless the URL says otherwise.
@@ -282,6 +291,8 @@ mod tests {
             "postgres://u:geheim@db.example/t?sslmode=verify-ca",
             "postgres://u:geheim@db.example:many/t",
             "postgres://u:geheim@db.example/t?gehalt=1",
+            "postgres://u:a@geheim@db.example/t",
+            "postgres://u:a@b/geheim#c@127.0.0.1:54330/t",
         ] {
             let told = link(url).map(drop).unwrap_err();
             assert!(!told.contains("geheim"), "{told}");
