@@ -146,13 +146,28 @@ pub fn checkpoint_key_rotated(now: Timestamp, person: &PersonId, before: &str, a
 const JOURNAL_DAMAGED: &str = "journal_damaged";
 
 /// A running process found that the record is not what was written there. `segment` is the file's name, `after` the last
-/// record before the place.
-pub fn journal_damaged(now: Timestamp, segment: &str, after: i64, problem: &str) -> EventDraft {
+/// record before the place. `replica`: whose copy it is, where the record itself is in a database.
+pub fn journal_damaged(
+    now: Timestamp,
+    (segment, after): (&str, i64),
+    problem: &str,
+    replica: Option<&str>,
+) -> EventDraft {
     let mut event = EventDraft::system(EventType::Alert, now);
     event.action = Some(JOURNAL_DAMAGED.into());
-    event.reason = Some("the record is not what was written: somebody edited it, or the disk failed".into());
-    event.detail =
-        Some(json!({"alert": "integrity", "segment": segment, "after": after, "problem": problem}));
+    event.reason = Some(match replica {
+        None => "the record is not what was written: somebody edited it, or the disk failed".into(),
+        Some(replica) => format!(
+            "the copy of the record that replica `{replica}` keeps is not what was copied: somebody edited it, or its disk failed; \
+             the database has the record"
+        )
+        .into(),
+    });
+    let mut detail = json!({"alert": "integrity", "segment": segment, "after": after, "problem": problem});
+    if let (Some(replica), Some(detail)) = (replica, detail.as_object_mut()) {
+        detail.insert("replica".to_owned(), replica.into());
+    }
+    event.detail = Some(detail);
     event
 }
 

@@ -273,6 +273,7 @@ impl Gateway {
         let gateway = Self(Arc::new(outside.joined(current, Arc::new(measures), hash_key)));
         // Before the first message: what was frozen stays so over every restart.
         gateway.0.freezes.look().await?;
+        gateway.0.store.decides_by(&gateway.in_force().policies.snapshot);
         gateway.activated(None, &gateway.in_force(), origin).await?;
         gateway.read_pins().await?;
         gateway.begin_webhooks().await?;
@@ -468,6 +469,7 @@ impl Gateway {
             *self.0.rejected_reload.lock() = None;
         }
         self.0.current.swap(new.clone());
+        self.0.store.decides_by(&new.policies.snapshot);
         drop(builder);
         for retired in promoted.into_iter().chain(replaced) {
             retired.end_after(drain);

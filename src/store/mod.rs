@@ -24,7 +24,7 @@ use crate::{
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// A future of a store's answer.
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
@@ -212,6 +212,17 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Whether the store can write: answered within a second, however many ask.
     fn ping(&self) -> StoreFuture<'_, ()>;
+
+    /// Tells processes on other machines by which snapshot this one decides.
+    fn decides_by(&self, snapshot: &str) {
+        let _ = snapshot;
+    }
+
+    /// By which other snapshots processes on other machines decide, as far as was heard of them: their servers.toml is another one, or
+    /// they have not followed yet.
+    fn other_snapshots(&self) -> BTreeSet<Arc<str>> {
+        BTreeSet::new()
+    }
 
     /// How many settlements are not committed yet. Where the database fails they wait and are tried again.
     fn unsettled(&self) -> usize;

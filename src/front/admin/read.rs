@@ -83,6 +83,14 @@ pub(super) async fn ready(Given(port): State, caller: Option<Caller>) -> Result<
         details
             .insert(0, format!("the store does not answer, and every call is denied: {reason}{settlements}"));
     }
+    let others = port.store().other_snapshots();
+    if !others.is_empty() {
+        let named: Vec<&str> = others.iter().map(|snapshot| &**snapshot).collect();
+        details.push(format!(
+            "other replicas decide by another snapshot than this one ({}): their servers.toml is not the same as here",
+            named.join(", ")
+        ));
+    }
     details.extend(port.store().damage().iter().map(|damage| match &damage.approval {
         Some(id) => format!("approval `{id}` does not verify and is not used: {}", damage.problem),
         None => format!("the record is damaged: {}", damage.problem),

@@ -3,7 +3,6 @@
 use crate::store::StoreError;
 use parking_lot::Mutex;
 use std::{
-    path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -14,8 +13,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// What fails at present.
 #[derive(Debug)]
 pub(super) struct Failing {
-    /// The journal's folder.
-    dir: PathBuf,
+    /// Where the journal is: its folder, or the database.
+    place: String,
     fails: AtomicBool,
     state: Mutex<Option<Told>>,
 }
@@ -29,8 +28,8 @@ struct Told {
 }
 
 impl Failing {
-    pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir, fails: AtomicBool::new(false), state: Mutex::new(None) }
+    pub(super) fn new(place: String) -> Self {
+        Self { place, fails: AtomicBool::new(false), state: Mutex::new(None) }
     }
 
     /// So many operations failed of this.
@@ -53,14 +52,15 @@ impl Failing {
         };
         *state = Some(Told { problem, at: now, since: 0 });
         drop(state);
-        let (path, operations) = (self.dir.display(), operations + not_told);
+        let (place, operations) = (&self.place, operations + not_told);
         match error {
             StoreError::Full => tracing::error!(
-                %path, operations,
-                "store.full: there is no room on the disk of this folder. Calls are denied until some is freed, and then go on by \
+                place,
+                operations,
+                "store.full: there is no room on the disk of this place. Calls are denied until some is freed, and then go on by \
                  themselves; nothing of the record is lost"
             ),
-            error => tracing::error!(%path, %error, operations, "store.write_failed"),
+            error => tracing::error!(place, %error, operations, "store.write_failed"),
         }
     }
 

@@ -146,6 +146,8 @@ struct Shared {
     lost: OnceLock<StoreError>,
     /// Calls that were granted to callers who had left.
     left: Mutex<Vec<CallId>>,
+    /// The name of this process among replicas, whose journal is a copy.
+    replica: Option<Arc<str>>,
     /// What the log says of failures.
     failing: failing::Failing,
     /// How large results are, as all processes have learned.

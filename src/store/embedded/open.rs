@@ -93,7 +93,11 @@ fn start(
     let cut = journal.take_cut();
     let files = watch::Files::of(path, lock.path(), own.path());
     let events = broadcast::Sender::<Arc<Event>>::new(EVENTS_BEHIND);
-    let shared = Arc::new(shared(&events, journal.dir()));
+    let (place, replica) = match &origin {
+        Some(origin) => (origin.place(), Some(owner.as_str().into())),
+        None => (journal.dir().display().to_string(), None),
+    };
+    let shared = Arc::new(shared(&events, place, replica));
     let queue = Arc::new(Queue::default());
     let (sealed, unindexed) = mpsc::sync_channel(UNINDEXED);
     thread("store-index", move || indexer::run(&unindexed))?;
@@ -201,7 +205,7 @@ fn listen(origin: &dyn Origin, queue: &Arc<Queue>) {
 }
 
 /// What the threads of a store that is opened now share.
-fn shared(events: &broadcast::Sender<Arc<Event>>, journal: &Path) -> Shared {
+fn shared(events: &broadcast::Sender<Arc<Event>>, place: String, replica: Option<Arc<str>>) -> Shared {
     Shared {
         events: events.downgrade(),
         approvals: signal::Sender::new(0),
@@ -210,7 +214,8 @@ fn shared(events: &broadcast::Sender<Arc<Event>>, journal: &Path) -> Shared {
         closed: AtomicBool::new(false),
         lost: OnceLock::new(),
         left: Mutex::new(Vec::new()),
-        failing: Failing::new(journal.to_owned()),
+        failing: Failing::new(place),
+        replica,
         sizes: Arc::default(),
         unverified: Mutex::default(),
     }

@@ -153,6 +153,15 @@ pub trait Origin: Send + Sync + fmt::Debug + 'static {
     /// Has this be called whenever it should be looked whether there is something new; on a thread that must not wait.
     fn listen(&self, look: Box<dyn Fn() + Send + Sync>);
 
+    /// Tells other processes by which snapshot this one decides.
+    fn decides_by(&self, snapshot: &str);
+
+    /// By which other snapshots they decide, as far as was heard of them.
+    fn other_snapshots(&self) -> BTreeSet<Arc<str>>;
+
+    /// Where it is, for people.
+    fn place(&self) -> String;
+
     /// Holds the segments of a copy against what is there, and says what differs: of each segment its first place.
     fn compare(&self, segments: &[(i64, PathBuf)]) -> Result<Vec<Differs>, StoreError>;
 

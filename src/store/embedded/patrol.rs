@@ -148,8 +148,8 @@ pub(super) fn run(patrol: &Mutex<Patrol>, journal: &Reader, shared: &Weak<Shared
         });
         match round {
             Ok(found) => {
-                if let Some(queue) = queue.upgrade() {
-                    tell(&found, &queue);
+                if let (Some(queue), Some(shared)) = (queue.upgrade(), shared.upgrade()) {
+                    tell(&found, shared.replica.as_ref(), &queue);
                 }
             }
             Err(error) => tracing::warn!(%error, "store.not_looked_over"),
@@ -158,21 +158,29 @@ pub(super) fn run(patrol: &Mutex<Patrol>, journal: &Reader, shared: &Weak<Shared
 }
 
 /// Says what was found in the log and, where no process did before, in a record.
-pub(super) fn tell(found: &[Damage], queue: &Arc<Queue>) {
+pub(super) fn tell(found: &[Damage], replica: Option<&Arc<str>>, queue: &Arc<Queue>) {
     for damage in found {
-        tracing::error!(
-            %damage,
-            "store.damaged: the record is not what was written; `tollgate audit verify` looks at all of it"
-        );
-        let damage = damage.clone();
-        let (job, _) = job(Kind::FireAndForget, move |tx: &mut Tx<'_>| record(tx, &damage), |()| ());
+        match replica {
+            None => tracing::error!(
+                %damage,
+                "store.damaged: the record is not what was written; `tollgate audit verify` looks at all of it"
+            ),
+            Some(_) => tracing::error!(
+                %damage,
+                "store.copy_damaged: this machine's copy of the record is not what was copied; the database has the record. \
+                 Restart this process: it makes its copy anew"
+            ),
+        }
+        let (damage, replica) = (damage.clone(), replica.cloned());
+        let record = move |tx: &mut Tx<'_>| record(tx, &damage, replica.as_deref());
+        let (job, _) = job(Kind::FireAndForget, record, |()| ());
         if let Err(error) = queue.push(job, false) {
             tracing::error!(%error, "store.damage_not_recorded");
         }
     }
 }
 
-fn record(tx: &mut Tx<'_>, damage: &Damage) -> Result<(), StoreError> {
+fn record(tx: &mut Tx<'_>, damage: &Damage, replica: Option<&str>) -> Result<(), StoreError> {
     let segment = damage.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     match tx.reader().refresh() {
         Ok(()) | Err(JournalError::Damaged(_)) => {}
@@ -184,7 +192,8 @@ fn record(tx: &mut Tx<'_>, damage: &Damage) -> Result<(), StoreError> {
     // Without the folder, which is nobody's affair who reads records.
     let mut problem = damage.clone();
     problem.path = Path::new(&segment).to_owned();
-    let event = evidence::journal_damaged(tx.now(), &segment, damage.after, &problem.to_string());
+    let at = (&*segment, damage.after);
+    let event = evidence::journal_damaged(tx.now(), at, &problem.to_string(), replica);
     tx.append(&event).map(drop)
 }
 
@@ -207,7 +216,7 @@ impl super::EmbeddedStore {
     #[doc(hidden)]
     pub async fn look_over(&self) -> Result<(), StoreError> {
         let found = self.patrol.lock().round(&self.journal, &mut |_| true)?;
-        tell(&found, &self.queue);
+        tell(&found, self.shared.replica.as_ref(), &self.queue);
         self.all_queued().await
     }
 }

@@ -29,7 +29,7 @@ use crate::{
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::{broadcast, watch as signal};
 
 /// What stops a call whose approval cannot be read.
@@ -455,6 +455,16 @@ impl Store for EmbeddedStore {
                 .map(|(id, problem)| KnownDamage { approval: Some(id.clone()), problem: problem.clone() }),
         );
         known
+    }
+
+    fn decides_by(&self, snapshot: &str) {
+        if let Some(origin) = &self.origin {
+            origin.decides_by(snapshot);
+        }
+    }
+
+    fn other_snapshots(&self) -> BTreeSet<Arc<str>> {
+        self.origin.as_ref().map(|origin| origin.other_snapshots()).unwrap_or_default()
     }
 
     fn unsettled(&self) -> usize {

@@ -23,6 +23,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
+use tokio_postgres::Row;
 
 /// How often a process says that it lives, and looks whether others do.
 pub(super) const BEAT: Duration = Duration::from_secs(2);
@@ -40,14 +41,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-const BEATEN: &str = "INSERT INTO tollgate.replicas(owner, beat, seen) VALUES ($1, 1, now())
-    ON CONFLICT (owner) DO UPDATE SET beat = tollgate.replicas.beat + 1, seen = now()";
+const BEATEN: &str = "INSERT INTO tollgate.replicas(owner, beat, seen, snapshot) VALUES ($1, 1, now(), $2)
+    ON CONFLICT (owner) DO UPDATE SET beat = tollgate.replicas.beat + 1, seen = now(), snapshot = $2";
 /// The database's clock, in milliseconds since 1970.
 const TIME: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8";
 /// So far a clock may be from the database's. What stands in the record has the time of the replica that wrote it: budgets,
 /// deadlines of approvals and retention go by it.
 const MOST_SKEW: i64 = 5_000;
-const HEARD: &str = "SELECT owner, beat FROM tollgate.replicas";
+const HEARD: &str = "SELECT owner, beat, snapshot FROM tollgate.replicas";
 /// Keys of duties beside those of others in the same database.
 const TRY: &str = "SELECT pg_try_advisory_lock(7597125, hashtext($1))";
 const GIVE_BACK: &str = "SELECT pg_advisory_unlock(7597125, hashtext($1))";
@@ -66,14 +67,25 @@ enum Ask {
 /// What is known of another process.
 struct Heard {
     beat: i64,
+    /// By which snapshot it decides; `None`: it decides nothing.
+    snapshot: Option<Arc<str>>,
     since: Instant,
     beats: u32,
+}
+
+impl Heard {
+    /// It has not been heard of for so long that it is taken for dead.
+    fn is_silent(&self) -> bool {
+        self.since.elapsed() >= SILENT && self.beats >= SILENT_BEATS
+    }
 }
 
 #[derive(Default)]
 struct State {
     look: Option<Look>,
     heard: BTreeMap<String, Heard>,
+    /// By which snapshot this process decides.
+    snapshot: Option<Arc<str>>,
 }
 
 struct Shared {
@@ -128,6 +140,22 @@ impl Keeper {
 
     pub(super) fn listen(&self, look: Look) {
         self.shared.state.lock().look = Some(look);
+    }
+
+    /// Others hear of it with the next beat.
+    pub(super) fn decides_by(&self, snapshot: &str) {
+        self.shared.state.lock().snapshot = Some(snapshot.into());
+    }
+
+    /// Those of processes that live.
+    pub(super) fn other_snapshots(&self) -> BTreeSet<Arc<str>> {
+        let state = self.shared.state.lock();
+        let living =
+            state.heard.iter().filter(|(owner, heard)| **owner != self.shared.owner && !heard.is_silent());
+        living
+            .filter_map(|(_, heard)| heard.snapshot.clone())
+            .filter(|snapshot| state.snapshot.as_ref().is_some_and(|own| own != snapshot))
+            .collect()
     }
 
     /// Nothing is decided by a clock that is not the database's.
@@ -357,20 +385,24 @@ async fn ask_duty(session: &Session, question: &str, name: &str) -> Result<bool,
 
 /// Says that this process lives, and notes who else does.
 async fn beaten(shared: &Shared, session: &Session) -> Result<(), tokio_postgres::Error> {
-    session.client.execute(BEATEN, &[&shared.owner]).await?;
+    let snapshot = shared.state.lock().snapshot.clone();
+    session.client.execute(BEATEN, &[&shared.owner, &snapshot.as_deref()]).await?;
     let before = System::default().now().as_millisecond();
     let there: i64 = session.client.query_one(TIME, &[]).await?.get(0);
     let after = System::default().now().as_millisecond();
     shared.ahead.store(skew(before, there, after), Ordering::Release);
-    let alive = heard(session).await?;
+    let alive = session.client.query(HEARD, &[]).await?;
     let now = Instant::now();
     let mut state = shared.state.lock();
+    let alive: BTreeMap<String, &Row> = alive.iter().map(|row| (row.get(0), row)).collect();
     state.heard.retain(|owner, _| alive.contains_key(owner));
-    for (owner, beat) in alive {
-        let heard = state.heard.entry(owner).or_insert(Heard { beat, since: now, beats: 0 });
+    for (owner, row) in alive {
+        let (beat, snapshot) = (row.get(1), row.get::<_, Option<&str>>(2).map(Arc::from));
+        let first = Heard { beat, snapshot: snapshot.clone(), since: now, beats: 0 };
+        let heard = state.heard.entry(owner).or_insert(first);
         heard.beats = heard.beats.saturating_add(1);
         if beat != heard.beat {
-            *heard = Heard { beat, since: now, beats: 0 };
+            *heard = Heard { beat, snapshot, since: now, beats: 0 };
         }
     }
     Ok(())
@@ -397,8 +429,8 @@ async fn dead(
     let there = heard(session).await?;
     let state = shared.state.lock();
     let is_silent = |owner: &str| {
-        let heard = state.heard.get(owner).filter(|heard| there.get(owner) == Some(&heard.beat));
-        heard.is_some_and(|heard| heard.since.elapsed() >= SILENT && heard.beats >= SILENT_BEATS)
+        let beats_on = |heard: &&Heard| there.get(owner) != Some(&heard.beat);
+        state.heard.get(owner).filter(|heard| !beats_on(heard)).is_some_and(Heard::is_silent)
     };
     let is_dead = |owner: &String| *owner != shared.owner && (!there.contains_key(owner) || is_silent(owner));
     Ok(owners.into_iter().filter(is_dead).collect())

@@ -275,6 +275,20 @@ impl Origin for PostgresOrigin {
         }
     }
 
+    fn decides_by(&self, snapshot: &str) {
+        if let Some(keeper) = &self.keeper {
+            keeper.decides_by(snapshot);
+        }
+    }
+
+    fn other_snapshots(&self) -> BTreeSet<Arc<str>> {
+        self.keeper.as_ref().map(Keeper::other_snapshots).unwrap_or_default()
+    }
+
+    fn place(&self) -> String {
+        format!("PostgreSQL at {}", self.link.place())
+    }
+
     fn segments(&self) -> Result<Vec<SegmentHead>, StoreError> {
         let link = self.link.clone();
         self.run(PATIENCE, async move { journal::segments(&link).await })
