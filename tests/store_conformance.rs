@@ -11,6 +11,8 @@
 
 #[path = "store/damage.rs"]
 mod damage;
+#[path = "store/differing.rs"]
+mod differing;
 #[path = "store/embedded.rs"]
 mod embedded;
 #[path = "store/encrypted.rs"]

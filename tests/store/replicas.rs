@@ -35,7 +35,7 @@ pub(crate) async fn call(store: &dyn Store, now: i64, cap: u64) -> Admission {
 }
 
 /// Waits until something holds; it is asked again whenever it does not.
-async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let limit = tokio::time::Instant::now() + Duration::from_secs(60);
     while !holds().await {
         assert!(tokio::time::Instant::now() < limit, "not in time: {what}");
