@@ -67,9 +67,9 @@ pub(crate) fn store_place(path: &Path) -> Option<(StoreConfig, PathBuf)> {
 }
 
 /// Where a store lies that is read as it is: the copy of one that is shared holds all of it by then.
-pub(crate) fn brought(store: &StoreConfig) -> Result<&Path, CliError> {
+pub(crate) fn brought<'s>(store: &'s StoreConfig, data_dir: &Path) -> Result<&'s Path, CliError> {
     if let Some(url) = &store.postgres {
-        postgres::bring(url, &store.path)?;
+        postgres::bring(url, &store.path, data_dir)?;
     }
     Ok(&store.path)
 }
@@ -82,9 +82,9 @@ pub(crate) fn verify_at_rest(store: &StoreConfig) -> Result<Option<ChainReport>,
     }
 }
 
-/// A store as it lies there.
+/// A store of one machine as it lies there.
 pub(crate) fn at_rest(store: &StoreConfig) -> Result<Option<AtRest>, CliError> {
-    Ok(EmbeddedStore::at_rest(brought(store)?)?)
+    Ok(EmbeddedStore::at_rest(&store.path)?)
 }
 
 /// Whether there is a store. One that is shared is there as soon as its database is.

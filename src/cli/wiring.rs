@@ -71,7 +71,7 @@ fn load_bundle(
 /// What is ordered to be in force, by the store that a servers.toml names, which need not be open.
 pub(crate) fn standing(path: &Path) -> Result<Standing, CliError> {
     match store_place(path) {
-        Some((store, _)) => Ok(activation::standing_at_rest(brought(&store)?)?),
+        Some((store, data_dir)) => Ok(activation::standing_at_rest(brought(&store, &data_dir)?)?),
         None => Ok(Standing::default()),
     }
 }
@@ -79,7 +79,7 @@ pub(crate) fn standing(path: &Path) -> Result<Standing, CliError> {
 /// The bundle that came into force last, by the record of the store that a servers.toml names.
 pub(crate) fn recorded(path: &Path) -> Result<Option<Recorded>, CliError> {
     match store_place(path) {
-        Some((store, _)) => Ok(activation::recorded_at_rest(brought(&store)?)?),
+        Some((store, data_dir)) => Ok(activation::recorded_at_rest(brought(&store, &data_dir)?)?),
         None => Ok(None),
     }
 }

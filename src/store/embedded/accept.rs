@@ -53,7 +53,7 @@ pub(super) struct Lost {
 
 /// Says what was wrong; `None` where nothing is. `said`: the record of who accepts it, and why.
 pub(super) fn accept(path: &Path, data_dir: &Path, said: Said<'_>) -> Result<Option<String>, StoreError> {
-    if owners::any_alive(data_dir) {
+    if owners::any_alive(data_dir, None) {
         return Err(StoreError::Failed(
             "a Tollgate has the store open: stop it, so that nothing is appended to the damaged part"
                 .to_owned(),

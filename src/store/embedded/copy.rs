@@ -3,6 +3,7 @@
 use super::{
     EmbeddedStore, lost,
     origin::{Known, Origin, Stop},
+    owners,
     projection,
     writer::Held,
 };
@@ -40,8 +41,8 @@ pub(super) fn remedied(error: StoreError) -> StoreError {
 
 impl EmbeddedStore {
     /// Has the copy of an origin at `path` hold all that it has, for whoever reads it without opening it.
-    pub fn bring_copy(path: &Path, origin: &dyn Origin) -> Result<(), StoreError> {
-        bring(path, origin)
+    pub fn bring_copy(path: &Path, data_dir: &Path, origin: &dyn Origin) -> Result<(), StoreError> {
+        bring(path, (data_dir, None), origin)
     }
 }
 
@@ -79,43 +80,72 @@ impl Unfit {
     }
 }
 
-/// Has the copy beside `path` hold all that the origin has.
-pub(super) fn bring(path: &Path, origin: &dyn Origin) -> Result<(), StoreError> {
+/// Has the copy beside `path` hold all that the origin has. One that does not follow it is made anew, unless another process than the one
+/// of lock `own` has it open: that goes on with what it has.
+pub(super) fn bring(
+    path: &Path,
+    (data_dir, own): (&Path, Option<&Path>),
+    origin: &dyn Origin,
+) -> Result<(), StoreError> {
     let dir = projection::journal_dir(path);
     private_dir(&dir).map_err(|error| StoreError::Failed(format!("`{}`: {error}", dir.display())))?;
     let lock = Arc::new(Lock::open(&dir)?);
     lock.take(Patience::Long).map_err(|error| super::terms::locked(path, error))?;
     let _held = Held::new(&lock);
     let begins = origin.begins()?;
-    match follow(&dir, origin, &begins) {
+    let unfit = match follow(&dir, origin, &begins) {
         Ok(()) => return Ok(()),
         Err(Unfit::Failed(error)) => return Err(error),
-        Err(Unfit::Damaged(problem)) => {
+        Err(unfit) => unfit,
+    };
+    let accepted = match &unfit {
+        Unfit::Lost(_) => lost::accepted(&dir, origin, &begins)?,
+        Unfit::Failed(_) | Unfit::Damaged(_) | Unfit::Removed(_) | Unfit::Accepted(_) => None,
+    };
+    if let (Unfit::Lost(_), None) = (&unfit, &accepted) {
+        return Err(unfit.into_error());
+    }
+    if owners::any_alive(data_dir, own) {
+        return Err(in_use(unfit.into_error()));
+    }
+    match unfit {
+        Unfit::Failed(error) => return Err(error),
+        Unfit::Damaged(problem) => {
             tracing::error!(
                 problem,
                 "store.copy_damaged: this machine's copy of the record is made anew from the database"
             );
             set_aside(&dir)?;
         }
-        Err(Unfit::Accepted(error)) => {
+        Unfit::Accepted(error) => {
             tracing::warn!(%error, "store.copy_anew: the database has damage that was accepted, and is copied as it is");
             set_aside(&dir)?;
         }
-        Err(Unfit::Removed(error)) => {
+        Unfit::Removed(error) => {
             tracing::warn!(%error, "store.copy_anew: this machine's copy of the record is made anew");
             lost::remove(path)?;
         }
-        Err(Unfit::Lost(error)) => {
-            let Some(record) = lost::accepted(&dir, origin, &begins)? else { return Err(error) };
+        Unfit::Lost(_) => {
             let kept = lost::set_aside(path)?.unwrap_or_default();
             tracing::error!(
-                record, kept = %kept.display(),
+                record = accepted, kept = %kept.display(),
                 "store.copy_set_aside: this machine's copy has records that the database lost, which a person accepted; it is kept, \
                  and another one is made"
             );
         }
     }
     follow(&dir, origin, &begins).map_err(Unfit::into_error)
+}
+
+/// Of a copy that would be made anew if nobody used it.
+fn in_use(error: StoreError) -> StoreError {
+    let then = "A process of this machine has this copy open, most likely its gateway: stop it, and its next start makes the copy anew \
+                from the database";
+    match error {
+        StoreError::Damaged(problem) => StoreError::Damaged(format!("{problem}. {then}")),
+        StoreError::Failed(problem) => StoreError::Failed(format!("{problem}. {then}")),
+        other => other,
+    }
 }
 
 /// Has the copy in a folder hold all that the origin has; it is begun where there is none.

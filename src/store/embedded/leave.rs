@@ -31,7 +31,7 @@ impl Leaving {
     /// Verifies the store at `path`, which no process has open.
     pub fn of(path: &Path, data_dir: &Path) -> Result<Self, StoreError> {
         let dir = projection::journal_dir(path);
-        if owners::any_alive(data_dir) {
+        if owners::any_alive(data_dir, None) {
             return Err(StoreError::Failed("a Tollgate has the store open: stop it first".to_owned()));
         }
         check(&dir)?;

@@ -64,7 +64,7 @@ fn accept_lost(
     origin: &dyn Origin,
     said: accept::Said<'_>,
 ) -> Result<Option<Accepted>, StoreError> {
-    if owners::any_alive(data_dir) {
+    if owners::any_alive(data_dir, None) {
         return Err(StoreError::Failed("a Tollgate has the store open: stop it first".to_owned()));
     }
     let dir = projection::journal_dir(path);

@@ -66,7 +66,7 @@ impl EmbeddedStore {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StoreError> {
         let own = OwnerLock::take(data_dir, owner)?;
-        copy::bring(path, &*origin)?;
+        copy::bring(path, (data_dir, Some(own.path())), &*origin)?;
         let dir = projection::journal_dir(path);
         let lock = Arc::new(Lock::open(&dir)?);
         let found = find(path, &dir, (false, true), (owner, &*clock), &lock).map_err(copy::remedied)?;

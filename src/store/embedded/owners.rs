@@ -112,12 +112,13 @@ impl OwnerLock {
     }
 }
 
-/// Whether any process has a store open that keeps its locks here.
-pub(super) fn any_alive(data_dir: &Path) -> bool {
+/// Whether any process has a store open that keeps its locks here, other than the one of this lock.
+pub(super) fn any_alive(data_dir: &Path, but: Option<&Path>) -> bool {
     let Ok(entries) = fs::read_dir(folder(data_dir)) else { return false };
     let locks = entries.flatten().map(|entry| entry.path());
     locks
         .filter(|path| path.extension().is_some_and(|extension| extension == "lock"))
+        .filter(|path| but.and_then(Path::file_name) != path.file_name())
         .any(|path| matches!(probe(&path), Probe::Alive))
 }
 

@@ -77,9 +77,9 @@ pub fn open(
 }
 
 /// Has the copy at `path` hold all that the database has, for whoever reads it as it lies there.
-pub fn bring(url: &SecretString, path: &Path) -> Result<(), StoreError> {
+pub fn bring(url: &SecretString, path: &Path, data_dir: &Path) -> Result<(), StoreError> {
     let origin = PostgresOrigin::connect(url)?;
-    EmbeddedStore::bring_copy(path, &origin)
+    EmbeddedStore::bring_copy(path, data_dir, &origin)
 }
 
 /// What processes keep for each other under a name.
