@@ -3,8 +3,7 @@
 use super::{
     EmbeddedStore, lost,
     origin::{Known, Origin, Stop},
-    owners,
-    projection,
+    owners, projection,
     writer::Held,
 };
 use crate::{

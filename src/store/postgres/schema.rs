@@ -4,11 +4,13 @@ use super::{link::Session, problem::Problem};
 use crate::store::StoreError;
 
 /// What this program makes and knows: so many steps.
-const VERSION: i32 = 2;
-const STEPS: [&str; 2] = [TABLES, VAULT];
+const VERSION: i32 = 3;
+const STEPS: [&str; 3] = [TABLES, VAULT, SNAPSHOTS];
 
-/// Who makes tables waits for others who do.
-const TURN: &str = "SELECT pg_advisory_xact_lock(7597125, 0)";
+/// Who makes tables waits for others who do: before the transaction begins, since within one it would go on by what it knew of the
+/// catalog before it waited. The lock goes with the connection, too.
+const TURN: &str = "SELECT pg_advisory_lock(7597125, 0)";
+const DONE: &str = "COMMIT; SELECT pg_advisory_unlock(7597125, 0)";
 
 /// One row says where the journal ends; each segment has a table of frames of its own, which goes with it.
 const TABLES: &str = "
@@ -43,6 +45,10 @@ const VAULT: &str = "
     CREATE TABLE tollgate.vault_credentials(
         name text COLLATE \"C\" PRIMARY KEY, version bigint NOT NULL, key bigint NOT NULL, sealed bytea NOT NULL, until bigint
     );";
+
+/// By which snapshot each replica decides.
+const SNAPSHOTS: &str = "
+    ALTER TABLE tollgate.replicas ADD COLUMN snapshot text;";
 
 /// The table of the frames of a segment.
 pub(super) fn table_of(segment: i64) -> String {
@@ -80,8 +86,8 @@ pub(super) async fn migrate(session: &Session, problem: &Problem) -> Result<(), 
     if version(session, problem).await? == Some(VERSION) {
         return Ok(());
     }
-    client.batch_execute("BEGIN").await.map_err(failed)?;
     client.batch_execute(TURN).await.map_err(failed)?;
+    client.batch_execute("BEGIN").await.map_err(failed)?;
     // Whoever was first may have made them meanwhile.
     let there = version(session, problem).await?.unwrap_or(0);
     match STEPS.get(usize::try_from(there).unwrap_or(usize::MAX)..) {
@@ -98,7 +104,7 @@ pub(super) async fn migrate(session: &Session, problem: &Problem) -> Result<(), 
             )));
         }
     }
-    client.batch_execute("COMMIT").await.map_err(failed)
+    client.batch_execute(DONE).await.map_err(failed)
 }
 
 async fn version(session: &Session, problem: &Problem) -> Result<Option<i32>, StoreError> {
