@@ -264,7 +264,13 @@ async fn clock(setup: &Setup, findings: &mut Findings) {
     let record = match record(setup).await {
         Ok(record) => record,
         Err(error) => {
-            findings.wrong("files", "the store", format!("it cannot be read: {error}"), DAMAGED);
+            let remedy = match setup.loaded.config.store.postgres {
+                Some(_) => {
+                    "let the database of `[store] url` be there; what its answers mean stands in docs/replicas.md"
+                }
+                None => DAMAGED,
+            };
+            findings.wrong("files", "the store", format!("it cannot be read: {error}"), remedy);
             return;
         }
     };

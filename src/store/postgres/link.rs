@@ -65,7 +65,13 @@ pub(super) type Notified = Box<dyn Fn(Notification) + Send>;
 impl Link {
     /// Reads a URL. No error shows it: it may hold a password.
     pub(super) fn of(url: &SecretString) -> Result<Self, String> {
-        let (text, roots) = without_libpq(url.expose_secret())?;
+        let written = url.expose_secret();
+        if !["postgres://", "postgresql://"].iter().any(|scheme| written.starts_with(scheme)) {
+            return Err(
+                "the URL of the database begins with neither `postgres://` nor `postgresql://`".to_owned()
+            );
+        }
+        let (text, roots) = without_libpq(written)?;
         let mut config: Config =
             text.parse().map_err(|error: tokio_postgres::Error| match std::error::Error::source(&error) {
                 Some(source) => format!("the URL of the database cannot be read: {source}"),
@@ -290,6 +296,8 @@ mod tests {
         for url in [
             "postgres://u:geheim@db.example/t?sslmode=verify-ca",
             "postgres://u:geheim@db.example:many/t",
+            "POSTGRES://u:geheim@db.example/t",
+            "sqlite:geheim",
             "postgres://u:geheim@db.example/t?gehalt=1",
             "postgres://u:a@geheim@db.example/t",
             "postgres://u:a@b/geheim#c@127.0.0.1:54330/t",
