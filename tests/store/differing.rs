@@ -1,10 +1,12 @@
 //! What replicas notice of each other: that they start at the same moment, that a clock or a snapshot is another one, and that a copy
 //! is in use (SPEC 14; I4, I9, I10).
 
-use crate::store::{
-    database::{copy_of, is_there, server},
-    edit,
+use crate::{
     replicas::{call, until, verified},
+    store::{
+        database::{copy_of, is_there, server},
+        edit,
+    },
 };
 use std::{
     collections::BTreeSet,

@@ -668,24 +668,23 @@ async fn an_older_database_gets_a_vault_and_a_newer_one_is_refused() {
     let (dir, database) = (tempfile::tempdir().unwrap(), server().database());
     database.replica(dir.path()).close().await;
     let sql = |text: &str| server().sql(&database.name, text);
-    assert_eq!(sql("SELECT version FROM tollgate.version"), "2");
-    sql(
-        "DROP TABLE tollgate.vault_ring, tollgate.vault_values, tollgate.vault_credentials; UPDATE tollgate.version SET version = 1",
-    );
+    assert_eq!(sql("SELECT version FROM tollgate.version"), "3");
+    sql("DROP TABLE tollgate.vault_ring, tollgate.vault_values, tollgate.vault_credentials;
+         ALTER TABLE tollgate.replicas DROP COLUMN snapshot; UPDATE tollgate.version SET version = 1");
     let folders: Vec<PathBuf> = (0..4).map(|n| dir.path().join(format!("at-once-{n}"))).collect();
     let stores: Vec<_> = std::thread::scope(|scope| {
         let starts: Vec<_> =
             folders.iter().map(|folder| scope.spawn(|| database.try_open(folder).unwrap())).collect();
         starts.into_iter().map(|start| start.join().unwrap()).collect()
     });
-    assert_eq!(sql("SELECT version FROM tollgate.version"), "2");
+    assert_eq!(sql("SELECT version FROM tollgate.version"), "3");
     let mine = token("agent:ada", "grace@navy.example", 1);
     let processes: Vec<Process> = stores.into_iter().map(Process::of).collect();
     processes[0].put(vec![mine.clone()], at(0), [7; 32]).await.unwrap();
     assert_eq!(get(&*processes[3], &mine, "agent:ada").await.unwrap().len(), 1);
-    sql("UPDATE tollgate.version SET version = 3");
+    sql("UPDATE tollgate.version SET version = 4");
     let refused = database.try_open(&dir.path().join("newer")).map(drop).unwrap_err().to_string();
-    assert!(refused.contains("its tables are of version 3, and this Tollgate knows 2"), "{refused}");
+    assert!(refused.contains("its tables are of version 4, and this Tollgate knows 3"), "{refused}");
 }
 
 fn migrate(dir: &Path, database: &Database, settings: &VaultConfig) -> Result<Migrated, StoreError> {
