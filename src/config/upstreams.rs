@@ -159,7 +159,6 @@ enum Read {
     Disabled(DisabledUpstream),
 }
 
-// Long: one key of the table after the other
 fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option<Read> {
     let named = tool_word(&entry.key, entry.at, "name of an upstream", report);
     let map = fields(&entry.value, &entry.key, KEYS, report)?;

@@ -164,12 +164,7 @@ impl Tasks {
                 ask_task(by, in_force, &request, request.verb, &made, &target, params).await
             }
         };
-        let constraints = Constraints {
-            redact,
-            max_result_bytes: made.max_result_bytes,
-            max_result_tokens: made.max_result_tokens,
-            ..Constraints::default()
-        };
+        let constraints = limits_of(&made, redact);
         let reserved = reserved_for(in_force, &request, &made);
         let shown = (request.verb, shown);
         let (reply, entry, breach) = self
@@ -181,12 +176,7 @@ impl Tasks {
         let ended = reply.as_ref().ok().and_then(|task| task.get("status")).and_then(Value::as_str);
         let ended = ended.filter(|status| ["completed", "failed", "cancelled"].contains(status));
         if brought || request.verb != TaskVerb::Get || ended.is_some() || reply.is_err() {
-            let word = match request.verb {
-                TaskVerb::Get => ended.unwrap_or("asked"),
-                TaskVerb::Update if unasked => "unasked",
-                TaskVerb::Update => "answered",
-                TaskVerb::Cancel => "cancel",
-            };
+            let word = word_of(request.verb, ended, unasked);
             self.record_task(in_force, &request, &made, &target, &relay, &reply, (word, breach)).await;
         }
         reply
@@ -459,6 +449,26 @@ fn target_of(
     let user = user_of(&request.principal, &in_force.policies.authority);
     let subject = subject_of(agent, user, &target, &capabilities);
     Ok((target, subject))
+}
+
+/// What its call was held to and its result is.
+fn limits_of(made: &Made, redact: Vec<Pointer>) -> Constraints {
+    Constraints {
+        redact,
+        max_result_bytes: made.max_result_bytes,
+        max_result_tokens: made.max_result_tokens,
+        ..Constraints::default()
+    }
+}
+
+/// How a request about a task is recorded; `ended`: how the task did, `unasked`: it answers no question that stands.
+fn word_of(verb: TaskVerb, ended: Option<&str>, unasked: bool) -> &str {
+    match verb {
+        TaskVerb::Get => ended.unwrap_or("asked"),
+        TaskVerb::Update if unasked => "unasked",
+        TaskVerb::Update => "answered",
+        TaskVerb::Cancel => "cancel",
+    }
 }
 
 /// What a strict budget reserved for a task, in tokens as its agent's model counts them.
