@@ -9,6 +9,7 @@ use super::{
     wiring,
 };
 use crate::{
+    audit::LogKeys,
     clock::IdSource as _,
     evidence,
     store::{embedded::Accepted, postgres::Migrated},
@@ -134,6 +135,12 @@ async fn rotate_key(setup: &Setup) -> Result<(), CliError> {
     let rotated = async {
         let Some(vault) = store.vault() else { return Ok(None) };
         vault.configure(setup.loaded.config.store.vault.clone());
+        if store.is_shared() {
+            // Keys of checkpoints lie there encrypted too, and go along with another `vault_key`.
+            let place = (&*setup.loaded.config.gateway.data_dir, &setup.loaded.config.store.vault);
+            let keys = LogKeys::of(&*store, place, setup.system.random()).await;
+            keys.map_err(|error| CliError::Told(error.to_string()))?;
+        }
         let rotated = vault.rotate(setup.now(), setup.system.random()).await?;
         if let Some(done) = rotated {
             let person = setup.person().ok().map(|person| person.as_str());

@@ -17,8 +17,9 @@ use url::Url;
 const UNNAMED: Duration = Duration::from_secs(3_600);
 /// The longest any token is used without another look.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3_600);
-/// How long another machine may take to renew a credential: longer than a token endpoint is waited for.
-const LEASE: Duration = Duration::from_secs(20);
+/// How long another machine may take to renew a credential: longer than its mark, the token endpoint and the keeping of what that
+/// gives are waited for in sum.
+const LEASE: Duration = Duration::from_secs(45);
 /// Scopes that are kept, and characters of each.
 const MOST_SCOPES: usize = 100;
 const LONGEST_SCOPE: usize = 200;

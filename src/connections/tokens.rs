@@ -35,7 +35,7 @@ const LONGEST_NAME: u64 = 100;
 /// How often it is looked whether another machine has renewed a credential, and how often at most.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const MOST_ROUNDS: usize = 200;
-/// How long it is tried to keep what an issuer gave: less than others wait for a renewal.
+/// How long it is tried to keep what an issuer gave.
 const KEPT_WITHIN: Duration = Duration::from_secs(15);
 /// Connections whose turns are remembered.
 const MOST_TURNS: usize = 10_000;

@@ -23,6 +23,9 @@ const AT_ONCE: i64 = 128;
 const LOOKED_FOR: Duration = Duration::from_secs(4);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+/// How long the end of a group that appended nothing may take.
+const RELEASING: Duration = Duration::from_secs(6);
+
 /// The channel on which replicas tell each other that something is there.
 pub(super) const CHANNEL: &str = "tollgate";
 
@@ -330,7 +333,10 @@ impl Writer {
         }
         let end = if std::mem::replace(&mut self.changed, false) { COMMIT } else { "ROLLBACK" };
         let ended = match &self.ready {
-            Some(ready) => ready.session.client.batch_execute(end).await.is_ok(),
+            Some(ready) => {
+                let ended = tokio::time::timeout(RELEASING, ready.session.client.batch_execute(end)).await;
+                ended.is_ok_and(|ended| ended.is_ok())
+            }
             None => true,
         };
         if !ended {

@@ -99,6 +99,20 @@ struct Shared {
 }
 
 impl Shared {
+    /// Nothing is decided by a clock that is not the database's.
+    fn check_clock(&self) -> Result<(), StoreError> {
+        let (ahead, of) = match self.ahead.load(Ordering::Acquire) {
+            0 => return Ok(()),
+            ahead if ahead > 0 => (ahead, "ahead of"),
+            behind => (-behind, "behind"),
+        };
+        Err(StoreError::Clock(format!(
+            "{} s {of} that of PostgreSQL at {}",
+            ahead / 1_000,
+            self.link.place()
+        )))
+    }
+
     fn look(&self) {
         if let Some(look) = &self.state.lock().look {
             look();
@@ -158,15 +172,10 @@ impl Keeper {
             .collect()
     }
 
-    /// Nothing is decided by a clock that is not the database's.
-    pub(super) fn check_clock(&self) -> Result<(), StoreError> {
-        let (ahead, of) = match self.shared.ahead.load(Ordering::Acquire) {
-            0 => return Ok(()),
-            ahead if ahead > 0 => (ahead, "ahead of"),
-            behind => (-behind, "behind"),
-        };
-        let place = self.shared.link.place();
-        Err(StoreError::Clock(format!("{} s {of} that of PostgreSQL at {place}", ahead / 1_000)))
+    /// Says whether something may be decided by this machine's clock.
+    pub(super) fn clock(&self) -> impl Fn() -> Result<(), StoreError> + Send + Sync + use<> {
+        let shared = self.shared.clone();
+        move || shared.check_clock()
     }
 
     /// Those of some processes that are no more.
@@ -258,10 +267,10 @@ async fn keep(shared: Arc<Shared>, mut asked: mpsc::UnboundedReceiver<Ask>, firs
             Ok(session) => {
                 number += 1;
                 let left = with(&shared, &session, number, &mut asked, &mut first).await;
-                shared.connection.store(0, Ordering::Release);
+                let has_beaten = shared.connection.swap(0, Ordering::AcqRel) == number;
                 // Nobody was heard of meanwhile, whoever lives.
                 shared.state.lock().heard.clear();
-                if number > 0 && matches!(left, Left::Lost(_)) {
+                if has_beaten && matches!(left, Left::Lost(_)) {
                     pause = FIRST_PAUSE;
                 }
                 left
@@ -339,11 +348,17 @@ async fn with(
                         false => within(&problem, ask_duty(session, TRY, &name)).await,
                     };
                     if matches!(taken, Ok(true)) {
-                        duties.insert(name);
+                        duties.insert(name.clone());
                     }
                     let lost = taken.as_ref().err().cloned();
-                    reply.send(taken).ok();
-                    lost.map_or(Ok(()), Err)
+                    match reply.send(taken) {
+                        // Whoever asked waits no more: nobody would do it, here or elsewhere.
+                        Err(Ok(true)) => {
+                            duties.remove(&name);
+                            within(&problem, ask_duty(session, GIVE_BACK, &name)).await.map(drop)
+                        }
+                        Ok(()) | Err(_) => lost.map_or(Ok(()), Err),
+                    }
                 }
                 Some(Ask::Dead(owners, reply)) => {
                     let dead = within(&problem, dead(shared, session, owners)).await;

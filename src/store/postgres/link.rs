@@ -27,7 +27,7 @@ const OLDEST: i32 = 150_000;
 /// What every connection is set to. `COMMIT` has no limit of its own: one that is cut short while a standby is waited for would
 /// count although a failover could take it back. A process that stops in the middle of a group holds nobody up for long.
 const SETTINGS: &str = "
-    SET statement_timeout = 0; SET lock_timeout = '4s'; SET idle_in_transaction_session_timeout = '6s';
+    SET default_transaction_isolation = 'read committed'; SET statement_timeout = 0; SET lock_timeout = '4s'; SET idle_in_transaction_session_timeout = '6s';
     SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
     SET plan_cache_mode = force_custom_plan; SET client_min_messages = warning;";
 

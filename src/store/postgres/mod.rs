@@ -33,11 +33,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     time::Duration,
 };
 use tokio::{
@@ -52,8 +48,6 @@ pub use migrate::{Migrated, Progress, migrate};
 
 /// How long one step may take before whoever waits is refused.
 const PATIENCE: Duration = Duration::from_secs(6);
-/// The same while the database has failed and not answered since: whoever waits is refused soon.
-const SOON: Duration = Duration::from_secs(3);
 /// How long a commit may take: a standby is waited for.
 const COMMITTING: Duration = Duration::from_secs(9);
 /// How long a process waits for its first word in the database.
@@ -96,8 +90,6 @@ pub(super) struct PostgresOrigin {
     writer: Arc<Mutex<Writer>>,
     vault: PostgresVault,
     keeper: Option<Keeper>,
-    /// It was the last step that failed.
-    fails: AtomicBool,
     /// The name of a journal that is begun here.
     fresh: [u8; 16],
 }
@@ -129,8 +121,8 @@ impl PostgresOrigin {
         let handle = runtime.handle().clone();
         let writer = Arc::new(Mutex::new(Writer::new(link.clone())));
         let vault = PostgresVault::new(link.clone(), handle.clone());
-        let (runtime, fails) = (Lock::new(Some(runtime)), AtomicBool::new(false));
-        let origin = Self { runtime, handle, link, writer, vault, keeper: None, fails, fresh };
+        let runtime = Lock::new(Some(runtime));
+        let origin = Self { runtime, handle, link, writer, vault, keeper: None, fresh };
         let link = origin.link.clone();
         origin.run(PATIENCE * 2, async move {
             let session = link.connect(None).await?;
@@ -143,7 +135,9 @@ impl PostgresOrigin {
     fn start(url: &SecretString, owner: &str) -> Result<Self, StoreError> {
         let mut origin = Self::connect(url)?;
         let (first, beaten) = oneshot::channel();
-        origin.keeper = Some(Keeper::start(&origin.handle, origin.link.clone(), owner, first));
+        let keeper = Keeper::start(&origin.handle, origin.link.clone(), owner, first);
+        origin.vault.go_by(keeper.clock());
+        origin.keeper = Some(keeper);
         // Before anything is done in its name, others can hear whether it lives.
         let problem = origin.link.problem();
         origin.run(STARTING, async move { beaten.await.map_err(|_| problem.no_answer()) })?;
@@ -172,21 +166,14 @@ impl PostgresOrigin {
         work: impl for<'w> FnOnce(&'w mut Writer) -> BoxFuture<'w, Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (writer, problem) = (self.writer.clone(), self.link.problem());
-        let done = self.run(limit * 2, async move {
+        self.run(limit * 2, async move {
             let mut writer = writer.lock().await;
             let done = timeout(limit, work(&mut writer)).await.unwrap_or_else(|_| Err(problem.no_answer()));
             if done.is_err() {
                 writer.disconnect();
             }
             done
-        });
-        self.fails.store(done.is_err(), Ordering::Release);
-        done
-    }
-
-    /// How long it is read.
-    fn patience(&self) -> Duration {
-        if self.fails.load(Ordering::Acquire) { SOON } else { PATIENCE }
+        })
     }
 
     fn shut(&self) {
@@ -213,12 +200,12 @@ impl Origin for PostgresOrigin {
     }
 
     fn read(&self, known: Known) -> Result<News, StoreError> {
-        self.step(self.patience(), move |writer| Box::pin(writer.read(known, false)))
+        self.step(PATIENCE, move |writer| Box::pin(writer.read(known, false)))
     }
 
     fn hold(&self, known: Known) -> Result<News, StoreError> {
-        self.keeper.as_ref().map_or(Ok(()), Keeper::check_clock)?;
-        self.step(self.patience(), move |writer| Box::pin(writer.read(known, true)))
+        self.keeper.as_ref().map_or(Ok(()), |keeper| keeper.clock()())?;
+        self.step(PATIENCE, move |writer| Box::pin(writer.read(known, true)))
     }
 
     fn append(&self, frame: &Appended<'_>, tells: Tells) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ const STEPS: [&str; 3] = [TABLES, VAULT, SNAPSHOTS];
 
 /// Who makes tables waits for others who do: before the transaction begins, since within one it would go on by what it knew of the
 /// catalog before it waited. The lock goes with the connection, too.
-const TURN: &str = "SELECT pg_advisory_lock(7597125, 0)";
+const TURN: &str = "SET lock_timeout = 0; SELECT pg_advisory_lock(7597125, 0)";
 const DONE: &str = "COMMIT; SELECT pg_advisory_unlock(7597125, 0)";
 
 /// One row says where the journal ends; each segment has a table of frames of its own, which goes with it.

@@ -30,7 +30,11 @@ use parking_lot::Mutex as Lock;
 use ring::{Held, Known};
 use secrecy::SecretString;
 use session::{Broken, Sessions};
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::{runtime::Handle, time::timeout};
 use tokio_postgres::Client;
 
@@ -47,6 +51,8 @@ struct Inner {
     /// Where the connections live.
     handle: Handle,
     state: Lock<Known>,
+    /// Says whether something may be decided by this machine's clock, for a process that knows.
+    clock: OnceLock<Box<dyn Fn() -> Result<(), StoreError> + Send + Sync>>,
 }
 
 impl fmt::Debug for PostgresVault {
@@ -57,7 +63,13 @@ impl fmt::Debug for PostgresVault {
 
 impl PostgresVault {
     pub(super) fn new(link: Arc<Link>, handle: Handle) -> Self {
-        Self(Arc::new(Inner { sessions: Sessions::new(link), handle, state: Lock::default() }))
+        let sessions = Sessions::new(link);
+        Self(Arc::new(Inner { sessions, handle, state: Lock::default(), clock: OnceLock::new() }))
+    }
+
+    /// Nothing is written from now on where this refuses.
+    pub(super) fn go_by(&self, clock: impl Fn() -> Result<(), StoreError> + Send + Sync + 'static) {
+        self.0.clock.get_or_init(|| Box::new(clock));
     }
 
     /// Goes on whoever leaves.
@@ -88,6 +100,9 @@ impl Inner {
         + Send
         + 'static,
     ) -> Result<Option<T>, Broken<Option<T>>> {
+        if let Some(clock) = self.clock.get() {
+            clock().map_err(Broken::Undone)?;
+        }
         let known = self.known();
         let problem = self.sessions.problem();
         let keys = known.clone();
@@ -132,8 +147,25 @@ impl Inner {
         looked.await.unwrap_or(false)
     }
 
-    async fn rotate(&self, now: Timestamp, fresh: [u8; 32]) -> Result<Option<VaultRotation>, StoreError> {
+    /// Removes what is too old; how many values that were.
+    async fn retire(&self, now: Timestamp) -> Result<u64, StoreError> {
         let retention = self.known().settings.retention;
+        let mut all = 0;
+        loop {
+            let page = self.holding(None, move |client, problem, _held| {
+                async move { values::retire(client, problem, now, retention).await }.boxed()
+            });
+            match page.await? {
+                // A few at a time: others may write in between.
+                Some(gone) if gone >= values::RETIRED_AT_ONCE => all += gone,
+                Some(gone) => return Ok(all + gone),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    async fn rotate(&self, now: Timestamp, fresh: [u8; 32]) -> Result<Option<VaultRotation>, StoreError> {
+        self.retire(now).await?;
         let settings = self.known().settings;
         // From here on new values are encrypted under the new key, and the old ones lie beside it for as long as they are needed:
         // a process that dies in between leaves everything readable, and the next rotation goes on.
@@ -141,7 +173,6 @@ impl Inner {
             async move {
                 let new = ring::add(client, problem, &settings, (now, fresh)).await?;
                 drop(held);
-                values::retire(client, problem, now, retention).await?;
                 Ok(new)
             }
             .boxed()
@@ -293,16 +324,12 @@ impl Vault for PostgresVault {
     fn retire(&self, now: Timestamp) -> StoreFuture<'_, u64> {
         let inner = self.0.clone();
         self.run(async move {
-            let retention = inner.known().settings.retention;
-            let retired = inner.holding(None, move |client, problem, _held| {
-                async move {
-                    let gone = values::retire(client, problem, now, retention).await?;
-                    values::make_room_for_all(client, problem).await?;
-                    Ok(gone)
-                }
-                .boxed()
+            let retired = inner.retire(now).await?;
+            let room = inner.holding(None, move |client, problem, _held| {
+                async move { values::make_room_for_all(client, problem).await }.boxed()
             });
-            Ok(retired.await?.unwrap_or(0))
+            room.await?;
+            Ok(retired)
         })
     }
 }

@@ -48,7 +48,8 @@ const MAKE_ROOM_FOR_ALL: &str = "DELETE FROM tollgate.vault_values WHERE placeho
         SELECT placeholder FROM tollgate.vault_values
         WHERE scope = (SELECT scope FROM tollgate.vault_values GROUP BY scope ORDER BY sum(bytes) DESC LIMIT 1)
         ORDER BY used LIMIT 1000)";
-const RETIRE: &str = "DELETE FROM tollgate.vault_values WHERE used < $1";
+const RETIRE: &str = "DELETE FROM tollgate.vault_values WHERE placeholder IN
+    (SELECT placeholder FROM tollgate.vault_values WHERE used < $1 ORDER BY used LIMIT 1000)";
 const PAGE: &str =
     "SELECT placeholder, scope, rule, detector, json, key, sealed, used FROM tollgate.vault_values
     WHERE placeholder > $1 AND key < $2 ORDER BY placeholder LIMIT $3";
@@ -222,7 +223,11 @@ pub(super) async fn make_room_for_all(client: &Client, problem: &Problem) -> Res
     }
 }
 
-/// Removes what is too old, also of credentials that end by themselves.
+/// How many values [`retire`] removes at most.
+pub(super) const RETIRED_AT_ONCE: u64 = 1_000;
+
+/// Removes what is too old, also of credentials that end by themselves; how many values that were. Where they were [`RETIRED_AT_ONCE`] there
+/// may be more.
 pub(super) async fn retire(
     client: &Client,
     problem: &Problem,
