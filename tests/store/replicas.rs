@@ -631,7 +631,7 @@ async fn an_end_that_is_held_for_long_refuses_calls() {
     );
     until("it is held", || async { server().sql("postgres", &sleeps) == "1" }).await;
     let refused = store.admit(request("planner-01", later(start(), 2))).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Locked), "{refused}");
+    assert!(refused.to_string().contains("another replica holds what this one needs"), "{refused}");
     held.join().unwrap();
     until("it answers again", || async { store.ping().await.is_ok() }).await;
     assert_eq!(call(&*store, 3, 100).await, Admission::Granted);

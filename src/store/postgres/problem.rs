@@ -17,7 +17,7 @@ impl Problem {
         match told.code() {
             code if *code == SqlState::DISK_FULL => StoreError::Full,
             code if *code == SqlState::LOCK_NOT_AVAILABLE => self.says(
-                "another replica holds the end of the record, and has not let go of it in time: it may be waiting for a standby",
+                "another replica holds what this one needs, the end of the record most likely, and has not let go of it in time: it may be waiting for a standby",
             ),
             code if *code == SqlState::READ_ONLY_SQL_TRANSACTION => self.says("it is read-only"),
             _ => self.says(told.message()),
