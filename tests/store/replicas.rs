@@ -479,14 +479,24 @@ async fn a_record_is_taken_to_the_database_and_goes_on_there() {
     let open_call = request("planner-01", later(start(), 50));
     assert_eq!(old.admit(open_call.clone()).await.unwrap(), Admission::Granted);
     let url = || database.url.clone().into();
-    let (place, vault) = (crate::store::database(dir.path()), VaultConfig::default());
-    let take = || {
+    let vault = VaultConfig::default();
+    let take_of = |dir: &Path| {
         let to = (&url(), &vault, vec![("further", b"value".to_vec())]);
-        postgres::migrate(&place, dir.path(), to, Box::new(|_, _| {}))
+        postgres::migrate(&crate::store::database(dir), dir, to, Box::new(|_, _| {}))
     };
+    let take = || take_of(dir.path());
     assert!(take().unwrap_err().to_string().contains("stop it first"));
     old.close().await;
+    let [unanswered, another] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let mut copy = std::process::Command::new("cp");
+    copy.arg("-a").arg(dir.path().join(".")).arg(unanswered.path());
+    assert!(copy.status().unwrap().success());
     let taken = take().unwrap();
+    // Where the answer was lost, the same again finds it done; another record finds no room.
+    assert_eq!(take_of(unanswered.path()).unwrap(), taken);
+    assert!(try_open(unanswered.path()).is_err());
+    open(another.path()).close().await;
+    assert!(take_of(another.path()).unwrap_err().to_string().contains("there is a record already"));
     assert!(taken.records > 80, "{taken:?}");
     assert!(take().is_err(), "twice");
     let refused = try_open(dir.path()).map(drop).unwrap_err().to_string();

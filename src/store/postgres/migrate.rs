@@ -2,7 +2,8 @@
 //! verified. The chain goes on where it was.
 
 use super::{
-    PostgresOrigin, compare, journal,
+    PostgresOrigin, compare,
+    journal::{self, UNCONFIRMED},
     link::{Link, Session},
     vault::arrive,
 };
@@ -90,10 +91,14 @@ async fn take(link: &Link, going: &Going, progress: &(dyn Fn(u64) + Sync)) -> Re
     let failed = |error: tokio_postgres::Error| problem.of(&error);
     // The journal stands still until the last frame is there.
     client.batch_execute("SET idle_in_transaction_session_timeout = 0; BEGIN").await.map_err(failed)?;
-    let there: i64 =
-        client.query_one("SELECT count(*) FROM tollgate.head", &[]).await.map_err(failed)?.get(0);
-    if there > 0 {
-        return Err(problem.says("there is a record already: name a database without one"));
+    let there = client.query_opt("SELECT journal FROM tollgate.head", &[]).await.map_err(failed)?;
+    if let Some(there) = there {
+        let first = going.segments.first().map(|(_, path)| Segment::open(path, false)).transpose()?;
+        return match first {
+            // All of it was taken, and the answer to that was lost: whoever compares sees.
+            Some(first) if first.head.journal == there.get::<_, &[u8]>(0) => Ok(()),
+            Some(_) | None => Err(problem.says("there is a record already: name a database without one")),
+        };
     }
     let mut end = None;
     for (_, path) in &going.segments {
@@ -112,7 +117,11 @@ async fn take(link: &Link, going: &Going, progress: &(dyn Fn(u64) + Sync)) -> Re
     if let Some(vault) = &going.vault {
         arrive(client, &problem, vault, &going.settings).await?;
     }
-    client.batch_execute("COMMIT").await.map_err(failed)
+    client.batch_execute("COMMIT").await.map_err(failed)?;
+    match session.has_warned() {
+        false => Ok(()),
+        true => Err(problem.says(UNCONFIRMED)),
+    }
 }
 
 /// Sends the frames of one segment, and says where it ends.
