@@ -79,7 +79,7 @@ impl Unfit {
     }
 }
 
-/// Has the copy beside `path` hold all that the origin has. One that does not follow it is made anew, unless another process than the one
+/// Has the copy beside `path` hold all that the origin has. One that does not follow it is rebuilt, unless another process than the one
 /// of lock `own` has it open: that goes on with what it has.
 pub(super) fn bring(
     path: &Path,
@@ -112,16 +112,16 @@ pub(super) fn bring(
         Unfit::Damaged(problem) => {
             tracing::error!(
                 problem,
-                "store.copy_damaged: this machine's copy of the record is made anew from the database"
+                "store.copy_damaged: this machine's copy of the record is rebuilt from the database"
             );
             set_aside(&dir)?;
         }
         Unfit::Accepted(error) => {
-            tracing::warn!(%error, "store.copy_anew: the database has damage that was accepted, and is copied as it is");
+            tracing::warn!(%error, "store.copy_rebuilt: the database has damage that was accepted, and is copied as it is");
             set_aside(&dir)?;
         }
         Unfit::Removed(error) => {
-            tracing::warn!(%error, "store.copy_anew: this machine's copy of the record is made anew");
+            tracing::warn!(%error, "store.copy_rebuilt: this machine's copy of the record is rebuilt from the database");
             lost::remove(path)?;
         }
         Unfit::Lost(_) => {
@@ -136,9 +136,9 @@ pub(super) fn bring(
     follow(&dir, origin, &begins).map_err(Unfit::into_error)
 }
 
-/// Of a copy that would be made anew if nobody used it.
+/// Of a copy that would be rebuilt if nobody used it.
 fn in_use(error: StoreError) -> StoreError {
-    let then = "A process of this machine has this copy open, most likely its gateway: stop it, and its next start makes the copy anew \
+    let then = "A process of this machine has this copy open, most likely its gateway: stop it, and its next start rebuilds the copy \
                 from the database";
     match error {
         StoreError::Damaged(problem) => StoreError::Damaged(format!("{problem}. {then}")),

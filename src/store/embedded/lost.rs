@@ -39,7 +39,7 @@ pub struct Accepted {
 /// The last that a copy knows.
 struct Newest {
     head: Head,
-    /// The latest time that it and what stands beside it name, in microseconds.
+    /// The latest time that it and the files of its store name, in microseconds.
     at: i64,
 }
 

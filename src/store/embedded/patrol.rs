@@ -168,7 +168,7 @@ pub(super) fn tell(found: &[Damage], replica: Option<&Arc<str>>, queue: &Arc<Que
             Some(_) => tracing::error!(
                 %damage,
                 "store.copy_damaged: this machine's copy of the record is not what was copied; the database has the record. \
-                 Restart this process: it makes its copy anew"
+                 Restart this process: it rebuilds its copy"
             ),
         }
         let (damage, replica) = (damage.clone(), replica.cloned());
