@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,18 +20,26 @@ from pathlib import Path
 import jsonschema
 
 
-GIVEN: set[int] = set()
+# Below the ports that the system gives by itself.
+PORTS = range(20_000, 32_000)
+GIVEN = []
 
 
 def free_port() -> int:
-    """A port that is free now, and that nobody here was given before: the system gives one that was let go of again."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port not in GIVEN:
-            GIVEN.add(port)
-            return port
+    """A port that is free now, and that no other test of this machine is given for as long as this process lives."""
+    for port in random.sample(PORTS, len(PORTS)):
+        lock = open(Path(tempfile.gettempdir()) / f"tollgate-port-{port}", "ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            lock.close()
+            continue
+        GIVEN.append(lock)
+        return port
+    raise RuntimeError("no port is free")
 
 
 def digest(key: str) -> str:
@@ -116,7 +126,7 @@ url = "sqlite:data/tollgate.db"
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(10)
+                self.process.wait(30)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(5)
@@ -157,7 +167,7 @@ url = "sqlite:data/tollgate.db"
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             text = error.read()
