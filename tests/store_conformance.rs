@@ -404,7 +404,7 @@ mod checks {
         woken.mark_unchanged();
         let (first, second) = tokio::join!(one.order(order("a"), 0), other.order(order("b"), 0));
         assert_ne!(first.unwrap(), second.unwrap(), "exactly one of them");
-        tokio::time::timeout(std::time::Duration::from_secs(10), woken.changed()).await.unwrap().unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(60), woken.changed()).await.unwrap().unwrap();
         let told = all_events(&*one).await;
         assert_eq!(told.len(), 1);
         // Whoever knows of it may give the next, and nobody else.

@@ -319,7 +319,7 @@ async fn one_agents_failures_stop_nobody_else() {
         })
         .await;
         let mut config = http(&url);
-        config.timeout = Duration::from_millis(if tool == "silent" { 100 } else { 30_000 });
+        config.timeout = Duration::from_millis(if tool == "silent" { 1_000 } else { 30_000 });
         let (_set, upstream) = up(config).await;
         for _ in 0..3 {
             call(&upstream, "a", tool).await.unwrap_err();

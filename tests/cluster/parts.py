@@ -88,6 +88,7 @@ class Balancer:
 defaults
     mode http
     timeout connect 2s
+    timeout check 10s
     timeout client 1h
     timeout server 1h
     option redispatch

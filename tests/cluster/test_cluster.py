@@ -225,12 +225,14 @@ class Cluster(list):
 
 def hold(cluster, load):
     """What the record says against what was done."""
-    exported = [one.cli("audit", "export").stdout for one in cluster]
-    assert exported[0] == exported[1] == exported[2]
+    exported = [one.cli("audit", "export").stdout.splitlines() for one in cluster]
+    # Sweeps go on: a record of theirs may come between two of these.
+    shortest = min(map(len, exported))
+    assert exported[0][:shortest] == exported[1][:shortest] == exported[2][:shortest]
     for one in cluster:
         verified = one.cli("audit", "verify")
         assert verified.returncode == 0, verified.stderr
-    events = [json.loads(line) for line in exported[0].splitlines()]
+    events = [json.loads(line) for line in exported[0]]
     permitted = [event for event in events
                  if event["event_type"] == "agent_decision" and event["decision"] in ("allow", "approved")]
     dispatched = cluster.dispatched()

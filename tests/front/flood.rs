@@ -74,7 +74,7 @@ async fn large_bodies_share_bounded_memory() {
     let limits = Limits {
         large_bodies_per_principal: 4 << 20,
         large_bodies: 16 << 20,
-        body_timeout: Duration::from_millis(300),
+        body_timeout: Duration::from_secs(4),
         ..Limits::default()
     };
     let server = Server::with(limits).await;

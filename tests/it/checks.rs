@@ -87,8 +87,15 @@ rules:
 }
 
 async fn world(service: &Service, files: &str) -> World {
-    let servers =
-        format!("[checks.judge]\nurl = \"{}\"\nsecret = \"{SECRET}\"\ntimeout = \"300ms\"\n", service.url);
+    waiting(service, files, "20s").await
+}
+
+/// One that waits so long for the service.
+async fn waiting(service: &Service, files: &str, timeout: &str) -> World {
+    let servers = format!(
+        "[checks.judge]\nurl = \"{}\"\nsecret = \"{SECRET}\"\ntimeout = \"{timeout}\"\n",
+        service.url
+    );
     World::start(Setup { files: files.to_owned(), servers, ..Setup::default() }).await
 }
 
@@ -153,7 +160,7 @@ async fn no_answer_is_a_deny_unless_the_rule_says_otherwise() {
         Next::Hang,
     ];
     let service = Service::start(Next::Status(500)).await;
-    let world = world(&service, &gate("")).await;
+    let world = waiting(&service, &gate(""), "1s").await;
     for (n, fault) in faults.iter().enumerate() {
         service.then(fault.clone());
         let denied = world.bare("bot").call("up__write", json!({"n": n})).await;

@@ -87,6 +87,7 @@ async fn calls_that_are_cut_off_are_answered() {
         assert_eq!(outcome, Some(Outcome::Unknown));
         assert!(reason.contains("Tollgate was stopped"), "{reason}");
     }
+    process.log.until_end().await;
     assert!(process.log.text().contains("cut=5"), "{}", process.log.text());
 }
 

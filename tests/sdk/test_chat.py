@@ -158,7 +158,7 @@ class Post:
             def factory(self):
                 return SMTP(self.handler, hostname="localhost", tls_context=context, require_starttls=True,
                             authenticator=who, auth_required=True)
-        self.controller = Server(Handler(), hostname="127.0.0.1", port=self.port)
+        self.controller = Server(Handler(), hostname="127.0.0.1", port=self.port, ready_timeout=20)
         self.controller.start()
 
     def until(self, count: int) -> list:
@@ -375,7 +375,7 @@ def test_links_are_forged_or_over(start, chats):
     """R97: a link that was changed leads nowhere, and one that is over says so; the page behind it is the same for whoever opens it."""
     slack = chats()
     gateway = start(f'[webhooks.leads]\nformat = "slack"\nurl = "{slack.url}"\n', policies().copy() | {
-        "writes.yaml": policies()["writes.yaml"].replace("10m", "4s")})
+        "writes.yaml": policies()["writes.yaml"].replace("10m", "10s")})
     id = ask(gateway, "/a")
     link = link_of(slack.until(1)[0])
     token = link.rsplit("/", 1)[1]

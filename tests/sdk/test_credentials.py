@@ -139,10 +139,7 @@ async def test_one_account_for_everybody(binary, era):
         assert told["state"] == "down" and "nobody has connected" in told["reason"], told
         said = login(gateway, "service")
         assert "connected" in said
-        for _ in range(100):
-            if await tools(gateway, "of-bob", era):
-                break
-        assert await tools(gateway, "of-bob", era) == ["crm__only_service", "crm__whoami", "crm__write"]
+        assert await awaited(lambda: tools(gateway, "of-bob", era)) == ["crm__only_service", "crm__whoami", "crm__write"]
         assert text(await call(gateway, "of-bob", "crm__whoami", era)) == "service"
         told = json.loads(gateway.cli("servers", "list", "--json").stdout)["servers"][0]
         assert (told["state"], told["connected"]) == ("up", 1)
@@ -153,11 +150,7 @@ async def test_one_account_for_everybody(binary, era):
         out = gateway.cli("servers", "logout", "crm")
         assert out.returncode == 0 and "revoked" in out.stdout, out
         assert upstream.seen()["revoked"] == 1
-        for _ in range(100):
-            result = await call_or_error(gateway, "of-bob", "crm__whoami", era)
-            if "service" != result:
-                break
-        assert result != "service"
+        await awaited(lambda: call_or_error(gateway, "of-bob", "crm__whoami", era), lambda result: result != "service")
         events = [event["action"] for event in gateway.events(event_type="admin_action") if event["action"] != "pin"]
         assert events == ["credential_connected", "credential_disconnected"], events
         # Neither tokens nor codes stand anywhere outside the vault.
@@ -184,10 +177,7 @@ async def test_each_person_has_their_own(binary, era):
         login(gateway, "alice-at-crm", key="key-alice")
         login(gateway, "bob-at-crm", "--for", "bob")
         for agent, sub in [("of-alice", "alice-at-crm"), ("of-bob", "bob-at-crm"), ("of-alice", "alice-at-crm")]:
-            for _ in range(100):
-                if await tools(gateway, agent, era):
-                    break
-            assert await tools(gateway, agent, era) == [f"crm__only_{sub}", "crm__whoami", "crm__write"]
+            assert await awaited(lambda: tools(gateway, agent, era)) == [f"crm__only_{sub}", "crm__whoami", "crm__write"]
             assert text(await call(gateway, agent, "crm__whoami", era)) == sub
             async with over_http(gateway.url, f"key-{agent}", era) as client:
                 found = (await client.list_resources()).resources
@@ -206,10 +196,7 @@ async def test_each_person_has_their_own(binary, era):
         gateway.start()
         assert text(await call(gateway, "of-alice", "crm__whoami", era)) == "alice-at-crm"
         assert gateway.cli("servers", "logout", "crm", key="key-alice").returncode == 0
-        for _ in range(100):
-            if not await tools(gateway, "of-alice", era):
-                break
-        assert await tools(gateway, "of-alice", era) == []
+        assert await awaited(lambda: tools(gateway, "of-alice", era), lambda listed: not listed) == []
         assert text(await call(gateway, "of-bob", "crm__whoami", era)) == "bob-at-crm"
 
 
@@ -328,9 +315,7 @@ async def test_nobody_is_asked_to_connect_without_end(binary, era):
 
             assert text(await call(gateway, "of-bob", "crm__whoami", era, Person())) == "bob-at-crm"
             gateway.cli("servers", "logout", "crm", key="key-bob")
-            for _ in range(100):
-                if not await tools(gateway, "of-bob", era):
-                    break
+            await awaited(lambda: tools(gateway, "of-bob", era), lambda listed: not listed)
             asked = []
             for _ in range(3):
                 user = User.says("decline")
@@ -421,6 +406,15 @@ async def test_a_token_is_renewed_once_for_all_who_wait(binary):
         renewed = [one for one in upstream.seen()["token"] if one.get("grant") == "refresh_token"]
         assert len(renewed) - before <= 1, renewed
         assert not [one for one in upstream.seen()["token"] if "error" in one]
+
+
+async def awaited(look, is_it=bool):
+    """What is seen once it is what is waited for: lists follow what happened elsewhere."""
+    for _ in range(1_000):
+        if is_it(seen := await look()):
+            return seen
+        await anyio.sleep(0.02)
+    raise AssertionError(f"not in a thousand looks: {seen}")
 
 
 async def until(happened, what: str) -> None:
@@ -643,9 +637,7 @@ async def test_a_refusal_for_a_moment_ends_no_connection(binary):
 
 
 async def until_listed(gateway: Gateway, agent: str) -> None:
-    for _ in range(100):
-        if await tools(gateway, agent, "2026-07-28"):
-            return
+    await awaited(lambda: tools(gateway, agent, "2026-07-28"))
 
 
 @pytest.mark.anyio
@@ -660,10 +652,8 @@ async def test_more_scopes_are_asked_for_together_with_the_old(binary):
         login(gateway, "alice-at-crm", "--for", "alice")
         (mine,) = gateway.api("connections", "key-alice")[1]["connections"]
         assert (sorted(mine["scopes"]), mine["wants"]) == (["notes:read", "notes:write"], [])
-        for _ in range(100):
-            written = await call_or_error(gateway, "of-alice", "crm__write", "2026-07-28")
-            if "written" in written:
-                break
+        written = await awaited(lambda: call_or_error(gateway, "of-alice", "crm__write", "2026-07-28"),
+                              lambda written: "written" in written)
         assert written == "written by alice-at-crm"
 
 

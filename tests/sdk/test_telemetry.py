@@ -599,8 +599,12 @@ def test_the_board_has_data_in_a_real_prometheus(binary, tmp_path):
                               start=str(time.time() - 300), end=str(time.time() + 1))
             assert any(one["labels"]["trace_id"] == TRACE for series in kept for one in series["exemplars"]), kept
             # What it scraped is well formed, by its own word.
-            health = server.api("targets")["activeTargets"][0]
-            assert (health["health"], health["lastError"]) == ("up", ""), health
+            while True:
+                health = server.api("targets")["activeTargets"][0]
+                if (health["health"], health["lastError"]) == ("up", ""):
+                    break
+                assert time.monotonic() < until, health
+                time.sleep(0.3)
 
 
 def test_promtool_finds_nothing_wrong(binary):

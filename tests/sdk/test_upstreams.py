@@ -76,8 +76,16 @@ def gateway(binary, folder, old):
         tables.append(f'[upstreams.{name}]\ncommand = [{listed}]\nisolation = "{isolation}"\n{env}')
     with Gateway(binary, "\n".join(tables), POLICIES, ready_within=60,
                  env={"TOLLGATE_TEST_SECRET": "not for a child"}) as running:
+        asyncio.run(asyncio.wait_for(all_listed(running, {"old", *commands(folder)}), 90))
         yield running
         print(running.tail())
+
+
+async def all_listed(gateway, upstreams: set[str]):
+    """The gateway is ready after 10 s at most, however long its servers take to start."""
+    async with over_http(gateway.url, "key-tester", "2026-07-28") as client:
+        while not upstreams <= {tool.name.split("__")[0] for tool in (await client.list_tools()).tools}:
+            await asyncio.sleep(0.2)
 
 
 def run(test):

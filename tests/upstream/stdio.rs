@@ -137,12 +137,12 @@ async fn the_clock_stands_while_the_caller_is_asked() {
     let (give, given) = tokio::sync::oneshot::channel();
     *relay.answer.lock() = Some(Box::pin(async move { Ok(given.await.unwrap()) }));
     let mut question = request("question", json!({}));
-    question.timeout = Duration::from_millis(300);
+    question.timeout = Duration::from_secs(2);
     let asking = upstream.call(question, relay);
     let human = async {
         hears.recv().await.unwrap();
         // Longer than the call may take by itself; a timer of the same runtime, so it cannot pass unnoticed.
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
         give.send(json!({ "action": "decline" })).unwrap();
     };
     let (answer, ()) = soon(async { tokio::join!(asking, human) }).await;
