@@ -17,6 +17,8 @@ mod differing;
 mod embedded;
 #[path = "store/encrypted.rs"]
 mod encrypted;
+#[path = "store/failing.rs"]
+mod failing;
 #[path = "store/figures.rs"]
 mod figures;
 #[path = "store/grants.rs"]
@@ -27,6 +29,8 @@ mod import;
 mod journal;
 #[path = "store/lost.rs"]
 mod lost;
+#[path = "store/origin.rs"]
+mod origin;
 #[path = "store/registers.rs"]
 mod registers;
 #[path = "store/replicas.rs"]

@@ -6,7 +6,6 @@ use crate::{
         self, Alert, ApprovalRecord, Effect, End, LimitRefusal, LoopCheck, Named, NamedGrant, Outcome,
         RepeatLimit, Request, StandingGrant, Stretch, Usage, amount, money, repeat_key,
     },
-    decision::BudgetLimit,
     evidence,
     journal::{JournalError, Place},
     model::{CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome as CallOutcome},
@@ -121,11 +120,7 @@ fn admit_current(
 /// Keeps a call that is in flight, with the budgets whose steps its settlement may reach.
 fn open(tx: &mut Tx<'_>, request: &AdmitRequest, call_id: CallId, seq: i64) {
     let budgets = request.budgets.iter().filter(|budget| !budget.alert_at.is_empty());
-    let alerting: Vec<BudgetLimit> = budgets.cloned().collect();
-    if !alerting.is_empty() {
-        tx.alerting().insert(call_id.clone(), alerting);
-    }
-    tx.open().insert(call_id, seq);
+    tx.opened(call_id, seq, budgets.cloned().collect());
 }
 
 /// What beside identical calls may be a loop.
@@ -253,7 +248,15 @@ fn grant(
 
 /// Closes a call; a second time changes nothing.
 pub(super) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), StoreError> {
-    let Some(seq) = open_seq(tx, &settlement.call_id)? else {
+    let own = tx.open().get(&settlement.call_id).copied();
+    if let Some(seq) = own
+        && tx.ledger().state().open(seq).is_none()
+    {
+        // It is settled, by a group whose answer was lost, or by another process.
+        tx.closed(&settlement.call_id);
+        return Ok(());
+    }
+    let Some(seq) = own.map_or_else(|| open_elsewhere(tx, &settlement.call_id), |seq| Ok(Some(seq)))? else {
         let settled = EventQuery {
             call_id: Some(settlement.call_id.clone()),
             event_type: Some(EventType::AgentSideEffect),
@@ -281,8 +284,8 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), Sto
         tx.put(effect)?;
     }
     close(tx, seq, end)?;
-    tx.open().remove(&settlement.call_id);
-    if let Some(budgets) = tx.alerting().remove(&settlement.call_id) {
+    let budgets = tx.closed(&settlement.call_id);
+    if !budgets.is_empty() {
         let at = settlement.event.timestamp;
         let alerts = tx.overshot(&budgets, at.as_microsecond())?;
         alert(tx, &settlement.event, alerts, at)?;
@@ -293,13 +296,9 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), Sto
     Ok(())
 }
 
-/// The decision of an open call, whichever process admitted it. `None`: it is not open.
-fn open_seq(tx: &mut Tx<'_>, call_id: &CallId) -> Result<Option<i64>, StoreError> {
-    if let Some(seq) = tx.open().get(call_id).copied() {
-        // What is remembered may have been settled by another process; the journal knows.
-        return Ok(tx.ledger().state().open(seq).map(|grant| grant.seq));
-    }
-    // Not this process's, or forgotten in a failure: the decisions say whose they are.
+/// The decision of an open call that another process admitted. `None`: it is not open.
+fn open_elsewhere(tx: &Tx<'_>, call_id: &CallId) -> Result<Option<i64>, StoreError> {
+    // Only the decisions say whose they are.
     for seq in tx.ledger().state().open_seqs(None) {
         let decided = decision(tx, seq)?;
         if decided.is_some_and(|decided| decided.call_id.as_ref() == Some(call_id)) {
@@ -333,16 +332,19 @@ fn close(tx: &mut Tx<'_>, seq: i64, end: End) -> Result<(), StoreError> {
     }
 }
 
-/// A call that was granted to a caller who had left already: it was never dispatched, and costs nothing.
+/// A call of this process that was granted to a caller who had left already: it was never dispatched, and costs nothing.
 pub(super) fn abandon(tx: &mut Tx<'_>, call_id: &CallId) -> Result<(), StoreError> {
-    let Some(seq) = open_seq(tx, call_id)? else { return Ok(()) };
+    let Some(seq) = tx.open().get(call_id).copied() else { return Ok(()) };
+    if tx.ledger().state().open(seq).is_none() {
+        tx.closed(call_id);
+        return Ok(());
+    }
     let reason = "never dispatched: the caller left while the call was being admitted";
     let mut event = evidence::orphaned(decision(tx, seq)?, tx.now(), CallOutcome::Failed, reason);
     event.cost_usd = Some(MicroUsd::ZERO);
     tx.append(&event)?;
     close(tx, seq, End::NeverDispatched)?;
-    tx.open().remove(call_id);
-    tx.alerting().remove(call_id);
+    tx.closed(call_id);
     Ok(())
 }
 

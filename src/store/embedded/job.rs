@@ -37,8 +37,8 @@ pub(super) enum Kind {
     Look,
     /// Not done at all where nobody waits any more.
     OnlyIfAwaited,
-    /// Nobody waits for it; where the database fails it is tried again until the process ends, for nobody else would. There
-    /// are only as many as calls were granted while the database answered.
+    /// Nobody need wait for it; where the database fails it is tried again until the process ends, for nobody else would. Each
+    /// is the end of a call that this process was granted, and so there are at most as many as it has calls open.
     FireAndForget,
 }
 

@@ -5,7 +5,7 @@ use super::{
     learned::Learned,
     ledger::{Ledger, Owner},
     notes::{self, Note},
-    origin::{Known, Origin, Tells},
+    origin::{Known, NotAppended, Origin, Tells},
     projection::{self, Mark},
     registers::Registers,
     rows::Row,
@@ -46,9 +46,14 @@ pub(super) struct Memory {
     pub(super) reader: Arc<Reader>,
     pub(super) draft: Draft,
     pub(super) ledger: Ledger,
+    /// The calls that this process has open, by the `seq` of their decisions.
     pub(super) open: HashMap<CallId, i64>,
     /// The budgets of open calls that alert.
     pub(super) alerting: HashMap<CallId, Vec<BudgetLimit>>,
+    /// Nobody knows yet whether the origin has the group that was appended last.
+    pub(super) in_doubt: bool,
+    /// The calls that it grants, each with the `seq` that its decision has if it is there: at most those of one group.
+    pub(super) doubted: Vec<(CallId, i64)>,
     pub(super) learned: Learned,
     pub(super) registers: Registers,
     /// A group failed: what is remembered does not hold, and is read again.
@@ -100,6 +105,8 @@ impl Memory {
             open: HashMap::new(),
             learned: Learned::new(shared.sizes.clone()),
             alerting: HashMap::new(),
+            in_doubt: false,
+            doubted: Vec::new(),
             registers: Registers::default(),
             stale: true,
             behind: false,
@@ -203,7 +210,22 @@ impl Memory {
     pub(super) fn append(&mut self, orders: bool) -> Result<Place, StoreError> {
         let Some(origin) = &self.origin else { return Ok(self.journal.append(&mut self.draft)?) };
         let wakes = orders || self.draft.has(PROJECTED) || self.draft.has(REGISTERS);
-        self.journal.append_with(&mut self.draft, |frame| origin.append(frame, Tells { wakes, orders }))
+        let tells = Tells { wakes, orders };
+        let appended = self.journal.append_with(&mut self.draft, |frame| origin.append(frame, tells));
+        self.in_doubt = matches!(appended, Err(NotAppended::InDoubt(_)));
+        Ok(appended?)
+    }
+
+    /// Once nobody else can append, and what is there was taken in: what became of the calls in doubt. Those that were granted all the
+    /// same are open, and are taken back, for nobody dispatches them.
+    pub(super) fn resolve(&mut self) {
+        for (call_id, seq) in self.doubted.drain(..) {
+            // What this process grants it grants one group after the other: the record is that call's, or another process's.
+            if self.ledger.state().open(seq).is_some_and(|grant| grant.owner == self.owner) {
+                self.open.insert(call_id.clone(), seq);
+                self.shared.left.lock().push(call_id);
+            }
+        }
     }
 
     /// Removes from the copy the segments that the origin has not any more. Only where the projection has followed.

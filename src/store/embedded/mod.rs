@@ -58,7 +58,7 @@ mod writer;
 pub use at_rest::AtRest;
 pub use leave::Leaving;
 pub use lost::Accepted;
-pub use origin::{Differs, End, Known, News, Origin, Stop, Tells};
+pub use origin::{Differs, End, Known, News, NotAppended, Origin, Stop, Tells};
 pub use vault::LeavingVault;
 
 use super::{Admission, AdmitRequest, ChainReport, Store, StoreError, StoreFuture};
@@ -144,7 +144,7 @@ struct Shared {
     closed: AtomicBool,
     /// Why nothing more is written, where the database file is no longer the one that was opened.
     lost: OnceLock<StoreError>,
-    /// Calls that were granted to callers who had left.
+    /// Calls that were granted, and whose callers had left or were told that it failed.
     left: Mutex<Vec<CallId>>,
     /// The name of this process among replicas, whose journal is a copy.
     replica: Option<Arc<str>>,

@@ -2,7 +2,7 @@
 //! for byte, and all that is made of them. Nothing counts before the origin has it.
 
 use crate::{
-    journal::{Appended, Head, Place, SegmentHead},
+    journal::{Appended, Head, JournalError, Place, SegmentHead},
     store::{Duty, StoreError, Vault},
 };
 use std::{
@@ -91,7 +91,32 @@ pub struct Tells {
     pub orders: bool,
 }
 
-/// The journal that all replicas share. Each call blocks, for some seconds at most; errors name the place that failed.
+/// Why a frame was not appended, as far as that is known.
+#[derive(Clone, Debug)]
+pub enum NotAppended {
+    /// It is not there, and never will be.
+    Nothing(StoreError),
+    /// It may be there, or not: whoever holds the end next sees which.
+    InDoubt(StoreError),
+}
+
+impl From<NotAppended> for StoreError {
+    fn from(error: NotAppended) -> Self {
+        match error {
+            NotAppended::Nothing(error) | NotAppended::InDoubt(error) => error,
+        }
+    }
+}
+
+impl From<JournalError> for NotAppended {
+    /// Here, and so perhaps after the origin took it.
+    fn from(error: JournalError) -> Self {
+        Self::InDoubt(error.into())
+    }
+}
+
+/// The journal that all replicas share. Calls block, each within a limit of its own: a step of a group for some seconds, of which a group
+/// has several, and [`Self::take`] and [`Self::compare`], which read much, for hours. Errors name the place that failed.
 pub trait Origin: Send + Sync + fmt::Debug + 'static {
     /// How the first segment that is there begins.
     fn begins(&self) -> Result<SegmentHead, StoreError>;
@@ -118,8 +143,8 @@ pub trait Origin: Send + Sync + fmt::Debug + 'static {
     /// already, nothing is new.
     fn hold(&self, known: Known) -> Result<News, StoreError>;
 
-    /// Appends a frame, which is there for good when this returns, and lets others go on. After an error it may be there.
-    fn append(&self, frame: &Appended<'_>, tells: Tells) -> Result<(), StoreError>;
+    /// Appends a frame, which is there for good when this returns, and lets others go on.
+    fn append(&self, frame: &Appended<'_>, tells: Tells) -> Result<(), NotAppended>;
 
     /// Lets others go on.
     fn release(&self);

@@ -31,6 +31,8 @@ pub(super) struct Tx<'c> {
     /// The group changes a register that wakes.
     wakes: bool,
     committed: Vec<Arc<Event>>,
+    /// Calls that the group has closed, with what was remembered of each.
+    closed: Vec<(CallId, i64, Vec<BudgetLimit>)>,
 }
 
 impl<'c> Tx<'c> {
@@ -45,6 +47,7 @@ impl<'c> Tx<'c> {
             ordered: false,
             wakes: false,
             committed: Vec::new(),
+            closed: Vec::new(),
         }
     }
 
@@ -55,7 +58,13 @@ impl<'c> Tx<'c> {
         self.ordered = false;
         self.wakes = false;
         self.committed.clear();
-        self.memory.follow(self.connection, !reads)?;
+        self.closed.clear();
+        // Calls in doubt hold room: whoever comes next finds out, by keeping others from appending.
+        let holds = !reads || !self.memory.doubted.is_empty();
+        self.memory.follow(self.connection, holds)?;
+        if holds {
+            self.memory.resolve();
+        }
         if let Some(cut) = self.memory.journal.take_cut() {
             // What is torn off a copy stands whole where it was copied from.
             self.memory.cut = self.memory.origin.is_none().then_some(cut);
@@ -115,12 +124,17 @@ impl<'c> Tx<'c> {
     /// After it nothing that was remembered can be trusted.
     pub(super) fn roll_back(&mut self) {
         self.memory.stale = true;
-        // Those of this group were not granted.
         let last = self.memory.journal.head().seq;
-        let Memory { open, alerting, origin, shared, .. } = &mut *self.memory;
-        if origin.is_some() {
-            // The origin may have them all the same: where it does, they are taken back.
-            shared.left.lock().extend(open.iter().filter(|(_, seq)| **seq > last).map(|(id, _)| id.clone()));
+        let Memory { open, alerting, in_doubt, doubted, .. } = &mut *self.memory;
+        for (call_id, seq, budgets) in self.closed.drain(..) {
+            if !budgets.is_empty() {
+                alerting.insert(call_id.clone(), budgets);
+            }
+            open.insert(call_id, seq);
+        }
+        // Nobody is told that those of this group were granted. Where the origin may have them all the same, the next group looks.
+        if std::mem::take(in_doubt) {
+            doubted.extend(open.iter().filter(|(_, seq)| **seq > last).map(|(id, seq)| (id.clone(), *seq)));
         }
         open.retain(|_, seq| *seq <= last);
         alerting.retain(|call, _| open.contains_key(call));
@@ -177,11 +191,6 @@ impl<'c> Tx<'c> {
     /// See [`Ledger::of_other_kinds`].
     pub(super) fn of_other_kinds(&self, of: (&str, &str, Option<&str>)) -> Result<Vec<Window>, StoreError> {
         self.memory.ledger.of_other_kinds(self.connection, of)
-    }
-
-    /// Budgets with alerts on which an open call of this process counts.
-    pub(super) fn alerting(&mut self) -> &mut HashMap<CallId, Vec<BudgetLimit>> {
-        &mut self.memory.alerting
     }
 
     /// Alerts that are due after a call took more than it had reserved.
@@ -246,9 +255,26 @@ impl<'c> Tx<'c> {
         self.memory.learned.learn(self.connection, self.memory.draft.notes(), cell, tokens)
     }
 
-    /// The calls that this process has open, by the `seq` of their decisions. After a failure some may be missing.
-    pub(super) fn open(&mut self) -> &mut HashMap<CallId, i64> {
-        &mut self.memory.open
+    /// The calls that this process has open, by the `seq` of their decisions.
+    pub(super) fn open(&self) -> &HashMap<CallId, i64> {
+        &self.memory.open
+    }
+
+    /// One more of them, with its budgets that alert.
+    pub(super) fn opened(&mut self, call_id: CallId, seq: i64, alerting: Vec<BudgetLimit>) {
+        if !alerting.is_empty() {
+            self.memory.alerting.insert(call_id.clone(), alerting);
+        }
+        self.memory.open.insert(call_id, seq);
+    }
+
+    /// One that is over, with its budgets that alert. Where the group fails it is open again.
+    pub(super) fn closed(&mut self, call_id: &CallId) -> Vec<BudgetLimit> {
+        let budgets = self.memory.alerting.remove(call_id).unwrap_or_default();
+        if let Some(seq) = self.memory.open.remove(call_id) {
+            self.closed.push((call_id.clone(), seq, budgets.clone()));
+        }
+        budgets
     }
 
     /// What the log says of failures.

@@ -246,7 +246,13 @@ impl Writer {
                 .map_err(StoreError::from),
         };
         let outcome = match locked {
-            Ok(_held) => execute(&mut Tx::new(&self.connection, &mut self.memory), jobs, inline, queue),
+            Ok(_held) => {
+                let outcome = execute(&mut Tx::new(&self.connection, &mut self.memory), jobs, inline, queue);
+                if !self.memory.shared.left.lock().is_empty() {
+                    queue.nudge();
+                }
+                outcome
+            }
             Err(error) => {
                 self.memory.shared.failing.tell(&error, jobs.len());
                 fail_all(jobs, &error, queue);

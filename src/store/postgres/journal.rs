@@ -10,7 +10,7 @@ use crate::{
     journal::{Appended, Head, Place, SEGMENT_HEAD, SegmentHead},
     store::{
         StoreError,
-        embedded::{End, Known, News, Stop, Tells},
+        embedded::{End, Known, News, NotAppended, Stop, Tells},
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -235,23 +235,28 @@ impl Writer {
     }
 
     /// Appends a frame and lets others go on. Where the connection is lost meanwhile, it is looked whether the frame is there.
-    pub(super) async fn append(&mut self, frame: &Frame) -> Result<(), StoreError> {
+    pub(super) async fn append(&mut self, frame: &Frame) -> Result<(), NotAppended> {
         let outcome = self.try_append(frame).await;
         self.held = false;
         let Err(error) = outcome else { return Ok(()) };
         self.disconnect();
         let looked = tokio::time::timeout(LOOKED_FOR, async {
             loop {
-                if let Ok(there) = self.is_there(frame).await {
-                    return there;
+                match self.is_there(frame).await {
+                    Ok(there) => return there,
+                    // Whatever it has begun stands in the way of the next look.
+                    Err(_) => self.disconnect(),
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         });
-        match looked.await {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(error),
-        }
+        let failed = match looked.await {
+            Ok(true) => return Ok(()),
+            Ok(false) => NotAppended::Nothing(error),
+            Err(_) => NotAppended::InDoubt(error),
+        };
+        self.disconnect();
+        Err(failed)
     }
 
     async fn try_append(&mut self, frame: &Frame) -> Result<(), StoreError> {

@@ -16,7 +16,7 @@ mod vault;
 
 use super::{
     Duty, StoreError, Vault,
-    embedded::{Differs, EmbeddedStore, End, Known, News, Origin, Tells},
+    embedded::{Differs, EmbeddedStore, End, Known, News, NotAppended, Origin, Tells},
 };
 use crate::{
     clock::{Clock, IdSource as _, System},
@@ -208,9 +208,10 @@ impl Origin for PostgresOrigin {
         self.step(PATIENCE, move |writer| Box::pin(writer.read(known, true)))
     }
 
-    fn append(&self, frame: &Appended<'_>, tells: Tells) -> Result<(), StoreError> {
+    fn append(&self, frame: &Appended<'_>, tells: Tells) -> Result<(), NotAppended> {
         let frame = Frame::of(frame, tells);
-        self.step(COMMITTING, move |writer| Box::pin(async move { writer.append(&frame).await }))
+        self.step(COMMITTING, move |writer| Box::pin(async move { Ok(writer.append(&frame).await) }))
+            .map_err(NotAppended::InDoubt)?
     }
 
     fn release(&self) {
