@@ -14,7 +14,10 @@ use tollgate::{
     cost::BudgetWindow,
     decision::BudgetLimit,
     model::{Event, EventType, Outcome},
-    store::{Admission, AdmitRequest, EventQuery, Store, StoreError, embedded::EmbeddedStore},
+    store::{
+        Admission, AdmitRequest, AskLimits, EventQuery, Register, RegisterChange, Store, StoreError,
+        embedded::EmbeddedStore,
+    },
 };
 
 fn capped(now: i64, budget: BudgetLimit) -> AdmitRequest {
@@ -187,4 +190,49 @@ async fn a_settlement_that_is_tried_again_alerts() {
         let alerts = EventQuery { event_type: Some(EventType::Alert), ..EventQuery::default() };
         assert_eq!(store.events(alerts).await.unwrap().len(), 1, "{fate:?}");
     }
+}
+
+/// What other processes changed while a group of this one failed wakes those who wait for it here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_over_a_failure_wakes() {
+    let shared = Shared::new();
+    let ((store, origin), (other, _)) = (shared.process(), shared.process());
+    assert_eq!(store.admit(capped(1, cap())).await.unwrap(), Admission::Granted);
+    let (mut registers, mut approvals) = (store.register_changes(), store.approval_changes());
+    origin.fail(Fate::Refused, 1);
+    assert!(store.admit(capped(2, cap())).await.is_err());
+    registers.mark_unchanged();
+    approvals.mark_unchanged();
+    let frozen = RegisterChange::set(Register::Freeze, "k", serde_json::json!({"n": 1}));
+    assert!(other.set(vec![frozen], Vec::new()).await.unwrap());
+    other.ask(pending("digest", start()), Vec::new(), AskLimits::NONE).await.unwrap();
+    // The group that takes it in is told of here once it is answered.
+    assert_eq!(store.register(Register::Freeze).await.unwrap().len(), 1);
+    assert!(registers.has_changed().unwrap());
+    assert!(approvals.has_changed().unwrap());
+    // And where nothing came, nobody is woken.
+    origin.fail(Fate::Refused, 1);
+    assert!(store.admit(capped(3, cap())).await.is_err());
+    registers.mark_unchanged();
+    assert_eq!(store.register(Register::Freeze).await.unwrap().len(), 1);
+    assert!(!registers.has_changed().unwrap());
+}
+
+/// Whoever edits a frame at the origin stops this process until it is put back; what ended meanwhile is settled then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settlements_wait_for_damage_to_be_put_back() {
+    let shared = Shared::new();
+    let ((store, _), (other, _)) = (shared.process(), shared.process());
+    let call = capped(1, cap());
+    assert_eq!(store.admit(call.clone()).await.unwrap(), Admission::Granted);
+    assert_eq!(other.admit(capped(2, cap())).await.unwrap(), Admission::Granted);
+    shared.edit(true);
+    let settled = store.settle(settlement(&call, Some(7), Some(3)));
+    let refused = store.admit(capped(3, cap())).await;
+    assert!(matches!(refused, Err(StoreError::Damaged(_))), "{refused:?}");
+    assert_eq!(store.unsettled(), 1);
+    shared.edit(false);
+    settled.await.unwrap();
+    let ended = ended(&*other, &call).await;
+    assert_eq!((ended.len(), ended[0].draft.outcome), (1, Some(Outcome::Succeeded)));
 }

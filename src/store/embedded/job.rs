@@ -83,10 +83,20 @@ where
 
     fn again(&self, error: &StoreError) -> bool {
         self.kind == Kind::FireAndForget
-            && matches!(
-                error,
-                StoreError::Failed(_) | StoreError::Locked | StoreError::Full | StoreError::Clock(_)
-            )
+            && match error {
+                // Each is over by itself or once somebody mends it, and the process goes on.
+                StoreError::Failed(_)
+                | StoreError::Locked
+                | StoreError::Full
+                | StoreError::Overloaded
+                | StoreError::Damaged(_)
+                | StoreError::Clock(_) => true,
+                // What it says is the answer.
+                StoreError::NoSuchCall(_)
+                | StoreError::RegisterFull(_)
+                | StoreError::Unverified(_)
+                | StoreError::Closed => false,
+            }
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::Clock,
     decision::BudgetLimit,
-    journal::{self, Cut, Draft, Journal, PROJECTED, Place, REGISTERS, Reader},
+    journal::{self, Cut, Draft, Journal, JournalError, PROJECTED, Place, REGISTERS, Reader},
     model::{CallId, Event},
     store::StoreError,
 };
@@ -58,6 +58,8 @@ pub(super) struct Memory {
     pub(super) registers: Registers,
     /// A group failed: what is remembered does not hold, and is read again.
     pub(super) stale: bool,
+    /// What was followed since then, and nobody was told of yet.
+    untold: Untold,
     /// Frames are not in the projection that it has to follow at once.
     pub(super) behind: bool,
     /// Bytes of the journal since the projection was written.
@@ -68,6 +70,13 @@ pub(super) struct Memory {
     pub(super) sealed: mpsc::SyncSender<PathBuf>,
     /// For records that no operation asks for.
     clock: Arc<dyn Clock>,
+}
+
+/// What frames that others appended changed, for those who wait for it.
+#[derive(Default)]
+struct Untold {
+    registers: bool,
+    approvals: bool,
 }
 
 /// What it is made of.
@@ -109,6 +118,7 @@ impl Memory {
             doubted: Vec::new(),
             registers: Registers::default(),
             stale: true,
+            untold: Untold::default(),
             behind: false,
             unprojected: 0,
             shared,
@@ -122,17 +132,39 @@ impl Memory {
     /// process has.
     pub(super) fn follow(&mut self, connection: &Connection, hold: bool) -> Result<(), StoreError> {
         if self.stale {
-            self.journal.follow(&mut |_, _, _| Ok(())).map_err(|error| remedied(error.into()))?;
+            self.follow_untold().map_err(|error| remedied(error.into()))?;
             while self.copy(hold)? {
-                self.journal.follow(&mut |_, _, _| Ok(()))?;
+                self.follow_untold()?;
             }
             self.recall(connection)?;
+            let Untold { registers, approvals } = std::mem::take(&mut self.untold);
+            self.tell(registers, approvals);
         }
         self.take_in(connection)?;
         while self.copy(hold)? {
             self.take_in(connection)?;
         }
         Ok(())
+    }
+
+    /// Follows frames that are taken in later, with everything else that is remembered.
+    fn follow_untold(&mut self) -> Result<(), JournalError> {
+        let (untold, copied) = (&mut self.untold, self.origin.is_some());
+        self.journal.follow(&mut |frame, _, _| {
+            untold.registers |= frame.head.has_registers();
+            untold.approvals |= copied && frame.head.is_projected();
+            Ok(())
+        })
+    }
+
+    /// Wakes whoever waits for a change of registers or of approvals.
+    fn tell(&self, registers: bool, approvals: bool) {
+        if approvals {
+            self.shared.approvals.send_modify(|count| *count += 1);
+        }
+        if registers {
+            self.shared.registers.send_modify(|count| *count += 1);
+        }
     }
 
     /// Copies what the origin has behind what is known here. `false`: nothing, and that was the end.
@@ -195,14 +227,11 @@ impl Memory {
         });
         if let Err(error) = failed.and(outcome.map_err(StoreError::from)) {
             self.stale = true;
+            // What of it was followed is not known.
+            self.untold = Untold { registers: true, approvals: copied };
             return Err(remedied(error));
         }
-        if answered {
-            self.shared.approvals.send_modify(|count| *count += 1);
-        }
-        if wakes {
-            self.shared.registers.send_modify(|count| *count += 1);
-        }
+        self.tell(wakes, answered);
         Ok(())
     }
 
@@ -259,7 +288,7 @@ impl Memory {
     pub(super) fn recall(&mut self, connection: &Connection) -> Result<(), StoreError> {
         self.ledger = Ledger::default();
         self.learned = Learned::new(self.shared.sizes.clone());
-        let read = self.journal.follow(&mut |_, _, _| Ok(())).and_then(|()| self.reader.refresh());
+        let read = self.follow_untold().and_then(|()| self.reader.refresh());
         read.map_err(|error| remedied(error.into()))?;
         self.behind = fold::recall(connection, &self.reader, &mut self.ledger, &mut self.learned, None)
             .map_err(remedied)?;
