@@ -18,7 +18,7 @@ use crate::{
     evidence::ConnectionRecord,
     model::{AgentId, ConnectionKey, EventDraft, Holder, PersonId, UpstreamName},
     outbound::{Outbound, TokenRequest},
-    store::{NewCredential, Register, RegisterChange, Store, StoreError, Vault},
+    store::{NewCredential, Register, RegisterChange, RegisterEntry, Store, StoreError, Vault},
     upstream::oauth,
 };
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -89,6 +89,8 @@ pub struct Connections {
     written: Mutex<Arc<Known>>,
     /// As it counts under the configuration.
     known: ArcSwap<Known>,
+    /// Held while it is read: what was read first must not be taken in last.
+    reading: tokio::sync::Mutex<()>,
     changes: watch::Sender<u64>,
     /// Renewals, one at a time for each connection.
     turns: Mutex<HashMap<ConnectionKey, Arc<tokio::sync::Mutex<()>>>>,
@@ -120,6 +122,7 @@ impl Connections {
             config: ArcSwapOption::empty(),
             written: Mutex::default(),
             known: ArcSwap::default(),
+            reading: tokio::sync::Mutex::default(),
             changes: watch::Sender::new(0),
             turns: Mutex::default(),
             attempts: attempts::Attempts::default(),
@@ -169,7 +172,15 @@ impl Connections {
 
     /// Reads what is connected. Whether it is something else than before.
     pub async fn read(&self) -> Result<bool, StoreError> {
-        let entries = self.store.register(Register::Connection).await?;
+        self.read_by(self.store.register(Register::Connection)).await
+    }
+
+    async fn read_by(
+        &self,
+        entries: impl Future<Output = Result<Vec<RegisterEntry>, StoreError>>,
+    ) -> Result<bool, StoreError> {
+        let _reading = self.reading.lock().await;
+        let entries = entries.await?;
         let next = entries.iter().filter_map(Connection::read).map(|found| (found.key.clone(), found));
         Ok(self.see(Some(next.collect())))
     }

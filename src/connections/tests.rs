@@ -297,6 +297,23 @@ async fn what_a_process_knew_brings_nothing_back() {
     assert_eq!(world.connections.get(&crm()).unwrap().wants, ["more"]);
 }
 
+/// Two that read at the same time leave what was read last.
+#[tokio::test]
+async fn what_was_read_first_is_not_taken_in_last() {
+    let (world, endpoint) = (world(), Endpoint::start().await);
+    connected(&world, &endpoint, 3_600).await;
+    let before = world.store.register(Register::Connection).await.unwrap();
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    let mut first = std::pin::pin!(world.connections.read_by(async { Ok(answered.await.unwrap()) }));
+    assert!(futures::poll!(&mut first).is_pending());
+    let mut second = std::pin::pin!(world.connections.read_by(async { Ok(Vec::new()) }));
+    assert!(futures::poll!(&mut second).is_pending());
+    answer.send(before).unwrap();
+    first.await.unwrap();
+    second.await.unwrap();
+    assert_eq!(world.connections.list(), []);
+}
+
 /// A credential that nobody can read any more is not connected, so that somebody is asked; and so is one of another URL, for as
 /// long as the upstream has that.
 #[tokio::test]

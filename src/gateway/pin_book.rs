@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 /// What this process knows of the pins.
 pub(super) struct Pins {
     known: Mutex<Known>,
+    /// Held while they are read: what was read first must not be taken in last.
+    reading: tokio::sync::Mutex<()>,
     /// Lists are held against pins by one at a time.
     pub(super) turn: tokio::sync::Mutex<()>,
     /// Lists are to be held against the pins, whatever has changed.
@@ -30,7 +32,12 @@ struct Known {
 
 impl Pins {
     pub(super) fn new() -> Self {
-        Self { known: Mutex::default(), turn: tokio::sync::Mutex::new(()), poked: Notify::new() }
+        Self {
+            known: Mutex::default(),
+            reading: tokio::sync::Mutex::new(()),
+            turn: tokio::sync::Mutex::new(()),
+            poked: Notify::new(),
+        }
     }
 
     /// What is pinned, as it was read last.
@@ -40,8 +47,15 @@ impl Pins {
 
     /// Reads what is pinned. Whether it is something else than before.
     pub(super) async fn read(&self, store: &dyn Store) -> Result<bool, StoreError> {
-        let entries = store.register(Register::Pin).await?;
-        Ok(self.take_in(&entries))
+        self.read_by(store.register(Register::Pin)).await
+    }
+
+    async fn read_by(
+        &self,
+        entries: impl Future<Output = Result<Vec<RegisterEntry>, StoreError>>,
+    ) -> Result<bool, StoreError> {
+        let _reading = self.reading.lock().await;
+        Ok(self.take_in(&entries.await?))
     }
 
     /// Has lists held against the pins.
@@ -50,7 +64,7 @@ impl Pins {
     }
 
     /// Takes in what the register holds. Whether that is something else than before.
-    pub(super) fn take_in(&self, entries: &[RegisterEntry]) -> bool {
+    fn take_in(&self, entries: &[RegisterEntry]) -> bool {
         let versions: Vec<(Arc<str>, u64)> =
             entries.iter().map(|entry| (entry.key.clone(), entry.version)).collect();
         let mut known = self.known.lock();
@@ -103,5 +117,26 @@ pub(super) fn context(in_force: &InForce, now: Timestamp) -> PinContext<'_> {
         snapshot: Some(&in_force.policies.snapshot),
         environment: &in_force.policies.environment,
         now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+
+    /// Two that read at the same time leave what was read last.
+    #[tokio::test]
+    async fn what_was_read_first_is_not_taken_in_last() {
+        let entry = |version| RegisterEntry { key: "k".into(), version, value: Arc::default() };
+        let (pins, (answer, answered)) = (Pins::new(), tokio::sync::oneshot::channel());
+        let mut first = pin!(pins.read_by(async { Ok(answered.await.unwrap()) }));
+        assert!(futures::poll!(&mut first).is_pending());
+        let mut second = pin!(pins.read_by(async { Ok(vec![entry(2)]) }));
+        assert!(futures::poll!(&mut second).is_pending());
+        answer.send(vec![entry(1)]).unwrap();
+        assert!(first.await.unwrap());
+        assert!(second.await.unwrap());
+        assert_eq!(pins.known.lock().versions, [("k".into(), 2)]);
     }
 }

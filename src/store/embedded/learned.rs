@@ -73,14 +73,25 @@ impl Learned {
         }
     }
 
+    /// Has `sizes` hold all that is known.
+    pub(super) fn share(&self, connection: &Connection) -> Result<(), StoreError> {
+        self.all(connection)?.into_iter().for_each(|(tool, milli)| self.sizes.take_in(&tool, milli));
+        Ok(())
+    }
+
     /// All that is known, here or in the projection, as notes.
     pub(super) fn everything(&self, connection: &Connection) -> Result<Vec<Note>, StoreError> {
+        let all = self.all(connection)?;
+        Ok(all.into_iter().map(|(tool, milli)| Note::Learned { tool, milli }).collect())
+    }
+
+    fn all(&self, connection: &Connection) -> Result<BTreeMap<String, i64>, StoreError> {
         let mut statement = connection.prepare_cached("SELECT tool, milli_tokens FROM learned")?;
         let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
         let mut all: BTreeMap<String, i64> = rows.collect::<Result<_, _>>()?;
         let unwritten = self.unwritten.iter().filter_map(|tool| Some((tool.clone(), *self.known.get(tool)?)));
         all.extend(unwritten);
-        Ok(all.into_iter().map(|(tool, milli)| Note::Learned { tool, milli }).collect())
+        Ok(all)
     }
 
     /// The projection has taken everything.

@@ -298,13 +298,8 @@ impl Store for EmbeddedStore {
 
     fn learned_sizes(&self) -> StoreFuture<'_, Arc<LearnedSizes>> {
         async move {
-            in_time(self.write(|tx| {
-                tx.project = true;
-                Ok(())
-            }))
-            .await?;
-            let sizes = self.shared.sizes.clone();
-            self.read(move |book| usage::learned(book.connection, &sizes)).await?;
+            // By the writer, which takes in all that comes later: what the projection has may be older than that.
+            self.remembered(|tx| tx.share_sizes()).await??;
             Ok(self.shared.sizes.clone())
         }
         .boxed()

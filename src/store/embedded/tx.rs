@@ -255,6 +255,11 @@ impl<'c> Tx<'c> {
         self.memory.learned.learn(self.connection, self.memory.draft.notes(), cell, tokens)
     }
 
+    /// Has whoever estimates sizes know all that is known of them.
+    pub(super) fn share_sizes(&self) -> Result<(), StoreError> {
+        self.memory.learned.share(self.connection)
+    }
+
     /// The calls that this process has open, by the `seq` of their decisions.
     pub(super) fn open(&self) -> &HashMap<CallId, i64> {
         &self.memory.open
