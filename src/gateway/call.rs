@@ -78,7 +78,7 @@ impl Gateway {
     ///
     /// What most calls do not come to is boxed, so that their future stays small.
     pub async fn call(&self, call: IncomingCall) -> CallReply {
-        if may_hold(&call) {
+        if may_hold(&call, self.0.store.is_shared()) {
             return Box::pin(self.0.held.call_or_hold(call, self.clone())).await;
         }
         self.call_through(call, None, None).await

@@ -1,7 +1,7 @@
 //! Replicas on PostgreSQL as they are met from outside: the same answers whoever is asked, and the same refusals (SPEC 14).
 
 use crate::{
-    binary::{Serving, eventually, shipped, tollgate, tollgate_with_key},
+    binary::{Serving, eventually, http, shipped, tollgate, tollgate_with_key},
     database::{Database, Server, is_there},
     pending,
 };
@@ -31,6 +31,29 @@ fn text(result: &Value) -> String {
     result["content"][0]["text"].as_str().unwrap_or_default().to_owned()
 }
 
+/// A call of a client of 2026-07-28 that takes tasks: the result.
+fn with_tasks(replica: &Serving, tool: &str, arguments: &Value) -> Value {
+    let version = "2026-07-28";
+    let headers = format!(
+        "Authorization: Bearer demo-agent-key\r\nAccept: application/json, text/event-stream\r\nContent-Type: application/json\r\n\
+         MCP-Protocol-Version: {version}\r\nMcp-Method: tools/call\r\nMcp-Name: {tool}\r\n"
+    );
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+        "name": tool,
+        "arguments": arguments,
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": version,
+            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}},
+        },
+    }});
+    let answer = http(&replica.mcp, "POST", "/mcp", &headers, &body.to_string());
+    let message = answer.text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back();
+    let message: Value =
+        serde_json::from_str(message.unwrap_or(&answer.text)).unwrap_or_else(|_| panic!("{answer:?}"));
+    message["result"].clone()
+}
+
 /// An approval that one replica was asked for is given at a second and used at a third; a budget and a freeze are one for all;
 /// commands say the same in every folder; a replica that is killed is missed by nobody; and while the database is away all of
 /// them refuse.
@@ -58,6 +81,11 @@ fn whichever_replica_is_asked_the_answer_is_the_same() {
     assert!(!done["isError"].as_bool().unwrap_or(false), "{done}");
     let again = replicas[0].call("demo-agent-key", "demo__note_write", &write);
     assert_eq!(again["_meta"]["tollgate/decision"]["decision"], "pending_approval", "{again}");
+
+    // Nobody is given a task that lives in one replica: the next request may come to another.
+    let answer = with_tasks(&replicas[0], "demo__note_write", &write);
+    assert_ne!(answer["resultType"], "task", "{answer}");
+    assert_eq!(answer["_meta"]["tollgate/decision"]["decision"], "pending_approval", "{answer}");
 
     // Five searches a minute, wherever they are made.
     let found = (0..9).map(|n| {

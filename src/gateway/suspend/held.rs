@@ -15,6 +15,7 @@ use crate::gateway::{
 };
 use crate::{
     clock::{Clock, IdSource},
+    identity::{Principal, Proof},
     model::{AgentId, CallKind, RpcError, code},
 };
 use futures::future::BoxFuture;
@@ -178,9 +179,17 @@ impl HeldCalls {
     }
 }
 
-/// Whether a call may be answered as a task where it has to wait.
-pub(in crate::gateway) fn may_hold(call: &IncomingCall) -> bool {
-    call.kind == CallKind::Tool && matches!(call.purpose, Purpose::Use) && takes_tasks(call.client.as_ref())
+/// Whether a call may be answered as a task where it has to wait. `is_shared`: other machines answer for this one, and know
+/// nothing of its tasks; only over stdio its client comes back to this process for sure.
+pub(in crate::gateway) fn may_hold(call: &IncomingCall, is_shared: bool) -> bool {
+    let comes_back = match &call.principal {
+        Principal::Agent(agent) => !is_shared || matches!(agent.proof, Proof::Stdio),
+        Principal::Person(_) => !is_shared,
+    };
+    call.kind == CallKind::Tool
+        && matches!(call.purpose, Purpose::Use)
+        && comes_back
+        && takes_tasks(call.client.as_ref())
 }
 
 impl HeldCalls {

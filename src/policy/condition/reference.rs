@@ -113,7 +113,7 @@ fn meaning(fact: Fact) -> &'static str {
         Fact::ToolFingerprint => "a hash of what its server lists of it",
         Fact::ToolPinned => "whether it is as it was pinned",
         Fact::CallKind => "`tool`, `resource` or `prompt`",
-        Fact::CallRepeats => "identical calls of the agent in the last 60 s",
+        Fact::CallRepeats => "identical calls of the agent in the last 60 s that came to this process",
         Fact::CallSize => "bytes of the arguments",
         Fact::CostEstimate => "what the call is estimated to cost",
         Fact::CostTokens => "tokens that it is estimated to take",
