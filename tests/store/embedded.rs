@@ -1080,6 +1080,76 @@ async fn a_budget_that_is_edited_counts_on() {
     assert_eq!(store.verify().await.unwrap().bad, None);
 }
 
+/// What was counted before a zone was changed counts in the window in which it was changed, and not in the next one.
+#[tokio::test]
+async fn what_was_carried_over_is_not_carried_again() {
+    let at = |text: &str| -> jiff::Timestamp { text.parse().unwrap() };
+    let moments = [
+        (
+            BudgetWindow::Month,
+            "America/New_York",
+            "2026-11-09T12:00:00Z",
+            "2026-11-10T12:00:00Z",
+            "2026-12-01T06:00:00Z",
+        ),
+        (
+            BudgetWindow::Month,
+            "Europe/Berlin",
+            "2026-11-09T12:00:00Z",
+            "2026-11-10T12:00:00Z",
+            "2026-11-30T23:30:00Z",
+        ),
+        (
+            BudgetWindow::Day,
+            "Asia/Tokyo",
+            "2026-11-09T11:00:00Z",
+            "2026-11-09T12:00:00Z",
+            "2026-11-09T16:00:00Z",
+        ),
+        (
+            BudgetWindow::Hour,
+            "Asia/Kolkata",
+            "2026-11-09T11:05:00Z",
+            "2026-11-09T11:10:00Z",
+            "2026-11-09T11:35:00Z",
+        ),
+    ];
+    for (window, name, before, changed, next) in moments {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path());
+        let through = async |store: &EmbeddedStore, zoned: bool, key: &str, now: &str| {
+            let zone = zoned.then(|| zone(name));
+            let limit = BudgetLimit { zone, key: key.into(), ..calls("b", window, 2) };
+            let mut through = 0;
+            for n in 0..4 {
+                let call = AdmitRequest { budgets: vec![limit.clone()], ..request("a", later(at(now), n)) };
+                let ends = settlement(&call, None, None);
+                if store.admit(call).await.unwrap() == Admission::Granted {
+                    store.settle(ends).await.unwrap();
+                    through += 1;
+                }
+            }
+            through
+        };
+        for key in ["one", "two"] {
+            assert_eq!(through(&store, false, key, before).await, 2, "{window:?}");
+        }
+        assert_eq!(through(&store, true, "one", changed).await, 0, "{window:?}");
+        for again in [false, true] {
+            if again {
+                store.close().await;
+                store = open(dir.path());
+            }
+            let expected = if again { 0 } else { 2 };
+            assert_eq!(through(&store, true, "one", next).await, expected, "{window:?} {name}");
+        }
+        // One that did not call between: nothing is freed while the old window goes on.
+        let expected = if name == "America/New_York" { 2 } else { 0 };
+        assert_eq!(through(&store, true, "two", next).await, expected, "{window:?} {name}");
+        assert_eq!(store.verify().await.unwrap().bad, None);
+    }
+}
+
 /// A budget in two kinds of one window has one row in each: where both windows begin alike, they are not taken for one another.
 #[tokio::test]
 async fn counters_of_two_zones_are_told_apart() {

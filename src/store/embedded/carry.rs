@@ -8,15 +8,18 @@ use super::{
 };
 use crate::{
     admission::{MINUTE, Usage, Window, WindowUsage, window},
-    cost::BudgetWindow,
+    cost::{BudgetWindow, BudgetZone},
     decision::BudgetLimit,
     store::StoreError,
 };
+use jiff::tz::TimeZone;
 use rusqlite::Connection;
 use std::collections::{BTreeMap, HashMap};
 
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
+/// So far apart are the beginnings of one date in two zones at most.
+const FARTHEST: i64 = 26 * HOUR;
 
 /// How long windows may be, of which one that began later may be the one of now; none where only one word tells.
 fn current(of: BudgetWindow) -> i64 {
@@ -37,6 +40,15 @@ fn length(of: BudgetWindow) -> u8 {
         BudgetWindow::Month => 3,
         BudgetWindow::Ever => 4,
     }
+}
+
+/// When the window of this kind ends that began at a time; none where that cannot be told.
+fn ended(kind: &str, began: i64) -> Option<i64> {
+    let zone = match kind.split_once('@') {
+        None => None,
+        Some((_, name)) => Some(BudgetZone { name: name.into(), rules: TimeZone::get(name).ok()? }),
+    };
+    window::end_of(window::window_of(kind)?, zone.as_ref(), began)
 }
 
 fn larger(one: Usage, other: Usage) -> Usage {
@@ -64,7 +76,7 @@ impl Ledger {
         if others.is_empty() {
             return Ok(());
         }
-        if !self.kinds.is_due(id, kind, (counter, start)) {
+        if !self.kinds.is_due((id, kind), (counter, start), now) {
             return Ok(());
         }
         let mut counted = Usage::default();
@@ -74,7 +86,12 @@ impl Ledger {
             if of == budget.window {
                 let since = now.saturating_sub(current(of));
                 let newest = self.windows_of(connection, of_this, (since, now))?.pop();
-                counted = larger(counted, newest.map(|(_, usage)| usage).unwrap_or_default());
+                if let Some((began, usage)) = newest
+                    && !ended(&other, began).is_some_and(|ended| ended <= now)
+                    && !self.took_over(connection, id, (counter, start), began)?
+                {
+                    counted = larger(counted, usage);
+                }
             } else if length(of) < length(budget.window) && of != BudgetWindow::Minute {
                 let within = self.windows_of(connection, of_this, (start, now))?;
                 let sum = within.into_iter().fold(Usage::default(), |sum, (_, usage)| sum.plus(usage));
@@ -90,6 +107,22 @@ impl Ledger {
             self.note(connection, note)?;
         }
         Ok(())
+    }
+
+    /// Whether a counter had a window before this one that went on with what another kind's window, which began at `began`, had
+    /// counted: then that is no matter of this one. Where the kind was changed in this window, it is.
+    fn took_over(
+        &self,
+        connection: &Connection,
+        id: &str,
+        (counter, start): Window,
+        began: i64,
+    ) -> Result<bool, StoreError> {
+        if self.kinds.changed(id).is_some_and(|changed| changed >= start) {
+            return Ok(false);
+        }
+        let before = (began.saturating_sub(FARTHEST), start.saturating_sub(1));
+        Ok(!self.windows_of(connection, counter, before)?.is_empty())
     }
 
     /// The windows of a budget's counters of other kinds than this, with what stands there: of one key, or of all.

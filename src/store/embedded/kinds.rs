@@ -11,8 +11,8 @@ const MOST_SEEN: usize = 50_000;
 pub(super) struct Kinds {
     /// The kinds of each budget's counters, once they were looked for.
     pub(super) known: Option<HashMap<String, BTreeSet<String>>>,
-    /// The kind under which each budget counted last.
-    last: HashMap<String, String>,
+    /// The kind under which each budget counted last, and when it was seen to be another.
+    last: HashMap<String, (String, Option<i64>)>,
     /// Windows that were held against the counters of other kinds.
     seen: HashSet<Window>,
 }
@@ -29,15 +29,22 @@ impl Kinds {
     }
 
     /// Whether a window is to be held against the counters of other kinds: once, until the budget's kind changes again.
-    pub(super) fn is_due(&mut self, policy_id: &str, kind: &str, window: Window) -> bool {
-        if self.last.get(policy_id).is_none_or(|last| last != kind) {
-            self.last.insert(policy_id.to_owned(), kind.to_owned());
+    pub(super) fn is_due(&mut self, (policy_id, kind): (&str, &str), window: Window, now: i64) -> bool {
+        let last = self.last.get(policy_id);
+        if last.is_none_or(|(last, _)| last != kind) {
+            let changed = last.map(|_| now);
+            self.last.insert(policy_id.to_owned(), (kind.to_owned(), changed));
             self.seen.clear();
         }
         if self.seen.len() >= MOST_SEEN {
             self.seen.clear();
         }
         self.seen.insert(window)
+    }
+
+    /// When this process saw the kind of a budget change last.
+    pub(super) fn changed(&self, policy_id: &str) -> Option<i64> {
+        self.last.get(policy_id).and_then(|(_, changed)| *changed)
     }
 
     /// Counters are gone: what there is has to be looked for again.
