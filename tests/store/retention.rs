@@ -141,6 +141,40 @@ async fn old_segments_go_and_what_is_needed_stays() {
     assert_eq!(store.verify().await.unwrap().bad, None);
 }
 
+/// A window that goes on is not forgotten with old segments, in whatever zone it began.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_goes_on_is_kept_whatever_its_zone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.seal_after(50).await.unwrap();
+    let at = |text: &str| -> jiff::Timestamp { text.parse().unwrap() };
+    let zone = |name: &str| tollgate::cost::BudgetZone {
+        name: name.into(),
+        rules: jiff::tz::TimeZone::get(name).unwrap(),
+    };
+    let month = || tollgate::decision::BudgetLimit {
+        zone: Some(zone("Europe/Berlin")),
+        ..calls("month", BudgetWindow::Month, 100)
+    };
+    let call = async |now| {
+        let mut request = request("planner-01", now);
+        request.budgets = vec![month()];
+        let admitted = store.admit(request.clone()).await.unwrap();
+        if admitted == Admission::Granted {
+            store.settle(settlement(&request, None, None)).await.unwrap();
+        }
+        admitted == Admission::Granted
+    };
+    for n in 0..100 {
+        assert!(call(later(at("2026-11-01T12:00:00Z"), n)).await);
+    }
+    assert!(!call(at("2026-11-20T11:00:00Z")).await);
+    let gone = store.retire(at("2026-11-13T00:00:00Z"), at("2026-11-20T12:00:00Z")).await.unwrap();
+    assert!(gone >= 50, "{gone}");
+    assert!(!call(at("2026-11-20T13:00:00Z")).await, "the month goes on");
+    assert!(call(at("2026-11-30T23:30:00Z")).await, "another month");
+}
+
 /// Without the record that says so, removed segments are records that are missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn segments_that_somebody_removed_are_missing() {

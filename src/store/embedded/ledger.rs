@@ -179,8 +179,9 @@ impl Ledger {
             }
             Note::Counter { id, kind, policy_id, key } => {
                 let of = (kind, policy_id);
-                if let Some(keys) = self.keys.get_mut(&of)
-                    && !self.names.contains_key(&id)
+                if self.keys.contains_key(&of)
+                    && !self.is_counter(connection, id)?
+                    && let Some(keys) = self.keys.get_mut(&of)
                 {
                     *keys += 1;
                 }
@@ -212,11 +213,9 @@ impl Ledger {
     fn forget_windows(&mut self, connection: &Connection, before: i64) -> Result<(), StoreError> {
         let known: Vec<Window> = self.windows(connection)?.into_iter().map(|(window, _)| window).collect();
         for window in known {
-            let kind = self.kind(connection, window.0)?;
-            let ended = kind
-                .and_then(|kind| window::window_of(&kind))
-                .and_then(|kind| window::end_of(kind, None, window.1));
-            if ended.is_some_and(|ended| ended <= before) {
+            let kind = self.kind(connection, window.0)?.and_then(|kind| window::window_of(&kind));
+            // Whatever its zone.
+            if kind.is_some_and(|kind| window::is_over(kind, window.1, before)) {
                 self.forget_window(window);
             }
         }
@@ -227,6 +226,12 @@ impl Ledger {
         self.state.forget_window(window);
         self.unprojected.windows.remove(&window);
         self.unprojected.forgotten.insert(window);
+    }
+
+    /// Whether a number is a counter's already.
+    fn is_counter(&self, connection: &Connection, id: i64) -> Result<bool, StoreError> {
+        let is_projected = || connection.prepare_cached("SELECT 1 FROM counters WHERE id = ?1")?.exists([id]);
+        Ok(self.names.contains_key(&id) || (!self.unprojected.gone.contains(&id) && is_projected()?))
     }
 
     fn kind(&self, connection: &Connection, counter: i64) -> Result<Option<String>, StoreError> {
@@ -430,9 +435,7 @@ impl Ledger {
             return Ok((id, None));
         }
         let counter = Counter { kind: kind.to_owned(), policy_id: policy_id.to_owned(), key: key.to_owned() };
-        let known = !self.unprojected.gone.contains(&id)
-            && connection.prepare_cached("SELECT 1 FROM counters WHERE id = ?1")?.exists([id])?;
-        if known {
+        if self.is_counter(connection, id)? {
             self.names.insert(id, counter);
             return Ok((id, None));
         }

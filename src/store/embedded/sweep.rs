@@ -115,7 +115,10 @@ mod tests {
         model::{Digest, EventDraft, EventType, MicroUsd, PolicyId},
         store::{
             AdmitRequest, OTHERS, Unrecorded,
-            embedded::{ledger::MOST_KEYS, projection},
+            embedded::{
+                ledger::{MOST_KEYS, number},
+                projection,
+            },
         },
     };
     use jiff::Timestamp;
@@ -317,6 +320,20 @@ mod tests {
             }
         }
         assert_eq!(through, 30, "they share the cap");
+        // What retention notes again is no further key.
+        let named = |n: usize| Note::Counter {
+            id: number("ever", "b", &format!("key-{n}")),
+            kind: "ever".to_owned(),
+            policy_id: "b".to_owned(),
+            key: format!("key-{n}"),
+        };
+        process.project();
+        process.ledger.names.clear();
+        let counted = process.ledger.keys(&process.connection, "ever", "b").unwrap();
+        for n in 0..MOST_KEYS {
+            process.ledger.note(&process.connection, named(n)).unwrap();
+        }
+        assert_eq!(process.ledger.keys(&process.connection, "ever", "b").unwrap(), counted);
         // Those that were there before have theirs.
         assert_eq!(process.call(NOON, key(0)).unwrap(), ["key-0"]);
         process.project();
