@@ -42,6 +42,8 @@ mod store;
 mod tree;
 #[path = "store/vault.rs"]
 mod vault;
+#[path = "store/waits.rs"]
+mod waits;
 
 use jiff::Timestamp;
 use std::{collections::BTreeSet, sync::Arc};

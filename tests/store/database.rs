@@ -3,9 +3,9 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Lines},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -179,6 +179,19 @@ impl Server {
         String::from_utf8(ran.stdout).unwrap().trim().to_owned()
     }
 
+    /// A person's session in one of its databases, which stays.
+    pub(crate) fn person(&self, database: &str) -> Person {
+        let mut psql = Command::new(programs().unwrap().join("psql"));
+        psql.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", "tollgate", "-d", database]);
+        if self.port > 0 {
+            psql.args(["-p", &self.port.to_string()]);
+        }
+        let mut psql =
+            psql.arg("-h").arg(&self.dir).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (input, lines) = (psql.stdin.take().unwrap(), BufReader::new(psql.stdout.take().unwrap()).lines());
+        Person { psql, input: Some(input), lines }
+    }
+
     /// SQL by which a database's record goes back to where it is now.
     pub(crate) fn back_to_now(&self, database: &Database) -> String {
         let end = self.sql(&database.name, "SELECT segment, at, seq, hash, frame FROM tollgate.head");
@@ -244,6 +257,30 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop("QUIT");
+    }
+}
+
+/// Somebody who asks the database beside its replicas.
+pub(crate) struct Person {
+    psql: Child,
+    input: Option<ChildStdin>,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Person {
+    /// Runs SQL, and waits for it.
+    pub(crate) fn run(&mut self, sql: &str) {
+        use std::io::Write as _;
+        writeln!(self.input.as_mut().unwrap(), "{sql};\n\\echo done").unwrap();
+        let done = self.lines.by_ref().map_while(Result::ok).any(|line| line == "done");
+        assert!(done, "{sql}");
+    }
+}
+
+impl Drop for Person {
+    fn drop(&mut self) {
+        self.input = None;
+        self.psql.wait().ok();
     }
 }
 

@@ -349,21 +349,19 @@ impl Writer {
         }
     }
 
-    /// Removes the segments before one, with the group that is held.
-    pub(super) async fn remove_before(&mut self, first: i64) -> Result<(), StoreError> {
+    /// Removes the segments before one, with the group that is held. `false`: tables of theirs are left, for [`schema::drop_left`].
+    pub(super) async fn remove_before(&mut self, first: i64) -> Result<bool, StoreError> {
         let problem = self.link.problem();
         let Some(ready) = self.ready.as_ref().filter(|_| self.held) else {
             return Err(problem.says("the connection was lost in the middle of a group"));
         };
         let client = &ready.session.client;
         let failed = |error: tokio_postgres::Error| problem.of(&error);
-        let gone = "DELETE FROM tollgate.segments WHERE first < $1 RETURNING first";
-        for row in client.query(gone, &[&first]).await.map_err(failed)? {
-            let table = schema::table_of(row.get(0));
-            client.batch_execute(&format!("DROP TABLE IF EXISTS {table}")).await.map_err(failed)?;
-        }
+        let gone = "DELETE FROM tollgate.segments WHERE first < $1";
+        client.execute(gone, &[&first]).await.map_err(failed)?;
+        let all = schema::drop_tables(client).await.map_err(failed)?;
         self.changed = true;
-        Ok(())
+        Ok(all)
     }
 }
 

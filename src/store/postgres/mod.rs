@@ -33,7 +33,11 @@ use std::{
     collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 use tokio::{
@@ -52,6 +56,8 @@ const PATIENCE: Duration = Duration::from_secs(6);
 const COMMITTING: Duration = Duration::from_secs(9);
 /// How long a process waits for its first word in the database.
 const STARTING: Duration = Duration::from_secs(10);
+/// Between two tries to remove tables that somebody reads.
+const DROPPED_AGAIN: Duration = Duration::from_secs(20);
 
 /// Whether a URL names a database; the error says what is wrong with it, without it.
 pub fn check_url(url: &SecretString) -> Result<(), String> {
@@ -90,6 +96,8 @@ pub(super) struct PostgresOrigin {
     writer: Arc<Mutex<Writer>>,
     vault: PostgresVault,
     keeper: Option<Keeper>,
+    /// Tables of segments that are no more are waited for.
+    dropping: Arc<AtomicBool>,
     /// The name of a journal that is begun here.
     fresh: [u8; 16],
 }
@@ -122,7 +130,7 @@ impl PostgresOrigin {
         let writer = Arc::new(Mutex::new(Writer::new(link.clone())));
         let vault = PostgresVault::new(link.clone(), handle.clone());
         let runtime = Lock::new(Some(runtime));
-        let origin = Self { runtime, handle, link, writer, vault, keeper: None, fresh };
+        let origin = Self { runtime, handle, link, writer, vault, keeper: None, dropping: Arc::default(), fresh };
         let link = origin.link.clone();
         origin.run(PATIENCE * 2, async move {
             let session = link.connect(None).await?;
@@ -176,6 +184,30 @@ impl PostgresOrigin {
         })
     }
 
+    /// Removes tables of segments that are no more, as soon as nobody reads them. Where this process ends before, the next retention
+    /// finds them.
+    fn drop_later(&self) {
+        if self.dropping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (link, dropping) = (self.link.clone(), self.dropping.clone());
+        self.handle.spawn(async move {
+            loop {
+                tokio::time::sleep(DROPPED_AGAIN).await;
+                let dropped = timeout(PATIENCE, async {
+                    let session = link.connect(None).await?;
+                    schema::drop_left(&session).await.map_err(|error| link.problem().of(&error))
+                });
+                match dropped.await {
+                    Ok(Ok(true)) => break,
+                    Ok(Err(error)) => tracing::debug!(%error, "store.tables_not_dropped"),
+                    Ok(Ok(false)) | Err(_) => {}
+                }
+            }
+            dropping.store(false, Ordering::Release);
+        });
+    }
+
     fn shut(&self) {
         let Some(runtime) = self.runtime.lock().take() else { return };
         if let Some(keeper) = &self.keeper {
@@ -220,7 +252,10 @@ impl Origin for PostgresOrigin {
     }
 
     fn remove_before(&self, first: i64) -> Result<(), StoreError> {
-        self.step(PATIENCE, move |writer| Box::pin(writer.remove_before(first)))
+        if !self.step(PATIENCE, move |writer| Box::pin(writer.remove_before(first)))? {
+            self.drop_later();
+        }
+        Ok(())
     }
 
     fn secret(&self, name: &str, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {

@@ -1,7 +1,12 @@
 //! The tables, and how they come to be what this program knows.
 
-use super::{link::Session, problem::Problem};
+use super::{
+    journal::{BEGIN, COMMIT},
+    link::Session,
+    problem::Problem,
+};
 use crate::store::StoreError;
+use tokio_postgres::{Client, error::SqlState};
 
 /// What this program makes and knows: so many steps.
 const VERSION: i32 = 3;
@@ -51,7 +56,7 @@ const SNAPSHOTS: &str = "
     ALTER TABLE tollgate.replicas ADD COLUMN snapshot text;";
 
 /// The table of the frames of a segment.
-pub(super) fn table_of(segment: i64) -> String {
+fn table_of(segment: i64) -> String {
     format!("tollgate.frames_{segment:020}")
 }
 
@@ -66,17 +71,55 @@ pub(super) fn begin_segment(segment: i64, hash: &[u8], frame: &[u8]) -> String {
     )
 }
 
-/// Makes it. Frames are compressed where the server can do so fast: a commit waits for as many bytes fewer.
+/// Makes it. Frames are compressed where the server can do so fast: a commit waits for as many bytes fewer. `CREATE TABLE … PARTITION
+/// OF` would wait for whoever reads frames, a dump for as long as it takes; attaching a table does not.
 pub(super) fn make_table(segment: i64) -> String {
     let table = table_of(segment);
     format!(
-        "CREATE TABLE {table} PARTITION OF tollgate.frames FOR VALUES IN ({segment});
+        "CREATE TABLE {table} (LIKE tollgate.frames INCLUDING ALL);
          DO $do$ BEGIN
              ALTER TABLE {table} ALTER COLUMN body SET COMPRESSION lz4, ALTER COLUMN body SET STORAGE EXTENDED;
          EXCEPTION WHEN feature_not_supported THEN
              ALTER TABLE {table} ALTER COLUMN body SET STORAGE EXTERNAL;
-         END $do$;"
+         END $do$;
+         ALTER TABLE tollgate.frames ATTACH PARTITION {table} FOR VALUES IN ({segment});"
     )
+}
+
+/// Tables of segments that are no more.
+const LEFT: &str = "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'tollgate.frames'::regclass
+        AND c.relname::text COLLATE \"C\" < 'frames_' || lpad((SELECT min(first) FROM tollgate.segments)::text, 20, '0')
+    ORDER BY 1";
+
+/// Removes the tables of segments that are no more, in the transaction that is open. `false`: some are left, for somebody reads
+/// frames, as a dump does. Dropping waits for that, and everybody else for dropping, so it is not waited for.
+pub(super) async fn drop_tables(client: &Client) -> Result<bool, tokio_postgres::Error> {
+    client.batch_execute("SET LOCAL lock_timeout = '200ms'").await?;
+    let mut all = true;
+    for row in client.query(LEFT, &[]).await? {
+        let table: &str = row.get(0);
+        let drop = format!("SAVEPOINT dropping; DROP TABLE tollgate.{table}; RELEASE dropping");
+        match client.batch_execute(&drop).await {
+            Ok(()) => {}
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                client.batch_execute("ROLLBACK TO dropping").await?;
+                all = false;
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    client.batch_execute("SET LOCAL lock_timeout = '4s'").await?;
+    Ok(all)
+}
+
+/// Tries again what [`drop_tables`] has left, in a transaction of its own.
+pub(super) async fn drop_left(session: &Session) -> Result<bool, tokio_postgres::Error> {
+    session.client.batch_execute(BEGIN).await?;
+    let all = drop_tables(&session.client).await?;
+    session.client.batch_execute(COMMIT).await?;
+    Ok(all)
 }
 
 /// Has the tables there that this program knows.
