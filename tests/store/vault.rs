@@ -750,3 +750,30 @@ async fn a_vault_is_taken_to_the_database_with_its_record() {
 async fn credential_error(vault: &dyn Vault) -> String {
     vault.credential("connection crm gateway".to_owned()).await.map(drop).unwrap_err().to_string()
 }
+
+/// What all scopes have too much of together is removed a part at a time: what is done stays done where a later part has to wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn room_for_all_is_made_a_part_at_a_time() {
+    if !is_there() {
+        return;
+    }
+    let (dir, database) = (tempfile::tempdir().unwrap(), server().database());
+    let process = Process::of(database.replica(dir.path()));
+    process.put(vec![token("one", "a@example.com", 1)], at(0), [7; 32]).await.unwrap();
+    // 2.5 GiB in the book, of which one may stay.
+    let many = format!(
+        "INSERT INTO tollgate.vault_values(placeholder, scope, rule, detector, json, key, sealed, bytes, used)
+         SELECT 'p' || n, 'many', 'mails', 'email', false, 1, '\\x00', 1 << 20, {} + n FROM generate_series(1, 2560) n",
+        at(0).as_second()
+    );
+    server().sql(&database.name, &many);
+    let count =
+        || server().sql(&database.name, "SELECT count(*) FROM tollgate.vault_values WHERE scope = 'many'");
+    let mut person = server().person(&database.name);
+    person.run("BEGIN; SELECT FROM tollgate.vault_values WHERE placeholder = 'p1500' FOR UPDATE");
+    process.retire(at(1)).await.unwrap_err();
+    assert_eq!(count(), "1560");
+    drop(person);
+    process.retire(at(1)).await.unwrap();
+    assert_eq!(count(), "560");
+}

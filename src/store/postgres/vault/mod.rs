@@ -1,11 +1,12 @@
 //! The vault in the database, one for all replicas: the values of `tokenize` and the credentials that people connected, each
 //! encrypted as in the vault of one machine, and in one row the keys, encrypted with `vault_key`, which is in no database.
 //!
-//! Transactions that write lock the row of the keys before anything else, so that they happen one after the other: bounds are
-//! exact, of two who replace one version of a credential one is first, and nothing is written under a key that a rotation
-//! forgets. They run as `READ COMMITTED`: whoever had to wait for the row sees what was committed meanwhile. What reads is one
-//! statement, and so sees rows and keys as of one moment. Beside that, without the row, only two things are done: the note that a
-//! value was used, which waits for no other lock, and the removal of one credential.
+//! Transactions that write lock the row of the keys before anything else, so that they happen one after the other: the bounds of
+//! each scope and of credentials are exact (what all scopes have together is brought down at retention, some at a time), of two
+//! who replace one version of a credential one is first, and nothing is written under a key that a rotation forgets. They run as
+//! `READ COMMITTED`: whoever had to wait for the row sees what was committed meanwhile. What reads is one statement, and so sees
+//! rows and keys as of one moment. Beside that, without the row, only two things are done: the note that a value was used, which
+//! waits for no other lock, and the removal of one credential.
 
 mod arriving;
 mod credentials;
@@ -38,8 +39,9 @@ use std::{
 use tokio::{runtime::Handle, time::timeout};
 use tokio_postgres::Client;
 
-/// How long it is looked whether a credential is there when the connection was lost as it was committed.
-const LOOKED_FOR: Duration = Duration::from_secs(4);
+/// How long it is looked whether a credential is there when the connection was lost as it was committed: until after the server has
+/// ended a transaction that nobody goes on with.
+const LOOKED_FOR: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// One process's side of the vault.
@@ -160,6 +162,19 @@ impl Inner {
                 Some(gone) if gone >= values::RETIRED_AT_ONCE => all += gone,
                 Some(gone) => return Ok(all + gone),
                 None => return Ok(all),
+            }
+        }
+    }
+
+    /// Removes what all scopes have too much of together.
+    async fn make_room_for_all(&self) -> Result<(), StoreError> {
+        loop {
+            let page = self.holding(None, move |client, problem, _held| {
+                async move { values::make_room_for_all(client, problem).await }.boxed()
+            });
+            // A few at a time: others may write in between.
+            if page.await? != Some(true) {
+                return Ok(());
             }
         }
     }
@@ -325,10 +340,7 @@ impl Vault for PostgresVault {
         let inner = self.0.clone();
         self.run(async move {
             let retired = inner.retire(now).await?;
-            let room = inner.holding(None, move |client, problem, _held| {
-                async move { values::make_room_for_all(client, problem).await }.boxed()
-            });
-            room.await?;
+            inner.make_room_for_all().await?;
             Ok(retired)
         })
     }

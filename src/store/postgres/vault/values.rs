@@ -212,15 +212,11 @@ pub(super) async fn put(
     Ok(())
 }
 
-/// Removes what all have too much of together, from whoever has the most.
-pub(super) async fn make_room_for_all(client: &Client, problem: &Problem) -> Result<(), StoreError> {
+/// Removes some of what all have too much of together, from whoever has the most. `false`: there is room.
+pub(super) async fn make_room_for_all(client: &Client, problem: &Problem) -> Result<bool, StoreError> {
     let failed = |error: tokio_postgres::Error| problem.of(&error);
-    loop {
-        let total: i64 = client.query_typed_one(TOTAL, &[]).await.map_err(failed)?.get(0);
-        if total <= MOST_IN_ALL || client.execute_typed(MAKE_ROOM_FOR_ALL, &[]).await.map_err(failed)? == 0 {
-            return Ok(());
-        }
-    }
+    let total: i64 = client.query_typed_one(TOTAL, &[]).await.map_err(failed)?.get(0);
+    Ok(total > MOST_IN_ALL && client.execute_typed(MAKE_ROOM_FOR_ALL, &[]).await.map_err(failed)? > 0)
 }
 
 /// How many values [`retire`] removes at most.
