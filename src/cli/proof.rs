@@ -85,7 +85,12 @@ async fn rotate(
     LogKeys::of(&**store, place, setup.system.random()).await.map_err(|error| told(&error))?;
     let (keys, old) = LogKeys::rotate_of(&**store, place, fresh).await.map_err(|error| told(&error))?;
     let (before, after) = (old.verifier().to_string(), keys.signer().verifier().to_string());
-    store.record(vec![evidence::checkpoint_key_rotated(setup.now(), &person, &before, &after)]).await?;
+    let said = evidence::checkpoint_key_rotated(setup.now(), &person, &before, &after);
+    store.record(vec![said]).await.map_err(|error| {
+        CliError::Told(format!(
+            "{after}\nsigns checkpoints from now on, in place of\n{before}\nand the record does not say so, for it could not be written: {error}"
+        ))
+    })?;
     // Signed by both, so that whoever trusts the one finds the other.
     let (checkpoint, note) =
         audit::make(&**store, &keys, &[&old], &folders(setup)).await.map_err(|error| told(&error))?;

@@ -188,7 +188,8 @@ impl Server {
         }
         let mut psql =
             psql.arg("-h").arg(&self.dir).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (input, lines) = (psql.stdin.take().unwrap(), BufReader::new(psql.stdout.take().unwrap()).lines());
+        let (input, lines) =
+            (psql.stdin.take().unwrap(), BufReader::new(psql.stdout.take().unwrap()).lines());
         Person { psql, input: Some(input), lines }
     }
 

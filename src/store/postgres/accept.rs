@@ -1,10 +1,8 @@
 //! Going on with what the database has, because a person says so.
 
 use super::{
-    PostgresOrigin, compare,
-    journal::{self, BEGIN, COMMIT, UNCONFIRMED},
-    keeper,
-    link::Link,
+    PostgresOrigin, compare, journal, keeper,
+    link::{BEGIN, COMMIT, Link},
 };
 use crate::{
     journal::{Frame, RawSegment, SEGMENT_HEAD, SegmentHead},
@@ -117,10 +115,5 @@ pub(super) async fn go_on(
     }
     journal::put_segment(&session, &problem, head).await?;
     client.execute(INSERT, &[&segment, &at, &frame]).await.map_err(failed)?;
-    session.has_warned();
-    client.batch_execute(COMMIT).await.map_err(failed)?;
-    match session.has_warned() {
-        false => Ok(()),
-        true => Err(problem.says(UNCONFIRMED)),
-    }
+    session.commit(COMMIT, &problem).await
 }

@@ -2,7 +2,7 @@
 //! reads what they have, and appends one frame.
 
 use super::{
-    link::{Link, Session},
+    link::{BEGIN, COMMIT, Coming, Link, Session},
     problem::Problem,
     schema,
 };
@@ -16,35 +16,34 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 use tokio_postgres::{Row, Statement};
 
-/// Frames that are read at once.
+/// Frames that are read at once; they also begin within a MiB ([`FRAMES`]), so that a slow line brings them in the time of a step.
 const AT_ONCE: i64 = 128;
 
+/// How long the statements of a new connection may take.
+const PREPARING: Duration = Duration::from_secs(2);
+
 /// How long a transaction that appended is looked for when the connection was lost as it ended.
-const LOOKED_FOR: Duration = Duration::from_secs(4);
+const LOOKED_FOR: Duration = Duration::from_secs(6);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// How long the end of a group that appended nothing may take.
-const RELEASING: Duration = Duration::from_secs(6);
+/// How long the end of a group that appended nothing may take: one that changed something waits for a standby.
+const RELEASING: Duration = Duration::from_secs(2);
+const COMMITTING: Duration = Duration::from_secs(5);
 
 /// The channel on which replicas tell each other that something is there.
 pub(super) const CHANNEL: &str = "tollgate";
 
-pub(super) const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '5s'";
-pub(super) const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
-
 const HEAD: &str = "SELECT segment, at, seq, hash, frame, orders,
     (SELECT coalesce(min(first), 1) FROM tollgate.segments) FROM tollgate.head";
 const HOLD: &str = "SELECT 1 FROM tollgate.head FOR UPDATE";
-const FRAMES: &str =
-    "SELECT at, body FROM tollgate.frames WHERE segment = $1 AND at >= $2 ORDER BY at LIMIT $3";
+const FRAMES: &str = "SELECT at, body FROM tollgate.frames
+    WHERE segment = $1 AND at >= $2 AND at < $2 + 1048576 ORDER BY at LIMIT $3";
 
 const NEXT: &str =
     "SELECT first, hash, frame, after_damage FROM tollgate.segments WHERE first > $1 ORDER BY first LIMIT 1";
 
 /// Writes something, so that the commit waits for whatever commits of this server wait for.
-const CONFIRM: &str = "UPDATE tollgate.head SET id = id";
-pub(super) const UNCONFIRMED: &str =
-    "it has warned that what it confirmed may be lost: a standby was not waited for";
+pub(super) const CONFIRM: &str = "UPDATE tollgate.head SET id = id";
 
 /// The end moves only from where this process knows it, and the frame goes with it.
 const APPEND: &str = "WITH moved AS (
@@ -66,6 +65,7 @@ struct Ready {
 /// One process's side of the journal.
 pub(super) struct Writer {
     link: Arc<Link>,
+    coming: Coming,
     ready: Option<Ready>,
     held: bool,
     /// Something but a frame was changed while it is held.
@@ -129,7 +129,7 @@ pub(super) async fn end(link: &Link) -> Result<End, StoreError> {
 
 impl Writer {
     pub(super) fn new(link: Arc<Link>) -> Self {
-        Self { link, ready: None, held: false, changed: false }
+        Self { link, coming: Coming::default(), ready: None, held: false, changed: false }
     }
 
     /// Whatever was under way is undone by the server.
@@ -137,31 +137,41 @@ impl Writer {
         (self.ready, self.held, self.changed) = (None, false, false);
     }
 
-    async fn connected(&mut self) -> Result<&Ready, StoreError> {
-        if self.ready.as_ref().is_none_or(|ready| ready.session.client.is_closed()) {
-            self.disconnect();
-            let session = self.link.connect(None).await?;
-            let client = &session.client;
-            let problem = self.link.problem();
-            let prepared = futures::try_join!(
+    /// Has a connection there, or says soon that there is none; it is made on meanwhile.
+    pub(super) async fn connect(&mut self) -> Result<(), StoreError> {
+        if self.connected().is_ok() {
+            return Ok(());
+        }
+        self.disconnect();
+        let problem = self.link.problem();
+        let session = self.coming.session(&self.link).await?;
+        let client = &session.client;
+        let prepared = tokio::time::timeout(PREPARING, async {
+            futures::try_join!(
                 client.prepare(HEAD),
                 client.prepare(HOLD),
                 client.prepare(FRAMES),
                 client.prepare(APPEND)
-            );
-            let (head, hold, frames, append) = prepared.map_err(|error| problem.of(&error))?;
-            self.ready = Some(Ready { session, head, hold, frames, append });
-        }
-        self.ready.as_ref().ok_or_else(|| self.link.problem().no_answer())
+            )
+        });
+        let prepared = prepared.await.map_err(|_| problem.no_answer())?;
+        let (head, hold, frames, append) = prepared.map_err(|error| problem.of(&error))?;
+        self.ready = Some(Ready { session, head, hold, frames, append });
+        Ok(())
     }
 
-    /// Reads on; `hold`: and keeps all others from appending.
+    fn connected(&self) -> Result<&Ready, StoreError> {
+        let open = self.ready.as_ref().filter(|ready| !ready.session.client.is_closed());
+        open.ok_or_else(|| self.link.problem().says("the connection was lost"))
+    }
+
+    /// Reads on, on a connection that is there; `hold`: and keeps all others from appending.
     pub(super) async fn read(&mut self, known: Known, hold: bool) -> Result<News, StoreError> {
         if hold && self.held {
             return Ok(News::default());
         }
         let (link, held) = (self.link.clone(), self.held);
-        let Ready { session, head, hold: lock, frames, .. } = self.connected().await?;
+        let Ready { session, head, hold: lock, frames, .. } = self.connected()?;
         let client = &session.client;
         let from: (i64, i64) = (known.place.segment, signed(known.place.offset));
         let read = async {
@@ -299,15 +309,16 @@ impl Writer {
         let (rows, (), (), ()) = done.map_err(failed)?;
         match (rows, session.has_warned()) {
             (1, false) => Ok(()),
-            (1, true) => Err(problem.says(UNCONFIRMED)),
+            (1, true) => Err(problem.unconfirmed()),
             _ => Err(problem.says("another process has appended meanwhile")),
         }
     }
 
     /// Whether a frame is there, once nobody can put it there any more.
     async fn is_there(&mut self, frame: &Frame) -> Result<bool, StoreError> {
+        self.connect().await?;
         let link = self.link.clone();
-        let ready = self.connected().await?;
+        let ready = self.connected()?;
         let client = &ready.session.client;
         let failed = |error: tokio_postgres::Error| link.problem().of(&error);
         // Whoever was appending it ends before this is held.
@@ -323,12 +334,8 @@ impl Writer {
             return Ok(false);
         }
         // A server that was restarted shows what no standby has yet. A commit behind it waits for the standby.
-        ready.session.has_warned();
-        client.batch_execute(&format!("{CONFIRM}; {COMMIT}")).await.map_err(failed)?;
-        match ready.session.has_warned() {
-            false => Ok(true),
-            true => Err(link.problem().says(UNCONFIRMED)),
-        }
+        ready.session.commit(&format!("{CONFIRM}; {COMMIT}"), &link.problem()).await?;
+        Ok(true)
     }
 
     /// Lets others go on.
@@ -336,10 +343,13 @@ impl Writer {
         if !std::mem::replace(&mut self.held, false) {
             return;
         }
-        let end = if std::mem::replace(&mut self.changed, false) { COMMIT } else { "ROLLBACK" };
+        let (end, limit) = match std::mem::replace(&mut self.changed, false) {
+            true => (COMMIT, COMMITTING),
+            false => ("ROLLBACK", RELEASING),
+        };
         let ended = match &self.ready {
             Some(ready) => {
-                let ended = tokio::time::timeout(RELEASING, ready.session.client.batch_execute(end)).await;
+                let ended = tokio::time::timeout(limit, ready.session.client.batch_execute(end)).await;
                 ended.is_ok_and(|ended| ended.is_ok())
             }
             None => true,

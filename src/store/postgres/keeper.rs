@@ -258,7 +258,7 @@ async fn keep(shared: Arc<Shared>, mut asked: mpsc::UnboundedReceiver<Ask>, firs
     let (mut first, mut number, mut pause) = (Some(first), 0, FIRST_PAUSE);
     loop {
         let told = Arc::downgrade(&shared);
-        let notified = Box::new(move |_| {
+        let notified = Arc::new(move |_| {
             if let Some(shared) = told.upgrade() {
                 shared.look();
             }
@@ -316,9 +316,9 @@ async fn with(
     first: &mut Option<oneshot::Sender<()>>,
 ) -> Left {
     let problem = shared.link.problem();
-    let listening = session.client.batch_execute(&format!("LISTEN {CHANNEL}; {FORGOTTEN}")).await;
-    if let Err(error) = listening {
-        return Left::Lost(problem.of(&error));
+    let begin = format!("LISTEN {CHANNEL}; {FORGOTTEN}");
+    if let Err(error) = within(&problem, session.client.batch_execute(&begin)).await {
+        return Left::Lost(error);
     }
     let mut duties = BTreeSet::new();
     let (mut beat, mut look) = (interval(BEAT), interval(LOOK));

@@ -1,7 +1,12 @@
 //! How a process reaches the database: where it is, TLS, and what is asked of a connection before anything is done with it.
 
-use super::{problem::Problem, tls::Tls};
+use super::{
+    hosts::{CONNECTING, Hosts},
+    problem::{NO_ANSWER, Problem},
+    tls::Tls,
+};
 use crate::store::StoreError;
+use futures::pin_mut;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{
     fmt,
@@ -12,14 +17,17 @@ use std::{
     },
     time::Duration,
 };
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 use tokio_postgres::{
     AsyncMessage, Client, Config, Notification,
-    config::{Host, SslMode, TargetSessionAttrs},
+    config::{Host, SslMode},
     error::Severity,
 };
 
-/// How long connecting may take.
-const CONNECTING: Duration = Duration::from_secs(3);
+/// How long somebody waits for a connection that is being made: one address may hang meanwhile.
+const AWAITED: Duration = Duration::from_secs(4);
+/// How long a connection that nobody uses any more may take to end in order.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// The oldest server that is used.
 const OLDEST: i32 = 150_000;
@@ -31,9 +39,12 @@ const SETTINGS: &str = "
     SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
     SET plan_cache_mode = force_custom_plan; SET client_min_messages = warning;";
 
+pub(super) const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '5s'";
+pub(super) const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
+
 /// Where the database is, and how it is reached.
 pub(super) struct Link {
-    config: Config,
+    hosts: Hosts,
     tls: Option<Tls>,
     /// For people: without user and password.
     place: Arc<str>,
@@ -50,6 +61,8 @@ pub(super) struct Session {
     pub(super) client: Client,
     /// The server has warned of something.
     warned: Arc<AtomicBool>,
+    /// Tells whoever serves the connection that this is gone.
+    _used: oneshot::Sender<()>,
 }
 
 impl Session {
@@ -57,10 +70,56 @@ impl Session {
     pub(super) fn has_warned(&self) -> bool {
         self.warned.swap(false, Ordering::AcqRel)
     }
+
+    /// Ends a transaction with this; an error where the server warned that what it confirmed may be lost.
+    pub(super) async fn commit(&self, end: &str, problem: &Problem) -> Result<(), StoreError> {
+        self.has_warned();
+        self.client.batch_execute(end).await.map_err(|error| problem.of(&error))?;
+        match self.has_warned() {
+            false => Ok(()),
+            true => Err(problem.unconfirmed()),
+        }
+    }
 }
 
 /// Who is told of notifications.
-pub(super) type Notified = Box<dyn Fn(Notification) + Send>;
+pub(super) type Notified = Arc<dyn Fn(Notification) + Send + Sync>;
+
+/// Why an address is of no use.
+enum Useless {
+    Failed(tokio_postgres::Error),
+    /// It is the database, and must not be used: another address is none to go on with.
+    Unfit(StoreError),
+}
+
+impl From<tokio_postgres::Error> for Useless {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A connection that is being made, whether or not somebody waits for it.
+#[derive(Default)]
+pub(super) struct Coming(Option<JoinHandle<Result<Session, StoreError>>>);
+
+impl Coming {
+    /// Waits for it, for some seconds: where it takes longer, whoever comes later finds it.
+    pub(super) async fn session(&mut self, link: &Arc<Link>) -> Result<Session, StoreError> {
+        if let Some(done) = self.0.take_if(|making| making.is_finished())
+            && let Ok(Ok(session)) = done.await
+            && !session.client.is_closed()
+        {
+            return Ok(session);
+        }
+        let making = self.0.get_or_insert_with(|| {
+            let link = link.clone();
+            tokio::spawn(async move { link.connect(None).await })
+        });
+        let Ok(made) = timeout(AWAITED, making).await else { return Err(link.problem().no_answer()) };
+        self.0 = None;
+        made.unwrap_or(Err(StoreError::Closed))
+    }
+}
 
 impl Link {
     /// Reads a URL. No error shows it: it may hold a password.
@@ -86,8 +145,11 @@ impl Link {
                         and `#` `%23`"
                 .to_owned());
         }
-        let place = place(&config);
-        let is_near = config.get_hosts().iter().all(is_near) && !config.get_hosts().is_empty();
+        let database = config.get_dbname().or(config.get_user()).unwrap_or_default().to_owned();
+        // An address is where it goes, whatever the name says.
+        let is_near = config.get_hosts().iter().all(is_near)
+            && !config.get_hosts().is_empty()
+            && config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback);
         // Over a network only with TLS, unless the URL says otherwise.
         if config.get_ssl_mode() == SslMode::Prefer && (!is_near || roots.is_some()) {
             config.ssl_mode(SslMode::Require);
@@ -102,12 +164,9 @@ impl Link {
         if config.get_application_name().is_none() {
             config.application_name("tollgate");
         }
-        // A standby that was not promoted takes nothing.
-        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        config.connect_timeout(CONNECTING).tcp_user_timeout(Duration::from_secs(8));
-        config.keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(2));
-        config.keepalives_retries(3);
-        Ok(Self { config, tls, place })
+        let hosts = Hosts::of(&config)?;
+        let place = format!("{hosts}/{database}").into();
+        Ok(Self { hosts, tls, place })
     }
 
     /// Where the database is, for people.
@@ -120,90 +179,131 @@ impl Link {
         Problem(self.place.clone())
     }
 
-    /// Connects, and looks whether the server keeps what it confirms.
+    /// How long [`Self::connect`] takes at most.
+    pub(super) fn patience(&self) -> Duration {
+        self.hosts.patience()
+    }
+
+    /// Connects to the first address that takes writes, the one of last time before all others, and looks whether the server
+    /// keeps what it confirms. An address that hangs keeps nobody from the next one for long.
     pub(super) async fn connect(&self, notified: Option<Notified>) -> Result<Session, StoreError> {
-        let problem = self.problem();
-        let warned = Arc::new(AtomicBool::new(false));
-        let connecting = async {
-            match &self.tls {
-                Some(tls) => {
-                    let (client, connection) = self.config.connect(tls.clone()).await?;
-                    tokio::spawn(serve(connection, warned.clone(), notified));
-                    Ok(client)
+        let (problem, mut told) = (self.problem(), Vec::new());
+        for host in self.hosts.in_turn() {
+            let addresses = match host.addresses().await {
+                Ok(addresses) => addresses,
+                Err(why) => {
+                    told.push((host.name(), why));
+                    continue;
                 }
-                None => {
-                    let (client, connection) = self.config.connect(tokio_postgres::NoTls).await?;
-                    tokio::spawn(serve(connection, warned.clone(), notified));
-                    Ok(client)
-                }
+            };
+            for address in addresses {
+                let config = host.config(address);
+                let opened = timeout(CONNECTING, self.open(&config, notified.clone())).await;
+                let why = match opened {
+                    Ok(Ok(session)) => {
+                        self.hosts.reached(host, address);
+                        return Ok(session);
+                    }
+                    Ok(Err(Useless::Unfit(error))) => return Err(error),
+                    Ok(Err(Useless::Failed(error))) => Problem::words(&error),
+                    Err(_) => NO_ANSWER.to_owned(),
+                };
+                told.push((host.name(), why));
+            }
+        }
+        let each = told.iter().map(|(host, why)| match self.hosts.are_several() {
+            true => format!("{host}: {why}"),
+            false => why.clone(),
+        });
+        Err(problem.says(&each.collect::<Vec<_>>().join("; ")))
+    }
+
+    async fn open(&self, config: &Config, notified: Option<Notified>) -> Result<Session, Useless> {
+        let (warned, (used, gone)) = (Arc::new(AtomicBool::new(false)), oneshot::channel());
+        let client = match &self.tls {
+            Some(tls) => {
+                let (client, connection) = config.connect(tls.clone()).await?;
+                tokio::spawn(serve(connection, warned.clone(), notified, gone));
+                client
+            }
+            None => {
+                let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
+                tokio::spawn(serve(connection, warned.clone(), notified, gone));
+                client
             }
         };
-        let client: Result<Client, tokio_postgres::Error> =
-            tokio::time::timeout(CONNECTING * 2, connecting).await.map_err(|_| problem.no_answer())?;
-        let client = client.map_err(|error| problem.of(&error))?;
-        client.batch_execute(SETTINGS).await.map_err(|error| problem.of(&error))?;
-        self.check(&client).await?;
-        Ok(Session { client, warned })
+        let session = Session { client, warned, _used: used };
+        session.client.batch_execute(SETTINGS).await?;
+        self.check(&session.client).await?;
+        Ok(session)
     }
 
     /// Nothing that the server confirms may be lost by it.
-    async fn check(&self, client: &Client) -> Result<(), StoreError> {
-        let problem = self.problem();
+    async fn check(&self, client: &Client) -> Result<(), Useless> {
+        let unfit = |what: &str| Err(Useless::Unfit(self.problem().says(what)));
         let asked = "SELECT current_setting('server_version_num')::int4, current_setting('fsync'),
              current_setting('synchronous_commit'), current_setting('transaction_read_only')";
-        let row = client.query_one(asked, &[]).await.map_err(|error| problem.of(&error))?;
+        let row = client.query_one(asked, &[]).await?;
         let (version, fsync, commit, read_only): (i32, String, String, String) =
             (row.get(0), row.get(1), row.get(2), row.get(3));
         if version < OLDEST {
-            return Err(problem.says(&format!(
+            return unfit(&format!(
                 "it is version {}.{}, and 15 or newer is needed",
                 version / 10_000,
                 version % 10_000
-            )));
-        }
-        if fsync != "on" {
-            return Err(problem.says(
-                "`fsync` is off there: what it confirms may be lost with the power. Set `fsync = on`",
             ));
         }
+        if fsync != "on" {
+            return unfit(
+                "`fsync` is off there: what it confirms may be lost with the power. Set `fsync = on`",
+            );
+        }
         if read_only != "off" {
-            return Err(problem.says("it is read-only"));
+            return unfit("it is read-only");
         }
         if matches!(commit.as_str(), "off" | "local") {
-            let set = "SET synchronous_commit = on";
-            client.batch_execute(set).await.map_err(|error| problem.of(&error))?;
+            client.batch_execute("SET synchronous_commit = on").await?;
         }
         Ok(())
     }
 }
 
-/// Sees a connection through to its end.
+/// Sees a connection through to its end; one that is `gone` and does not end, as a question on it is never answered, is closed.
 async fn serve<S, T>(
     mut connection: tokio_postgres::Connection<S, T>,
     warned: Arc<AtomicBool>,
     notified: Option<Notified>,
+    gone: oneshot::Receiver<()>,
 ) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    loop {
-        match std::future::poll_fn(|cx| connection.poll_message(cx)).await {
-            Some(Ok(AsyncMessage::Notification(notification))) => {
-                if let Some(notified) = &notified {
-                    notified(notification);
+    let served = async {
+        loop {
+            match std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+                Some(Ok(AsyncMessage::Notification(notification))) => {
+                    if let Some(notified) = &notified {
+                        notified(notification);
+                    }
                 }
-            }
-            Some(Ok(AsyncMessage::Notice(notice))) => {
-                if notice.parsed_severity() == Some(Severity::Warning) {
-                    tracing::warn!(notice = notice.message(), "store.database_warns");
-                    warned.store(true, Ordering::Release);
+                Some(Ok(AsyncMessage::Notice(notice))) => {
+                    if notice.parsed_severity() == Some(Severity::Warning) {
+                        tracing::warn!(notice = notice.message(), "store.database_warns");
+                        warned.store(true, Ordering::Release);
+                    }
                 }
+                Some(Ok(_)) => {}
+                // Whoever uses it is told by what it asks next.
+                Some(Err(_)) | None => return,
             }
-            Some(Ok(_)) => {}
-            // Whoever uses it is told by what it asks next.
-            Some(Err(_)) | None => return,
         }
+    };
+    pin_mut!(served);
+    tokio::select! {
+        () = &mut served => return,
+        _ = gone => {}
     }
+    timeout(ENDING, served).await.ok();
 }
 
 fn is_near(host: &Host) -> bool {
@@ -214,21 +314,6 @@ fn is_near(host: &Host) -> bool {
         #[cfg(unix)]
         Host::Unix(_) => true,
     }
-}
-
-fn place(config: &Config) -> Arc<str> {
-    let ports = config.get_ports();
-    let hosts = config.get_hosts().iter().enumerate().map(|(at, host)| {
-        let port = ports.get(at).or(ports.first()).copied().unwrap_or(5432);
-        match host {
-            Host::Tcp(name) => format!("{name}:{port}"),
-            #[cfg(unix)]
-            Host::Unix(path) => path.display().to_string(),
-        }
-    });
-    let hosts: Vec<String> = hosts.collect();
-    let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
-    format!("{}/{database}", hosts.join(",")).into()
 }
 
 /// The URL without the settings that only libpq knows, and the certificates that one of them names: with `sslmode=verify-full` the
@@ -276,6 +361,8 @@ mod tests {
             ("postgres://u:geheim@db.example/t?sslmode=verify-full", true),
             ("postgres://u:geheim@db.example/t?sslmode=disable", false),
             ("postgres://u:geheim@localhost/t", false),
+            ("postgres://u:geheim@localhost/t?hostaddr=127.0.0.1", false),
+            ("postgres://u:geheim@localhost/t?hostaddr=192.0.2.1", true),
             ("postgres://u:geheim@127.0.0.1:99/t", false),
             ("postgres://u:geheim@localhost/t?sslmode=require", true),
             ("postgresql:///t?host=/run/postgresql&user=u", false),
@@ -286,7 +373,7 @@ mod tests {
             let link = link(url).unwrap();
             assert_eq!(link.tls.is_some(), expected, "{url}");
             assert!(!format!("{link:?} {}", link.place()).contains("geheim"), "{link:?}");
-            let hosts = link.config.get_hosts().len();
+            let hosts = link.place().split(',').count();
             assert_eq!(hosts, if url.contains(',') { 2 } else { 1 }, "{url}");
         }
     }

@@ -3,7 +3,7 @@
 
 use super::{
     PostgresOrigin, compare,
-    journal::{self, UNCONFIRMED},
+    journal::{self, CONFIRM},
     link::{Link, Session},
     vault::arrive,
 };
@@ -95,8 +95,11 @@ async fn take(link: &Link, going: &Going, progress: &(dyn Fn(u64) + Sync)) -> Re
     if let Some(there) = there {
         let first = going.segments.first().map(|(_, path)| Segment::open(path, false)).transpose()?;
         return match first {
-            // All of it was taken, and the answer to that was lost: whoever compares sees.
-            Some(first) if first.head.journal == there.get::<_, &[u8]>(0) => Ok(()),
+            // All of it was taken, and the answer to that was lost: whoever compares sees. What is there may be on no standby yet: a
+            // commit behind it waits for that.
+            Some(first) if first.head.journal == there.get::<_, &[u8]>(0) => {
+                session.commit(&format!("{CONFIRM}; COMMIT"), &problem).await
+            }
             Some(_) | None => Err(problem.says("there is a record already: name a database without one")),
         };
     }
@@ -117,11 +120,7 @@ async fn take(link: &Link, going: &Going, progress: &(dyn Fn(u64) + Sync)) -> Re
     if let Some(vault) = &going.vault {
         arrive(client, &problem, vault, &going.settings).await?;
     }
-    client.batch_execute("COMMIT").await.map_err(failed)?;
-    match session.has_warned() {
-        false => Ok(()),
-        true => Err(problem.says(UNCONFIRMED)),
-    }
+    session.commit("COMMIT", &problem).await
 }
 
 /// Sends the frames of one segment, and says where it ends.

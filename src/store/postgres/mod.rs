@@ -4,6 +4,7 @@
 
 mod accept;
 mod compare;
+mod hosts;
 mod journal;
 mod keeper;
 mod link;
@@ -50,7 +51,7 @@ use vault::PostgresVault;
 pub use accept::accept;
 pub use migrate::{Migrated, Progress, migrate};
 
-/// How long one step may take before whoever waits is refused.
+/// How long one step may take before whoever waits is refused. Connecting has limits of its own (`link.rs`).
 const PATIENCE: Duration = Duration::from_secs(6);
 /// How long a commit may take: a standby is waited for.
 const COMMITTING: Duration = Duration::from_secs(9);
@@ -130,9 +131,10 @@ impl PostgresOrigin {
         let writer = Arc::new(Mutex::new(Writer::new(link.clone())));
         let vault = PostgresVault::new(link.clone(), handle.clone());
         let runtime = Lock::new(Some(runtime));
-        let origin = Self { runtime, handle, link, writer, vault, keeper: None, dropping: Arc::default(), fresh };
+        let origin =
+            Self { runtime, handle, link, writer, vault, keeper: None, dropping: Arc::default(), fresh };
         let link = origin.link.clone();
-        origin.run(PATIENCE * 2, async move {
+        origin.reach(PATIENCE * 2, async move {
             let session = link.connect(None).await?;
             schema::migrate(&session, &link.problem()).await
         })?;
@@ -148,7 +150,7 @@ impl PostgresOrigin {
         origin.keeper = Some(keeper);
         // Before anything is done in its name, others can hear whether it lives.
         let problem = origin.link.problem();
-        origin.run(STARTING, async move { beaten.await.map_err(|_| problem.no_answer()) })?;
+        origin.reach(STARTING, async move { beaten.await.map_err(|_| problem.no_answer()) })?;
         Ok(origin)
     }
 
@@ -167,15 +169,47 @@ impl PostgresOrigin {
         answer.recv().unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Runs a step of a group. Where it fails, the connection is given up, and with it whatever was under way.
+    /// The same for what connects first, wherever the database may be.
+    fn reach<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(limit + self.link.patience(), work)
+    }
+
+    /// Runs a step that begins something: where there is no connection, one is waited for some seconds.
+    fn begin<T: Send + 'static>(
+        &self,
+        work: impl for<'w> FnOnce(&'w mut Writer) -> BoxFuture<'w, Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.step_with((PATIENCE, true), work)
+    }
+
+    /// Runs a step of a group that was begun.
     fn step<T: Send + 'static>(
         &self,
         limit: Duration,
         work: impl for<'w> FnOnce(&'w mut Writer) -> BoxFuture<'w, Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.step_with((limit, false), work)
+    }
+
+    /// Where a step fails, the connection is given up, and with it whatever was under way.
+    fn step_with<T: Send + 'static>(
+        &self,
+        (limit, begins): (Duration, bool),
+        work: impl for<'w> FnOnce(&'w mut Writer) -> BoxFuture<'w, Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (writer, problem) = (self.writer.clone(), self.link.problem());
-        self.run(limit * 2, async move {
-            let mut writer = writer.lock().await;
+        // Nothing is cut off from outside: whoever comes next would go on in the middle of it.
+        self.run(limit + PATIENCE * 3, async move {
+            let Ok(mut writer) = timeout(PATIENCE, writer.lock()).await else {
+                return Err(problem.no_answer());
+            };
+            if begins {
+                writer.connect().await?;
+            }
             let done = timeout(limit, work(&mut writer)).await.unwrap_or_else(|_| Err(problem.no_answer()));
             if done.is_err() {
                 writer.disconnect();
@@ -194,7 +228,7 @@ impl PostgresOrigin {
         self.handle.spawn(async move {
             loop {
                 tokio::time::sleep(DROPPED_AGAIN).await;
-                let dropped = timeout(PATIENCE, async {
+                let dropped = timeout(PATIENCE + link.patience(), async {
                     let session = link.connect(None).await?;
                     schema::drop_left(&session).await.map_err(|error| link.problem().of(&error))
                 });
@@ -225,19 +259,19 @@ impl PostgresOrigin {
 impl Origin for PostgresOrigin {
     fn begins(&self) -> Result<SegmentHead, StoreError> {
         let (link, fresh) = (self.link.clone(), self.fresh);
-        self.run(PATIENCE, async move {
+        self.reach(PATIENCE, async move {
             let session = link.connect(None).await?;
             journal::begins(&link, &session, fresh).await
         })
     }
 
     fn read(&self, known: Known) -> Result<News, StoreError> {
-        self.step(PATIENCE, move |writer| Box::pin(writer.read(known, false)))
+        self.begin(move |writer| Box::pin(writer.read(known, false)))
     }
 
     fn hold(&self, known: Known) -> Result<News, StoreError> {
         self.keeper.as_ref().map_or(Ok(()), |keeper| keeper.clock()())?;
-        self.step(PATIENCE, move |writer| Box::pin(writer.read(known, true)))
+        self.begin(move |writer| Box::pin(writer.read(known, true)))
     }
 
     fn append(&self, frame: &Appended<'_>, tells: Tells) -> Result<(), NotAppended> {
@@ -260,12 +294,12 @@ impl Origin for PostgresOrigin {
 
     fn secret(&self, name: &str, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
         let (link, name) = (self.link.clone(), name.to_owned());
-        self.run(PATIENCE, async move { values::secret(&link, &name, fresh).await })
+        self.reach(values::REPLACING, async move { values::secret(&link, &name, fresh).await })
     }
 
     fn value(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let (link, name) = (self.link.clone(), name.to_owned());
-        self.run(PATIENCE, async move { values::value(&link, &name).await })
+        self.reach(PATIENCE, async move { values::value(&link, &name).await })
     }
 
     fn replace_value(
@@ -275,7 +309,7 @@ impl Origin for PostgresOrigin {
         value: Vec<u8>,
     ) -> Result<bool, StoreError> {
         let (link, name) = (self.link.clone(), name.to_owned());
-        self.run(COMMITTING, async move { values::replace(&link, &name, (expected, value)).await })
+        self.reach(values::REPLACING, async move { values::replace(&link, &name, (expected, value)).await })
     }
 
     fn vault(&self) -> Arc<dyn Vault> {
@@ -314,22 +348,22 @@ impl Origin for PostgresOrigin {
 
     fn segments(&self) -> Result<Vec<SegmentHead>, StoreError> {
         let link = self.link.clone();
-        self.run(PATIENCE, async move { journal::segments(&link).await })
+        self.reach(PATIENCE, async move { journal::segments(&link).await })
     }
 
     fn first_frame(&self, segment: i64) -> Result<Option<Vec<u8>>, StoreError> {
         let link = self.link.clone();
-        self.run(PATIENCE, async move { accept::first_frame(&link, segment).await })
+        self.reach(PATIENCE, async move { accept::first_frame(&link, segment).await })
     }
 
     fn end(&self) -> Result<End, StoreError> {
         let link = self.link.clone();
-        self.run(PATIENCE, async move { journal::end(&link).await })
+        self.reach(PATIENCE, async move { journal::end(&link).await })
     }
 
     fn go_on(&self, end: &End, head: &SegmentHead, frame: &[u8]) -> Result<(), StoreError> {
         let (link, end, head, frame) = (self.link.clone(), *end, *head, frame.to_vec());
-        self.run(COMMITTING, async move { accept::go_on(&link, &end, &head, &frame).await })
+        self.reach(COMMITTING, async move { accept::go_on(&link, &end, &head, &frame).await })
     }
 
     fn take(&self, head: &SegmentHead, dir: &Path) -> Result<(), StoreError> {

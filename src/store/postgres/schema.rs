@@ -1,8 +1,7 @@
 //! The tables, and how they come to be what this program knows.
 
 use super::{
-    journal::{BEGIN, COMMIT},
-    link::Session,
+    link::{BEGIN, COMMIT, Session},
     problem::Problem,
 };
 use crate::store::StoreError;

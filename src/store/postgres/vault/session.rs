@@ -3,19 +3,18 @@
 
 use super::super::{
     COMMITTING, PATIENCE,
-    journal::{BEGIN, COMMIT, UNCONFIRMED},
-    link::{Link, Session},
+    link::{BEGIN, COMMIT, Coming, Link, Session},
     problem::Problem,
 };
 use crate::store::StoreError;
 use futures::future::BoxFuture;
 use parking_lot::Mutex as Lock;
-use std::{fmt, sync::Arc};
-use tokio::{
-    sync::Mutex,
-    time::{Instant, timeout, timeout_at},
-};
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::{sync::Mutex, time::timeout};
 use tokio_postgres::{Client, error::Severity};
+
+/// How long the begin of a transaction may take.
+const BEGINNING: Duration = Duration::from_secs(2);
 
 /// Why a transaction came to nothing.
 pub(super) enum Broken<T> {
@@ -36,8 +35,15 @@ impl<T> From<Broken<T>> for StoreError {
 pub(super) struct Sessions {
     link: Arc<Link>,
     reading: Lock<Option<Arc<Session>>>,
-    connecting: Mutex<()>,
-    writing: Mutex<Option<Session>>,
+    connecting: Mutex<Coming>,
+    writing: Mutex<Writing>,
+}
+
+/// The connection for transactions, and the next one where it was lost.
+#[derive(Default)]
+struct Writing {
+    session: Option<Session>,
+    coming: Coming,
 }
 
 impl fmt::Debug for Sessions {
@@ -61,11 +67,11 @@ impl Sessions {
         if let Some(session) = open() {
             return Ok((session, false));
         }
-        let _one_at_a_time = self.connecting.lock().await;
+        let mut connecting = self.connecting.lock().await;
         if let Some(session) = open() {
             return Ok((session, true));
         }
-        let session = Arc::new(self.link.connect(None).await?);
+        let session = Arc::new(connecting.session(&self.link).await?);
         *self.reading.lock() = Some(session.clone());
         Ok((session, true))
     }
@@ -82,11 +88,10 @@ impl Sessions {
     where
         F: Future<Output = Result<T, tokio_postgres::Error>>,
     {
-        let deadline = Instant::now() + PATIENCE;
         loop {
-            let connected = timeout_at(deadline, self.reader()).await;
+            let connected = timeout(PATIENCE, self.reader()).await;
             let (session, is_new) = connected.unwrap_or_else(|_| Err(self.problem().no_answer()))?;
-            let error = match timeout_at(deadline, work(session.clone())).await {
+            let error = match timeout(PATIENCE, work(session.clone())).await {
                 Ok(Ok(found)) => return Ok(found),
                 Ok(Err(error)) => error,
                 Err(_) => {
@@ -113,31 +118,25 @@ impl Sessions {
         work: impl for<'w> FnOnce(&'w Client) -> BoxFuture<'w, Result<T, StoreError>> + Send,
     ) -> Result<T, Broken<T>> {
         let problem = self.problem();
-        let deadline = Instant::now() + PATIENCE;
         let late = |_| Broken::Undone(problem.no_answer());
-        let mut writing = timeout_at(deadline, self.writing.lock()).await.map_err(late)?;
-        let before = writing.take();
-        let worked = timeout_at(deadline, async {
-            let session = self.begun(before).await?;
-            let done = work(&session.client).await;
-            Ok::<_, StoreError>((done, session))
-        });
-        let (done, session) = worked.await.map_err(late)?.map_err(Broken::Undone)?;
+        let mut writing = timeout(PATIENCE, self.writing.lock()).await.map_err(late)?;
+        let session = self.begun(&mut writing).await.map_err(Broken::Undone)?;
+        let done = timeout(PATIENCE, work(&session.client)).await.map_err(late)?;
         let value = match done {
             Ok(value) => value,
             Err(error) => {
                 let undone = timeout(PATIENCE, session.client.batch_execute("ROLLBACK")).await;
                 if matches!(undone, Ok(Ok(()))) {
-                    *writing = Some(session);
+                    writing.session = Some(session);
                 }
                 return Err(Broken::Undone(error));
             }
         };
         session.has_warned();
         match timeout(COMMITTING, session.client.batch_execute(COMMIT)).await {
-            Ok(Ok(())) if session.has_warned() => Err(Broken::Unsure(value, problem.says(UNCONFIRMED))),
+            Ok(Ok(())) if session.has_warned() => Err(Broken::Unsure(value, problem.unconfirmed())),
             Ok(Ok(())) => {
-                *writing = Some(session);
+                writing.session = Some(session);
                 Ok(value)
             }
             Ok(Err(error)) => Err(Broken::Unsure(value, problem.of(&error))),
@@ -146,14 +145,16 @@ impl Sessions {
     }
 
     /// A connection on which a transaction was begun: the one of before, where it still holds.
-    async fn begun(&self, before: Option<Session>) -> Result<Session, StoreError> {
-        if let Some(session) = before.filter(|session| !session.client.is_closed())
-            && session.client.batch_execute(BEGIN).await.is_ok()
+    async fn begun(&self, writing: &mut Writing) -> Result<Session, StoreError> {
+        if let Some(session) = writing.session.take().filter(|session| !session.client.is_closed())
+            && let Ok(Ok(())) = timeout(BEGINNING, session.client.batch_execute(BEGIN)).await
         {
             return Ok(session);
         }
-        let session = self.link.connect(None).await?;
-        session.client.batch_execute(BEGIN).await.map_err(|error| self.problem().of(&error))?;
-        Ok(session)
+        let session = writing.coming.session(&self.link).await?;
+        match timeout(BEGINNING, session.client.batch_execute(BEGIN)).await {
+            Ok(begun) => begun.map(|()| session).map_err(|error| self.problem().of(&error)),
+            Err(_) => Err(self.problem().no_answer()),
+        }
     }
 }
