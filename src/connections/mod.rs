@@ -30,6 +30,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Weak},
+    time::Duration,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -73,6 +74,8 @@ pub struct Disconnected {
 
 /// How often something is begun anew that others change meanwhile.
 const MOST_ATTEMPTS: usize = 16;
+/// After a look at the store that failed.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Everything that is connected, as one process knows it.
 type Known = BTreeMap<ConnectionKey, Connection>;
@@ -189,8 +192,12 @@ impl Connections {
     pub async fn follow(self: Arc<Self>) {
         let mut changes = self.store.register_changes();
         loop {
-            if let Err(error) = self.read().await {
-                tracing::error!(%error, "connections.not_read");
+            while let Err(error) = self.read().await {
+                if matches!(error, StoreError::Closed) {
+                    return;
+                }
+                tracing::error!(%error, "connections.not_read: it is tried again");
+                tokio::time::sleep(AGAIN).await;
             }
             if changes.changed().await.is_err() {
                 return;

@@ -34,6 +34,8 @@ const IDLE: Duration = Duration::from_secs(3_600);
 const FIRST_LISTS: Duration = Duration::from_secs(10);
 /// Holders for whom it is made at the same time, where a list has changed that all share.
 const MOST_AT_ONCE: usize = 4;
+/// How soon lists that could not be pinned are looked at again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How often lists are held against pins that change under them.
 const MOST_ROUNDS: usize = 8;
 
@@ -281,6 +283,11 @@ fn is_listed_alike(now: &Arc<UpstreamState>, then: &Arc<UpstreamState>) -> bool 
             && (Arc::ptr_eq(&now.listing, &then.listing) || now.listing == then.listing))
 }
 
+/// Whether it is worth trying again by itself: where there is no room somebody has to make some.
+fn is_for_now(error: &StoreError) -> bool {
+    !matches!(error, StoreError::RegisterFull(_))
+}
+
 impl Gateway {
     /// Who is connected to what.
     pub fn connections(&self) -> &Arc<Connections> {
@@ -419,6 +426,21 @@ impl Gateway {
     /// Writes the pins of what was listed for the first time. Whether any were written: then it is judged once more.
     async fn pin_personal(&self, in_force: &Arc<InForce>) -> Result<bool, StoreError> {
         let _turn = self.0.pins.turn.lock().await;
+        let pinned = self.write_personal(in_force).await;
+        // It is judged by these once more, or once they can be written; its servers stay.
+        let again = match &pinned {
+            Ok(any) => *any,
+            Err(error) => is_for_now(error),
+        };
+        if again {
+            let mut slots = self.0.personal.slots.lock();
+            let own = slots.values_mut().filter(|slot| Arc::ptr_eq(&slot.in_force, in_force));
+            own.for_each(|slot| slot.states.clear());
+        }
+        pinned
+    }
+
+    async fn write_personal(&self, in_force: &Arc<InForce>) -> Result<bool, StoreError> {
         let writes = self.writes(in_force).await;
         let any = !writes.is_empty();
         for writes in writes {
@@ -431,10 +453,6 @@ impl Gateway {
         }
         if any {
             self.read_pins().await?;
-            // It is judged by these once more; its servers stay.
-            let mut slots = self.0.personal.slots.lock();
-            let own = slots.values_mut().filter(|slot| Arc::ptr_eq(&slot.in_force, in_force));
-            own.for_each(|slot| slot.states.clear());
         }
         Ok(any)
     }
@@ -447,31 +465,37 @@ impl Gateway {
             let all = self.0.personal.tidy(self.0.clock.monotonic());
             let all = stream::iter(all.into_iter().map(|holders| self.has_changed(holders)));
             // Each of them builds a catalog.
-            let any =
-                all.buffer_unordered(MOST_AT_ONCE).fold(false, async |any, changed| any | changed).await;
+            let all = all.buffer_unordered(MOST_AT_ONCE);
+            let (any, failed) = all
+                .fold((false, false), async |(any, failed), (changed, fails)| (any | changed, failed | fails))
+                .await;
             if any {
                 self.0.current.count_up(ListGenerations::any_list);
             }
             tokio::select! {
                 changed = ticks.changed() => if changed.is_err() { return },
                 () = self.0.personal.poked.notified() => {}
+                () = tokio::time::sleep(AGAIN), if failed => {}
             }
         }
     }
 
-    async fn has_changed(&self, holders: Holders) -> bool {
+    /// Whether what is in force for holders is something else than before, and whether it could not be made whole.
+    async fn has_changed(&self, holders: Holders) -> (bool, bool) {
         let now =
             |holders: &Holders| self.0.personal.slots.lock().get(holders).map(|slot| slot.in_force.clone());
         let before = now(&holders);
         let agent = self.0.personal.slots.lock().get(&holders).map(|slot| slot.agent.clone());
-        let Some(agent) = agent else { return false };
-        if let Err(error) = self.make(holders.clone(), agent, &Wanted::All).await {
+        let Some(agent) = agent else { return (false, false) };
+        let made = self.make(holders.clone(), agent, &Wanted::All).await;
+        if let Err(error) = &made {
             tracing::error!(%error, "personal_lists.not_pinned");
         }
-        match (before, now(&holders)) {
+        let changed = match (before, now(&holders)) {
             (Some(before), Some(now)) => Changed::between(&before.catalog, &now.catalog).any(),
             (_, _) => false,
-        }
+        };
+        (changed, made.is_err_and(|error| is_for_now(&error)))
     }
 
     /// Follows who connects and disconnects, for ever: servers connect again with what they are let in by now, and lists are
