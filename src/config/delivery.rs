@@ -1,9 +1,10 @@
 //! `[delivery.NAME]`: where every record goes beside the store.
 
 use super::{
-    DeliveryConfig, DeliveryFormat, DeliveryTarget, SyslogTransport,
+    Config, DeliveryConfig, DeliveryFormat, DeliveryTarget, SyslogTransport,
     file::resolve,
     input::{Input, expanded},
+    is_loopback,
     secret_url::signed,
 };
 use crate::policy::{
@@ -11,7 +12,7 @@ use crate::policy::{
     read::{Fields, bytes, count, fields, mismatch, word},
     source::{Entry, Node, Report},
 };
-use std::{path::Path, sync::Arc};
+use std::{net::IpAddr, path::Path, sync::Arc};
 
 /// The most deliveries: each reads the record for itself.
 const MOST: usize = 8;
@@ -48,6 +49,38 @@ fn one(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option<Deli
     let target = target(name, &map, entry, input, report)?;
     let format = format.unwrap_or(DeliveryFormat::Jsonl);
     Some(DeliveryConfig { name: name.into(), target, format, from_start: from_start.unwrap_or(false) })
+}
+
+/// Of the replicas on a database one delivers to each place, now this one and now another: what is of one machine has a part of the
+/// record.
+pub(super) fn of_one_machine(entries: &[Entry], config: &Config, report: &mut Report<'_>) {
+    if config.store.postgres.is_none() {
+        return;
+    }
+    for (entry, place) in entries.iter().zip(&config.deliveries) {
+        let what = match &place.target {
+            DeliveryTarget::File { .. } => "a file",
+            DeliveryTarget::Syslog { address, .. } if is_own(address) => "a syslog",
+            DeliveryTarget::Webhook { url, .. } if is_loopback(&url.0) => "a service",
+            DeliveryTarget::Syslog { .. } | DeliveryTarget::Webhook { .. } => continue,
+        };
+        let why = format!(
+            "`delivery.{}` goes to {what} of this machine, and of all replicas one delivers at a time: what another one delivers is not there",
+            place.name
+        );
+        report.lint(
+            entry.at,
+            why,
+            "a place that all replicas reach, like a `url`, or a file in a folder that they share",
+        );
+    }
+}
+
+/// Whether an address is one of this machine alone.
+fn is_own(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn target(

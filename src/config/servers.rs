@@ -155,6 +155,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
     };
     contain::guard(tables, &mut config, report);
     shared(&config, &store_map, report);
+    delivery::of_one_machine(section(&map, "delivery", report), &config, report);
     Some(config)
 }
 

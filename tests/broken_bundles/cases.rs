@@ -970,6 +970,30 @@ pub(crate) const LINTS: &[Case] = &[
         &[("[upstreams.filesystem]", "[delivery.siem]\nfile = \"no/such/a\"\n\n[upstreams.filesystem]")],
     ),
     case(
+        "a file of one machine beside a database",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[store]\nurl = \"postgres://db/gate\"\n\n[delivery.archive]\nfile = \"events.jsonl\"\n\n[delivery.siem]\nsyslog = \"tcp://siem.example:601\"\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case(
+        "a syslog of one machine beside a database",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[store]\nurl = \"postgres://db/gate\"\n\n[delivery.log]\nsyslog = \"tcp://[::1]:601\"\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case(
+        "a service of one machine beside a database",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[store]\nurl = \"postgres://db/gate\"\n\n[delivery.local]\nurl = \"http://127.0.0.1:9/a\"\nsecret = \"${HOOK_SECRET}\"\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case(
         "a missing variable of an upstream",
         SERVERS,
         &[("timeout = \"30s\"", "env = { LEVEL = \"${MISSING}\" }")],
