@@ -13,28 +13,47 @@ use tokio_util::sync::CancellationToken;
 /// How often it is looked whether another process has left its turn.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What does not arrive, by where it should.
+/// What is in the way of something that should arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cause {
+    /// The store does not answer.
+    Store,
+    /// Where it should arrive does not take it.
+    Place,
+    /// The same, of alerts, which another process may send than whoever sends the rest.
+    Alerts,
+}
+
+/// What does not arrive, by where it should and what is in the way.
 #[derive(Debug, Default)]
-pub(super) struct Troubles(Mutex<BTreeMap<String, String>>);
+pub(super) struct Troubles(Mutex<BTreeMap<(String, Cause), String>>);
 
 impl Troubles {
     /// Why, in sentences.
     pub(super) fn sentences(&self) -> Vec<String> {
-        self.0.lock().values().cloned().collect()
+        let mut sentences: Vec<String> = self.0.lock().values().cloned().collect();
+        sentences.dedup();
+        sentences
     }
 
     /// Something does not arrive; whether that is new.
-    pub(super) fn begins(&self, place: &str, sentence: String) -> bool {
-        self.0.lock().insert(place.to_owned(), sentence).is_none()
+    pub(super) fn begins(&self, place: &str, cause: Cause, sentence: String) -> bool {
+        self.0.lock().insert((place.to_owned(), cause), sentence).is_none()
     }
 
-    /// It arrives; whether it did not.
-    pub(super) fn ends(&self, place: &str) -> bool {
-        self.0.lock().remove(place).is_some()
+    /// Nothing of these is in the way; whether something was.
+    pub(super) fn ends(&self, place: &str, causes: &[Cause]) -> bool {
+        let mut all = self.0.lock();
+        causes.iter().filter(|cause| all.remove(&(place.to_owned(), **cause)).is_some()).count() > 0
+    }
+
+    /// Nothing of this kind is this process's business any more, wherever.
+    pub(super) fn end_all(&self, cause: Cause) {
+        self.0.lock().retain(|(_, other), _| *other != cause);
     }
 
     fn forget(&self, kind: &str) {
-        self.0.lock().retain(|place, _| !place.starts_with(kind));
+        self.0.lock().retain(|(place, _), _| !place.starts_with(kind));
     }
 }
 
@@ -77,13 +96,22 @@ impl Gateway {
         }
     }
 
-    /// Waits for its turn at something: until no other process on the store has it.
-    pub(super) async fn turn(&self, what: &str, failed: impl Fn(&StoreError)) -> Box<dyn Duty> {
+    /// Waits for its turn at something: until no other process on the store has it. What kept it from knowing is over once it is told
+    /// whose turn it is.
+    pub(super) async fn turn(
+        &self,
+        (what, place): (&str, &str),
+        failed: impl Fn(&StoreError),
+    ) -> Box<dyn Duty> {
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            match self.0.store.duty(what).await {
+            let duty = self.0.store.duty(what).await;
+            if duty.is_ok() {
+                self.0.troubles.ends(place, &[Cause::Store]);
+            }
+            match duty {
                 Ok(Some(duty)) => return duty,
                 Ok(None) => {}
                 Err(error) => failed(&error),

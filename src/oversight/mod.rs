@@ -11,7 +11,7 @@ pub use alerts::{AlertFilter, AlertPage, alerts, open_alerts, say};
 pub use duties::{duties, duty_done};
 pub use incidents::{IncidentPage, Told, close_incident, incident, incidents, timeline};
 pub use samples::{Finding, SamplePage, Sampled, review, reviewer, samples};
-pub use watcher::{Alerted, Looked, Watcher};
+pub use watcher::{Alerted, Watcher};
 
 use crate::{
     alerts::Book,

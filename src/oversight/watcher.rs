@@ -1,12 +1,13 @@
 //! Follows the record and raises alerts. What is raised, the records of it and how far the record was looked through are one
-//! transaction, so that a process which is killed loses no alert, and the next one raises none twice.
+//! transaction, so that a process which is killed loses no alert, and the next one raises none twice. Whom people are told of is kept
+//! until whoever watches takes it, whatever the store answers meanwhile.
 
 use super::{changes, duties, load};
 use crate::{
     alerts::{Alert, Level, Signal, Watch, due_alert},
-    model::{AlertKind, AlertSeverity, AlertStatus, Event, EventType},
+    model::{AlertKind, AlertSeverity, AlertStatus, Event, EventDraft, EventType},
     policy::Oversight,
-    store::{EventQuery, Register, RegisterChange, Store, StoreError},
+    store::{EventQuery, Register, RegisterChange, RegisterEntry, Store, StoreError},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -21,7 +22,7 @@ const KEPT_AFTER: i64 = 20_000;
 /// The first one to watch begins so far back, and with so many records at most.
 const FIRST_SINCE: SignedDuration = SignedDuration::from_hours(24);
 const FIRST_RECORDS: i64 = 20_000;
-/// Records of one look that people are told of; of more, the newest.
+/// Records that people are told of at a time; of more, the newest.
 const MOST_ALERTED: usize = 256;
 /// What time alone changes is looked at so often, at most.
 const TICK: SignedDuration = SignedDuration::from_secs(5);
@@ -35,15 +36,6 @@ pub struct Alerted {
     pub alert: Option<(String, AlertSeverity)>,
 }
 
-/// What came of one look at the record.
-#[derive(Debug, Default)]
-pub struct Looked {
-    /// How many records there were.
-    pub records: usize,
-    /// Those that people are told of, in order, the newest of them.
-    pub alerted: VecDeque<Alerted>,
-}
-
 #[derive(Debug)]
 struct Known {
     watch: Watch,
@@ -53,15 +45,56 @@ struct Known {
     window: Option<i64>,
 }
 
+/// What was written without an answer: whether it stands is seen once the state has another version.
+#[derive(Debug)]
+struct Unsure {
+    /// Of the state that it was to replace.
+    version: u64,
+    alerted: Vec<Alerted>,
+}
+
 /// One who watches. Of all processes on a store one does so at a time; where two do, the store sees to it that each alert is raised
 /// once.
 #[derive(Debug, Default)]
 pub struct Watcher {
     known: Option<Known>,
     ticked: Option<Timestamp>,
+    alerted: VecDeque<Alerted>,
+    unsure: Option<Unsure>,
 }
 
 impl Watcher {
+    /// The records that people are told of, in order, the newest of them: those behind which the state stands by now. To be asked for
+    /// after a step that failed, too.
+    pub fn alerted(&mut self) -> VecDeque<Alerted> {
+        std::mem::take(&mut self.alerted)
+    }
+
+    /// Another one may watch: nothing is known any more, and it is looked whether what was written last without an answer stands.
+    pub async fn rest(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        self.known = None;
+        if self.unsure.is_some() {
+            let entry = store.register_entry(Register::Watch, STATE.to_owned()).await?;
+            let watch = entry.as_ref().and_then(read);
+            self.found(entry.map_or(0, |entry| entry.version), watch.map_or(0, |watch| watch.seq));
+        }
+        Ok(())
+    }
+
+    /// The state stands as of this record. What was written without an answer is told of where that is past it: by whomever, for a
+    /// repeat has the same id.
+    fn found(&mut self, version: u64, seq: i64) {
+        if let Some(unsure) = self.unsure.take_if(|unsure| unsure.version != version) {
+            self.tell(unsure.alerted.into_iter().filter(|alerted| alerted.event.seq <= seq));
+        }
+    }
+
+    fn tell(&mut self, alerted: impl IntoIterator<Item = Alerted>) {
+        self.alerted.extend(alerted);
+        let beyond = self.alerted.len().saturating_sub(MOST_ALERTED);
+        self.alerted.drain(..beyond);
+    }
+
     /// Takes in what was recorded since, and how servers stand now.
     pub async fn step(
         &mut self,
@@ -69,12 +102,15 @@ impl Watcher {
         rules: &Oversight,
         levels: &[Level],
         now: Timestamp,
-    ) -> Result<Looked, StoreError> {
-        let mut looked = Looked::default();
+    ) -> Result<(), StoreError> {
         loop {
             let mut known = match self.known.take() {
                 Some(known) => known,
-                None => begin(store, now).await?,
+                None => {
+                    let begun = begin(store, now).await?;
+                    self.found(begun.version, begun.watch.seq);
+                    begun
+                }
             };
             let query = EventQuery {
                 after_seq: Some(known.watch.seq),
@@ -84,7 +120,6 @@ impl Watcher {
             };
             let events = store.events(query).await?;
             let mut signals = Vec::new();
-            looked.records += events.len();
             let is_last = events.is_empty();
             let mut records = Vec::new();
             for event in events {
@@ -102,19 +137,14 @@ impl Watcher {
             });
             let tick = is_last && due;
             // Nothing is known any more where the store does not answer: it is read again.
-            let Some(alerted) = self.write(store, rules, known, (signals, records, tick), now).await? else {
-                continue;
-            };
-            looked.alerted.extend(alerted);
-            let beyond = looked.alerted.len().saturating_sub(MOST_ALERTED);
-            looked.alerted.drain(..beyond);
-            if is_last {
-                return Ok(looked);
+            let written = self.write(store, rules, known, (signals, records, tick), now).await?;
+            if written && is_last {
+                return Ok(());
             }
         }
     }
 
-    /// Writes what came of signals, and says whom records of alerts are of; none: another one has watched meanwhile.
+    /// Writes what came of signals, and keeps which records of alerts people are told of. `false`: another one has watched meanwhile.
     async fn write(
         &mut self,
         store: &dyn Store,
@@ -122,39 +152,18 @@ impl Watcher {
         mut known: Known,
         (signals, records, tick): (Vec<Signal>, Vec<Event>, bool),
         now: Timestamp,
-    ) -> Result<Option<Vec<Alerted>>, StoreError> {
-        let (mut changed, mut events) = (Vec::new(), Vec::new());
+    ) -> Result<bool, StoreError> {
         let told_of = !records.is_empty();
-        let mut of_records = BTreeMap::new();
-        if tick || !signals.is_empty() {
-            let mut book = load(store).await?;
-            for signal in signals {
-                let told = match &signal {
-                    Signal::Raised(raised) => {
-                        raised.record.map(|seq| (seq, raised.kind, raised.subject.clone()))
-                    }
-                    Signal::Over(_) => None,
-                };
-                book.signal(signal, rules, now);
-                if let Some((seq, kind, subject)) = told {
-                    of_records.insert(seq, book.told_as(seq, kind, &subject).cloned());
-                }
-            }
-            if tick {
-                let done = duties::done(store).await?;
-                changed.extend(duties::begun(&rules.duties, &done, now));
-                for rule in &rules.duties {
-                    let late = done.get(&*rule.name).and_then(|(done, _)| due_alert(rule, done, now));
-                    if let Some(late) = late {
-                        book.raise(late, rules, now);
-                    }
-                }
-                book.tick(rules, now);
-            }
-            let (of_book, told) = changes(book);
-            changed.extend(of_book);
-            events = told;
-        }
+        let Raise { mut changed, events, mut of_records } = match tick || !signals.is_empty() {
+            true => raise(store, rules, signals, tick, now).await?,
+            false => Raise::default(),
+        };
+        let alerted = records.into_iter().filter_map(|event| {
+            let alert = of_records.remove(&event.seq).flatten();
+            is_news(&event, alert.as_ref())
+                .then(|| Alerted { alert: alert.map(|alert| (alert.id, alert.severity)), event })
+        });
+        let alerted: Vec<Alerted> = alerted.collect();
         let window = known.watch.window();
         // What people are told of is looked at once.
         let keeps = !changed.is_empty()
@@ -165,9 +174,17 @@ impl Watcher {
             let written = json!(known.watch);
             let state = RegisterChange::set(Register::Watch, STATE, written.clone()).at(known.version);
             changed.push(state);
-            if !store.set(changed, events).await? {
-                return Ok(None);
+            match store.set(changed, events).await {
+                Ok(true) => self.tell(alerted),
+                Ok(false) => return Ok(false),
+                Err(error) => {
+                    // It may be committed all the same, or still be: then nobody reads these records again.
+                    self.unsure = Some(Unsure { version: known.version, alerted });
+                    return Err(error);
+                }
             }
+            // It was read at this version and is another one now: what was unsure before was read again, and is told.
+            self.unsure = None;
             let entry = store.register_entry(Register::Watch, STATE.to_owned()).await?;
             // Another one may have gone on from it already: then its state is the one that is known, and is read again.
             self.known = entry.filter(|entry| *entry.value == written).map(|entry| {
@@ -182,13 +199,53 @@ impl Watcher {
         if tick {
             self.ticked = Some(now);
         }
-        let alerted = records.into_iter().filter_map(|event| {
-            let alert = of_records.remove(&event.seq).flatten();
-            is_news(&event, alert.as_ref())
-                .then(|| Alerted { alert: alert.map(|alert| (alert.id, alert.severity)), event })
-        });
-        Ok(Some(alerted.collect()))
+        Ok(true)
     }
+}
+
+/// What signals make of the book.
+#[derive(Default)]
+struct Raise {
+    changed: Vec<RegisterChange>,
+    events: Vec<EventDraft>,
+    /// The alerts that records are of.
+    of_records: BTreeMap<i64, Option<Alert>>,
+}
+
+async fn raise(
+    store: &dyn Store,
+    rules: &Oversight,
+    signals: Vec<Signal>,
+    tick: bool,
+    now: Timestamp,
+) -> Result<Raise, StoreError> {
+    let mut made = Raise::default();
+    let mut book = load(store).await?;
+    for signal in signals {
+        let told = match &signal {
+            Signal::Raised(raised) => raised.record.map(|seq| (seq, raised.kind, raised.subject.clone())),
+            Signal::Over(_) => None,
+        };
+        book.signal(signal, rules, now);
+        if let Some((seq, kind, subject)) = told {
+            made.of_records.insert(seq, book.told_as(seq, kind, &subject).cloned());
+        }
+    }
+    if tick {
+        let done = duties::done(store).await?;
+        made.changed.extend(duties::begun(&rules.duties, &done, now));
+        for rule in &rules.duties {
+            let late = done.get(&*rule.name).and_then(|(done, _)| due_alert(rule, done, now));
+            if let Some(late) = late {
+                book.raise(late, rules, now);
+            }
+        }
+        book.tick(rules, now);
+    }
+    let (of_book, told) = changes(book);
+    made.changed.extend(of_book);
+    made.events = told;
+    Ok(made)
 }
 
 /// Whether people are told of a record: what is turned off or tuned out raised no alert, and repeats of one that somebody has seen
@@ -206,6 +263,10 @@ fn is_news(event: &Event, alert: Option<&Alert>) -> bool {
     }
 }
 
+fn read(entry: &RegisterEntry) -> Option<Watch> {
+    serde_json::from_str(&entry.value.to_string()).ok()
+}
+
 /// Where the one before left off.
 async fn begin(store: &dyn Store, now: Timestamp) -> Result<Known, StoreError> {
     let one = EventQuery { limit: 1, ..EventQuery::default() };
@@ -213,8 +274,7 @@ async fn begin(store: &dyn Store, now: Timestamp) -> Result<Known, StoreError> {
     let newest = store.events(newest).await?.first().map_or(0, |event| event.seq);
     let entry = store.register_entry(Register::Watch, STATE.to_owned()).await?;
     let version = entry.as_ref().map_or(0, |entry| entry.version);
-    let read = entry.and_then(|entry| serde_json::from_str::<Watch>(&entry.value.to_string()).ok());
-    let watch = match read {
+    let watch = match entry.as_ref().and_then(read) {
         // Somebody put an older store in place: what is written from now on is looked at.
         Some(watch) if watch.seq > newest => Watch::behind(newest),
         Some(watch) => watch,

@@ -12,7 +12,6 @@ use std::{
 use tollgate::{
     clock::Fake,
     model::{ApprovalStatus, EventType, Outcome},
-    store::Store,
 };
 
 const CRM: &str = "
@@ -378,137 +377,6 @@ async fn a_session_belongs_to_its_principal() {
 
 // ---- A store that fails
 
-/// Refuses what it is told to: nothing, admissions, every write, or everything.
-#[derive(Debug)]
-struct Failing {
-    inner: Arc<dyn Store>,
-    fails: Arc<AtomicU8>,
-    /// Where asks wait, once they are told to.
-    asks: Arc<Door>,
-}
-
-/// Holds what comes to it while it is shut.
-#[derive(Debug)]
-struct Door {
-    came: tokio::sync::Semaphore,
-    open: tokio::sync::watch::Sender<bool>,
-}
-
-impl Default for Door {
-    fn default() -> Self {
-        Self { came: tokio::sync::Semaphore::new(0), open: tokio::sync::watch::Sender::new(true) }
-    }
-}
-
-type Wrapped = Box<dyn FnOnce(Arc<dyn tollgate::store::Store>) -> Arc<dyn tollgate::store::Store>>;
-
-const NOTHING: u8 = 0;
-const ADMISSION: u8 = 1;
-const WRITES: u8 = 2;
-const ALL: u8 = 3;
-
-mod failing {
-    use super::*;
-    use futures::future::BoxFuture;
-    use jiff::Timestamp;
-    use tollgate::{
-        model::{ApprovalId, Event, EventDraft, GrantId},
-        store::*,
-    };
-
-    impl Failing {
-        fn check<T: Send + 'static>(&self, from: u8) -> Option<StoreFuture<'_, T>> {
-            let fails = self.fails.load(Ordering::SeqCst) >= from;
-            fails.then(|| -> StoreFuture<'_, T> {
-                Box::pin(async { Err(StoreError::Failed("disk I/O error".into())) })
-            })
-        }
-    }
-
-    macro_rules! through {
-        ($from:expr; $($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
-            $(fn $name(&self, $($arg: $type),*) -> StoreFuture<'_, $out> {
-                match self.check($from) {
-                    Some(failed) => failed,
-                    None => self.inner.$name($($arg),*),
-                }
-            })*
-        };
-    }
-
-    impl Store for Failing {
-        through! { ADMISSION;
-            admit(request: AdmitRequest) -> Admission;
-        }
-        through! { WRITES;
-            settle(settlement: Settlement) -> ();
-            record(events: Vec<EventDraft>) -> ();
-            order(events: Vec<EventDraft>, after: i64) -> bool;
-            update_approval(update: ApprovalUpdate, events: Vec<EventDraft>) -> bool;
-            make_grant(update: ApprovalUpdate, grant: StandingGrant, events: Vec<EventDraft>, made: EventDraft, most: usize) -> GrantMade;
-            end_grant(id: GrantId, end: GrantEnd) -> Option<StandingGrant>;
-            settle_dead_owners(now: Timestamp) -> u64;
-            reset_budget(reset: tollgate::store::BudgetReset) -> Vec<tollgate::store::ResetCounter>;
-            keep(kept: Kept) -> ();
-            set(changes: Vec<RegisterChange>, events: Vec<EventDraft>) -> bool;
-        }
-        through! { ALL;
-            approval(id: ApprovalId) -> Option<ApprovalRecord>;
-            approval_for(binding: ApprovalBinding, needed: Vec<Requirement>, now: Timestamp) -> Option<ApprovalRecord>;
-            approvals(filter: ApprovalFilter) -> Vec<ApprovalRecord>;
-            approval_heads(limit: usize) -> Vec<ApprovalHead>;
-            grant(id: GrantId) -> Option<StandingGrant>;
-            grants(filter: GrantFilter) -> Vec<StandingGrant>;
-            events(query: EventQuery) -> Vec<Event>;
-            event_lines(query: EventQuery) -> Vec<EventLine>;
-            budget_usage(now: Timestamp) -> Vec<BudgetUsage>;
-            learned_sizes() -> Arc<tollgate::cost::LearnedSizes>;
-            secret(name: &'static str, fresh: [u8; 32]) -> [u8; 32];
-            kept(kind: KeptKind, name: String) -> Option<Kept>;
-            register(register: Register) -> Vec<RegisterEntry>;
-            register_entry(register: Register, key: String) -> Option<RegisterEntry>;
-            tree(size: Option<u64>, path: TreePath) -> TreeAnswer;
-            retire(before: Timestamp, now: Timestamp) -> u64;
-            verify() -> ChainReport;
-            ping() -> ();
-        }
-        fn ask(
-            &self,
-            new: ApprovalRecord,
-            events: Vec<EventDraft>,
-            limits: AskLimits,
-        ) -> StoreFuture<'_, Asked> {
-            if let Some(failed) = self.check(WRITES) {
-                return failed;
-            }
-            Box::pin(async move {
-                self.asks.came.add_permits(1);
-                let mut open = self.asks.open.subscribe();
-                open.wait_for(|open| *open).await.unwrap();
-                self.inner.ask(new, events, limits).await
-            })
-        }
-        fn unsettled(&self) -> usize {
-            self.inner.unsettled()
-        }
-        fn approval_changes(&self) -> tokio::sync::watch::Receiver<u64> {
-            self.inner.approval_changes()
-        }
-        fn control_changes(&self) -> tokio::sync::watch::Receiver<u64> {
-            self.inner.control_changes()
-        }
-        fn register_changes(&self) -> tokio::sync::watch::Receiver<u64> {
-            self.inner.register_changes()
-        }
-        fn committed(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {
-            self.inner.committed()
-        }
-        fn close(&self) -> BoxFuture<'_, ()> {
-            self.inner.close()
-        }
-    }
-}
-
 /// I2, I9: a store that does not answer denies, says so, and nothing is dispatched; afterwards all goes on.
 #[tokio::test]
 async fn a_failing_store_denies() {
@@ -524,7 +392,7 @@ rules:
   - { condition: \"tool.name == 'up__delete'\", decision: DENY }
 "
         .to_owned(),
-        wrap: Some(Box::new(move |inner| Arc::new(Failing { inner, fails: told, asks: Arc::default() }))),
+        wrap: Some(Box::new(move |inner| Arc::new(Failing::new(inner, told)))),
         ..Setup::default()
     };
     let world = World::start(setup).await;
@@ -555,7 +423,7 @@ rules:
 async fn what_cannot_be_pinned_is_not_served() {
     let fails = Arc::new(AtomicU8::new(NOTHING));
     let told = fails.clone();
-    let wrap: Wrapped = Box::new(move |inner| Arc::new(Failing { inner, fails: told, asks: Arc::default() }));
+    let wrap: Wrap = Box::new(move |inner| Arc::new(Failing::new(inner, told)));
     let world = World::start(Setup { wrap: Some(wrap), ..Setup::default() }).await;
     let client = world.modern("ada");
     let mut changes = world.gate.gateway.generations();
@@ -587,7 +455,7 @@ async fn an_ask_that_is_written_during_a_reload_is_not_left() {
     };
     let setup = Setup {
         files: rules("before"),
-        wrap: Some(Box::new(move |inner| Arc::new(Failing { inner, fails: Arc::default(), asks }))),
+        wrap: Some(Box::new(move |inner| Arc::new(Failing { asks, ..Failing::new(inner, Arc::default()) }))),
         ..Setup::default()
     };
     let world = World::start(setup).await;
@@ -616,10 +484,8 @@ async fn an_ask_that_is_written_during_a_reload_is_not_left() {
 async fn a_settlement_that_fails_loses_no_result() {
     let fails = Arc::new(AtomicU8::new(NOTHING));
     let told = fails.clone();
-    let setup = Setup {
-        wrap: Some(Box::new(move |inner| Arc::new(Failing { inner, fails: told, asks: Arc::default() }))),
-        ..Setup::default()
-    };
+    let setup =
+        Setup { wrap: Some(Box::new(move |inner| Arc::new(Failing::new(inner, told)))), ..Setup::default() };
     let world = World::start(setup).await;
     let during = fails.clone();
     world.up.script(move |seen| {
@@ -647,7 +513,7 @@ on: [{ tool: up__pay }]
 rules: [{ id: stays, condition: \"'restricted' in session.labels\", decision: DENY }]
 "
         .to_owned(),
-        wrap: Some(Box::new(move |inner| Arc::new(Failing { inner, fails: told, asks: Arc::default() }))),
+        wrap: Some(Box::new(move |inner| Arc::new(Failing::new(inner, told)))),
         ..Setup::default()
     };
     let world = World::start(setup).await;

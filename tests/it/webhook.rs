@@ -9,8 +9,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tollgate::clock::Clock as _;
 
-const SECRET: &str = "whsec-for-tests-0123456789";
-const GATE: &str = "=== ask.yaml
+pub(crate) const SECRET: &str = "whsec-for-tests-0123456789";
+pub(crate) const GATE: &str = "=== ask.yaml
 name: writes
 description: d
 on: [{ tool: up__write }]
@@ -19,14 +19,14 @@ rules: [{ id: ask, decision: REQUIRE_APPROVAL, approvers: [leads], expires_in: 1
 
 /// Takes notifications, after it has refused as many as it is told to.
 #[derive(Clone)]
-struct Hook {
-    seen: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
+pub(crate) struct Hook {
+    pub(crate) seen: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
     count: watch::Sender<usize>,
     refuses: Arc<Mutex<Vec<u16>>>,
 }
 
 impl Hook {
-    async fn start(refuses: &[u16]) -> (Self, String) {
+    pub(crate) async fn start(refuses: &[u16]) -> (Self, String) {
         let hook = Self {
             seen: Arc::default(),
             count: watch::Sender::new(0),
@@ -39,7 +39,7 @@ impl Hook {
         (hook, url)
     }
 
-    async fn until(&self, count: usize) -> Vec<(HeaderMap, Bytes)> {
+    pub(crate) async fn until(&self, count: usize) -> Vec<(HeaderMap, Bytes)> {
         soon(self.count.subscribe().wait_for(|seen| *seen >= count)).await.unwrap();
         self.seen.lock().clone()
     }
@@ -57,7 +57,7 @@ async fn world(url: &str, link: &str) -> World {
     World::start(Setup { files: GATE.to_owned(), servers, ..Setup::default() }).await
 }
 
-fn told(seen: &(HeaderMap, Bytes)) -> Value {
+pub(crate) fn told(seen: &(HeaderMap, Bytes)) -> Value {
     let (headers, body) = seen;
     let text = |name: &str| headers[name].to_str().unwrap();
     let signed = format!("{}.{}.", text("webhook-id"), text("webhook-timestamp"));

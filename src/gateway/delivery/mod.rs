@@ -6,7 +6,7 @@ mod file;
 mod post;
 mod syslog;
 
-use super::Gateway;
+use super::{Gateway, outlets::Cause};
 use crate::{
     audit::ocsf,
     config::{DeliveryConfig, DeliveryFormat, DeliveryTarget},
@@ -81,11 +81,13 @@ impl Gateway {
 
     async fn deliver_to(&self, place: &DeliveryConfig) {
         let failed = |error: &StoreError| {
-            self.trouble(place, &format!("which process delivers cannot be told: {error}"))
+            self.trouble(place, Cause::Store, &format!("which process delivers cannot be told: {error}"))
         };
         loop {
-            let duty = self.turn(&format!("delivery-{}", place.name), failed).await;
+            let duty = self.turn((&format!("delivery-{}", place.name), &key(place)), failed).await;
             self.deliver_while(&*duty, place).await;
+            // What does not arrive is the matter of whoever delivers now.
+            self.0.troubles.ends(&key(place), &[Cause::Place]);
         }
     }
 
@@ -100,7 +102,7 @@ impl Gateway {
         while duty.is_held() {
             match self.deliver_batch(place, &mut sink, batch).await {
                 Ok(sent) => {
-                    if self.0.troubles.ends(&key(place)) {
+                    if self.0.troubles.ends(&key(place), &[Cause::Place]) {
                         tracing::info!(delivery = %place.name, "delivery.goes_on");
                     }
                     pause = FIRST_PAUSE;
@@ -110,7 +112,7 @@ impl Gateway {
                     batch = (batch * 2).min(BATCH);
                 }
                 Err(why) => {
-                    self.trouble(place, &why);
+                    self.trouble(place, Cause::Place, &why);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     batch = (batch / 2).max(1);
@@ -120,9 +122,9 @@ impl Gateway {
         }
     }
 
-    fn trouble(&self, place: &DeliveryConfig, why: &str) {
+    fn trouble(&self, place: &DeliveryConfig, cause: Cause, why: &str) {
         let told = format!("delivery `{}` does not arrive, and is tried again: {why}", place.name);
-        if self.0.troubles.begins(&key(place), told) {
+        if self.0.troubles.begins(&key(place), cause, told) {
             tracing::error!(delivery = %place.name, why, "delivery.failed: it is tried again");
         }
     }

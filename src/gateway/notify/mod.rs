@@ -12,7 +12,7 @@ mod send;
 
 pub(super) use json::signed;
 
-use super::Gateway;
+use super::{Gateway, outlets::Cause};
 use crate::{
     clock::{Clock, IdSource},
     config::{Config, Tells, WebhookConfig, WebhookTarget},
@@ -62,6 +62,10 @@ const ATTEMPTS: u32 = 8;
 const PLAINER: u32 = 4;
 /// What the names of its troubles begin with.
 const KIND: &str = "webhook ";
+
+fn key(webhook: &WebhookConfig) -> String {
+    format!("{KIND}{}", webhook.name)
+}
 
 /// Alerts that are on their way, by webhook: one that takes none holds up no other.
 #[derive(Debug, Default)]
@@ -129,11 +133,13 @@ impl Gateway {
 
     async fn tell_all(&self, webhook: &WebhookConfig) {
         let failed = |error: &StoreError| {
-            self.untold(webhook, &format!("which process tells it cannot be told: {error}"))
+            self.untold(webhook, Cause::Store, &format!("which process tells it cannot be told: {error}"))
         };
         loop {
-            let duty = self.turn(&format!("webhook-{}", webhook.name), failed).await;
+            let duty = self.turn((&format!("webhook-{}", webhook.name), &key(webhook)), failed).await;
             self.tell_while(&*duty, webhook).await;
+            // What it is not told is the matter of whoever tells it now.
+            self.0.troubles.ends(&key(webhook), &[Cause::Store, Cause::Place]);
         }
     }
 
@@ -144,11 +150,14 @@ impl Gateway {
         let mut position = None;
         while duty.is_held() {
             changes.borrow_and_update();
-            match self.tell_news(webhook, &mut position).await {
-                Ok(()) => pause = FIRST_PAUSE,
+            match self.tell_news(duty, webhook, &mut position).await {
+                Ok(()) => {
+                    self.0.troubles.ends(&key(webhook), &[Cause::Store]);
+                    pause = FIRST_PAUSE;
+                }
                 Err(error) => {
                     position = None;
-                    self.untold(webhook, &error.to_string());
+                    self.untold(webhook, Cause::Store, &error.to_string());
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     continue;
@@ -161,14 +170,16 @@ impl Gateway {
         }
     }
 
-    /// Tells of all that there is by now.
+    /// Tells of all that there is by now, as long as this process is the one that does.
     async fn tell_news(
         &self,
+        duty: &dyn Duty,
         webhook: &WebhookConfig,
         position: &mut Option<Position>,
     ) -> Result<(), StoreError> {
-        let mut now = match position {
-            Some(known) => *known,
+        // Where it ends early, the position is read again before anything else is told.
+        let mut now = match position.take() {
+            Some(known) => known,
             None => self.position(webhook).await?,
         };
         let newest = self.newest().await?;
@@ -177,12 +188,17 @@ impl Gateway {
         while now.at < newest {
             let (events, until) = self.news(now.at, newest).await?;
             for event in events {
+                if !duty.is_held() {
+                    return Ok(());
+                }
                 now.at = event.seq;
-                now = self.tell(webhook, &event, now).await?;
+                let Some(told) = self.tell(duty, webhook, &event, now).await? else { return Ok(()) };
+                now = told;
             }
             now.at = until;
             if now.at - now.kept >= FAR {
-                now = self.keep_position(webhook, now, Vec::new()).await?;
+                let Some(kept) = self.keep_position(webhook, now, Vec::new()).await? else { return Ok(()) };
+                now = kept;
             }
         }
         *position = Some(now);
@@ -212,28 +228,31 @@ impl Gateway {
         Ok((all, until))
     }
 
-    /// Writes how far it went, with what else there is to write.
+    /// Writes how far it went, with what else there is to write; none: another process has meanwhile, and goes on from there.
     async fn keep_position(
         &self,
         webhook: &WebhookConfig,
         position: Position,
         mut changes: Vec<RegisterChange>,
-    ) -> Result<Position, StoreError> {
+    ) -> Result<Option<Position>, StoreError> {
         let key = webhook.name.to_string();
         let at = json!({"seq": position.at});
         changes.push(RegisterChange::set(Register::Webhook, key.clone(), at).at(position.version));
-        // Whoever has written it meanwhile goes on from there.
-        self.0.store.set(changes, Vec::new()).await?;
-        self.position(webhook).await
+        if !self.0.store.set(changes, Vec::new()).await? {
+            return Ok(None);
+        }
+        let kept = self.position(webhook).await?;
+        Ok((kept.at == position.at).then_some(kept))
     }
 
-    /// Tells of one record, however often it takes.
+    /// Tells of one record, however often it takes; none: another process tells by now.
     async fn tell(
         &self,
+        duty: &dyn Duty,
         webhook: &WebhookConfig,
         event: &Event,
         position: Position,
-    ) -> Result<Position, StoreError> {
+    ) -> Result<Option<Position>, StoreError> {
         let outbound = Outbound::default();
         let sender = Sender { target: &webhook.target, outbound: &outbound, clock: &*self.0.clock };
         // The same for each attempt, in whatever process: a receiver can tell a repeat.
@@ -246,16 +265,16 @@ impl Gateway {
             let plainer = attempt >= PLAINER && attempt % 2 == 0;
             // What it was worth telling a minute ago may be over by now.
             let made = self.message_of(webhook, event, plainer).await?;
-            let Some((message, told)) = made else { return Ok(position) };
+            let Some((message, told)) = made else { return Ok(Some(position)) };
             match sender.send(&id, &message, &mut done).await {
                 Ok(_) => break ("sent", told),
                 Err(Refused::ForGood(why)) => {
-                    self.refused(webhook, &why);
+                    self.refused(webhook, Cause::Place, &why);
                     break ("refused", Told::Nothing);
                 }
                 Err(Refused::ForNow(why, wait)) => {
                     self.count_message(webhook, "failed");
-                    self.untold(webhook, &why);
+                    self.untold(webhook, Cause::Place, &why);
                     let most = match (&message, &told) {
                         // As long as it waits; then there is nothing to tell.
                         (_, Told::Of(..)) => Duration::MAX,
@@ -268,6 +287,9 @@ impl Gateway {
                     }
                     tokio::time::sleep(pause.max(wait)).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
+                    if !duty.is_held() {
+                        return Ok(None);
+                    }
                 }
             }
         };
@@ -292,23 +314,23 @@ impl Gateway {
         self.0.telemetry.metrics.webhook_messages.add(labels, 1);
     }
 
-    fn untold(&self, webhook: &WebhookConfig, why: &str) {
+    fn untold(&self, webhook: &WebhookConfig, cause: Cause, why: &str) {
         let sentence = format!("webhook `{}` is not told, and it is tried again: {why}", webhook.name);
-        if self.0.troubles.begins(&format!("{KIND}{}", webhook.name), sentence) {
+        if self.0.troubles.begins(&key(webhook), cause, sentence) {
             tracing::error!(webhook = %webhook.name, why, "webhook.failed: it is tried again");
         }
     }
 
     /// One that is gone, or whose key is, refuses whatever it is told: that is seen, until it takes something.
-    fn refused(&self, webhook: &WebhookConfig, why: &str) {
+    fn refused(&self, webhook: &WebhookConfig, cause: Cause, why: &str) {
         tracing::error!(webhook = %webhook.name, reason = why, "webhook.refused: this message is not sent again");
         let name = &webhook.name;
         let sentence = format!("webhook `{name}` refused its last message, which is not sent again: {why}");
-        self.0.troubles.begins(&format!("{KIND}{name}"), sentence);
+        self.0.troubles.begins(&key(webhook), cause, sentence);
     }
 
     fn goes_on(&self, webhook: &WebhookConfig) {
-        if self.0.troubles.ends(&format!("{KIND}{}", webhook.name)) {
+        if self.0.troubles.ends(&key(webhook), &[Cause::Place, Cause::Alerts]) {
             tracing::info!(webhook = %webhook.name, "webhook.goes_on");
         }
     }
@@ -422,17 +444,17 @@ impl Gateway {
                     return self.count_message(webhook, "sent");
                 }
                 Err(Refused::ForGood(why)) => {
-                    self.refused(webhook, &why);
+                    self.refused(webhook, Cause::Alerts, &why);
                     return self.count_message(webhook, "refused");
                 }
                 Err(Refused::ForNow(why, _)) if attempt == ATTEMPTS => {
                     tracing::error!(webhook = %webhook.name, reason = why, attempt, "webhook.alert_not_told");
-                    self.untold(webhook, &why);
+                    self.untold(webhook, Cause::Alerts, &why);
                     return self.count_message(webhook, "dropped");
                 }
                 Err(Refused::ForNow(why, wait)) => {
                     self.count_message(webhook, "failed");
-                    self.untold(webhook, &why);
+                    self.untold(webhook, Cause::Alerts, &why);
                     tokio::time::sleep(pause.max(wait)).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }

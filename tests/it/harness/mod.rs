@@ -2,12 +2,14 @@
 
 mod bundle;
 mod client;
+mod failing;
 mod issuer;
 mod process;
 mod upstream;
 
 pub(crate) use bundle::{authority, digest, rewrite};
 pub(crate) use client::{Client, Reply, Stream, form, pending};
+pub(crate) use failing::{ADMISSION, ALL, Door, Duties, Failing, Fault, NOTHING, Question, Script, WRITES};
 pub(crate) use issuer::{Issuer, SigningKey, set};
 pub(crate) use process::{Files, Process};
 pub(crate) use upstream::{Scripted, Seen, answer, error, json_reply, read_tool, text_result, tool};
@@ -43,7 +45,7 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it did not happen")
 }
 
-type Wrap = Box<dyn FnOnce(Arc<dyn Store>) -> Arc<dyn Store>>;
+pub(crate) type Wrap = Box<dyn FnOnce(Arc<dyn Store>) -> Arc<dyn Store>>;
 
 /// What a world is made of.
 pub(crate) struct Setup {
