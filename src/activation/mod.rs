@@ -15,5 +15,5 @@ pub use history::{History, before, entry, form, history, kept_bundle, newest, re
 pub use order::{Ask, Outcome, activate, hold_first};
 pub use standing::{Held, OnTrial, Recorded, Standing, recorded_at_rest, standing, standing_at_rest};
 pub use trial::{
-    Start, Status, abort, advance, ended_by_change, go_back, observe, seen_of_stage, start, status,
+    Start, Status, abort, advance, ended_by_change, go_back, observe, renewed, seen_of_stage, start, status,
 };

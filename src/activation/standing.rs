@@ -33,6 +33,8 @@ pub struct OnTrial {
     pub rollout: Rollout,
     /// The place of the newest record of it in the chain.
     pub seq: i64,
+    /// When that was written.
+    pub at: Timestamp,
     /// Its files.
     pub files: Arc<[SourceFile]>,
 }
@@ -122,7 +124,7 @@ impl Named {
             None => None,
             Some(event) => {
                 let files = files(trial, &event.rollout.candidate, Some(&event.rollout.bundle))?;
-                Some(Arc::new(OnTrial { files, seq: event.seq, rollout: event.rollout }))
+                Some(Arc::new(OnTrial { files, seq: event.seq, at: event.at, rollout: event.rollout }))
             }
         };
         Ok(Standing { seq: self.seq, ordered: self.ordered, held, trial })

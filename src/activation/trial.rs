@@ -246,6 +246,14 @@ pub(super) async fn ending(
     Ok(RolloutRecord { step, rollout: &rollout, seen, process: None, person, reason }.event(now))
 }
 
+/// The record with which a rollout goes on as it stands, where retention is about to remove the one before.
+pub async fn renewed(store: &dyn Store, trial: &OnTrial, now: Timestamp) -> Result<EventDraft, StoreError> {
+    let seen = seen_of_stage(store, trial).await?;
+    let reason = format!("retention removes the record of {}", trial.at);
+    let (step, rollout) = (RolloutStep::Renewed, &trial.rollout);
+    Ok(RolloutRecord { step, rollout, seen, process: None, person: None, reason: &reason }.event(now))
+}
+
 /// Ends a rollout: the bundle in force decides every call.
 pub async fn abort(
     store: &dyn Store,
@@ -345,7 +353,8 @@ pub async fn status(store: &dyn Store) -> Result<Option<Status>, StoreError> {
     steps.reverse();
     let seen = match newest.rollout.state {
         RolloutState::Running => {
-            let trial = OnTrial { rollout: newest.rollout.clone(), seq: newest.seq, files: [].into() };
+            let trial =
+                OnTrial { rollout: newest.rollout.clone(), seq: newest.seq, at: newest.at, files: [].into() };
             seen_of_stage(store, &trial).await?
         }
         // What its last stage had seen stands in the record that ended it.

@@ -203,6 +203,8 @@ pub enum RolloutStep {
     Started,
     /// The next stage began.
     Advanced,
+    /// It goes on as it stood: retention was about to remove its record.
+    Renewed,
     /// What a process has seen in the stage so far.
     Observed,
     /// Somebody ended it, or something else came into force.
@@ -214,14 +216,22 @@ pub enum RolloutStep {
 }
 
 impl RolloutStep {
-    const ALL: [Self; 6] =
-        [Self::Started, Self::Advanced, Self::Observed, Self::Aborted, Self::WentBack, Self::Finished];
+    const ALL: [Self; 7] = [
+        Self::Started,
+        Self::Advanced,
+        Self::Renewed,
+        Self::Observed,
+        Self::Aborted,
+        Self::WentBack,
+        Self::Finished,
+    ];
 
     /// Its word in a record.
     pub fn word(self) -> &'static str {
         match self {
             Self::Started => "rollout_started",
             Self::Advanced => "rollout_advanced",
+            Self::Renewed => "rollout_renewed",
             Self::Observed => "rollout_observed",
             Self::Aborted => "rollout_aborted",
             Self::WentBack => "rollout_went_back",
@@ -258,6 +268,7 @@ impl RolloutRecord<'_> {
             RolloutStep::Observed => OBSERVED,
             RolloutStep::Started
             | RolloutStep::Advanced
+            | RolloutStep::Renewed
             | RolloutStep::Aborted
             | RolloutStep::WentBack
             | RolloutStep::Finished => ROLLOUT,
