@@ -346,13 +346,18 @@ impl Approvals {
         self.store.update_approval(update, vec![event]).await.map(drop)
     }
 
-    /// Ends every live grant of which `judge` says why. Each is recorded once, whichever process does it.
+    /// The grants that let calls through.
+    pub async fn live_grants(&self) -> Result<Vec<StandingGrant>, StoreError> {
+        self.store.grants(GrantFilter { live: true, ..GrantFilter::default() }).await
+    }
+
+    /// Ends every grant of `live` of which `judge` says why. Each is recorded once, whichever process does it.
     pub async fn end_grants(
         &self,
+        live: Vec<StandingGrant>,
         judge: impl Fn(&StandingGrant) -> Option<GrantEndReason>,
     ) -> Result<(), StoreError> {
-        let live = GrantFilter { live: true, ..GrantFilter::default() };
-        for grant in self.store.grants(live).await? {
+        for grant in live {
             if let Some(why) = judge(&grant) {
                 self.end(grant, why).await?;
             }

@@ -21,7 +21,7 @@ use crate::{
     policy::{Approver, ChannelKind, PolicySet, Role},
     store::{
         ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, EventQuery, GrantAnswer, GrantMade,
-        Store,
+        Store, StoreError,
     },
     telemetry::{Label, Telemetry},
 };
@@ -270,14 +270,21 @@ impl Approvals {
         Ok(())
     }
 
-    /// Cancels what was asked for under other policies than those that are in force, or are tried for a share of calls: no answer to it could let
-    /// anything through, and what was approved cannot be used. Each is recorded once, whichever process does it.
-    pub async fn cancel_outdated(&self, in_force: &[&SnapshotId]) -> Result<(), DecideError> {
-        let filter = ApprovalFilter {
-            status: vec![ApprovalStatus::Pending, ApprovalStatus::Approved],
-            ..ApprovalFilter::default()
-        };
-        for record in self.store.approvals(filter).await? {
+    /// What waits for an answer, or was approved and is not used yet.
+    pub async fn open(&self) -> Result<Vec<ApprovalRecord>, StoreError> {
+        let status = vec![ApprovalStatus::Pending, ApprovalStatus::Approved];
+        self.store.approvals(ApprovalFilter { status, ..ApprovalFilter::default() }).await
+    }
+
+    /// Cancels what of `open` was asked for under other policies than those that are in force, or are tried for a share of
+    /// calls: no answer to it could let anything through, and what was approved cannot be used. Each is recorded once,
+    /// whichever process does it.
+    pub async fn cancel_outdated(
+        &self,
+        open: Vec<ApprovalRecord>,
+        in_force: &[&SnapshotId],
+    ) -> Result<(), DecideError> {
+        for record in open {
             let mut record = self.expire_if_due(record).await?;
             while matches!(record.status, ApprovalStatus::Pending | ApprovalStatus::Approved)
                 && !in_force.contains(&&record.binding.snapshot)

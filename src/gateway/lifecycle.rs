@@ -19,7 +19,7 @@ use super::{
     orders::Orders,
     outlets::Troubles,
     output::OutputAlerts,
-    people::{People, prompts::Prompts, store_error},
+    people::{People, prompts::Prompts},
     personal::Personal,
     pin_book::Pins,
     placeholders::Placeholders,
@@ -273,8 +273,10 @@ impl Gateway {
         let gateway = Self(Arc::new(outside.joined(current, Arc::new(measures), hash_key)));
         // Before the first message: what was frozen stays so over every restart.
         gateway.0.freezes.look().await?;
-        gateway.0.store.decides_by(&gateway.in_force().policies.snapshot);
-        gateway.activated(None, &gateway.in_force(), origin).await?;
+        let in_force = gateway.in_force();
+        gateway.0.store.decides_by(&in_force.policies.snapshot);
+        gateway.record_activation(None, &in_force, &origin).await?;
+        gateway.end_outdated(&in_force).await?;
         gateway.read_pins().await?;
         gateway.begin_webhooks().await?;
         gateway.spawn_tasks();
@@ -370,7 +372,9 @@ impl Gateway {
             let Some(retention) = self.in_force().config.store.retention else { continue };
             let now = self.0.clock.now();
             let Ok(before) = now.checked_sub(retention) else { continue };
-            self.renew_order(before).await;
+            if !self.renew_orders(before).await {
+                continue;
+            }
             match self.0.store.retire(before, now).await {
                 Ok(0) => {}
                 Ok(records) => tracing::info!(records, %before, "store.records_retired"),
@@ -504,40 +508,6 @@ impl Gateway {
         self.put(Next::Files(config, policies), origin).await
     }
 
-    /// Puts what comes next in force, and records what that is to be recorded of.
-    pub(super) async fn put(&self, next: Next, origin: Origin) -> Result<(), ReloadError> {
-        let brings_files = matches!(next, Next::Files(..));
-        let Some(Replaced { old, new }) = self.replace_aside(next).await else {
-            return Err(ReloadError::NotBuilt);
-        };
-        if !brings_files {
-            let cancelled = self.0.people.approvals.cancel_outdated(&new.snapshots()).await;
-            cancelled.map_err(store_error)?;
-            return Ok(self.0.people.end_outdated_grants(&new, true).await?);
-        }
-        // They were refused under what was in force.
-        self.0.refusals.record_counted(true, Duration::ZERO).await;
-        self.activated(Some(&old), &new, origin).await?;
-        if old.policies.snapshot != new.policies.snapshot {
-            self.end_rollout_of_other(&old.policies.snapshot).await;
-        }
-        Ok(())
-    }
-
-    /// Records what has come into force, and ends what was asked for under anything else. A process that dies in between
-    /// leaves the second to the next.
-    async fn activated(
-        &self,
-        old: Option<&InForce>,
-        new: &InForce,
-        origin: Origin,
-    ) -> Result<(), StoreError> {
-        self.record_activation(old, new, origin).await?;
-        let cancelled = self.0.people.approvals.cancel_outdated(&new.snapshots()).await;
-        cancelled.map_err(store_error)?;
-        self.0.people.end_outdated_grants(new, true).await
-    }
-
     /// Ends in order: calls in flight may finish within `drain`, then the upstreams are asked to leave. The store stays
     /// open: whoever opened it closes it, after the last reader.
     pub async fn shutdown(&self) {
@@ -592,6 +562,6 @@ pub(super) enum Next {
 
 /// What was in force, and what is now.
 pub(super) struct Replaced {
-    old: Arc<InForce>,
+    pub(super) old: Arc<InForce>,
     pub(super) new: Arc<InForce>,
 }

@@ -58,7 +58,8 @@ impl Gateway {
         let _turn = self.0.pins.turn.lock().await;
         for _ in 0..MOST_ROUNDS {
             let Some(replaced) = self.replace_aside(Next::Lists).await else { return Ok(()) };
-            self.0.people.end_outdated_grants(&replaced.new, false).await?;
+            let live = self.0.people.approvals.live_grants().await?;
+            self.0.people.end_outdated_grants(&replaced.new, live, None).await?;
             let writes = self.writes(&replaced.new).await;
             if writes.is_empty() {
                 return Ok(());

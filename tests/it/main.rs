@@ -38,6 +38,7 @@ mod loops;
 mod metrics;
 mod money;
 mod news;
+mod orders;
 mod outlets;
 mod outputs;
 mod pages;

@@ -16,9 +16,14 @@ use crate::{
     store::{ApprovalRecord, Asked, StandingGrant, StoreError},
 };
 use serde_json::json;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// The most bytes of arguments of a call that is held while its client asks for it as a task.
 const LARGEST_HELD: u64 = 64 * 1024;
+
+/// How long an ask that another process has cancelled waits for the policies of that process.
+const FOLLOWS: Duration = Duration::from_secs(2);
 
 /// What to do next.
 pub(crate) enum Step {
@@ -163,7 +168,8 @@ impl People {
         if in_force.decides_under(&record.binding.snapshot) {
             return Ok(());
         }
-        self.approvals.cancel_outdated(&in_force.snapshots()).await.map_err(store_error)
+        // Of no other ask this process knows that nobody decides by it.
+        self.approvals.cancel_outdated(vec![record.clone()], &in_force.snapshots()).await.map_err(store_error)
     }
 
     /// Nothing is dispatched, and the agent is told why.
@@ -221,13 +227,18 @@ impl People {
             true => left,
             false => in_force.config.gateway.approval_wait.min(left),
         };
-        let patience = tokio::time::sleep(patience);
-        tokio::pin!(patience);
+        let (patience, follows) = (sleep(patience), sleep(FOLLOWS));
+        tokio::pin!(patience, follows);
+        let mut is_cancelled = false;
         loop {
             match follow.look(call, &record.id, asking).await? {
                 WaitState::Pending => {}
                 // Another process has other policies in force, and this one soon: the call is decided again then.
-                WaitState::Cancelled(_) if !patience.is_elapsed() => {}
+                WaitState::Cancelled(_) if !patience.is_elapsed() => {
+                    if !std::mem::replace(&mut is_cancelled, true) {
+                        follows.as_mut().reset(Instant::now() + FOLLOWS);
+                    }
+                }
                 WaitState::Cancelled(now) | WaitState::Ended(now) => {
                     return Ok(self.ended(call, &now, asking).await);
                 }
@@ -237,6 +248,11 @@ impl People {
                 changed = follow.changed() => changed?,
                 // Whoever calls again finds the ask as it stands then.
                 () = self.cutting.cancelled() => return Ok(answer_pending(call, &record)),
+                // No others came: what is in force here decides the call, and asks about it anew.
+                () = &mut follows, if is_cancelled => {
+                    asking.begin_again();
+                    return Ok(Step::Again);
+                }
                 () = &mut patience => {
                     let now = self.store.approval(record.id.clone()).await?;
                     if now.is_some_and(|now| now.status == ApprovalStatus::Cancelled) {

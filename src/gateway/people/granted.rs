@@ -5,7 +5,7 @@ use crate::gateway::{InForce, digest::DigestKey, prepared::Prepared, request_sta
 use crate::{
     admission::{AskingRule, CoveredCall},
     catalog::ToolEntry,
-    model::{AgentId, CallKind, CapabilityId, Fingerprint},
+    model::{AgentId, CallKind, CapabilityId, Fingerprint, SnapshotId},
     policy::PolicySet,
     redaction::DataRules,
     store::{CallShape, GrantEndReason, GrantFilter, Pattern, StandingGrant, StoreError},
@@ -97,11 +97,14 @@ impl People {
             .min_by(|one, other| (one.terms.expires_at, &one.id).cmp(&(other.terms.expires_at, &other.id))))
     }
 
-    /// Ends the grants that hold no more under what is in force: its policies, and the tools as they are listed now.
+    /// Ends those of `live` that hold no more under what is in force: its policies, and the tools as they are listed now.
+    /// `decide`: the snapshots under which calls are decided, here or elsewhere; none: it is not known, and the grants of
+    /// others are left alone.
     pub(in crate::gateway) async fn end_outdated_grants(
         &self,
         in_force: &InForce,
-        policies_changed: bool,
+        live: Vec<StandingGrant>,
+        decide: Option<&[&SnapshotId]>,
     ) -> Result<(), StoreError> {
         let listed = OnceLock::new();
         let fingerprint = |tool: &str| {
@@ -118,13 +121,13 @@ impl People {
             known.is_some_and(|agent| agent.capabilities.contains(capability))
         };
         self.approvals
-            .end_grants(|grant| {
+            .end_grants(live, |grant| {
                 let terms = &grant.terms;
                 // One that was made for a bundle on trial is that one's, as long as it decides calls.
                 let policies = in_force.policies_of(&terms.snapshot);
                 let is_of_these = in_force.decides_under(&terms.snapshot);
                 // While a reload goes round, another process has other policies in force, and grants of its own.
-                if !is_of_these && !policies_changed {
+                if !is_of_these && decide.is_none_or(|decide| decide.contains(&&terms.snapshot)) {
                     return None;
                 }
                 let lacks = |capability: &CapabilityId| !has(policies, &terms.agent, capability);
