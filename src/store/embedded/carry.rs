@@ -87,7 +87,7 @@ impl Ledger {
                 let since = now.saturating_sub(current(of));
                 let newest = self.windows_of(connection, of_this, (since, now))?.pop();
                 if let Some((began, usage)) = newest
-                    && !ended(&other, began).is_some_and(|ended| ended <= now)
+                    && ended(&other, began).is_none_or(|ended| ended > now)
                     && !self.took_over(connection, id, (counter, start), began)?
                 {
                     counted = larger(counted, usage);
