@@ -2,7 +2,9 @@
 //! rest of the journal need not be read, and nothing outside it is believed.
 
 use super::{
-    JournalError, Place, files,
+    JournalError, Place,
+    chain::Hash,
+    files,
     frame::{Frame, FrameHead, Head, MAGIC},
     read::Reader,
     segment::{SEGMENT_HEAD, Segment, Step},
@@ -55,8 +57,9 @@ impl Reader {
     }
 }
 
-/// The frame that sealed a segment, found from the file's end and held against `after`, which is what the next segment follows.
-/// It has no records, so that four of its bytes are zero: no text in its notes looks like its head.
+/// The frame that sealed a segment, found from the file's end and held against its hash and against `after`, which is what the
+/// next segment follows: nothing else reads it at a start. It has no records, so that four of its bytes are zero: no text in its
+/// notes looks like its head.
 fn sealing(path: &Path, after: &Head, take: TakeFrame<'_>) -> Result<(), JournalError> {
     let segment = Segment::open_any(path)?;
     let length = segment.length()?;
@@ -77,7 +80,12 @@ fn sealing(path: &Path, after: &Head, take: TakeFrame<'_>) -> Result<(), Journal
                 && let Some(frame) = Frame::of(rest)
                 && frame.written_end() == *after
             {
-                let place = Place { segment: segment.first_seq(), offset: from + at as u64 };
+                let offset = from + at as u64;
+                let before = Head { frame: hash_before(&segment, offset)?, ..*after };
+                frame
+                    .sealed_by(&before)
+                    .map_err(|problem| JournalError::damaged(&segment.path, offset, after.seq, problem))?;
+                let place = Place { segment: segment.first_seq(), offset };
                 return match frame.head.has_registers() {
                     true => take(place, &frame),
                     false => Ok(()),
@@ -90,4 +98,15 @@ fn sealing(path: &Path, after: &Head, take: TakeFrame<'_>) -> Result<(), Journal
         }
         window = window.saturating_mul(8);
     }
+}
+
+/// The hash of the frame that ends where another begins, as it is written: its last bytes.
+fn hash_before(segment: &Segment, offset: u64) -> Result<Hash, JournalError> {
+    if offset == SEGMENT_HEAD {
+        return Ok(segment.head.before.frame);
+    }
+    let mut hash = Hash::default();
+    files::read_at(&segment.file, &mut hash, offset.saturating_sub(32))
+        .map_err(|error| JournalError::of(&segment.path, &error))?;
+    Ok(hash)
 }

@@ -6,8 +6,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tollgate::{
     model::{EventDraft, EventType},
     store::{
-        Admission, AdmitRequest, EventQuery, Register, RegisterChange, RegisterEntry, RegisterRead, Store,
-        StoreError, embedded::EmbeddedStore,
+        Admission, AdmitRequest, AskLimits, EventQuery, Register, RegisterChange, RegisterEntry,
+        RegisterRead, Store, StoreError, embedded::EmbeddedStore,
     },
 };
 
@@ -276,6 +276,17 @@ async fn an_edit_in_the_journal_is_named_and_not_believed() {
         if sealed {
             store.seal_after(1).await.unwrap();
             assert_eq!(store.admit(request("a", start())).await.unwrap(), Admission::Granted);
+            store.seal_after(1_000).await.unwrap();
+            let before = segments(dir.path()).len();
+            // So much later that a start reads nothing of before but the frame that sealed it.
+            for minute in [10, 20, 30] {
+                let now = later(start(), minute * 60_000);
+                assert_eq!(store.admit(request("a", now)).await.unwrap(), Admission::Granted);
+            }
+            // The projection follows an approval, and with it all of that.
+            let asked = pending("asked", later(start(), 30 * 60_000));
+            store.ask(asked, Vec::new(), AskLimits::NONE).await.unwrap();
+            assert_eq!(segments(dir.path()).len(), before);
         }
         store.close().await;
         assert_eq!(EmbeddedStore::verify_at_rest(&database(dir.path())).unwrap().unwrap().bad, None);
