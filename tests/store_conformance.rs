@@ -31,6 +31,8 @@ mod journal;
 mod lost;
 #[path = "store/origin.rs"]
 mod origin;
+#[path = "store/power.rs"]
+mod power;
 #[path = "store/registers.rs"]
 mod registers;
 #[path = "store/replicas.rs"]

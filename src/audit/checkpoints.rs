@@ -3,6 +3,7 @@
 use super::{KeysError, LogKeys};
 use crate::{
     config::Config,
+    journal::sync_folder,
     proof::{Checkpoint, Note, Signer, VerifierKey},
     store::{Store, StoreError, TreeAnswer, TreePath, embedded::AtRest},
 };
@@ -259,7 +260,8 @@ pub fn keep(
             write!(file, "{note}")?;
             file.as_file().sync_all()?;
             readable(file.as_file())?;
-            file.persist(&path).map_err(|error| error.error).map(drop)
+            file.persist(&path).map_err(|error| error.error)?;
+            sync_folder(&path)
         };
         write().map_err(|error| failed(&path, error))?;
     }

@@ -3,7 +3,7 @@
 //! c2sp.org/signed-note's tools read: earlier ones as what verifies, the newest as what signs.
 
 use crate::{
-    journal::open_private,
+    journal::{open_private, sync_folder},
     proof::{NoteError, Signer, VerifierKey},
     store::StoreError,
 };
@@ -84,7 +84,7 @@ impl LogKeys {
             Self::first(fresh).map_err(|source| KeysError::Wrong { path: path.clone(), line: 0, source })?;
         let failed = |source| KeysError::Failed { path: path.clone(), source };
         match made.new_file(folder).map_err(failed)?.persist_noclobber(&path) {
-            Ok(_) => Ok(made),
+            Ok(_) => sync_folder(&path).map(|()| made).map_err(failed),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
                 Self::known(folder)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
             }
@@ -176,6 +176,8 @@ impl LogKeys {
             rotated.map_err(|source| KeysError::Wrong { path: path.clone(), line: 0, source })?;
         let file = keys.new_file(folder).map_err(failed)?;
         file.persist(&path).map_err(|error| failed(error.error))?;
+        // Before anything is signed with it.
+        sync_folder(&path).map_err(failed)?;
         Ok((keys, old))
     }
 

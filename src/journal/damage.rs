@@ -1,7 +1,7 @@
 //! Damage: found wherever it is, told by its place, and gone on behind because a person says so.
 
 use super::{
-    Damage, JournalError, Place,
+    Damage, JournalError, Place, files,
     frame::{Draft, Frame, Head, LAST_SEQ},
     segment::{self, SEGMENT_HEAD, Segment, SegmentHead, Step},
 };
@@ -208,6 +208,10 @@ pub fn go_on(dir: &Path, survey: &Survey, draft: &mut Draft) -> Result<Place, Jo
         let problem = "a group of records is longer than a frame can be".to_owned();
         return Err(JournalError::Failed { path: dir.to_owned(), problem });
     };
+    // What it goes on from is on the disk before it is.
+    let path = dir.join(segment::name(survey.end.segment));
+    let last = Segment::open_any(&path)?;
+    files::flush_read(&last.file, &path).map_err(|error| JournalError::of(&path, &error))?;
     Segment::create_with(dir, &head, frame)?;
     Ok(Place { segment: survey.before.seq + 1, offset: SEGMENT_HEAD })
 }

@@ -215,8 +215,8 @@ pub fn key(folder: &Path, name: &str, fresh: &[u8; 32]) -> io::Result<[u8; 32]> 
     }
 }
 
-/// Puts a file in place of another, whole or not at all.
-pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Puts a file in place of another, whole or not at all, and on the disk.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = beside(path);
     let mut file = private().create_new(true).open(&temporary)?;
     let written = file.write_all(content).and_then(|()| file.sync_all());
@@ -228,9 +228,22 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Has a file's name on the disk.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+pub fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => File::open(".")?.sync_all(),
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
     }
+}
+
+/// Has on the disk what others wrote to a file that is open for reading.
+#[cfg(unix)]
+pub(super) fn flush_read(file: &File, _: &Path) -> io::Result<()> {
+    file.sync_data()
+}
+
+/// Has on the disk what others wrote to a file. Other systems flush only what is open for writing.
+#[cfg(not(unix))]
+pub(super) fn flush_read(_: &File, path: &Path) -> io::Result<()> {
+    File::options().write(true).open(path)?.sync_data()
 }

@@ -26,7 +26,7 @@ pub mod tree;
 mod write;
 
 pub use damage::{Flow, Survey, Walked, go_on, survey, walk};
-pub use files::{key, open_private, touch};
+pub use files::{key, open_private, replace as replace_file, sync_folder, touch};
 pub use frame::{Draft, Frame, FrameHead, Head, LAST_SEQ, PROJECTED, REGISTERS, Record, SEALED};
 pub use indexed::{build_index, make_index};
 pub use raw::{RawSegment, go_on_as};

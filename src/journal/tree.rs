@@ -2,7 +2,7 @@
 //! is the hash of every whole block of 256 leaves, in one file that can be made of the segments again; the leaves themselves are
 //! read from the segments. Of records that were removed, the subtrees stay that a tree over all can be made with ([`Gone`]).
 
-use super::{JournalError, Range, Reader, files, index::Wanted};
+use super::{JournalError, Range, Reader, Segment, files, index::Wanted};
 use crate::proof::{self, Hash, leaf_hash, node_hash};
 use std::{
     collections::BTreeMap,
@@ -195,11 +195,24 @@ impl<'r> Tree<'r> {
         let mut builder = Builder::new(from);
         self.read_leaves(from, whole << BLOCK, &mut |leaf| builder.leaf(leaf))?;
         self.blocks.extend(builder.blocks.values());
-        // It is made again where it cannot be written.
-        if let Err(error) = write_blocks(self.reader.dir(), &self.blocks) {
+        // Not before the records that they are made of are on the disk: others could take their numbers after a power cut.
+        let dir = self.reader.dir();
+        let written = self.reader.flush().and_then(|()| {
+            write_blocks(dir, &self.blocks).map_err(|error| JournalError::of(&path(dir), &error))
+        });
+        // They are made again where they cannot be written.
+        if let Err(error) = written {
             tracing::debug!(%error, "journal.tree_not_kept");
         }
         Ok(())
+    }
+}
+
+impl Reader {
+    /// Has on the disk all that was read: segments before the newest are there since they were sealed.
+    pub fn flush(&self) -> Result<(), JournalError> {
+        let Segment { path, file, .. } = self.view.lock().tail.segment.clone();
+        files::flush_read(&file, &path).map_err(|error| JournalError::of(&path, &error))
     }
 }
 

@@ -363,6 +363,8 @@ impl Journal {
 
     /// The segment behind the present one, made where it is missing.
     fn next_segment(&mut self, after_damage: bool) -> Result<(), JournalError> {
+        // Whoever sealed it may have died before it was on the disk, where the next one is at once.
+        self.flush()?;
         let head = SegmentHead { journal: self.id(), before: self.head, after_damage };
         self.tail = Segment::create(&self.dir, &head)?;
         (self.end, self.records, self.room_until, self.ended) = (SEGMENT_HEAD, 0, 0, false);
@@ -412,7 +414,7 @@ impl Journal {
         // From here on another process goes on in the next segment, whatever fails here.
         self.ended = true;
         // Room that was asked for and not used.
-        if let Err(error) = self.tail.file.set_len(self.end).and_then(|()| self.tail.file.sync_data()) {
+        if let Err(error) = self.tail.file.set_len(self.end) {
             return Err(JournalError::of(&self.tail.path, &error).into());
         }
         Ok(self.next_segment(false)?)

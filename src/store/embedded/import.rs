@@ -226,6 +226,8 @@ fn write_journal(
         fs::remove_dir_all(dir).map_err(|error| failed(dir, &error))?;
     }
     fs::rename(&beside, dir).map_err(|error| failed(dir, &error))?;
+    // Before the old file says that it was taken over.
+    journal::sync_folder(dir).map_err(|error| failed(dir, &error))?;
     Ok(records)
 }
 

@@ -2,12 +2,11 @@
 
 use super::{owners, projection, terms, verify, writer::Held};
 use crate::{
-    journal::{Lock, Patience, list, open_private},
+    journal::{Lock, Patience, list, replace_file},
     store::{ChainReport, StoreError},
 };
 use std::{
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -48,11 +47,9 @@ impl Leaving {
         Ok(Self { dir, _held: held, report, segments, keys })
     }
 
-    /// From now on nobody goes on here.
+    /// From now on nobody goes on here, nor after a power cut.
     pub fn left(self, whereto: &str) -> Result<(), StoreError> {
-        let written =
-            open_private(&self.dir.join(MOVED)).and_then(|mut file| file.write_all(whereto.as_bytes()));
-        written.map_err(|error| terms::io(&error))
+        replace_file(&self.dir.join(MOVED), whereto.as_bytes()).map_err(|error| terms::io(&error))
     }
 }
 

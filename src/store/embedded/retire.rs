@@ -212,6 +212,8 @@ pub(super) fn remove(tx: &Tx<'_>, plan: &Plan) -> Result<bool, StoreError> {
         tracing::info!("store.records_held: a legal hold came as old records were about to be removed");
         return Ok(false);
     }
+    // What is carried over, and what tells of it, is on the disk before what it stands for goes.
+    tx.flush()?;
     if let Some(origin) = tx.origin() {
         origin.remove_before(plan.stays)?;
     }

@@ -12,9 +12,13 @@ use crate::{
 };
 use std::ops::ControlFlow;
 
-/// Answers of the tree over the first `size` records, or over all.
+/// Answers of the tree over the first `size` records, or over all. All of them are on the disk then: whoever signs the root
+/// signs nothing that a power cut takes back, whatever `durability` says.
 pub(super) fn ask(journal: &Reader, size: Option<u64>, path: TreePath) -> Result<TreeAnswer, StoreError> {
     let mut tree = Tree::open(journal, &gone(journal)?)?;
+    if size.is_none() {
+        journal.flush()?;
+    }
     let size = size.unwrap_or(tree.size());
     let asked = match path {
         TreePath::None => size,

@@ -334,6 +334,11 @@ impl<'c> Tx<'c> {
         self.memory.journal.seal_after(records);
     }
 
+    /// Has on the disk what was committed before.
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        Ok(self.memory.journal.flush()?)
+    }
+
     /// Puts an event at the end of the chain.
     pub(super) fn append(&mut self, draft: &EventDraft) -> Result<(i64, Place), StoreError> {
         self.append_with_limits(draft, None)

@@ -305,21 +305,11 @@ impl Vault for EmbeddedVault {
             else {
                 return Ok(None);
             };
-            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            // What the file has counts, not what this process remembers.
-            *ring = None;
-            State::current(&tx, ring, (&file, settings), (now, fresh))?;
-            let Some(ring) = ring.as_mut() else { return Err(failed("its keys are not there")) };
-            let new = ring.add(fresh, now)?;
-            // Both lie there until the values are encrypted again: a process that dies in between leaves them readable.
-            keys::write(ring, &file, settings)?;
-            retire(&tx, now, settings.retention)?;
-            let values = encrypt_anew(&tx, ring, new)? + credentials::encrypt_anew(&tx, ring, new)?;
-            tx.execute("UPDATE ring SET current = ?1", [new])?;
-            tx.commit()?;
-            ring.forget_before(new);
-            keys::write(ring, &file, settings)?;
-            Ok(Some(VaultRotation { values, key: new, is_wrapped: settings.key.is_some() }))
+            // What is encrypted anew is on the disk before the only key of what was there is forgotten.
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            let rotated = rotate(connection, ring, (&file, settings), (now, fresh));
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
+            rotated.map(Some)
         })
     }
 
@@ -335,6 +325,30 @@ impl Vault for EmbeddedVault {
             Ok(gone)
         })
     }
+}
+
+/// Encrypts all of it under a new key. For a connection whose commits are on the disk.
+fn rotate(
+    connection: &mut Connection,
+    ring: &mut Option<Ring>,
+    (file, settings): (&Path, &VaultConfig),
+    (now, fresh): (Timestamp, [u8; 32]),
+) -> Result<VaultRotation, StoreError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // What the file has counts, not what this process remembers.
+    *ring = None;
+    State::current(&tx, ring, (file, settings), (now, fresh))?;
+    let Some(ring) = ring.as_mut() else { return Err(failed("its keys are not there")) };
+    let new = ring.add(fresh, now)?;
+    // Both lie there until the values are encrypted again: a process that dies in between leaves them readable.
+    keys::write(ring, file, settings)?;
+    retire(&tx, now, settings.retention)?;
+    let values = encrypt_anew(&tx, ring, new)? + credentials::encrypt_anew(&tx, ring, new)?;
+    tx.execute("UPDATE ring SET current = ?1", [new])?;
+    tx.commit()?;
+    ring.forget_before(new);
+    keys::write(ring, file, settings)?;
+    Ok(VaultRotation { values, key: new, is_wrapped: settings.key.is_some() })
 }
 
 fn find(connection: &Connection, placeholder: &str) -> Result<Option<SealedValue>, StoreError> {
