@@ -9,6 +9,8 @@
     reason = "a test file"
 )]
 
+#[path = "store/accepted.rs"]
+mod accepted;
 #[path = "store/damage.rs"]
 mod damage;
 #[path = "store/differing.rs"]

@@ -42,9 +42,10 @@ pub use labels::labels_cleared;
 pub use masked::masked_places;
 pub use other::{
     TaskEnd, accepts, accepts_lost, auth_failed, checkpoint_contradicted, checkpoint_key_rotated,
-    damage_accepted, index_edited, index_set_aside, is_journal_damaged, journal_damaged, loop_alert, lost,
-    note, orphaned, output_alert, output_unusable, records_lost, records_retired, retired, retired_tree,
-    session_started, signed_in, store_taken_over, task_ended, torn_tail, vault_rotated,
+    damage_accepted, index_edited, index_set_aside, is_journal_damaged, journal_damaged, loop_alert,
+    loses_untold, lost, note, orphaned, output_alert, output_unusable, records_lost, records_retired,
+    retired, retired_tree, session_started, signed_in, store_taken_over, task_ended, torn_tail,
+    vault_rotated,
 };
 pub use pins::{PIN_POLICY, PinContext};
 pub use refused::Counted;

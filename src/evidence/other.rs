@@ -179,16 +179,19 @@ pub fn is_journal_damaged(event: &EventDraft, segment: &str, after: i64) -> bool
     event.action.as_deref() == Some(JOURNAL_DAMAGED) && event.detail.as_ref().is_some_and(same)
 }
 
-/// Records that were not on the disk as the power went are missing: what they may have used is withdrawn.
-pub fn records_lost(now: Timestamp, problem: &str) -> EventDraft {
+const RECORDS_LOST: &str = "records_lost";
+
+/// Records that were not on the disk as the power went are missing: what they may have used is withdrawn. `places`: as those of
+/// [`damage_accepted`].
+pub fn records_lost(now: Timestamp, problem: &str, places: Value) -> EventDraft {
     let mut event = EventDraft::system(EventType::Alert, now);
-    event.action = Some("records_lost".into());
+    event.action = Some(RECORDS_LOST.into());
     event.reason = Some(
         "the machine was restarted, and the newest records were not on its disk (`durability = \"commit\"`): approvals \
          that they may have used are withdrawn"
             .into(),
     );
-    event.detail = Some(json!({"alert": "integrity", "problem": problem}));
+    event.detail = Some(json!({"alert": "integrity", "problem": problem, "places": places}));
     event
 }
 
@@ -244,12 +247,19 @@ pub fn retired(event: &EventDraft, seq: i64, hash: &str) -> bool {
 
 const DAMAGE_ACCEPTED: &str = "damage_accepted";
 
-/// Whether an event says that a person accepted damage of this segment, behind this record.
+/// Whether an event says that a person accepted damage of this segment, behind this record, or that a power loss left it so.
 pub fn accepts(event: &EventDraft, segment: &str, after: i64) -> bool {
     let places = event.detail.as_ref().and_then(|detail| detail.get("places")).and_then(Value::as_array);
     let same =
         |place: &Value| place["segment"].as_str() == Some(segment) && place["after"].as_i64() == Some(after);
-    event.action.as_deref() == Some(DAMAGE_ACCEPTED) && places.is_some_and(|places| places.iter().any(same))
+    let goes_on = matches!(event.action.as_deref(), Some(DAMAGE_ACCEPTED | RECORDS_LOST));
+    goes_on && places.is_some_and(|places| places.iter().any(same))
+}
+
+/// Whether an event says that a power loss took records, and not where, as earlier versions wrote it.
+pub fn loses_untold(event: &EventDraft) -> bool {
+    let told = event.detail.as_ref().is_some_and(|detail| detail.get("places").is_some());
+    event.action.as_deref() == Some(RECORDS_LOST) && !told
 }
 
 /// Whether an event says that a person accepted that records are lost from behind this one on, of which `known` and its hash is the

@@ -152,11 +152,9 @@ pub fn survey(dir: &Path, at_least: i64) -> Result<Option<Survey>, JournalError>
         let walked = walk(&segment, None, &mut |_, _, _| Flow::On)?;
         if segment.bad_head.is_none() {
             survey.journal = segment.head.journal;
-            let follows = before.is_none_or(|before| before == segment.head.before);
-            if !follows && !segment.head.after_damage {
-                let after = before.map_or(0, |before| before.seq);
+            if let Some(before) = before.filter(|before| !segment.head.follows(before)) {
                 let problem = format!("what stands before record {} is missing", segment.first_seq());
-                survey.damage.push(Damage { path: path.clone(), offset: 0, after, problem });
+                survey.damage.push(Damage { path: path.clone(), offset: 0, after: before.seq, problem });
             }
         }
         let is_whole = walked.damage.is_empty();

@@ -36,6 +36,12 @@ pub struct SegmentHead {
 }
 
 impl SegmentHead {
+    /// Whether it goes on from the end of the segment before: behind damage only numbers may be missing between them.
+    pub fn follows(&self, end: &Head) -> bool {
+        let numbers = self.before.seq == end.seq || (self.after_damage && self.before.seq > end.seq);
+        numbers && self.before.hash == end.hash && self.before.frame == end.frame
+    }
+
     pub(super) fn write(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&self.journal);

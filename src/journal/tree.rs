@@ -267,8 +267,8 @@ impl Builder {
     }
 
     /// The whole blocks by their numbers.
-    pub fn blocks(&self) -> &BTreeMap<u64, Hash> {
-        &self.blocks
+    pub fn blocks(self) -> BTreeMap<u64, Hash> {
+        self.blocks
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) fn accept(path: &Path, data_dir: &Path, said: Said<'_>) -> Result<Opt
 
 /// After a power loss: the journal ends before what the projection has followed of it. `at`: now.
 pub(super) fn after_power_loss(dir: &Path, connection: &Connection, at: Timestamp) -> Result<(), StoreError> {
-    let said = |problem: &str, _| evidence::records_lost(at, problem);
+    let said = |problem: &str, places| evidence::records_lost(at, problem, places);
     let problem = go_on(dir, connection, Further::default(), &said)?;
     tracing::error!(
         problem,

@@ -4,6 +4,7 @@
 //! (`ledger.rs`) and of the projection. One thread per process writes, with group commit; a few connections read.
 
 mod accept;
+mod accepted;
 mod approvals;
 mod aside;
 mod at_rest;

@@ -2,6 +2,7 @@
 //! against what the journal says. Nothing is put right by it.
 
 use super::{
+    accepted::{Acceptances, Of, Problem, named},
     book::{self, Book},
     fold,
     grants::{self, Grants},
@@ -11,7 +12,8 @@ use super::{
 use crate::{
     evidence,
     journal::{
-        self, Damage, Frame, Head, JournalError, Place, Range, Reader, SEGMENT_HEAD, Segment, Step, chain,
+        self, Damage, Flow, Frame, Head, JournalError, Place, Range, Reader, SEGMENT_HEAD, Segment,
+        SegmentHead, Step, chain,
         index::{Builder, Field, Members, Pattern, Wanted},
         index_path, is_earlier_rollup, is_rollup_of_damaged, rollup_path, tree, write_rollup,
     },
@@ -23,6 +25,8 @@ use crate::{
 use parking_lot::Mutex;
 use rusqlite::{Connection, types::Value};
 use std::{
+    collections::BTreeMap,
+    mem::discriminant,
     ops::ControlFlow,
     path::Path,
     sync::atomic::{AtomicUsize, Ordering},
@@ -33,13 +37,14 @@ const THREADS: usize = 8;
 
 /// What one segment was found to be.
 struct Found {
-    first: i64,
-    before: Head,
+    name: String,
+    head: SegmentHead,
     after: Head,
-    after_damage: bool,
     headless: bool,
+    /// All of its frames are as they were written.
+    whole: bool,
     records: u64,
-    bad: Option<BadRecord>,
+    problems: Vec<Problem>,
     leaves: tree::Builder,
 }
 
@@ -128,20 +133,28 @@ pub(super) fn verify(path: &Path, journal: &Reader, threads: usize) -> Result<Ch
             None => None,
         };
     }
-    report.bad = report.bad.or(accepted);
     if report.bad.is_none() {
         report.bad = verify_tree(journal, found)?;
     }
+    report.bad = report.bad.or(accepted);
     Ok(report)
 }
 
-/// What is kept of the tree over the records is what the records make.
+/// What is kept of the tree over the records is what the records make, wherever all of a block's can be read.
 fn verify_tree(journal: &Reader, found: Vec<Found>) -> Result<Option<BadRecord>, StoreError> {
-    let mut all = tree::Builder::default();
+    let (mut made, mut run, mut end) = (BTreeMap::new(), tree::Builder::default(), None);
     for one in found {
-        all.append(one.leaves, u64::try_from(one.before.seq).unwrap_or(0));
+        let begins = one.head.before.seq;
+        if end != Some(begins) {
+            made.extend(std::mem::take(&mut run).blocks());
+        }
+        end = one.whole.then_some(one.after.seq);
+        if one.whole {
+            run.append(one.leaves, u64::try_from(begins).unwrap_or(0));
+        }
     }
-    let differs = tree::differing_block(journal.dir(), all.blocks())?;
+    made.extend(run.blocks());
+    let differs = tree::differing_block(journal.dir(), &made)?;
     Ok(differs.map(|path| {
         let problem = format!(
             "`{}` is not what the records make: somebody edited it; it can be removed",
@@ -152,36 +165,84 @@ fn verify_tree(journal: &Reader, found: Vec<Found>) -> Result<Option<BadRecord>,
 }
 
 /// What all segments are together, and what a person has accepted: that is told where nothing else is wrong, and hides no
-/// later damage.
+/// other damage, earlier or later.
 fn joined(journal: &Reader, found: &[Found]) -> Result<(ChainReport, Option<BadRecord>), StoreError> {
     let mut report = ChainReport { records: 0, head: chain::to_hex(&chain::GENESIS), bad: None };
     let mut before: Option<Head> = None;
-    let mut accepted: Option<BadRecord> = None;
-    let restart = found.iter().filter(|one| one.after_damage).map(|one| one.first).max();
+    let mut problems = Vec::new();
     for (at, one) in found.iter().enumerate() {
-        let gap = match before {
-            None if at == 0 && one.bad.is_none() => first_gap(journal, one)?,
+        problems.extend(match before {
+            None if at == 0 && one.whole => first_gap(journal, one)?,
             // What is damaged before it is named already, and so is a head that cannot be read.
             None => None,
             Some(_) if one.headless => None,
-            Some(before) if before == one.before => None,
-            Some(before) => {
-                let said = if one.after_damage { ", as a person accepted" } else { "" };
-                Some(bad(before.seq + 1, format!("the next segment does not follow it{said}")))
-            }
-        };
-        let bad_accepted = restart.is_some_and(|restart| one.first < restart);
-        for (problem, is_accepted) in
-            [(gap, one.after_damage || bad_accepted), (one.bad.clone(), bad_accepted)]
-        {
-            let told = if is_accepted { &mut accepted } else { &mut report.bad };
-            *told = told.take().or(problem);
-        }
+            Some(before) => gap(&before, one),
+        });
+        problems.extend(one.problems.iter().cloned());
         report.records += one.records;
         report.head = chain::to_hex(&one.after.hash);
-        before = one.bad.is_none().then_some(one.after);
+        before = one.whole.then_some(one.after);
     }
+    if problems.is_empty() {
+        return Ok((report, None));
+    }
+    let (new, accepted) = Acceptances::read(journal)?.judge(problems);
+    report.bad = new;
     Ok((report, accepted))
+}
+
+/// What is missing between a segment and the one before, which is whole.
+fn gap(before: &Head, one: &Found) -> Option<Problem> {
+    if one.head.before == *before {
+        return None;
+    }
+    let (said, of) = match (one.head.after_damage, one.head.follows(before)) {
+        (true, true) => (", as a person accepted", Of::Restart),
+        (true, false) => (" any more as it did when a person accepted a gap", one.place(before.seq)),
+        (false, _) => ("", one.place(before.seq)),
+    };
+    Some(Problem::new(before.seq + 1, format!("the next segment does not follow it{said}"), of))
+}
+
+impl Found {
+    fn place(&self, after: i64) -> Of {
+        Of::Place(self.name.clone(), after)
+    }
+
+    /// One whose first bytes cannot be read.
+    fn headless(path: &Path, error: &JournalError) -> Self {
+        let numbered =
+            path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<i64>().ok());
+        let first = numbered.unwrap_or(0);
+        let before = Head { seq: first.saturating_sub(1), ..Head::START };
+        let mut found = Self {
+            name: named(path),
+            head: SegmentHead { journal: [0; 16], before, after_damage: false },
+            after: before,
+            headless: true,
+            whole: false,
+            records: 0,
+            problems: Vec::new(),
+            leaves: tree::Builder::default(),
+        };
+        found.problems.push(Problem::new(first, error.to_string(), found.place(before.seq)));
+        let walked = Segment::open_any(path)
+            .and_then(|segment| journal::walk(&segment, None, &mut |_, _, _| Flow::On));
+        // Where it cannot be read at all, that is said.
+        let further = walked.map(|walked| walked.damage).unwrap_or_default();
+        found.problems.extend(further.iter().filter(|damage| damage.offset > 0).map(Problem::of_damage));
+        found
+    }
+
+    /// Everything that is not as it was written in a segment of which this is the first, up to an offset.
+    fn damaged(&mut self, segment: &Segment, until: Option<u64>, first: &Damage) -> Result<(), JournalError> {
+        self.whole = false;
+        let walked = journal::walk(segment, until, &mut |_, _, _| Flow::On)?;
+        self.problems.push(Problem::of_damage(first));
+        let further = walked.damage.iter().filter(|damage| damage.offset > first.offset);
+        self.problems.extend(further.map(Problem::of_damage));
+        Ok(())
+    }
 }
 
 /// A projection of the whole journal in memory, as far as its frames can be read.
@@ -195,15 +256,15 @@ fn made_anew(journal: &Reader) -> Result<Connection, StoreError> {
 }
 
 /// What is missing before the first segment that is there. Retention says in the chain what it removed.
-fn first_gap(journal: &Reader, first: &Found) -> Result<Option<BadRecord>, StoreError> {
-    let before = first.before;
+fn first_gap(journal: &Reader, first: &Found) -> Result<Option<Problem>, StoreError> {
+    let before = first.head.before;
     if before == Head::START {
         return Ok(None);
     }
     let terms = vec![(Field::EventType, Pattern::Exact(EventType::AdminAction.as_str().to_owned()))];
     let range = Range { first: before.seq + 1, last: i64::MAX, newest_first: true };
     let mut said = false;
-    journal.find(&Wanted { terms, ..Wanted::default() }, range, &mut |entry| {
+    journal.find_readable(&Wanted { terms, ..Wanted::default() }, range, &mut |entry| {
         let event = EventDraft::from_body(&entry.body).ok();
         said = event.is_some_and(|event| evidence::retired(&event, before.seq, &chain::to_hex(&before.hash)));
         Ok(if said { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -214,107 +275,92 @@ fn first_gap(journal: &Reader, first: &Found) -> Result<Option<BadRecord>, Store
             before.seq + 1
         )
     };
-    Ok((!said).then(|| bad(1, problem())))
+    Ok((!said).then(|| Problem::new(1, problem(), Of::Other)))
 }
 
 fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, StoreError> {
     let segment = match Segment::open(path, false) {
         Ok(segment) => segment,
-        Err(error) => {
-            let named =
-                path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<i64>().ok());
-            let first = named.unwrap_or(0);
-            let before = Head { seq: first.saturating_sub(1), ..Head::START };
-            let problem = Some(bad(first, error.to_string()));
-            return Ok(Found {
-                first,
-                before,
-                after: before,
-                after_damage: false,
-                headless: true,
-                records: 0,
-                bad: problem,
-                leaves: tree::Builder::default(),
-            });
-        }
+        Err(error) => return Ok(Found::headless(path, &error)),
     };
     let before = segment.head.before;
     let mut found = Found {
-        first: segment.first_seq(),
-        before,
+        name: named(path),
+        head: segment.head,
         after: before,
-        after_damage: segment.head.after_damage,
         headless: false,
+        whole: true,
         records: 0,
-        bad: None,
+        problems: Vec::new(),
         leaves: tree::Builder::new(u64::try_from(before.seq).unwrap_or(0)),
     };
+    let is_newest = segment.first_seq() == end.segment;
     let damaged = |offset: u64, after: i64, problem: String| {
-        let damage = Damage { path: path.to_owned(), offset, after, problem };
-        bad(after + 1, damage.to_string())
+        Some(Damage { path: path.to_owned(), offset, after, problem })
     };
     let mut made = Made::default();
     let mut scan = segment.scan(SEGMENT_HEAD, before)?;
     let mut sealed = false;
-    while found.bad.is_none() {
+    let damage = loop {
         match scan.step()? {
             Step::Frame { offset, before, frame } => {
                 if (Place { segment: segment.first_seq(), offset }) >= end {
-                    break;
+                    break None;
                 }
                 if let Err(problem) = frame.check(&before) {
-                    found.bad = Some(damaged(offset, frame.good_until(&before), problem));
-                    break;
+                    break damaged(offset, frame.good_until(&before), problem);
                 }
-                let (records, bad) = verify_records(&frame, offset, kept, (&mut made, &mut found.leaves));
-                found.records += records;
-                found.bad = bad;
+                verify_records(&frame, offset, kept, &mut made, &mut found);
                 sealed |= frame.head.is_sealed();
                 found.after = frame.written_end();
             }
-            Step::End => break,
+            Step::End => break None,
             // Somebody is writing it; the next writer judges it.
-            Step::Torn { .. } if segment.first_seq() == end.segment => break,
+            Step::Torn { .. } if is_newest => break None,
             Step::Torn { offset } => {
                 let problem = "its segment ends in the middle of a frame".to_owned();
-                found.bad = Some(damaged(offset, found.after.seq, problem));
+                break damaged(offset, found.after.seq, problem);
             }
-            Step::Damaged { offset, problem } => {
-                found.bad = Some(damaged(offset, found.after.seq, problem));
-            }
+            Step::Damaged { offset, problem } => break damaged(offset, found.after.seq, problem),
         }
-    }
-    if found.bad.is_none() && sealed {
-        found.bad = verify_made(path, &segment, made, &found.after)?;
+    };
+    match damage {
+        Some(damage) => found.damaged(&segment, is_newest.then_some(end.offset), &damage)?,
+        None if sealed && found.problems.is_empty() => {
+            let differs = verify_made(path, &segment, made, &found.after)?;
+            found.problems.extend(differs.map(|bad| Problem { bad, of: Of::Other }));
+        }
+        None => {}
     }
     Ok(found)
 }
 
-/// How many records of a frame can be read and refer to what is kept, and the first that does not.
-fn verify_records(
-    frame: &Frame<'_>,
-    offset: u64,
-    kept: &Inventory,
-    (made, leaves): (&mut Made, &mut tree::Builder),
-) -> (u64, Option<BadRecord>) {
-    let mut records = 0;
+/// Counts the records of a frame that can be read and refer to what is kept, and names the segment's first ones that do not.
+fn verify_records(frame: &Frame<'_>, offset: u64, kept: &Inventory, made: &mut Made, found: &mut Found) {
     for record in frame.records() {
+        found.leaves.leaf(leaf_hash(&record.hash));
         let body = std::str::from_utf8(record.body).unwrap_or_default();
-        let members = match Members::read(body) {
+        let read = Members::read(body).map_err(|problem| (problem, Of::Other));
+        let read = read.and_then(|members| match kept.problem(members.event_type(), body) {
+            Some(problem) => Err((problem, Of::Reference(found.head.before.seq + 1))),
+            None => Ok(members),
+        });
+        let members = match read {
             Ok(members) => members,
-            Err(problem) => return (records, Some(bad(record.seq, problem))),
+            Err((problem, of)) => {
+                let same = |known: &Problem| discriminant(&known.of) == discriminant(&of);
+                if !found.problems.iter().any(same) {
+                    found.problems.push(Problem::new(record.seq, problem, of));
+                }
+                continue;
+            }
         };
-        if let Some(problem) = kept.problem(members.event_type(), body) {
-            return (records, Some(bad(record.seq, problem)));
-        }
-        leaves.leaf(leaf_hash(&record.hash));
         made.index.add(u32::try_from(offset + record.offset as u64).unwrap_or(0), Some(&members));
         if let Some(seen) = Seen::read(body) {
             made.rollup.add(&seen);
         }
-        records += 1;
+        found.records += 1;
     }
-    (records, None)
 }
 
 /// An index of an earlier version is read by nobody, and made anew when it is needed.
