@@ -192,11 +192,14 @@ impl Connections {
     pub async fn follow(self: Arc<Self>) {
         let mut changes = self.store.register_changes();
         loop {
+            let mut told = false;
             while let Err(error) = self.read().await {
                 if matches!(error, StoreError::Closed) {
                     return;
                 }
-                tracing::error!(%error, "connections.not_read: it is tried again");
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!(%error, "connections.not_read: it is tried again");
+                }
                 tokio::time::sleep(AGAIN).await;
             }
             if changes.changed().await.is_err() {

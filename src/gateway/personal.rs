@@ -36,6 +36,8 @@ const FIRST_LISTS: Duration = Duration::from_secs(10);
 const MOST_AT_ONCE: usize = 4;
 /// How soon lists that could not be pinned are looked at again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// And where that goes on: each look builds catalogs.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How often lists are held against pins that change under them.
 const MOST_ROUNDS: usize = 8;
 
@@ -460,6 +462,7 @@ impl Gateway {
     /// Makes what is in force for holders of credentials once more, wherever something of it has changed, for ever.
     pub(super) async fn follow_personal_lists(self) {
         let mut ticks = self.in_force().upstreams.changes();
+        let mut pause = AGAIN;
         loop {
             ticks.borrow_and_update();
             let all = self.0.personal.tidy(self.0.clock.monotonic());
@@ -475,8 +478,9 @@ impl Gateway {
             tokio::select! {
                 changed = ticks.changed() => if changed.is_err() { return },
                 () = self.0.personal.poked.notified() => {}
-                () = tokio::time::sleep(AGAIN), if failed => {}
+                () = tokio::time::sleep(pause), if failed => {}
             }
+            pause = if failed { pause.saturating_mul(2).min(LONGEST_PAUSE) } else { AGAIN };
         }
     }
 

@@ -98,7 +98,7 @@ pub(super) async fn drop_tables(client: &Client) -> Result<bool, tokio_postgres:
     let mut all = true;
     for row in client.query(LEFT, &[]).await? {
         let table: &str = row.get(0);
-        let drop = format!("SAVEPOINT dropping; DROP TABLE tollgate.{table}; RELEASE dropping");
+        let drop = format!("SAVEPOINT dropping; DROP TABLE IF EXISTS tollgate.{table}; RELEASE dropping");
         match client.batch_execute(&drop).await {
             Ok(()) => {}
             Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
