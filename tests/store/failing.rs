@@ -117,10 +117,12 @@ async fn a_database_without_room_leaves_nothing() {
     let store = database.replica(dir.path());
     let open = capped(1, cap());
     assert_eq!(store.admit(open.clone()).await.unwrap(), Admission::Granted);
+    // In the order in which a group locks them.
+    let first = "LOCK TABLE tollgate.head";
     let full = "CREATE FUNCTION tollgate.no_room() RETURNS trigger LANGUAGE plpgsql
             AS $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = 'disk_full'; END $$;
         CREATE TRIGGER no_room BEFORE INSERT ON tollgate.frames FOR EACH ROW EXECUTE FUNCTION tollgate.no_room()";
-    server().sql(&database.name, full);
+    server().sql(&database.name, &format!("{first}; {full}"));
     for at in 0..10 {
         let group: Vec<_> = (0..8).map(|n| store.admit(capped(at * 10 + n, cap()))).collect();
         for refused in futures::future::join_all(group).await {
@@ -129,7 +131,7 @@ async fn a_database_without_room_leaves_nothing() {
         assert_eq!(store.unsettled(), 0);
     }
     let settled = store.settle(settlement(&open, Some(7), Some(1)));
-    server().sql(&database.name, "DROP TRIGGER no_room ON tollgate.frames");
+    server().sql(&database.name, &format!("{first}; DROP TRIGGER no_room ON tollgate.frames"));
     settled.await.unwrap();
     assert_eq!((store.unsettled(), counted(&*store).await), (0, 1));
     let all = EventQuery { event_type: Some(EventType::AgentSideEffect), ..EventQuery::default() };
