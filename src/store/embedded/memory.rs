@@ -24,8 +24,12 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, mpsc},
+    time::Duration,
 };
 use tokio::sync::broadcast;
+
+/// Between two tries of those who only read to find out what became of calls in doubt.
+const LOOK_AGAIN: Duration = Duration::from_secs(20);
 
 /// What the writer remembers between groups.
 pub(super) struct Memory {
@@ -54,6 +58,8 @@ pub(super) struct Memory {
     pub(super) in_doubt: bool,
     /// The calls that it grants, each with the `seq` that its decision has if it is there: at most those of one group.
     pub(super) doubted: Vec<(CallId, i64)>,
+    /// When a group that only reads has tried to find out last.
+    looked: Option<Duration>,
     pub(super) learned: Learned,
     pub(super) registers: Registers,
     /// A group failed: what is remembered does not hold, and is read again.
@@ -116,6 +122,7 @@ impl Memory {
             alerting: HashMap::new(),
             in_doubt: false,
             doubted: Vec::new(),
+            looked: None,
             registers: Registers::default(),
             stale: true,
             untold: Untold::default(),
@@ -245,9 +252,22 @@ impl Memory {
         Ok(appended?)
     }
 
+    /// Whether a group that only reads should find out what became of calls in doubt: now and then, since it may have to wait for
+    /// others, and so would whoever reads.
+    pub(super) fn looks_into_doubt(&mut self) -> bool {
+        let now = self.clock.monotonic();
+        let due = self.looked.is_none_or(|looked| now.saturating_sub(looked) >= LOOK_AGAIN);
+        let looks = due && !self.doubted.is_empty();
+        if looks {
+            self.looked = Some(now);
+        }
+        looks
+    }
+
     /// Once nobody else can append, and what is there was taken in: what became of the calls in doubt. Those that were granted all the
     /// same are open, and are taken back, for nobody dispatches them.
     pub(super) fn resolve(&mut self) {
+        self.looked = None;
         for (call_id, seq) in self.doubted.drain(..) {
             // What this process grants it grants one group after the other: the record is that call's, or another process's.
             if self.ledger.state().open(seq).is_some_and(|grant| grant.owner == self.owner) {

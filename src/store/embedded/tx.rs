@@ -60,8 +60,15 @@ impl<'c> Tx<'c> {
         self.committed.clear();
         self.closed.clear();
         // Calls in doubt hold room: whoever comes next finds out, by keeping others from appending.
-        let holds = !reads || !self.memory.doubted.is_empty();
-        self.memory.follow(self.connection, holds)?;
+        let mut holds = !reads || self.memory.looks_into_doubt();
+        match self.memory.follow(self.connection, holds) {
+            // Whoever only reads is answered, though it cannot be found out yet.
+            Err(StoreError::Failed(_) | StoreError::Clock(_)) if reads && holds => {
+                holds = false;
+                self.memory.follow(self.connection, false)?;
+            }
+            followed => followed?,
+        }
         if holds {
             self.memory.resolve();
         }
