@@ -247,11 +247,15 @@ pub fn retired(event: &EventDraft, seq: i64, hash: &str) -> bool {
 
 const DAMAGE_ACCEPTED: &str = "damage_accepted";
 
-/// Whether an event says that a person accepted damage of this segment, behind this record, or that a power loss left it so.
-pub fn accepts(event: &EventDraft, segment: &str, after: i64) -> bool {
+/// Whether an event says that a person accepted damage of this segment, behind this record or at this byte, or that a power loss
+/// left it so.
+pub fn accepts(event: &EventDraft, segment: &str, (after, offset): (i64, Option<u64>)) -> bool {
     let places = event.detail.as_ref().and_then(|detail| detail.get("places")).and_then(Value::as_array);
-    let same =
-        |place: &Value| place["segment"].as_str() == Some(segment) && place["after"].as_i64() == Some(after);
+    // Of a torn end some records name a later record than the last that can be read.
+    let is_at = |place: &Value| offset.is_some_and(|offset| place["offset"].as_u64() == Some(offset));
+    let same = |place: &Value| {
+        place["segment"].as_str() == Some(segment) && (place["after"].as_i64() == Some(after) || is_at(place))
+    };
     let goes_on = matches!(event.action.as_deref(), Some(DAMAGE_ACCEPTED | RECORDS_LOST));
     goes_on && places.is_some_and(|places| places.iter().any(same))
 }

@@ -114,7 +114,9 @@ pub struct Survey {
     pub journal: [u8; 16],
     /// All that is not as it was written, and what is missing.
     pub damage: Vec<Damage>,
-    /// What the first frame behind it follows.
+    /// The last record before its end that can be read.
+    pub readable: i64,
+    /// What the first frame behind it follows: no number is given twice that may have been given.
     pub before: Head,
     /// Where what can be read ends.
     pub end: Place,
@@ -140,6 +142,7 @@ pub fn survey(dir: &Path, at_least: i64) -> Result<Option<Survey>, JournalError>
     let mut survey = Survey {
         journal: [0; 16],
         damage: Vec::new(),
+        readable: 0,
         before: Head::START,
         end: Place { segment: 0, offset: 0 },
         unfinished,
@@ -180,6 +183,7 @@ pub fn survey(dir: &Path, at_least: i64) -> Result<Option<Survey>, JournalError>
     if paths.is_empty() {
         return Ok(None);
     }
+    survey.readable = survey.before.seq;
     // No number is given twice, and no two segments have one name.
     survey.before.seq = last_seq.max(at_least).max(newest_before + 1);
     if survey.before.seq >= LAST_SEQ {

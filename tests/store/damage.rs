@@ -361,6 +361,27 @@ async fn records_that_the_power_took_are_told_and_block_nothing() {
     assert_eq!(alerts(&*store, "records_lost").await.len(), 1, "once");
 }
 
+/// What the power left of a frame is told once: nobody is asked to accept it again, and its end is no other damage.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_torn_end_that_the_power_left_is_accepted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    lost(dir.path()).await;
+    let newest = segments(dir.path()).pop().unwrap();
+    edit(&newest, |bytes| bytes.extend([0; 100_000]));
+    std::fs::write(journal(dir.path()).join("boot"), "another run of the machine").unwrap();
+    let store = open(dir.path());
+    assert_eq!(alerts(&*store, "records_lost").await.len(), 1);
+    store.close().await;
+    let reason = tollgate::redaction::DataRules::built_in().said("no backup", 100);
+    let again = EmbeddedStore::accept_damage(&database(dir.path()), dir.path(), &|problem, places| {
+        evidence::damage_accepted(later(start(), 5_000), Some("carol"), &reason, problem, places)
+    });
+    assert_eq!(again.unwrap(), None);
+    let store = open(dir.path());
+    assert_eq!(alerts(&*store, "records_lost").await.len(), 1);
+}
+
 /// I10: a process whose lock was removed appends nothing more, at once: another would hold a lock of the same name.
 #[cfg(unix)]
 #[tokio::test]

@@ -125,7 +125,9 @@ pub(super) fn go_on(
 
 /// What no record says of that it was accepted.
 fn unaccepted(reader: &Reader, found: Vec<Damage>) -> Result<Vec<Damage>, StoreError> {
-    not_in_records(reader, found, |event, damage| evidence::accepts(event, &segment(damage), damage.after))
+    not_in_records(reader, found, |event, damage| {
+        evidence::accepts(event, &segment(damage), (damage.after, Some(damage.offset)))
+    })
 }
 
 /// The same of what is lost.
@@ -133,7 +135,7 @@ fn unaccepted_lost(reader: &Reader, found: Vec<Lost>) -> Result<Vec<Lost>, Store
     not_in_records(reader, found, |event, Lost { damage, known }| {
         let place = (&*segment(damage), damage.after);
         match known {
-            None => evidence::accepts(event, place.0, place.1),
+            None => evidence::accepts(event, place.0, (place.1, None)),
             Some((seq, hash, at)) => Timestamp::from_microsecond(*at)
                 .is_ok_and(|at| evidence::accepts_lost(event, place, (*seq, hash), at)),
         }
@@ -148,14 +150,17 @@ fn not_in_records<T>(
     if found.is_empty() {
         return Ok(found);
     }
-    let terms = vec![(Field::EventType, Pattern::Exact(EventType::AdminAction.as_str().to_owned()))];
-    let range = Range { first: 1, last: i64::MAX, newest_first: true };
-    reader.find_readable(&Wanted { terms, ..Wanted::default() }, range, &mut |entry| {
-        if let Ok(event) = EventDraft::from_body(&entry.body) {
-            found.retain(|one| !accepts(&event, one));
-        }
-        Ok(if found.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    })?;
+    // A person's acceptance, and what a power loss took.
+    for event_type in [EventType::AdminAction, EventType::Alert] {
+        let terms = vec![(Field::EventType, Pattern::Exact(event_type.as_str().to_owned()))];
+        let range = Range { first: 1, last: i64::MAX, newest_first: true };
+        reader.find_readable(&Wanted { terms, ..Wanted::default() }, range, &mut |entry| {
+            if let Ok(event) = EventDraft::from_body(&entry.body) {
+                found.retain(|one| !accepts(&event, one));
+            }
+            Ok(if found.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+    }
     Ok(found)
 }
 
@@ -170,7 +175,7 @@ fn cut_off(survey: &Survey, mark: Option<&Mark>) -> Option<Damage> {
     let damage = Damage {
         path: format!("{:020}.segment", end.segment).into(),
         offset: end.offset,
-        after: survey.before.seq,
+        after: survey.readable,
         problem: "more was written behind it: what counters and open calls were is lost or cut off"
             .to_owned(),
     };

@@ -19,8 +19,8 @@ pub(super) struct Problem {
 /// What it is a problem of, as far as that says whether a person accepted it.
 #[derive(Clone, Debug)]
 pub(super) enum Of {
-    /// A place of the journal: the segment by its name, and the last record before it.
-    Place(String, i64),
+    /// A place of the journal: the segment by its name, the last record before it, and at which byte, where that is one.
+    Place(String, i64, Option<u64>),
     /// A gap before records with which a person goes on behind damage.
     Restart,
     /// What a record refers to, which may be lost in damage that was accepted behind this segment.
@@ -35,7 +35,7 @@ impl Problem {
     }
 
     pub(super) fn of_damage(damage: &Damage) -> Self {
-        let place = Of::Place(named(&damage.path), damage.after);
+        let place = Of::Place(named(&damage.path), damage.after, Some(damage.offset));
         Self::new(damage.after.saturating_add(1), damage.to_string(), place)
     }
 }
@@ -86,7 +86,7 @@ impl Acceptances {
 
     fn cover(&self, of: &Of) -> bool {
         match of {
-            Of::Place(segment, after) => self.0.iter().any(|one| one.covers(segment, *after)),
+            Of::Place(segment, after, at) => self.0.iter().any(|one| one.covers(segment, (*after, *at))),
             Of::Restart => true,
             Of::Reference(segment) => self.0.iter().any(|one| one.first > *segment),
             Of::Other => false,
@@ -95,9 +95,9 @@ impl Acceptances {
 }
 
 impl Acceptance {
-    fn covers(&self, segment: &str, after: i64) -> bool {
+    fn covers(&self, segment: &str, (after, at): (i64, Option<u64>)) -> bool {
         // Of a power loss earlier versions told no places: it was in what was written last.
         let untold = || evidence::loses_untold(&self.event) && segment == self.behind && after < self.first;
-        evidence::accepts(&self.event, segment, after) || untold()
+        evidence::accepts(&self.event, segment, (after, at)) || untold()
     }
 }

@@ -206,7 +206,7 @@ fn gap(before: &Head, one: &Found) -> Option<Problem> {
 
 impl Found {
     fn place(&self, after: i64) -> Of {
-        Of::Place(self.name.clone(), after)
+        Of::Place(self.name.clone(), after, None)
     }
 
     /// One whose first bytes cannot be read.
