@@ -111,7 +111,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Writes the orders that stand anew before retention removes their records: without them the folder would be followed,
+    /// Writes the standing orders once more before retention removes their records: without them the folder would be followed,
     /// and a rollout would be over. Whether records may go now.
     pub(super) async fn renew_orders(&self, before: jiff::Timestamp) -> bool {
         let renewed = self.try_renewing(before).await;

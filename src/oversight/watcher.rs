@@ -81,7 +81,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// The state stands as of this record. What was written without an answer is told of where that is past it: by whomever, for a
+    /// The state stands as of this record. What was written without an answer is told of where that is past it, whoever wrote it: a
     /// repeat has the same id.
     fn found(&mut self, version: u64, seq: i64) {
         if let Some(unsure) = self.unsure.take_if(|unsure| unsure.version != version) {

@@ -178,9 +178,9 @@ async fn a_gateway_that_cannot_follow_ends_nothing_of_others() {
     all_stand(&world, &ordered).await;
 }
 
-/// What another process has cancelled, and is decided as before here, is asked about anew: nobody waits in vain.
+/// What another process has cancelled, and is decided as before here, is asked about again: nobody waits in vain.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_others_cancel_is_asked_anew() {
+async fn what_others_cancel_is_asked_again() {
     let gateway = "approval_wait = \"60s\"".to_owned();
     let world = World::start(Setup { files: ASK.to_owned(), gateway, ..Setup::default() }).await;
     let client = world.bare("bot");
@@ -189,16 +189,16 @@ async fn what_others_cancel_is_asked_anew() {
         let id = asked.id.clone();
         let elsewhere = Approvals::new(world.gate.store.clone(), Arc::new(System::default()));
         elsewhere.cancel_outdated(vec![asked], &[&SnapshotId::from("another")]).await.unwrap();
-        let anew = world.until_approval(|record| record.status == ApprovalStatus::Pending).await;
-        assert_ne!(anew.id, id);
-        assert_eq!(world.decide("carol", anew.id.as_str(), "approve").await, 200);
+        let second = world.until_approval(|record| record.status == ApprovalStatus::Pending).await;
+        assert_ne!(second.id, id);
+        assert_eq!(world.decide("carol", second.id.as_str(), "approve").await, 200);
     };
     let (reply, ()) = tokio::join!(client.call("up__write", json!({"path": "/a"})), people);
     reply.ok();
     assert_eq!(world.up.count(), 1);
 }
 
-/// An order and a rollout that retention would remove are written anew together: what is held stays held, and what is tried
+/// An order and a rollout that retention would remove are written once more together: what is held stays held, and what is tried
 /// goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retention_ends_no_order_and_no_rollout() {

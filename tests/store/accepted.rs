@@ -17,7 +17,7 @@ fn flip(dir: &Path, seq: i64) {
     edit(&path, |bytes| bytes[body.start + 5] ^= 1);
 }
 
-/// Another record in the place of one, and every hash behind it in its segment made anew.
+/// Another record in the place of one, and every hash behind it in its segment made again.
 fn rewrite(dir: &Path, seq: i64) {
     let (path, _) = frame_of(dir, seq);
     let segment = Segment::open(&path, false).unwrap();
@@ -61,7 +61,7 @@ fn bad(dir: &Path) -> BadRecord {
 type Damaging<'d> = &'d dyn Fn(&Path);
 
 /// Whatever is changed after an acceptance is told, and before what was accepted: in the segment that was damaged, in one that
-/// was whole, with every hash behind it in its segment made anew, and in what is kept of the tree.
+/// was whole, with every hash behind it in its segment made again, and in what is kept of the tree.
 #[tokio::test]
 async fn damage_that_was_accepted_hides_no_later_change() {
     let dir = tempfile::tempdir().unwrap();
@@ -88,9 +88,9 @@ async fn damage_that_was_accepted_hides_no_later_change() {
         ("another record of the damaged segment", &|dir| flip(dir, 200), "behind record 199"),
         ("one before it", &|dir| flip(dir, 90), "behind record 89"),
         ("a record of a whole segment", &|dir| flip(dir, 700), "behind record 699"),
-        ("a whole segment made anew", &|dir| rewrite(dir, 450), "does not follow"),
+        ("a whole segment made again", &|dir| rewrite(dir, 450), "does not follow"),
         (
-            "the last segment of before made anew",
+            "the last segment of before made again",
             &|dir| rewrite(dir, 1_000),
             "as it did when a person accepted",
         ),
@@ -108,7 +108,7 @@ async fn damage_that_was_accepted_hides_no_later_change() {
         let found = bad(twin.path());
         assert_ne!(found.seq, known.seq, "{why}: {found:?}");
         assert!(found.problem.contains(told), "{why}: {found:?}");
-        if !why.contains("tree") && !why.contains("anew") {
+        if !why.contains("tree") && !why.contains("made again") {
             // Accepted too, it is told no more than the first.
             assert!(accept(twin.path()).is_some(), "{why}");
             assert!([known.seq, found.seq].contains(&bad(twin.path()).seq), "{why}");

@@ -248,7 +248,7 @@ impl People {
                 changed = follow.changed() => changed?,
                 // Whoever calls again finds the ask as it stands then.
                 () = self.cutting.cancelled() => return Ok(answer_pending(call, &record)),
-                // No others came: what is in force here decides the call, and asks about it anew.
+                // No others came: what is in force here decides the call, and asks about it again.
                 () = &mut follows, if is_cancelled => {
                     asking.begin_again();
                     return Ok(Step::Again);

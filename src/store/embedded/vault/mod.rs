@@ -305,7 +305,7 @@ impl Vault for EmbeddedVault {
             else {
                 return Ok(None);
             };
-            // What is encrypted anew is on the disk before the only key of what was there is forgotten.
+            // What is encrypted under the new key is on the disk before the only key of what was there is forgotten.
             connection.pragma_update(None, "synchronous", "FULL")?;
             let rotated = rotate(connection, ring, (&file, settings), (now, fresh));
             connection.pragma_update(None, "synchronous", "NORMAL")?;
